@@ -1,0 +1,145 @@
+"""Configuration as one frozen value: config.yaml, outranked by the environment.
+
+The models below are the documentation's source: every key, its bounds and its meaning (`Field(description=…)`).
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from agent_core.snapshot import PollingMode
+
+Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and no key but the known ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Edge(Section):
+    agent_id: str | None = Field(None, max_length=200, description="this agent's id; empty: ask POST /edge/register for one")
+    user_phone: str | None = Field(None, max_length=40, description="the phone number this agent serves")
+    apple_id: str | None = Field(None, max_length=200, description="told to the backend on registration")
+    register_: Literal["auto", "always"] = Field("auto", alias="register", description="auto: register only without an agent_id")
+
+
+class Backend(Section):
+    url: str = Field("http://127.0.0.1:8787", description="where /edge/sync is; http:// only to loopback")
+    websocket_url: str | None = Field(None, description="where /edge/ws is; empty: the url with http→ws, https→wss")
+    sync_interval_seconds: float = Field(15, ge=0.05, le=300, description="polling interval while the socket is down")
+    polling: PollingMode = Field(PollingMode.AUTO, description="auto, always or never; the console's p changes it")
+
+
+class WebSocket(Section):
+    enabled: bool = Field(True, description="false: HTTP polling only")
+    reconnect_attempts: int = Field(10, ge=1, le=1_000, description="shown as N/10; after the last the ladder stays on its last step, it never stops")
+    ping_interval_seconds: float = Field(30, ge=0.05, le=300, description="JSON ping: measures, and proves acks")
+    pong_timeout_seconds: float = Field(10, ge=0.05, le=300, description="no first pong for this long: the attempt failed")
+    max_frame_bytes: int = Field(2**20, ge=1_024, le=2**26, description="a larger frame ends the link with 1009")
+    status_interval_seconds: float = Field(60, ge=0, le=3_600, description="status frame; 0 = off")
+
+
+class Timing(Section):
+    dial_within: Seconds = Field(10, description="an attempt to connect, TCP, TLS and upgrade together")
+    close_within: Seconds = Field(0.5, description="a closing handshake; then the socket is aborted")
+    silence_after: Seconds = Field(10, description="nothing heard for this long: probe")
+    probe_within: Seconds = Field(5, description="an unanswered probe for this long: dead")
+    wake_probe_within: Seconds = Field(3, description="the same, after the machine slept")
+    drift: Seconds = Field(5, description="wall clock and monotonic clock apart by more: the machine slept, or the clock was set")
+    stall: Seconds = Field(2, description="a timer late by more: this process was stopped, the peer is not to blame")
+    poll_within: Seconds = Field(10, description="one poll or HTTP ack, in total")
+    poll_jitter: float = Field(0.1, ge=0, le=0.5, description="of the polling interval")
+    hint_every: Seconds = Field(10, description="a poll that succeeds again is a hint to dial, at most this often")
+    hint_within: Seconds = Field(1, description="how soon the hint dials")
+    stable_after: Seconds = Field(30, description="a link this old resets the ladder")
+    barrier_every: Seconds = Field(12, description="least time between two JSON pings, when acks wait for proof")
+    safety_sync_every: float = Field(300, ge=0, le=86_400, description="sync while online, to notice a deaf socket; 0 = off")
+    restart_within: Seconds = Field(5, description="redial after 1012, uniform up to this")
+    refused_first: Seconds = Field(60, description="after an auth refusal, doubling …")
+    refused_cap: Seconds = Field(300, description="… up to this")
+    busy_first: Seconds = Field(15, description="least wait after 429, 503 or 1013 with Retry-After")
+    busy_cap: Seconds = Field(900, description="Retry-After is obeyed up to this")
+    portal_least: Seconds = Field(5, description="least wait after an answer that is no WebSocket")
+    tls_least: Seconds = Field(10, description="least wait after a failed certificate check")
+    protocol_step: Seconds = Field(16, description="the ladder's step after a protocol error")
+    replaced_hold: Seconds = Field(60, description="wait after another agent took this id")
+    replaced_every: Seconds = Field(300, description="and then one try each")
+    stop_within: Seconds = Field(4, description="running commands may finish for this long on shutdown")
+
+
+class Backoff(Section):
+    base_seconds: Seconds = Field(1, description="the first step; each next doubles")
+    cap_seconds: Seconds = Field(60, description="the last step")
+    floor_seconds: Seconds = Field(0.25, description="no delay is shorter, with jitter")
+    jitter: Literal["full", "none"] = Field("full", description="full: uniform inside the step; none: exactly the step")
+
+
+class MessengerKind(StrEnum):
+    OUTBOX = "outbox"
+    FILE = "file"
+
+
+class Messenger(Section):
+    kind: MessengerKind = Field(MessengerKind.OUTBOX, description="outbox: recorded in data_dir; file: one JSON line a message")
+    path: Path | None = Field(None, description="the file, with kind: file")
+    dwell_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
+
+
+class Executor(Section):
+    concurrency: int = Field(4, ge=1, le=64, description="threads (conversations) served at once")
+    timeout_seconds: Seconds = Field(60, description="a command that takes longer fails")
+    max_pending: int = Field(10_000, ge=1, le=1_000_000, description="commands waiting; past it new ones are left to the backend")
+
+
+class Schedule(Section):
+    max_late_seconds: float = Field(900, ge=0, le=86_400 * 30, description="a scheduled message later than this fails as missed")
+
+
+class Ledger(Section):
+    retention_days: float = Field(30, gt=0, le=3_650, description="how long ids are remembered")
+    retention_count: int = Field(200_000, ge=100, le=5_000_000, description="and how many")
+    tombstone_hours: float = Field(24, gt=0, le=720, description="how long a cancel of an unknown id is kept")
+
+
+class Ack(Section):
+    dialect: Literal["superset", "success", "status"] = Field("superset", description="what an ack says: success and status, or one of them")
+
+
+class Auth(Section):
+    mode: Literal["bearer", "hmac_token"] = Field("bearer", description="Authorization: the secret, or a token made with it")
+    secret: SecretStr = Field(SecretStr(""), exclude=True, description="only by the environment: EDGE_SECRET")
+
+
+class Logging(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the log")
+    format: Literal["text", "json"] = Field("text", description="of headless lines")
+    file: Path | None = Field(None, description="a log file, rotated; empty: data_dir/edge-console.log")
+    max_bytes: int = Field(2_000_000, ge=10_000, le=100_000_000, description="a log file's size; five are kept")
+
+
+class Config(Section):
+    """Everything the agent is told."""
+
+    edge: Edge = Edge()
+    backend: Backend = Backend()
+    websocket: WebSocket = WebSocket()
+    timing: Timing = Timing()
+    backoff: Backoff = Backoff()
+    messenger: Messenger = Messenger()
+    executor: Executor = Executor()
+    schedule: Schedule = Schedule()
+    ledger: Ledger = Ledger()
+    ack: Ack = Ack()
+    auth: Auth = Auth()
+    logging: Logging = Logging()
+    data_dir: Path = Field(Path("~/.local/share/edge-console"), description="the ledger, the log, screenshots")
+
+    @property
+    def socket_url(self) -> str:
+        """Where the socket is (PROTOCOL §1), without the query."""
+        base = self.backend.websocket_url or "ws" + self.backend.url.removeprefix("http")
+        return base.rstrip("/") + "/edge/ws"

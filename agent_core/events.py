@@ -1,0 +1,187 @@
+"""What the engine is told (past participles) and what it asks for (imperatives).
+
+Events are values: a stamped list of them replays a run bit for bit. `generation` numbers sockets; news of an older one changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from agent_core.frames import Command, Frame
+from agent_core.records import Memory, OutboxRow, Remembered
+from agent_core.snapshot import PollingMode
+
+# --- what can go wrong with an attempt, a link or a call ------------------------------------------------------------
+
+
+class Trouble(StrEnum):
+    """How an attempt or a link ended, as the channel saw it; `outcomes.py` has the policy for each."""
+
+    CONNECT = "connect"
+    """Refused, reset, unreachable, EOF."""
+    DNS = "dns"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    HTTP = "http"
+    """An HTTP answer: `status` says which."""
+    GARBAGE = "garbage"
+    """An answer that is no WebSocket handshake, or no JSON where JSON is due."""
+    CLOSED = "closed"
+    """A closing frame: `status` is its code."""
+    LOST = "lost"
+    """The connection ended with no closing frame."""
+    SILENT = "silent"
+    """Open, but nothing was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt, link or call. `retry_after` in seconds from now."""
+
+    trouble: Trouble
+    detail: str
+    status: int | None = None
+    retry_after: float | None = None
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The agent runs; `memory` is what the journal holds of earlier runs."""
+
+    memory: Memory = Memory()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Nothing happened but time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFailed:
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    generation: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceived:
+    """`remembered` is what the journal holds of the command's id, where the ledger does not have it at hand."""
+
+    generation: int
+    frame: Frame
+    remembered: Remembered | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Any sign of life that is no frame: a protocol pong, bytes of a frame still arriving."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    generation: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class PollAnswered:
+    """`commands` pairs each command with what the journal remembers of it."""
+
+    commands: tuple[tuple[Command, Remembered | None], ...]
+    proven: tuple[str, ...] = ()
+    """Ids from `ack_events`: acks the backend says it has."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    malformed: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    """Ids whose acks travelled inside this poll as `pending_events`: a 2xx proves them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class AcksPosted:
+    """Acks sent by HTTP: those with a 2xx, and those to try again."""
+
+    proven: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+    failure: Failure | None = None
+    unsupported: bool = False
+    """Neither ack call exists there: acks go as `pending_events` of a poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Everything up to `Record` number `ticket` is on disk."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFailed:
+    """The journal could not write; it keeps trying, and says `Recorded` when it could."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFinished:
+    """A handler returned: `error` None is success. `effect` is committed together with the outcome."""
+
+    seq: int
+    error: str | None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    effect: OutboxRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectRequested:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class PollingModeChosen:
+    mode: PollingMode
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequested:
+    """The operator wants a command run again, with its own payload or an edited one; the agent adds what the journal remembers."""
+
+    command_id: str
+    payload: Mapping[str, Any] | None = None
+    dry_run: bool = False
+    remembered: Remembered | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    pass
+
+
+Event = (
+    Started | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | Heard | Lost | PollAnswered | PollFailed
+    | AcksPosted | Recorded | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested | StopRequested
+)

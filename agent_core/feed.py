@@ -1,0 +1,84 @@
+"""The past as numbered entries in a bounded ring.
+
+One thread appends, any thread reads: a slot is replaced whole and an entry carries its own number, so a reader can tell an entry from
+the one that overwrote it, without a lock.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of what happened. `level` is DEBUG, INFO, WARNING or ERROR; `text` is plain, already sanitised."""
+
+    utc: float
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEntry:
+    """One command as it stands after a change; a later entry with the same `row` replaces an earlier one.
+    Payload, raw ack and life line are not here: ask the host's `lookup(command_id)`, which reads the journal.
+
+    `status`: queued, running, scheduled, sent (ack on its way, unproven), acked (ack proven), failed, duplicate, cancelled, refused, interrupted.
+    `via`: ws, poll, or local (an operator's replay). Milliseconds count from arrival.
+    """
+
+    row: int
+    utc: float
+    command_id: str
+    command_type: str
+    via: str
+    status: str
+    thread_id: str | None = None
+    run_ms: float | None = None
+    ack_ms: float | None = None
+    error: str | None = None
+    proven: bool = False
+    replay_of: str | None = None
+    effect: str = "external"
+    """What running it does: `harmless`, `transactional` (only in the ledger's own database) or `external`."""
+
+
+Entry = LogEntry | CommandEntry
+
+
+class Since(NamedTuple):
+    """What a reader gets: the entries after its cursor, the cursor to ask with next, and how many it missed."""
+
+    entries: list[Entry]
+    cursor: int
+    dropped: int
+
+
+class Feed:
+    """A ring of the last `capacity` entries, numbered from 0."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._slots: list[tuple[int, Entry] | None] = [None] * capacity
+        self._next = 0
+
+    @property
+    def next_number(self) -> int:
+        return self._next
+
+    def append(self, entry: Entry) -> None:
+        self._slots[self._next % len(self._slots)] = (self._next, entry)
+        self._next += 1
+
+    def since(self, cursor: int, limit: int = 20_000) -> Since:
+        """Entries numbered `cursor` and later, at most `limit`; `dropped` counts those overwritten before they were read."""
+        end = self._next
+        first = max(cursor, end - len(self._slots))
+        last = min(end, first + limit)
+        dropped = first - cursor
+        entries: list[Entry] = []
+        for number in range(first, last):
+            slot = self._slots[number % len(self._slots)]
+            if slot is not None and slot[0] == number:
+                entries.append(slot[1])
+            else:
+                dropped += 1
+        return Since(entries, last, dropped)

@@ -1,0 +1,152 @@
+"""What the journal keeps: one row a command, and the changes that the ledger asks to be written.
+
+A row's `seq` orders arrivals and is the number by which the feed and the console know the command.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent_core.frames import Command
+
+
+class State(StrEnum):
+    """How far a command has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SCHEDULED = "scheduled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        return self not in {State.QUEUED, State.RUNNING, State.SCHEDULED}
+
+
+class Via(StrEnum):
+    """Which way a command came: the socket, the HTTP fallback, or the operator (a replay)."""
+
+    WS = "ws"
+    POLL = "poll"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One command's whole record, as `ledger show` prints it."""
+
+    seq: int
+    command: Command
+    digest: bytes
+    """Of type and payload: the same id with another digest is another command, and is not run."""
+    via: Via
+    state: State
+    received_utc: float
+    started_utc: float | None = None
+    finished_utc: float | None = None
+    due_utc: float | None = None
+    runs: int = 0
+    duplicates: int = 0
+    duplicate_via: Via | None = None
+    duplicate_utc: float | None = None
+    error: str | None = None
+    ack: str | None = None
+    """The ack's `data` object as JSON text: sent again byte for byte."""
+    sent_utc: float | None = None
+    proven_utc: float | None = None
+    proven_by: str | None = None
+    """`pong`, `http` or `ack_events`."""
+    replay_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One message that would be sent; written together with its command's outcome, so it is there exactly once."""
+
+    seq: int
+    command_id: str
+    thread_id: str
+    text: str
+    sent_utc: float
+
+
+# --- changes, in the past tense; the journal has one statement for each --------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """A new command."""
+
+    entry: Remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Its handler is about to run."""
+
+    seq: int
+    utc: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It has its terminal outcome and ack (None: a replay, which has none), with the effect it had in the same database."""
+
+    seq: int
+    state: State
+    utc: float
+    error: str | None
+    ack: str | None
+    effect: OutboxRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The backend is known to have these acks; `sent_utc` is when each went out last."""
+
+    acks: tuple[tuple[int, float | None], ...]
+    utc: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """It came again."""
+
+    seq: int
+    via: Via
+    utc: float
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A cancel came before what it cancels: remembered until `until_utc`."""
+
+    target: str
+    by: str
+    until_utc: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A fact that outlives the process: `last_command_id`, a changed setting."""
+
+    key: str
+    value: str
+
+
+Change = Took | Began | Ended | Proved | Repeated | Buried | Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the journal hands to the engine at the start: what is not settled, oldest first, and the kept facts."""
+
+    entries: tuple[Remembered, ...] = ()
+    tombstones: tuple[tuple[str, str, float], ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
+    next_seq: int = 1
+    horizon_utc: float = 0.0
+

@@ -1,0 +1,187 @@
+"""The whole present as one frozen value.
+
+Instants are absolute: `*_at` and `*_by` are on the monotonic clock (`Moment.mono`), `*_utc` are Unix seconds. A viewer subtracts its own
+now; so a snapshot stays true until the state changes, and equal revisions mean there is nothing to draw.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where the link is; shown to the operator as it is."""
+
+    STOPPED = "stopped"
+    CONNECTING = "connecting"
+    VERIFYING = "verifying"
+    ONLINE = "online"
+    SUSPECT = "suspect"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    PORTAL = "portal"
+    REPLACED = "replaced"
+    OFF = "off"
+
+
+class PollingMode(StrEnum):
+    """When the HTTP fallback runs: while the link is not online, always, or never."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Cause(StrEnum):
+    """Why a link ended or an attempt failed: a small set, so that it can be counted."""
+
+    SERVER_RESTART = "server restart"
+    AUTH = "auth"
+    IDLE_CUT = "idle cut"
+    NETWORK = "network"
+    HALF_OPEN = "half-open"
+    SLEEP = "sleep"
+    REPLACED = "replaced"
+    PROTOCOL = "protocol"
+    PORTAL = "portal"
+    TLS = "tls"
+    BUSY = "busy"
+    DEAF = "deaf"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The end of one link or one attempt, in the operator's words."""
+
+    utc: float
+    cause: Cause
+    detail: str
+    lifetime: float | None
+    """Seconds the link had lived; None for an attempt that never opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    phase: Phase = Phase.STOPPED
+    since_at: float = 0.0
+    since_utc: float = 0.0
+    attempt: int = 0
+    """The attempt under way or waited for, 1 = first; 0 while online and stable."""
+    attempts_max: int = 10
+    step: float = 0.0
+    """The present step of the ladder in seconds (1, 2, 4 … 60); 0 when not waiting on the ladder."""
+    ladder: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 60)
+    wait_from_at: float | None = None
+    retry_at: float | None = None
+    """When the next dial goes out, in `waiting`, `refused`, `portal`, `replaced`."""
+    down_since_at: float | None = None
+    """Since when there has been no verified link; None while there is one."""
+    dials: int = 0
+    sessions: int = 0
+    """Links that were verified since the start."""
+    last_ping_at: float | None = None
+    last_pong_at: float | None = None
+    next_ping_at: float | None = None
+    pings_ignored: bool = False
+    """The peer answers protocol pings but not JSON pings (FAULTS F52)."""
+    deaf: bool = False
+    """The safety sync found commands that the socket should have pushed."""
+    last_drop: Drop | None = None
+    drops: tuple[tuple[Cause, int], ...] = ()
+    last_outage_utc: float | None = None
+    """When the last outage that is over began."""
+    last_outage_seconds: float = 0.0
+    history: tuple[tuple[float, str], ...] = ()
+    """The last hour as (from_utc, 'socket' | 'polling' | 'down'), oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollingView:
+    mode: PollingMode = PollingMode.AUTO
+    active: bool = False
+    in_flight: bool = False
+    next_at: float | None = None
+    polls: int = 0
+    failures: int = 0
+    last_ok_utc: float | None = None
+    last_error: str | None = None
+    every: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsView:
+    received: int = 0
+    """Distinct commands taken, over any way."""
+    completed: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    malformed: int = 0
+    refused: int = 0
+    """Not taken: intake full, or the disk in trouble."""
+    queued: int = 0
+    running: int = 0
+    outbox: int = 0
+    """Acks made and not yet proven."""
+    proven: int = 0
+    interrupted: int = 0
+    """Commands that a crash left with unknown outcome, waiting for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds; None while there is no sample."""
+
+    count: int = 0
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyView:
+    ack: Percentiles = field(default_factory=Percentiles)
+    """From a command's arrival to its ack on the wire, over the last two minutes."""
+    ping: Percentiles = field(default_factory=Percentiles)
+    last_ping_ms: float | None = None
+    jitter_ms: float | None = None
+    acks: tuple[tuple[float, float], ...] = ()
+    """(utc, ms) of the last acks, oldest first, at most 240."""
+    loop_lag_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledView:
+    schedule_id: str
+    command_id: str
+    thread_id: str
+    due_utc: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiskView:
+    """`ok` or the trouble in one sentence; while in trouble nothing new is taken."""
+
+    ok: bool = True
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    revision: int = 0
+    at: float = 0.0
+    utc: float = 0.0
+    version: str = ""
+    host: str = ""
+    agent_id: str | None = None
+    backend_url: str = ""
+    socket_url: str = ""
+    started_utc: float = 0.0
+    link: LinkView = field(default_factory=LinkView)
+    polling: PollingView = field(default_factory=PollingView)
+    commands: CommandsView = field(default_factory=CommandsView)
+    latency: LatencyView = field(default_factory=LatencyView)
+    scheduled: tuple[ScheduledView, ...] = ()
+    """The next ten; `scheduled_count` has the number of all."""
+    scheduled_count: int = 0
+    disk: DiskView = field(default_factory=DiskView)
+    stopping: bool = False
