@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from agent_core.feed import Entry
 from agent_core.frames import Command, Frame
-from agent_core.records import Memory, OutboxRow, Remembered
+from agent_core.records import Change, Memory, OutboxRow, Remembered
 from agent_core.snapshot import PollingMode
 
 # --- what can go wrong with an attempt, a link or a call ------------------------------------------------------------
@@ -107,6 +108,7 @@ class Lost:
 class PollAnswered:
     """`commands` pairs each command with what the journal remembers of it."""
 
+    number: int
     commands: tuple[tuple[Command, Remembered | None], ...]
     proven: tuple[str, ...] = ()
     """Ids from `ack_events`: acks the backend says it has."""
@@ -118,6 +120,7 @@ class PollAnswered:
 
 @dataclass(frozen=True, slots=True)
 class PollFailed:
+    number: int
     failure: Failure
 
 
@@ -184,4 +187,111 @@ class StopRequested:
 Event = (
     Started | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | Heard | Lost | PollAnswered | PollFailed
     | AcksPosted | Recorded | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested | StopRequested
+)
+
+
+# --- effects: what the engine asks the agent to do, in list order ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """POST /edge/register; answer with Registered or RegistrationFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSocket:
+    """One attempt; answer with Opened or DialFailed of this generation, then FrameReceived, Heard and at last Lost."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbortSocket:
+    """End an attempt or a link at once, with no handshake; no answer is expected."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket:
+    """Close with a handshake of at most `timing.close_within`; answer with Lost."""
+
+    generation: int
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Frames, in order, behind those already given to this generation."""
+
+    generation: int
+    frames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A protocol ping; its pong is a Heard."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """POST /edge/sync; answer with PollAnswered or PollFailed of this number."""
+
+    number: int
+    last_command_id: str | None
+    carried: tuple[tuple[str, str], ...]
+    """(command_id, ack) that travel as `pending_events`."""
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PostAcks:
+    """POST each (command_id, ack); answer with one AcksPosted for all."""
+
+    acks: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write these in one transaction; answer with Recorded, which may cover several tickets."""
+
+    ticket: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run the handler; answer with CommandFinished."""
+
+    seq: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRunning:
+    """Time to stop is up: cancel the handlers; no answer is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevel:
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """One entry for the feed, and where it is a line, for the log."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Everything is done: the agent may end."""
+
+
+Effect = (
+    Register | OpenSocket | AbortSocket | CloseSocket | Send | Probe | Poll | PostAcks | Record | Execute | CancelRunning | SetLogLevel | Tell | Finish
 )

@@ -1,7 +1,8 @@
 """Every wire frame as a model (PROTOCOL §2): `parse` is liberal, `dump_*` is strict; the only file that knows the spellings."""
 
+import hashlib
+import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,6 @@ from pydantic_core import from_json, to_json
 from agent_core.clock import iso
 
 PAYLOAD_KEYS = ("payload", "parameters", "params", "data", "args")
-THREAD_KEYS = ("thread_id", "recipient", "to")
 TEXT_KEYS = ("text", "message", "message_text")
 SEND_AT_KEYS = ("send_at", "schedule_time", "at")
 TARGET_KEYS = ("schedule_id", "message_id", "command_id")
@@ -44,6 +44,8 @@ class Command:
     priority: Priority = Priority.NORMAL
     issued_utc: float | None = None
     warnings: tuple[str, ...] = ()
+    invalid: str | None = None
+    """Why it cannot be run, where the id is good enough to say so in a failed ack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +99,254 @@ Frame = CommandFrame | Ping | Pong | ConfigUpdate | Welcome | ErrorFrame | Unkno
 
 class FrameError(ValueError):
     """What is wrong with a command, in one sentence."""
+
+
+# --- in: liberal -----------------------------------------------------------------------------------------------------
+
+
+def parse(raw: str | bytes) -> Frame:
+    """One frame from the backend; never raises (PROTOCOL §1: malformed frames are counted, the link stays up)."""
+    try:
+        body = from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        return Malformed("not JSON")
+    if not isinstance(body, dict):
+        return Malformed(f"a JSON {type(body).__name__}, not an object")
+    kind = body.get("type")
+    if not isinstance(kind, str):
+        return Malformed("no type")
+    if kind == "command":
+        try:
+            return CommandFrame(command_of(_envelope(body)))
+        except FrameError as error:
+            return Malformed(str(error))
+    inner = body.get("data")
+    fields: dict[str, Any] = inner if isinstance(inner, dict) else {}
+    if kind == "pong":
+        seq = fields.get("seq")
+        return Pong(seq if isinstance(seq, int) else None)
+    if kind == "ping":
+        return Ping(fields or None)
+    if kind == "config_update":
+        return ConfigUpdate(fields or {k: v for k, v in body.items() if k not in {"type", "timestamp"}})
+    if kind in GREETINGS:
+        return Welcome()
+    if kind == "error":
+        return ErrorFrame(str(fields.get("message") or fields.get("error") or body.get("message") or body.get("error") or "unnamed"))
+    return Unknown(kind)
+
+
+def _envelope(body: dict[str, Any]) -> dict[str, Any]:
+    """The object that carries the command: `data`, else a `payload` that has a `command_id`, else the frame itself."""
+    for key in ("data", "payload"):
+        inner = body.get(key)
+        if isinstance(inner, dict) and "command_id" in inner and ("command_id" not in body or "command_type" in inner):
+            return inner
+    return body
+
+
+def command_of(fields: Mapping[str, Any]) -> Command:
+    """A command from the object that carries it, on the socket or in a sync answer.
+
+    Raises FrameError where there is no usable id; any other fault is told in `Command.invalid`, so that it can be acknowledged as failed.
+    """
+    command_id = _command_id(fields.get("command_id"))
+    command_type = fields.get("command_type")
+    invalid = None
+    if not isinstance(command_type, str) or not 1 <= len(command_type) <= 100 or not command_type.isprintable():
+        command_type, invalid = "", "invalid command_type"
+    payload: Any = next((fields[key] for key in PAYLOAD_KEYS if fields.get(key) is not None), {})
+    if not isinstance(payload, dict):
+        payload, invalid = {}, invalid or "invalid payload: not an object"
+    warnings: list[str] = []
+    priority = _priority(fields.get("priority", payload.get("priority")), warnings)
+    issued_utc = None
+    if (stamp := fields.get("timestamp")) is not None:
+        try:
+            issued_utc = instant(stamp, warnings)
+        except FrameError as error:
+            warnings.append(str(error))
+    return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid)
+
+
+def _command_id(value: Any) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 1 <= len(text) <= 200 or not text.isprintable():
+        raise FrameError("no command_id of 1 to 200 printable characters")
+    return text
+
+
+def _priority(value: Any, warnings: list[str]) -> Priority:
+    if value is None:
+        return Priority.NORMAL
+    try:
+        return Priority[value.strip().upper()] if isinstance(value, str) and not value.strip().isdigit() else Priority(int(value))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        warnings.append("unknown priority, taken as normal")
+        return Priority.NORMAL
+
+
+def instant(value: Any, warnings: list[str] | None = None) -> float:
+    """Unix seconds from ISO 8601 (naive = UTC, with a warning), Unix seconds or milliseconds (PROTOCOL §2). Raises FrameError."""
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = float(text)
+        except ValueError:
+            return _iso_instant(text, warnings)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value < 1e15:
+        raise FrameError("not a time: ISO 8601 or Unix seconds expected")
+    return value / 1_000 if value >= 1e11 else float(value)
+
+
+def _iso_instant(text: str, warnings: list[str] | None) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+            if warnings is not None:
+                warnings.append("a time without zone, taken as UTC")
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        raise FrameError("not a time: ISO 8601 or Unix seconds expected") from None
+
+
+def digest(command: Command) -> bytes:
+    """What tells two commands of one id apart: type and payload, whatever the order of keys."""
+    text = json.dumps([command.command_type, command.payload], sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a send or schedule command asks for. `due_utc` None means now."""
+
+    thread_id: str
+    text: str
+    due_utc: float | None = None
+    names: tuple[str, ...] = ()
+    """Further names a cancel may use: the payload's `schedule_id`, `message_id`."""
+
+
+def message_of(command: Command) -> Message:
+    """The message inside a send_message, send_message_now or schedule_message. Raises FrameError, naming the field."""
+    payload = command.payload
+    text = next((payload[key] for key in TEXT_KEYS if payload.get(key) is not None), None)
+    if not isinstance(text, str) or not text:
+        raise FrameError("missing text")
+    names = tuple(str(payload[key]) for key in TARGET_KEYS[:2] if isinstance(payload.get(key), str | int))
+    return Message(thread_of(command), text, _due(command), names)
+
+
+def thread_of(command: Command) -> str:
+    """The conversation a command belongs to. Raises FrameError."""
+    thread = command.payload.get("thread_id")
+    if isinstance(thread, int) and not isinstance(thread, bool):
+        thread = str(thread)
+    if not isinstance(thread, str) or not 1 <= len(thread) <= 500:
+        raise FrameError("missing thread_id")
+    return thread
+
+
+def _due(command: Command) -> float | None:
+    if command.command_type == "send_message_now" or command.priority is Priority.IMMEDIATE:
+        return None
+    value = next((command.payload[key] for key in SEND_AT_KEYS if command.payload.get(key) is not None), None)
+    if value is None:
+        if command.command_type == "schedule_message":
+            raise FrameError("missing send_at")
+        return None
+    try:
+        return instant(value)
+    except FrameError as error:
+        raise FrameError(f"invalid send_at: {error}") from None
+
+
+def cancel_target(command: Command) -> str:
+    """What a cancel names, by schedule_id, message_id or command_id. Raises FrameError."""
+    for key in TARGET_KEYS:
+        value = command.payload.get(key)
+        if isinstance(value, str | int) and not isinstance(value, bool) and str(value):
+            return str(value)[:200]
+    raise FrameError("missing schedule_id, message_id or command_id")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncAnswer:
+    """The backend's answer to POST /edge/sync (PROTOCOL §3)."""
+
+    commands: tuple[Command, ...]
+    proven: tuple[str, ...]
+    settings: Mapping[str, Any]
+    malformed: tuple[str, ...]
+
+
+def parse_sync(raw: bytes) -> SyncAnswer:
+    """Raises FrameError where the answer is no JSON object; a bad item inside only counts as malformed."""
+    try:
+        body = from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        raise FrameError("the answer is not JSON") from None
+    if not isinstance(body, dict):
+        raise FrameError("the answer is not a JSON object")
+    commands: list[Command] = []
+    malformed: list[str] = []
+    for item in _items(body, "commands"):
+        try:
+            if not isinstance(item, dict):
+                raise FrameError("a command that is not an object")
+            commands.append(command_of(_envelope(item)))
+        except FrameError as error:
+            malformed.append(str(error))
+    proven = [item.get("command_id") if isinstance(item, dict) else item for item in _items(body, "ack_events")]
+    updates = body.get("config_updates")
+    return SyncAnswer(
+        tuple(commands),
+        tuple(str(item) for item in proven if isinstance(item, str | int)),
+        updates if isinstance(updates, dict) else {},
+        tuple(malformed),
+    )
+
+
+def _items(body: Mapping[str, Any], key: str) -> list[Any]:
+    found = body.get(key)
+    return found if isinstance(found, list) else []
+
+
+# --- out: strict -----------------------------------------------------------------------------------------------------
+
+
+def dump_ping(seq: int, utc: float) -> str:
+    return f'{{"type":"ping","data":{{"seq":{seq}}},"timestamp":"{iso(utc)}"}}'
+
+
+def dump_pong(ping: Ping, utc: float) -> str:
+    return _text({"type": "pong", **({"data": ping.payload} if ping.payload else {}), "timestamp": iso(utc)})
+
+
+def dump_ack(ack: str) -> str:
+    """The frame around a stored ack, which goes out byte for byte as it was recorded."""
+    return f'{{"type":"command_ack","data":{ack}}}'
+
+
+def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: float) -> str:
+    counts = {"scheduled_messages": scheduled, "active_rules": 0, "uptime_seconds": int(uptime_seconds), "memory_usage_mb": round(memory_mb)}
+    return _text({"type": "status", "data": counts, "timestamp": iso(utc)})
+
+
+def ack(
+    command_id: str, status: str, utc: float, *, error: str | None = None, completed_utc: float | None = None,
+    result: Mapping[str, Any] | None = None, dialect: str = "superset",
+) -> str:
+    """An ack's `data` object as JSON: `status` received, completed or failed, in the configured dialect (PROTOCOL §2)."""
+    body: dict[str, Any] = {"command_id": command_id}
+    if dialect != "success":
+        body["status"] = status
+    if dialect != "status":
+        body["success"] = status != "failed"
+    body |= {"error": error, "timestamp": iso(utc), "completed_at": iso(completed_utc) if completed_utc is not None else None}
+    return _text(body | {"result": dict(result or {})})
+
+
+def _text(body: Mapping[str, Any]) -> str:
+    return to_json(body).decode()

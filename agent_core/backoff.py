@@ -1,0 +1,52 @@
+"""How long to wait before the next dial: steps 1, 2, 4 … 60 s, jitter inside the step, and the exceptions of FAULTS §2."""
+
+from collections.abc import Callable
+
+from agent_core.config import Backoff, Timing
+from agent_core.outcomes import Rule
+
+Dice = Callable[[], float]
+"""A number in [0, 1); the engine's only source of chance."""
+
+
+def step(attempt: int, backoff: Backoff) -> float:
+    """The ladder's step before attempt `attempt` (1 = first retry), in seconds."""
+    return min(backoff.cap_seconds, backoff.base_seconds * 2.0 ** min(max(attempt, 1) - 1, 60))
+
+
+def ladder(backoff: Backoff) -> tuple[float, ...]:
+    """Every step from first to last, as the console shows them."""
+    steps = [step(1, backoff)]
+    while steps[-1] < backoff.cap_seconds:
+        steps.append(step(len(steps) + 1, backoff))
+    return tuple(steps)
+
+
+def delay(rule: Rule, attempt: int, failures: int, retry_after: float | None, dice: Dice, timing: Timing, backoff: Backoff) -> float:
+    """Seconds until the next dial. `attempt` climbs the ladder; `failures` counts the same rule in a row, for its own doubling."""
+    match rule:
+        case Rule.REFUSED:
+            return min(timing.refused_cap, timing.refused_first * 2.0 ** min(failures - 1, 60))
+        case Rule.REPLACED:
+            return (timing.replaced_hold if failures == 1 else timing.replaced_every) * (1 + 0.1 * dice())
+        case Rule.BUSY:
+            return min(max(retry_after or 0, timing.busy_first) * (1 + 0.1 * dice()), timing.busy_cap)
+        case Rule.RESTART:
+            return _within(max(timing.restart_within, step(attempt, backoff)), dice, backoff.floor_seconds)
+        case Rule.PROTOCOL:
+            return _jittered(max(timing.protocol_step, step(attempt, backoff)), dice, backoff)
+        case Rule.PORTAL:
+            return max(timing.portal_least, _jittered(step(attempt, backoff), dice, backoff))
+        case Rule.TLS:
+            return max(timing.tls_least, _jittered(step(attempt, backoff), dice, backoff))
+        case Rule.LADDER:
+            return _jittered(step(attempt, backoff), dice, backoff)
+
+
+def _jittered(limit: float, dice: Dice, backoff: Backoff) -> float:
+    return limit if backoff.jitter == "none" else _within(limit, dice, backoff.floor_seconds)
+
+
+def _within(limit: float, dice: Dice, floor: float) -> float:
+    low = min(floor, limit)
+    return low + (limit - low) * dice()
