@@ -88,6 +88,8 @@ class LinkView:
     """The safety sync found commands that the socket should have pushed."""
     last_drop: Drop | None = None
     drops: tuple[tuple[Cause, int], ...] = ()
+    lifetimes: tuple[float, ...] = ()
+    """Seconds that the last ten links lived."""
     last_outage_utc: float | None = None
     """When the last outage that is over began."""
     last_outage_seconds: float = 0.0

@@ -1,0 +1,379 @@
+"""The connection: phases, keepalive, retry, as deadlines (DESIGN §3, FAULTS §2).
+
+| phase      | means                                   | its one deadline                | and then                        |
+|------------|-----------------------------------------|---------------------------------|---------------------------------|
+| stopped    | not started, or stopped                 | none                            |                                 |
+| connecting | registration or a dial is in flight     | dial_within                     | abort, failed: timeout          |
+| verifying  | open, nothing heard yet                 | half of pong_timeout, then all  | probe, then abort: silent       |
+| online     | the peer has spoken                     | silence_after since last byte   | suspect                         |
+| suspect    | silent, a probe is out                  | probe_within                    | abort, lost: silent             |
+| waiting    | between attempts                        | retry_at                        | dial                            |
+| refused    | the backend does not let us in          | retry_at                        | dial                            |
+| portal     | somebody else answered                  | retry_at                        | dial                            |
+| replaced   | another agent has this id               | retry_at                        | dial                            |
+| off        | websocket.enabled is false              | none                            |                                 |
+
+Beside the phase's deadline an open link has two clocks: the next JSON ping and the next status frame.
+
+Invariants: at most one attempt or socket at a time; every way an attempt can end leads to a phase with a deadline; news of another
+generation changes nothing; the ladder climbs on every failure and falls to its foot only after a link was stable; a link is online only
+after the peer has spoken. Simultaneous deadlines: phase first, then ping, then status.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from agent_core import backoff, frames
+from agent_core.backoff import Dice
+from agent_core.clock import Moment
+from agent_core.config import Config
+from agent_core.events import AbortSocket, CloseSocket, Effect, Failure, OpenSocket, Probe, Register, Send, Tell, Trouble
+from agent_core.feed import LogEntry
+from agent_core.outcomes import Rule, cause_of, rule_for
+from agent_core.plain import plain
+from agent_core.snapshot import Cause, Drop, LinkView, Phase
+
+UNANSWERED_PINGS = 16
+"""So many JSON pings may be out; a backend that ignores them gets no more."""
+OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
+BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
+
+
+class Link:
+    """One machine; every method is a step at `now`, its effects go to `emit` in order."""
+
+    def __init__(self, config: Config, emit: Callable[[Effect], None]) -> None:
+        self._config = config
+        self._timing = config.timing
+        self._emit = emit
+        self._url = config.socket_url
+        self._ladder = backoff.ladder(config.backoff)
+        self.ping_every = config.websocket.ping_interval_seconds
+        self.agent_id: str | None = None if config.edge.register_ == "always" else config.edge.agent_id
+        self.phase = Phase.STOPPED
+        self.generation = 0
+        self.attempt = 0
+        self.pings_ignored = False
+        self.deaf = False
+        self.dials = 0
+        self.sessions = 0
+        self.last_drop: Drop | None = None
+        self.drops: Counter[Cause] = Counter()
+        self.lifetimes: deque[float] = deque(maxlen=10)
+        self.stopping = False
+        self._since = Moment(0, 0)
+        self._deadline: float | None = None
+        self._wait_from: float | None = None
+        self._step = 0.0
+        self._rule = Rule.LADDER
+        self._rule_failures = 0
+        self._dialled_at = float("-inf")
+        self._online_at: float | None = None
+        self._heard_at = 0.0
+        self._woke = False
+        self._down: Moment | None = None
+        self._outage: tuple[float, float] | None = None
+        self._said_down = False
+        self._hinted_at = float("-inf")
+        self._pings: deque[tuple[int, float]] = deque()
+        self._ping_seq = 0
+        self._pinged_at: float | None = None
+        self._ponged_at: float | None = None
+        self._next_ping_at: float | None = None
+        self.next_status_at: float | None = None
+
+    # --- what others ask -----------------------------------------------------------------------------------------
+
+    @property
+    def online(self) -> bool:
+        """The peer has spoken and is not known to be gone."""
+        return self.phase in {Phase.ONLINE, Phase.SUSPECT}
+
+    @property
+    def barrier(self) -> int:
+        """The number of the next JSON ping: its pong proves everything sent before it (PROTOCOL §4)."""
+        return self._ping_seq + 1
+
+    @property
+    def wake_at(self) -> float:
+        """The earliest deadline; infinity where there is none."""
+        times = (self._deadline, self._next_ping_at, self.next_status_at)
+        return min((at for at in times if at is not None), default=float("inf"))
+
+    def is_current(self, generation: int) -> bool:
+        return generation == self.generation and (self.phase in OPEN or self.phase is Phase.CONNECTING)
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def start(self, now: Moment) -> None:
+        self._down = now
+        self._dial(now)
+
+    def registered(self, agent_id: str, now: Moment) -> None:
+        if self.phase is Phase.CONNECTING and self.agent_id is None:
+            self.agent_id = agent_id
+            self._say(now, "INFO", f"Registered as {agent_id}")
+            self._dial(now)
+
+    def registration_failed(self, failure: Failure, now: Moment, dice: Dice) -> None:
+        if self.phase is Phase.CONNECTING and self.agent_id is None:
+            self._end(failure, now, dice)
+
+    def opened(self, generation: int, now: Moment) -> None:
+        if generation != self.generation or self.phase is not Phase.CONNECTING:
+            return
+        self._heard_at = now.mono
+        self._pings.clear()
+        self.pings_ignored = self.deaf = self._woke = False
+        self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)
+        self._ping(now)
+
+    def failed(self, generation: int, failure: Failure, now: Moment, dice: Dice) -> None:
+        """A dial failed, or an open link ended."""
+        if self.is_current(generation):
+            self._end(failure, now, dice)
+
+    def heard(self, now: Moment, *, frame: bool) -> None:
+        """The peer gave a sign of life; a frame always verifies, a protocol pong only after the JSON ping went unanswered for long."""
+        self._heard_at = now.mono
+        if self.phase is Phase.SUSPECT:
+            self._enter(Phase.ONLINE, now, now.mono + self._timing.silence_after)
+            self._woke = False
+        elif self.phase is Phase.VERIFYING and frame:
+            self._verified(now)
+        elif self.phase is Phase.VERIFYING and self._probed(now):
+            self._ignored(now)
+            self._verified(now)
+
+    def ponged(self, seq: int | None, now: Moment) -> tuple[int, float] | None:
+        """Which ping this answers and its round trip in seconds. A pong that echoes no number answers the oldest: too early a proof is none."""
+        while self._pings:
+            number, sent_at = self._pings.popleft()
+            if seq is None or number >= seq:
+                self._ponged_at = now.mono
+                self.pings_ignored = False
+                return number, now.mono - sent_at
+        return None
+
+    def force(self, now: Moment) -> None:
+        """The operator wants a new connection now: at once, in every phase, and never two in flight."""
+        if self.stopping or self.phase in {Phase.STOPPED, Phase.OFF}:
+            self._say(now, "WARNING", f"Reconnect asked for, but the link is {self.phase}")
+        elif self.phase is not Phase.CONNECTING:
+            if self.phase in OPEN:
+                self.close_for(Cause.OPERATOR, "reconnect asked for by the operator", now)
+            self._dial(now)
+        elif now.mono - self._dialled_at >= self._timing.hint_within and self.agent_id is not None:
+            self._emit(AbortSocket(self.generation))
+            self._dial(now)
+
+    def close_for(self, cause: Cause, detail: str, now: Moment) -> None:
+        """End an open link for a reason of our own; the caller dials or waits next."""
+        self._emit(AbortSocket(self.generation))
+        self._forget(cause, detail, now)
+
+    def deafened(self, detail: str, now: Moment) -> None:
+        """The socket does not bring what the backend has for us: cycle it."""
+        self.close_for(Cause.DEAF, detail, now)
+        self._say(now, "WARNING", f"The socket is deaf: {detail}; opening a new one")
+        self._dial(now)
+        self.deaf = True
+
+    def hint(self, now: Moment, dice: Dice) -> None:
+        """A poll has succeeded again after a failure: the backend is back, so dial soon (P7)."""
+        soon = now.mono + self._timing.hint_within * dice()
+        patient = self._rule in {Rule.BUSY, Rule.REFUSED, Rule.REPLACED}
+        if self.phase is Phase.WAITING and not patient and now.mono - self._hinted_at >= self._timing.hint_every:
+            self._hinted_at = now.mono
+            self._deadline = min(self._deadline or soon, soon)
+
+    def woke(self, now: Moment, dice: Dice) -> None:
+        """The machine or this process slept: doubt an open link at once, and do not sit out the rest of a wait."""
+        if self.phase in OPEN and not self.stopping:
+            self._emit(Probe(self.generation))
+            self._woke = True
+            self._heard_at = now.mono
+            phase = self.phase if self.phase is Phase.VERIFYING else Phase.SUSPECT
+            self._enter(phase, now, now.mono + self._timing.wake_probe_within)
+        elif self.phase is Phase.CONNECTING:
+            self._deadline = now.mono + self._timing.dial_within
+        elif self.phase is Phase.WAITING and self._rule is not Rule.BUSY:
+            soon = now.mono + self._timing.hint_within * dice()
+            self._deadline = min(self._deadline or soon, soon)
+
+    def want_proof(self, now: Moment) -> None:
+        """Acks wait for a pong: bring the next ping forward, as far as the backend's limits allow."""
+        if self._next_ping_at is not None and self._pinged_at is not None and not self._pings:
+            self._next_ping_at = min(self._next_ping_at, max(now.mono, self._pinged_at + self._timing.barrier_every))
+
+    def tick(self, now: Moment, dice: Dice) -> None:
+        """Act on every deadline that has come."""
+        if self._deadline is not None and now.mono >= self._deadline:
+            self._due(now, dice)
+        if self._next_ping_at is not None and now.mono >= self._next_ping_at:
+            self._ping(now)
+
+    def stop(self, now: Moment) -> None:
+        """Close with 1000 where there is a link; the shell reports Lost."""
+        self.stopping = True
+        if self.phase in OPEN:
+            self._emit(CloseSocket(self.generation, 1000, "agent stopped"))
+            self._deadline = now.mono + self._timing.close_within + 0.25
+            self._next_ping_at = self.next_status_at = None
+        else:
+            if self.phase is Phase.CONNECTING and self.agent_id is not None:
+                self._emit(AbortSocket(self.generation))
+            self._enter(Phase.STOPPED, now, None)
+
+    def view(self, history: tuple[tuple[float, str], ...]) -> LinkView:
+        between = self.phase in BETWEEN
+        return LinkView(
+            phase=self.phase, since_at=self._since.mono, since_utc=self._since.utc,
+            attempt=self.attempt, attempts_max=self._config.websocket.reconnect_attempts,
+            step=self._step if between else 0.0, ladder=self._ladder,
+            wait_from_at=self._wait_from if between else None, retry_at=self._deadline if between else None,
+            down_since_at=self._down.mono if self._down else None,
+            dials=self.dials, sessions=self.sessions,
+            last_ping_at=self._pinged_at, last_pong_at=self._ponged_at, next_ping_at=self._next_ping_at,
+            pings_ignored=self.pings_ignored, deaf=self.deaf,
+            last_drop=self.last_drop, drops=tuple(self.drops.items()), lifetimes=tuple(self.lifetimes),
+            last_outage_utc=self._outage[0] if self._outage else None,
+            last_outage_seconds=self._outage[1] if self._outage else 0.0,
+            history=history,
+        )  # fmt: skip
+
+    # --- deadlines -----------------------------------------------------------------------------------------------
+
+    def _due(self, now: Moment, dice: Dice) -> None:
+        silent = now.mono - self._heard_at
+        if self.stopping:
+            self._emit(AbortSocket(self.generation))
+            self._enter(Phase.STOPPED, now, None)
+        elif self.phase in BETWEEN:
+            self._dial(now)
+        elif self.phase is Phase.CONNECTING:
+            self._abort(Failure(Trouble.TIMEOUT, f"no answer in {self._timing.dial_within:g} s"), now, dice)
+        elif self.phase is Phase.VERIFYING and not self._probed(now) and not self._woke:
+            self._emit(Probe(self.generation))
+            self._deadline = self._since.mono + self._config.websocket.pong_timeout_seconds
+        elif self.phase is Phase.VERIFYING:
+            self._abort(Failure(Trouble.SILENT, "open, but the backend said nothing"), now, dice)
+        elif self.phase is Phase.ONLINE and silent < self._timing.silence_after:
+            self._deadline = self._heard_at + self._timing.silence_after
+        elif self.phase is Phase.ONLINE:
+            self._emit(Probe(self.generation))
+            self._enter(Phase.SUSPECT, now, now.mono + self._timing.probe_within)
+        elif self.phase is Phase.SUSPECT:
+            self._abort(Failure(Trouble.SILENT, f"nothing heard for {silent:.1f} s"), now, dice)
+
+    def _probed(self, now: Moment) -> bool:
+        return now.mono - self._since.mono >= self._config.websocket.pong_timeout_seconds / 2
+
+    def _ping(self, now: Moment) -> None:
+        if self._pings and now.mono - self._pings[-1][1] >= self._config.websocket.pong_timeout_seconds:
+            self._ignored(now)
+        if len(self._pings) < UNANSWERED_PINGS:
+            self._ping_seq += 1
+            self._pings.append((self._ping_seq, now.mono))
+            self._pinged_at = now.mono
+            self._emit(Send(self.generation, (frames.dump_ping(self._ping_seq, now.utc),)))
+        self._next_ping_at = now.mono + self.ping_every
+
+    def _ignored(self, now: Moment) -> None:
+        if not self.pings_ignored:
+            self.pings_ignored = True
+            self._say(now, "WARNING", "The backend answers protocol pings but not JSON pings; acks are proven by HTTP")
+
+    # --- transitions ---------------------------------------------------------------------------------------------
+
+    def _enter(self, phase: Phase, now: Moment, deadline: float | None) -> None:
+        if phase is not self.phase:
+            self.phase = phase
+            self._since = now
+        self._deadline = deadline
+
+    def _dial(self, now: Moment) -> None:
+        self._dialled_at = now.mono
+        if self.agent_id is None:
+            self._enter(Phase.CONNECTING, now, now.mono + self._timing.dial_within)
+            self._emit(Register())
+        elif not self._config.websocket.enabled:
+            self._enter(Phase.OFF, now, None)
+        else:
+            self._enter(Phase.CONNECTING, now, now.mono + self._timing.dial_within)
+            self.generation += 1
+            self.dials += 1
+            self._narrate(now, f"Connecting to WebSocket: {self._url}")
+            self._emit(OpenSocket(self.generation))
+
+    def _verified(self, now: Moment) -> None:
+        self.sessions += 1
+        self._online_at = now.mono
+        if self._down is not None and self.sessions > 1:
+            self._outage = (self._down.utc, now.mono - self._down.mono)
+        self._down, self._said_down = None, False
+        self._rule, self._rule_failures = Rule.LADDER, 0
+        every = self._config.websocket.status_interval_seconds
+        self.next_status_at = now.mono + every if every else None
+        self._enter(Phase.ONLINE, now, now.mono + self._timing.silence_after)
+        self._say(now, "INFO", "WebSocket connected - real-time mode enabled")
+        self._say(now, "INFO", "Command delivery: Real-time via WebSocket")
+
+    def _abort(self, failure: Failure, now: Moment, dice: Dice) -> None:
+        if self.agent_id is not None:
+            self._emit(AbortSocket(self.generation))
+        self._end(failure, now, dice)
+
+    def _end(self, failure: Failure, now: Moment, dice: Dice) -> None:
+        """An attempt or a link is over: name the cause, choose the delay, wait."""
+        if self.stopping:
+            self._enter(Phase.STOPPED, now, None)
+            return
+        if self._stable(now):
+            self.attempt = 0
+        rule = rule_for(failure, first_loss=self.attempt == 0 and self._online_at is not None)
+        cause = Cause.SLEEP if self._woke else cause_of(failure, rule)
+        self._rule_failures = self._rule_failures + 1 if rule is self._rule else 1
+        self._rule = rule
+        self.attempt += 1
+        self._narrate(now, f"WebSocket error: {failure.detail}", "WARNING")
+        self._forget(cause, failure.detail, now)
+        wait = backoff.delay(rule, self.attempt, self._rule_failures, failure.retry_after, dice, self._timing, self._config.backoff)
+        self._step = backoff.step(self.attempt, self._config.backoff)
+        self._wait_from = now.mono
+        self._enter(rule.phase, now, now.mono + wait)
+        shown, last = min(self.attempt, self._config.websocket.reconnect_attempts), self._config.websocket.reconnect_attempts
+        lane = ", slow lane" if self.attempt > last else ""
+        self._narrate(now, f"Scheduling WebSocket reconnect attempt {shown}/{last} in {wait * 1000:.0f}ms{lane}")
+
+    def _forget(self, cause: Cause, detail: str, now: Moment) -> None:
+        """Leave the open state: count the drop, stop the link's clocks."""
+        lifetime = now.mono - self._online_at if self._online_at is not None else None
+        if lifetime is not None:
+            self.lifetimes.append(lifetime)
+            if cause is Cause.NETWORK and self._cut_regularly():
+                cause, detail = Cause.IDLE_CUT, f"{detail}; cut every {lifetime:.0f} s"
+        self.last_drop = Drop(now.utc, cause, plain(detail), lifetime)
+        self.drops[cause] += 1
+        self._online_at = self._next_ping_at = self.next_status_at = None
+        self._woke = False
+        if self._down is None:
+            self._down = now
+        if not self._said_down:
+            self._said_down = True
+            self._say(now, "WARNING", "WebSocket disconnected - falling back to HTTP polling")
+
+    def _cut_regularly(self) -> bool:
+        last = list(self.lifetimes)[-3:]
+        return len(last) == 3 and min(last) >= 5 and max(last) <= 1.05 * min(last)
+
+    def _stable(self, now: Moment) -> bool:
+        return self._online_at is not None and now.mono - self._online_at >= max(self._timing.stable_after, self._step)
+
+    def _narrate(self, now: Moment, text: str, level: str = "INFO") -> None:
+        """Lines that repeat with every attempt: all of the first ones, then each tenth, so that a day's outage fits the log (F44)."""
+        loud = self.attempt <= self._config.websocket.reconnect_attempts or self.attempt % 10 == 0
+        self._say(now, level if loud else "DEBUG", text)
+
+    def _say(self, now: Moment, level: str, text: str) -> None:
+        self._emit(Tell(LogEntry(now.utc, level, plain(text))))
