@@ -3,11 +3,13 @@
 The models below are the documentation's source: every key, its bounds and its meaning (`Field(description=…)`).
 """
 
+import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from agent_core.snapshot import PollingMode
 
@@ -17,7 +19,36 @@ Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 class Section(BaseModel):
     """A part of the configuration: frozen, and no key but the known ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_url(url: str, scheme: str) -> str:
+    """`url`, if it is one that a secret may be sent to: encrypted, or to this machine. `scheme` is `http` or `ws`."""
+    try:
+        parts = urlsplit(url)
+        host, port_is_fine = parts.hostname, parts.port != 0
+    except ValueError:
+        host, port_is_fine = None, False
+    if not url.isascii() or not url.isprintable() or " " in url or not port_is_fine:
+        raise ValueError(f"expected a {scheme}s:// URL")
+    if parts.scheme not in {scheme, scheme + "s"}:
+        raise ValueError(f"expected a URL that starts with {scheme}s:// (or {scheme}:// to this machine)")
+    if not host:
+        raise ValueError("expected a URL with a host")
+    if "@" in parts.netloc:
+        raise ValueError("expected a URL without a user or password")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise ValueError("expected a URL without ? and #")
+    if parts.scheme == scheme and not _loopback(host):
+        raise ValueError(f"expected {scheme}s:// ({scheme}:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear)")
+    return parts.scheme + url[len(parts.scheme) :]
 
 
 class Edge(Section):
@@ -26,21 +57,38 @@ class Edge(Section):
     apple_id: str | None = Field(None, max_length=200, description="told to the backend on registration")
     register_: Literal["auto", "always"] = Field("auto", alias="register", description="auto: register only without an agent_id")
 
+    @field_validator("agent_id", "user_phone", "apple_id")
+    @classmethod
+    def _fits_a_header(cls, text: str | None) -> str | None:
+        if text is not None and not (text and text.isascii() and text.isprintable() and text == text.strip()):
+            raise ValueError("expected printable ASCII characters, without a space at either end")
+        return text
+
 
 class Backend(Section):
     url: str = Field("http://127.0.0.1:8787", description="where /edge/sync is; http:// only to loopback")
     websocket_url: str | None = Field(None, description="where /edge/ws is; empty: the url with http→ws, https→wss")
     sync_interval_seconds: float = Field(15, ge=0.05, le=300, description="polling interval while the socket is down")
-    polling: PollingMode = Field(PollingMode.AUTO, description="auto, always or never; the console's p changes it")
+    polling: PollingMode = Field(PollingMode.AUTO, description="auto (while the socket is down), always or never; the console's p changes it")
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        return _checked_url(url, "http")
+
+    @field_validator("websocket_url")
+    @classmethod
+    def _ws(cls, url: str | None) -> str | None:
+        return url and _checked_url(url, "ws")
 
 
 class WebSocket(Section):
     enabled: bool = Field(True, description="false: HTTP polling only")
-    reconnect_attempts: int = Field(10, ge=1, le=1_000, description="shown as N/10; after the last the ladder stays on its last step, it never stops")
+    reconnect_attempts: int = Field(10, ge=1, le=1_000, description="shown as N/10; after the last one the ladder stays on its last step")
     ping_interval_seconds: float = Field(30, ge=0.05, le=300, description="JSON ping: measures, and proves acks")
     pong_timeout_seconds: float = Field(10, ge=0.05, le=300, description="no first pong for this long: the attempt failed")
     max_frame_bytes: int = Field(2**20, ge=1_024, le=2**26, description="a larger frame ends the link with 1009")
-    status_interval_seconds: float = Field(60, ge=0, le=3_600, description="status frame; 0 = off")
+    status_interval_seconds: float = Field(60, ge=0, le=3_600, description="how often a status frame is sent; 0 = off")
 
 
 class Timing(Section):
@@ -52,14 +100,14 @@ class Timing(Section):
     drift: Seconds = Field(5, description="wall clock and monotonic clock apart by more: the machine slept, or the clock was set")
     stall: Seconds = Field(2, description="a timer late by more: this process was stopped, the peer is not to blame")
     poll_within: Seconds = Field(10, description="one poll or HTTP ack, in total")
-    poll_jitter: float = Field(0.1, ge=0, le=0.5, description="of the polling interval")
+    poll_jitter: float = Field(0.1, ge=0, le=0.5, description="each poll comes up to this part of the interval early or late")
     hint_every: Seconds = Field(10, description="a poll that succeeds again is a hint to dial, at most this often")
     hint_within: Seconds = Field(1, description="how soon the hint dials")
     stable_after: Seconds = Field(30, description="a link this old resets the ladder")
     barrier_every: Seconds = Field(12, description="least time between two JSON pings, when acks wait for proof")
     safety_sync_every: float = Field(300, ge=0, le=86_400, description="sync while online, to notice a deaf socket; 0 = off")
     restart_within: Seconds = Field(5, description="redial after 1012, uniform up to this")
-    refused_first: Seconds = Field(60, description="after an auth refusal, doubling …")
+    refused_first: Seconds = Field(60, description="wait after an auth refusal; doubles each time …")
     refused_cap: Seconds = Field(300, description="… up to this")
     busy_first: Seconds = Field(15, description="least wait after 429, 503 or 1013 with Retry-After")
     busy_cap: Seconds = Field(900, description="Retry-After is obeyed up to this")
@@ -85,8 +133,15 @@ class MessengerKind(StrEnum):
 
 class Messenger(Section):
     kind: MessengerKind = Field(MessengerKind.OUTBOX, description="outbox: recorded in data_dir; file: one JSON line a message")
-    path: Path | None = Field(None, description="the file, with kind: file")
+    path: Path | None = Field(None, validate_default=True, description="where kind: file writes")
     dwell_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
+
+    @field_validator("path")
+    @classmethod
+    def _file_needs_path(cls, path: Path | None, others: ValidationInfo) -> Path | None:
+        if path is None and others.data.get("kind") == MessengerKind.FILE:
+            raise ValueError("expected a path, since messenger.kind is file")
+        return path
 
 
 class Executor(Section):
@@ -100,23 +155,39 @@ class Schedule(Section):
 
 
 class Ledger(Section):
-    retention_days: float = Field(30, gt=0, le=3_650, description="how long ids are remembered")
-    retention_count: int = Field(200_000, ge=100, le=5_000_000, description="and how many")
+    retention_days: float = Field(30, gt=0, le=3_650, description="how long the id of a finished command is remembered")
+    retention_count: int = Field(200_000, ge=100, le=5_000_000, description="how many ids are remembered")
     tombstone_hours: float = Field(24, gt=0, le=720, description="how long a cancel of an unknown id is kept")
 
 
 class Ack(Section):
-    dialect: Literal["superset", "success", "status"] = Field("superset", description="what an ack says: success and status, or one of them")
+    dialect: Literal["superset", "success", "status"] = Field("superset", description="an ack says success and status, or one of them")
+
+
+def _trouble_with(secret: str) -> str | None:
+    if any(c.isspace() for c in secret):
+        return "whitespace at its end" if secret != secret.rstrip() else "whitespace"
+    for position, c in enumerate(secret, 1):
+        if not (c.isascii() and c.isprintable()):
+            return f"another character in place {position}"
+    return f"{len(secret)} characters" if 0 < len(secret) < 8 else None
 
 
 class Auth(Section):
     mode: Literal["bearer", "hmac_token"] = Field("bearer", description="Authorization: the secret, or a token made with it")
     secret: SecretStr = Field(SecretStr(""), exclude=True, description="only by the environment: EDGE_SECRET")
 
+    @field_validator("secret")
+    @classmethod
+    def _sendable(cls, secret: SecretStr) -> SecretStr:
+        if trouble := _trouble_with(secret.get_secret_value()):
+            raise ValueError(f"expected at least 8 printable ASCII characters without whitespace, found {trouble}")
+        return secret
+
 
 class Logging(Section):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the log")
-    format: Literal["text", "json"] = Field("text", description="of headless lines")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    format: Literal["text", "json"] = Field("text", description="what headless prints: lines of text, or JSON objects")
     file: Path | None = Field(None, description="a log file, rotated; empty: data_dir/edge-console.log")
     max_bytes: int = Field(2_000_000, ge=10_000, le=100_000_000, description="a log file's size; five are kept")
 
@@ -142,4 +213,4 @@ class Config(Section):
     def socket_url(self) -> str:
         """Where the socket is (PROTOCOL §1), without the query."""
         base = self.backend.websocket_url or "ws" + self.backend.url.removeprefix("http")
-        return base.rstrip("/") + "/edge/ws"
+        return base.rstrip("/").removesuffix("/edge/ws") + "/edge/ws"

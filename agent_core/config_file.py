@@ -1,0 +1,399 @@
+"""Where the configuration comes from: defaults < config.yaml < `.env` beside it < environment < command line.
+
+Every trouble is one sentence on one line, and no sentence holds a secret. `python -m agent_core.config_file` prints the table of all keys.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from agent_core.config import Config, Section
+from agent_core.config_yaml import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
+from agent_core.plain import plain
+
+SHORT_NAMES = {
+    "EDGE_SECRET": "auth.secret",
+    "BACKEND_URL": "backend.url",
+    "EDGE_AGENT_ID": "edge.agent_id",
+    "USER_PHONE": "edge.user_phone",
+}
+_PREFIX = "EDGE__"
+_NOT_IN_A_FILE = "a secret does not belong in this file: put EDGE_SECRET=… into the environment or into .env beside it"
+_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+
+
+class ConfigError(Exception):
+    """What is wrong, as one sentence on one line; `problems` has one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the configuration, read off the models."""
+
+    name: str
+    field: FieldInfo
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        annotation = self.field.annotation
+        return get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
+
+    @property
+    def optional(self) -> bool:
+        return type(None) in self.kinds
+
+    @property
+    def kind(self) -> Any:
+        return next(kind for kind in self.kinds if kind is not type(None))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        if get_origin(self.kind) is Literal:
+            return get_args(self.kind)
+        return tuple(str(choice) for choice in self.kind) if issubclass(self.kind, StrEnum) else ()
+
+    @property
+    def expected(self) -> str:
+        """What the key takes, as `a whole number from 1 to 64`."""
+        if self.choices:
+            return " or ".join(filter(None, [", ".join(self.choices[:-1]), self.choices[-1]]))
+        rules = self.field.metadata
+        bound = {name: getattr(rule, name) for rule in rules for name in ("gt", "ge", "le", "max_length") if hasattr(rule, name)}
+        if self.kind in {int, float}:
+            low = f"from {_figure(bound['ge'])}" if "ge" in bound else f"above {_figure(bound['gt'])}, up"
+            return f"a {'whole ' if self.kind is int else ''}number {low} to {_figure(bound['le'])}"
+        if self.name.endswith("url"):
+            return "a wss:// URL" if "websocket" in self.name else "an https:// URL"
+        if self.kind is str:
+            return f"text of at most {bound['max_length']} characters"
+        return {bool: "true or false", Path: "a path"}.get(self.kind, "a secret")
+
+    @property
+    def default(self) -> str:
+        """As it is written in config.yaml; empty for none."""
+        default = self.field.default
+        if isinstance(default, bool):
+            return str(default).lower()
+        if isinstance(default, SecretStr) or default is None:
+            return ""
+        return _figure(default) if isinstance(default, int | float) else str(default)
+
+
+def _figure(number: float) -> str:
+    return f"{number:.10g}"
+
+
+def keys() -> dict[str, Key]:
+    """Every key by its dotted name, in the order of the models."""
+
+    def walk(model: type[Section], prefix: str) -> Iterator[Key]:
+        for python_name, field in model.model_fields.items():
+            name = prefix + (field.alias or python_name)
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                yield from walk(field.annotation, name + ".")
+            else:
+                yield Key(name, field)
+
+    return {key.name: key for key in walk(Config, "")}
+
+
+_KEYS = keys()
+_SECTIONS = {name.partition(".")[0] for name in _KEYS if "." in name}
+_VARIABLES = {_PREFIX + name.upper().replace(".", "__"): name for name in _KEYS} | SHORT_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a value was given; `base` is where its relative paths start, `rank` its order among all."""
+
+    at: str
+    name: str
+    base: Path
+    rank: tuple[int, int]
+
+
+class _Misfit(Exception):  # noqa: N818  a step on the way to a ConfigError
+    pass
+
+
+class _Layers:
+    """What the layers say, the last one winning, and every problem on the way."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self._places: dict[str, _Place] = {}
+        self._problems: list[tuple[tuple[int, int], str]] = []
+
+    def problem(self, place: _Place, sentence: str) -> None:
+        at = ": ".join(filter(None, (place.at, place.name)))
+        self._problems.append((place.rank, f"{at}: {sentence}"))
+
+    def problems(self) -> list[str]:
+        return [sentence for _, sentence in sorted(self._problems, key=lambda problem: problem[0])]
+
+    def read_file(self, tree: Branch, label: str, base: Path) -> None:
+        for name, node in tree.values.items():
+            place = _Place(f"{label}:{tree.lines[name]}", name, base, (0, tree.lines[name]))
+            if name in _SECTIONS and isinstance(node, Branch):
+                for leaf, inner in node.values.items():
+                    line = node.lines[leaf]
+                    self._key(inner, _Place(f"{label}:{line}", f"{name}.{leaf}", base, (0, line)))
+            elif name in _SECTIONS and not is_empty(node):
+                self.problem(place, f"expected a section (keys with values), found {kind_of(node)}")
+            elif "." in name and name in _KEYS:
+                self.problem(place, "expected the key indented under its section, found the two in one")
+            elif name not in _SECTIONS:
+                self._key(node, place)
+
+    def read_variables(self, variables: Mapping[str, tuple[str, str]], base: Path, layer: int) -> None:
+        """Takes variable -> (where, value). The long names outrank the short ones."""
+        for number, variable in enumerate(sorted(variables, key=lambda name: name.startswith(_PREFIX))):
+            at, value = variables[variable]
+            name = _VARIABLES.get(variable)
+            if name is not None and value:
+                self._put(_KEYS[name], Scalar(value, 0), _Place(at, variable, base, (layer, number)))
+            elif name is None and variable.startswith(_PREFIX):
+                self._unknown("variable", variable, _Place(at, "", base, (layer, number)))
+
+    def read_overrides(self, overrides: Mapping[str, Any], prefix: str = "") -> None:
+        for name, value in overrides.items():
+            place = _Place("command line", prefix + name, Path(), (3, len(self.values)))
+            if isinstance(value, Mapping):
+                self.read_overrides(value, prefix + name + ".")
+            elif place.name not in _KEYS:
+                self._unknown("key", place.name, replace(place, name=""))
+            elif value is not None:
+                self._put(_KEYS[place.name], Scalar(str(value), 0) if isinstance(value, str | Path) else value, place)
+
+    def built(self) -> Config | None:
+        """The configuration, or None and a problem."""
+        nested: dict[str, Any] = {}
+        for name, value in self.values.items():
+            section, _, leaf = name.rpartition(".")
+            (nested.setdefault(section, {}) if section else nested)[leaf] = value
+        try:
+            return Config.model_validate(nested)
+        except ValidationError as error:
+            for trouble in error.errors(include_url=False):
+                self._refused(".".join(str(part) for part in trouble["loc"]), str(trouble.get("ctx", {}).get("error", "")))
+            return None
+
+    def _key(self, node: Node, place: _Place) -> None:
+        key = _KEYS.get(place.name)
+        if place.name == "auth.secret" or (key is None and re.search("(?i)secret|passw|token|api_?key", place.name)):
+            self.problem(replace(place, name="auth.secret"), _NOT_IN_A_FILE)
+        elif key is None:
+            self._unknown("key", place.name, replace(place, name=""))
+        else:
+            self._put(key, node, place)
+
+    def _put(self, key: Key, given: object, place: _Place) -> None:
+        try:
+            self.values[key.name] = _converted(key, given, place.base)
+        except _Misfit as misfit:
+            self.problem(place, str(misfit))
+        self._places[key.name] = place
+
+    def _unknown(self, what: str, name: str, place: _Place) -> None:
+        near = _nearest(name[:200], _KEYS if what == "key" else _VARIABLES) if len(self._problems) < 20 else None
+        self.problem(place, f"{shown(name)} is not a known {what}" + (f": did you mean {near}?" if near else ""))
+
+    def _refused(self, name: str, said: str) -> None:
+        section = name.partition(".")[0] + "."
+        beside = next((place for other, place in self._places.items() if other.startswith(section)), None)
+        place = self._places.get(name) or replace(beside or _Place("defaults", "", Path(), (0, 0)), name=name)
+        value = self.values.get(name)
+        if value is None or isinstance(value, SecretStr):
+            self.problem(place, said)
+            return
+        found = shown(_figure(value) if isinstance(value, int | float) else str(value))
+        self.problem(place, f"{said or 'expected ' + _KEYS[name].expected}, found {found}")
+
+
+def load_config(
+    path: Path | None, environ: Mapping[str, str], *, overrides: Mapping[str, Any] | None = None, require_secret: bool = True
+) -> Config:
+    """The configuration that results from all layers. Raises `ConfigError`.
+
+    Without `path` it is config.yaml in the working directory, if there is one. `overrides` maps `section.key` (or section -> key) to
+    values; None means not given. Relative paths start at the file that names them, those of the environment and the command line at
+    the working directory.
+    """
+    layers = _Layers()
+    secrets = [value for name, value in environ.items() if _VARIABLES.get(name) == "auth.secret"]
+    try:
+        _read(layers, path, environ, secrets)
+    except ConfigError as error:
+        raise ConfigError([_without(secrets, problem) for problem in error.problems]) from None
+    layers.read_overrides(overrides or {})
+    layers.values.setdefault("data_dir", Config().data_dir.expanduser())
+    config = layers.built()
+    if require_secret and not layers.values.get("auth.secret"):
+        layers.problem(_Place("EDGE_SECRET", "", Path(), (4, 0)), _no_secret(environ))
+    problems = [_without(secrets, problem) for problem in layers.problems()]
+    if config is None or problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read(layers: _Layers, path: Path | None, environ: Mapping[str, str], secrets: list[str]) -> None:
+    file = path or Path("config.yaml")
+    text = _text(file, missing_is_fine=path is None)
+    beside = _env_file(file.parent / ".env")
+    secrets += [value for name, (_, value) in beside.items() if _VARIABLES.get(name) == "auth.secret"]
+    layers.read_file(_tree(text, file), plain(file, 300), file.parent)
+    layers.read_variables(beside, file.parent, 1)
+    layers.read_variables({name: ("environment", value) for name, value in environ.items()}, Path(), 2)
+
+
+def _text(file: Path, *, missing_is_fine: bool) -> str:
+    try:
+        return read_text(file)
+    except FileNotFoundError:
+        if missing_is_fine:
+            return ""
+        raise ConfigError([f"{plain(file, 300)}: expected a file, found nothing"]) from None
+    except Unreadable as trouble:
+        raise _as_error(file, trouble) from None
+
+
+def _tree(text: str, file: Path) -> Branch:
+    try:
+        return parse(text)
+    except Unreadable as trouble:
+        raise _as_error(file, trouble) from None
+
+
+def _as_error(file: Path, trouble: Unreadable) -> ConfigError:
+    line = f":{trouble.line}" if trouble.line else ""
+    return ConfigError([f"{plain(file, 300)}{line}: {trouble.sentence}"])
+
+
+def _without(secrets: list[str], sentence: str) -> str:
+    """`sentence` without the secret, should someone have given it in the wrong place too."""
+    for secret in secrets:
+        if len(secret) >= 6:
+            sentence = sentence.replace(secret, "***")
+    return sentence
+
+
+def _no_secret(environ: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches("EDGE_SECRET", [name for name in environ if name.startswith("EDGE")], 1, 0.8)
+    meant = f" ({plain(near[0], 60)} is set: did you mean EDGE_SECRET?)" if near and near[0] != "EDGE_SECRET" else ""
+    expected = "expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none"
+    return f"{expected}{meant}; edge-console --demo needs none"
+
+
+def _env_file(path: Path) -> dict[str, tuple[str, str]]:
+    """KEY=VALUE lines with `export`, quotes and `#`; no interpolation, so a secret with a $ in it stays as it is."""
+    found: dict[str, tuple[str, str]] = {}
+    for number, line in enumerate(_text(path, missing_is_fine=True).split("\n"), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _ENV_LINE.fullmatch(stripped)
+        value = _unquoted(match.group(2)) if match else None
+        if match is None or value is None:
+            raise ConfigError([f"{plain(path, 300)}:{number}: expected KEY=VALUE, found something else"])
+        found[match.group(1)] = (f"{plain(path, 300)}:{number}", value)
+    return found
+
+
+def _unquoted(raw: str) -> str | None:
+    if raw[:1] in {'"', "'"}:
+        quoted = re.fullmatch(rf"{raw[0]}([^{raw[0]}]*){raw[0]}\s*(#.*)?", raw)
+        return quoted.group(1) if quoted else None
+    comment = re.search(r"(?:^|\s)#", raw)
+    return raw[: comment.start()].rstrip() if comment else raw
+
+
+def _converted(key: Key, given: object, base: Path) -> Any:
+    """`given` as the key's type; text only where it is written just as that type is."""
+    if isinstance(given, Branch | Sequence):
+        raise _Misfit(f"expected {key.expected}, found {kind_of(given)}")
+    if not isinstance(given, Scalar):
+        return given
+    if is_empty(given) or not given.text.strip():
+        if key.optional:
+            return None
+        raise _Misfit(f"expected {key.expected}, found nothing")
+    return _from_text(key, given, base)
+
+
+def _from_text(key: Key, given: Scalar, base: Path) -> Any:
+    text = given.text
+    if key.kind is SecretStr:
+        return SecretStr(text)
+    if not text.isprintable():
+        raise _Misfit(f"expected {key.expected}, found unprintable characters")
+    if key.choices:
+        return _choice(key, text)
+    if key.kind is str:
+        return text
+    if key.kind is Path:
+        return _path(key, text, base)
+    value = None if given.quoted else _figure_of(key.kind, text)
+    if value is None:
+        quotes = " in quotes" if given.quoted else ""
+        raise _Misfit(f"expected {key.expected}, found {shown(text)}{quotes}")
+    return value
+
+
+def _choice(key: Key, text: str) -> str:
+    for choice in key.choices:
+        if text.casefold() == choice.casefold():
+            return choice
+    near = difflib.get_close_matches(text.casefold(), key.choices, 1) or difflib.get_close_matches(text.upper(), key.choices, 1)
+    raise _Misfit(f"expected {key.expected}, found {shown(text)}" + (f" (did you mean {near[0]}?)" if near else ""))
+
+
+def _path(key: Key, text: str, base: Path) -> Path:
+    try:
+        return (base / Path(text).expanduser()).absolute()
+    except (OSError, RuntimeError, ValueError):
+        raise _Misfit(f"expected {key.expected}, found {shown(text)}, which leads nowhere") from None
+
+
+def _figure_of(kind: type, text: str) -> bool | int | float | None:
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    if kind is int:
+        return int(text) if _WHOLE.fullmatch(text) and len(text) < 20 else None
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str | None:
+    """The right name that was probably meant: one beside it, the same key elsewhere, or the closest of all."""
+    section, _, leaf = name.rpartition(".")
+    beside = [key for key in known if key.rpartition(".")[0] == section] + ([] if section else sorted(_SECTIONS))
+    elsewhere = [key for key in known if key.rpartition(".")[2] == leaf]
+    near = difflib.get_close_matches(name, beside, 1) or elsewhere or difflib.get_close_matches(name, list(known), 1)
+    return near[0] if near else None
+
+
+def config_table() -> str:
+    """Every key with its default, what it takes and what it means, as a Markdown table."""
+    rows = ["| key | default | takes | meaning |", "|---|---|---|---|"]
+    for key in _KEYS.values():
+        default = f"`{key.default}`" if key.default else "–"
+        rows.append(f"| `{key.name}` | {default} | {key.expected} | {key.field.description} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(config_table())  # noqa: T201  this is what the command is for
