@@ -10,7 +10,7 @@ from typing import Any
 
 from agent_core.feed import Entry
 from agent_core.frames import Command, Frame
-from agent_core.records import Change, Memory, OutboxRow, Remembered
+from agent_core.records import Arrival, Change, Memory, OutboxRow, Remembered
 from agent_core.snapshot import PollingMode
 
 # --- what can go wrong with an attempt, a link or a call ------------------------------------------------------------
@@ -51,9 +51,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The agent runs; `memory` is what the journal holds of earlier runs."""
+    """The agent runs."""
 
-    memory: Memory = Memory()
+
+@dataclass(frozen=True, slots=True)
+class LedgerOpened:
+    """The journal can be used; `memory` is what it holds of earlier runs. Before this nothing is taken."""
+
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,18 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class FrameReceived:
-    """`remembered` is what the journal holds of the command's id, where the ledger does not have it at hand."""
+    """Any frame but a command."""
 
     generation: int
     frame: Frame
-    remembered: Remembered | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReceived:
+    """A command by socket."""
+
+    generation: int
+    arrival: Arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +118,8 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class PollAnswered:
-    """`commands` pairs each command with what the journal remembers of it."""
-
     number: int
-    commands: tuple[tuple[Command, Remembered | None], ...]
+    arrivals: tuple[Arrival, ...]
     proven: tuple[str, ...] = ()
     """Ids from `ack_events`: acks the backend says it has."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -137,14 +147,15 @@ class AcksPosted:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Everything up to `Record` number `ticket` is on disk."""
+    """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered."""
 
     ticket: int
+    horizon_utc: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFailed:
-    """The journal could not write; it keeps trying, and says `Recorded` when it could."""
+    """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
 
     reason: str
 
@@ -185,7 +196,8 @@ class StopRequested:
 
 
 Event = (
-    Started | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | Heard | Lost | PollAnswered | PollFailed
+    Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandReceived | Heard
+    | Lost | PollAnswered | PollFailed
     | AcksPosted | Recorded | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested | StopRequested
 )
 
@@ -227,6 +239,15 @@ class Send:
 
     generation: int
     frames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendStatus:
+    """A status frame; the agent adds the memory it uses."""
+
+    generation: int
+    scheduled: int
+    uptime_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,5 +314,6 @@ class Finish:
 
 
 Effect = (
-    Register | OpenSocket | AbortSocket | CloseSocket | Send | Probe | Poll | PostAcks | Record | Execute | CancelRunning | SetLogLevel | Tell | Finish
+    Register | OpenSocket | AbortSocket | CloseSocket | Send | SendStatus | Probe | Poll | PostAcks | Record | Execute | CancelRunning
+    | SetLogLevel | Tell | Finish
 )

@@ -120,6 +120,10 @@ def parse(raw: str | bytes) -> Frame:
             return CommandFrame(command_of(_envelope(body)))
         except FrameError as error:
             return Malformed(str(error))
+    return _small_frame(kind, body)
+
+
+def _small_frame(kind: str, body: dict[str, Any]) -> Frame:
     inner = body.get("data")
     fields: dict[str, Any] = inner if isinstance(inner, dict) else {}
     if kind == "pong":
@@ -293,9 +297,7 @@ def parse_sync(raw: bytes) -> SyncAnswer:
     malformed: list[str] = []
     for item in _items(body, "commands"):
         try:
-            if not isinstance(item, dict):
-                raise FrameError("a command that is not an object")
-            commands.append(command_of(_envelope(item)))
+            commands.append(command_of(_envelope(item) if isinstance(item, dict) else {}))
         except FrameError as error:
             malformed.append(str(error))
     proven = [item.get("command_id") if isinstance(item, dict) else item for item in _items(body, "ack_events")]
@@ -330,7 +332,8 @@ def dump_ack(ack: str) -> str:
 
 
 def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: float) -> str:
-    counts = {"scheduled_messages": scheduled, "active_rules": 0, "uptime_seconds": int(uptime_seconds), "memory_usage_mb": round(memory_mb)}
+    counts = {"scheduled_messages": scheduled, "active_rules": 0}
+    counts |= {"uptime_seconds": int(uptime_seconds), "memory_usage_mb": round(memory_mb)}
     return _text({"type": "status", "data": counts, "timestamp": iso(utc)})
 
 

@@ -62,6 +62,15 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A command as it comes in, with what the journal holds of its id, and of its target if it is a cancel."""
+
+    command: Command
+    remembered: Remembered | None = None
+    target: Remembered | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One message that would be sent; written together with its command's outcome, so it is there exactly once."""
 
@@ -148,5 +157,6 @@ class Memory:
     tombstones: tuple[tuple[str, str, float], ...] = ()
     kept: tuple[tuple[str, str], ...] = ()
     next_seq: int = 1
+    last_command_id: str | None = None
     horizon_utc: float = 0.0
 

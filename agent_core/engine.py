@@ -1,0 +1,464 @@
+"""The machines coupled: one `handle`, one `wake_at`, one `snapshot` (DESIGN §1).
+
+    event ──► link, polling, ledger ──► _couple() ──► effects, in order
+
+`_couple` derives what follows from where the machines stand, at the end of every step: whether polling runs, which way acks go, whether a
+sync is due, what is written. So no step has to think of the others.
+
+The disk is a part of the state: a step's changes leave as one numbered `Record`; what must not happen before they are written (a handler's
+start, an ack) is held under that number until `Recorded` covers it. A slow or full disk therefore holds back commands and acks, and never
+the link. Order of what falls due at one instant: the link, the schedule, polling, the deafness check, shutdown.
+
+Nothing raises across this edge for anything the world can send; time and chance are arguments.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agent_core import __version__, frames, settings
+from agent_core.backoff import Dice
+from agent_core.clock import Moment
+from agent_core.config import Config
+from agent_core.events import (
+    AcksPosted,
+    CancelRunning,
+    CommandFinished,
+    CommandReceived,
+    DialFailed,
+    Effect,
+    Event,
+    Finish,
+    FrameReceived,
+    Heard,
+    LedgerOpened,
+    Lost,
+    Opened,
+    PollAnswered,
+    PollFailed,
+    PollingModeChosen,
+    ReconnectRequested,
+    Record,
+    Recorded,
+    RecordFailed,
+    Registered,
+    RegistrationFailed,
+    ReplayRequested,
+    Send,
+    SendStatus,
+    SetLogLevel,
+    Started,
+    StopRequested,
+    Tell,
+    Ticked,
+)
+from agent_core.feed import LogEntry
+from agent_core.frames import Frame
+from agent_core.latency import Window
+from agent_core.ledger import Ledger, Release, Route, Trait
+from agent_core.link import Link
+from agent_core.plain import plain
+from agent_core.polling import Polling
+from agent_core.records import Kept, Via
+from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
+
+HOUR = 3_600.0
+
+
+class Held(NamedTuple):
+    """What waits for ticket `ticket` to be on disk, and the last command id that is then durable."""
+
+    ticket: int
+    releases: tuple[Release, ...]
+    last_command_id: str | None
+
+
+class Engine:
+    """The whole agent but its I/O. Not thread-safe: one task owns it."""
+
+    def __init__(self, config: Config, traits: Mapping[str, Trait], host: str = "") -> None:
+        self._config = config
+        self._host = host
+        self._effects: list[Effect] = []
+        self._link = Link(config, self._emit)
+        self._polling = Polling(config, self._emit)
+        self._ledger = Ledger(config, traits, self._emit)
+        self._acks, self._pings = Window(), Window()
+        self._started: Moment | None = None
+        self._now = Moment(0.0, 0.0)
+        self._dice: Dice = lambda: 0.0
+        self._offset: float | None = None
+        self._promised = float("inf")
+        self._ticket = 0
+        self._held: deque[Held] = deque()
+        self._last_command_id: str | None = None
+        self._trouble: str | None = None
+        self._was_online = False
+        self._malformed = 0
+        self._unknown_types: set[str] = set()
+        self._suspects: set[str] = set()
+        self._deaf_check_at: float | None = None
+        self._stop_by: float | None = None
+        self._history: deque[tuple[float, str]] = deque(maxlen=720)
+        self._revision = 0
+        self.finished = False
+
+    # --- the three faces -----------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: Moment, dice: Dice) -> list[Effect]:
+        """One step: what has happened, when, and the dice for it. Returns what to do, in order."""
+        self._effects = []
+        self._now, self._dice = now, dice
+        self._notice_sleep()
+        self._dispatch(event)
+        if self._started is not None and not self.finished:
+            self._fire()
+            self._couple()
+        self._promised = self.wake_at
+        self._revision += 1
+        return self._effects
+
+    @property
+    def wake_at(self) -> float:
+        """When, on the monotonic clock, `handle(Ticked())` is due at the latest; infinity for never."""
+        times = [self._link.wake_at, self._polling.wake_at]
+        if (due := self._ledger.next_due_utc) is not None:
+            times.append(self._now.mono + max(0.0, due - self._now.utc))
+        times += [at for at in (self._deaf_check_at, self._stop_by) if at is not None]
+        return min(times)
+
+    def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
+        """The whole present as one frozen value."""
+        ledger, pings = self._ledger, self._pings.last(1)
+        return Snapshot(
+            revision=self._revision, at=now.mono, utc=now.utc, version=__version__, host=self._host,
+            agent_id=plain(self._link.agent_id, 200) if self._link.agent_id else None,
+            backend_url=self._config.backend.url, socket_url=self._config.socket_url,
+            started_utc=self._started.utc if self._started else 0.0,
+            link=self._link.view(tuple(self._history)), polling=self._polling.view(),
+            commands=ledger.view(self._malformed),
+            latency=LatencyView(
+                self._acks.percentiles(now.utc), self._pings.percentiles(now.utc), pings[0][1] if pings else None,
+                self._pings.jitter_ms(), self._acks.last(240), loop_lag_ms,
+            ),
+            scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count,
+            disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
+        )  # fmt: skip
+
+    def knows(self, command_id: str) -> bool:
+        """The ledger has this id at hand; where not, the agent asks the journal before it hands over the command."""
+        return self._ledger.knows(command_id)
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, event: Event) -> None:
+        now = self._now
+        match event:
+            case CommandReceived():
+                self._command_received(event)
+            case CommandFinished():
+                self._ledger.finished(event, now)
+            case FrameReceived(generation, frame):
+                self._frame_received(generation, frame)
+            case Recorded(ticket, horizon_utc):
+                self._recorded(ticket, horizon_utc)
+            case Heard(generation):
+                if self._link.is_current(generation):
+                    self._link.heard(now, frame=False)
+            case PollAnswered():
+                self._poll_answered(event)
+            case PollFailed(number, failure):
+                self._polling.failed(number, failure, now, self._dice)
+            case AcksPosted():
+                self._acks_posted(event)
+            case _:
+                self._dispatch_rare(event)
+
+    def _dispatch_rare(self, event: Event) -> None:
+        now = self._now
+        match event:
+            case Ticked():
+                pass
+            case Started():
+                self._started = now
+                self._link.start(now)
+            case LedgerOpened():
+                self._open_ledger(event)
+            case Opened(generation):
+                self._link.opened(generation, now)
+            case DialFailed(generation, failure) | Lost(generation, failure):
+                self._link.failed(generation, failure, now, self._dice)
+            case Registered(agent_id):
+                self._link.registered(agent_id, now)
+            case RegistrationFailed(failure):
+                self._link.registration_failed(failure, now, self._dice)
+            case RecordFailed(reason):
+                self._record_failed(reason)
+            case ReconnectRequested():
+                self._link.force(now)
+            case PollingModeChosen(mode):
+                self._polling.mode = mode
+                self._say("INFO", f"Polling mode: {mode}")
+            case ReplayRequested():
+                self._replay(event)
+            case StopRequested():
+                self._stop()
+            case _:
+                raise AssertionError(event)
+
+    def _open_ledger(self, event: LedgerOpened) -> None:
+        memory = event.memory
+        self._last_command_id = memory.last_command_id
+        for key, value in memory.kept:
+            self._apply(settings.accept({key.removeprefix("setting."): value})[0])
+        self._ledger.restore(memory, self._now)
+        self._take_again()
+
+    def _take_again(self) -> None:
+        """The disk can be written: what was not taken meanwhile is asked for."""
+        if self._trouble is not None:
+            self._trouble = None
+            self._say("INFO", "The ledger can be written again; taking commands")
+        if self._stop_by is None:
+            self._ledger.resume(self._now)
+            self._polling.sync_soon(self._now)
+
+    def _command_received(self, event: CommandReceived) -> None:
+        if not self._link.is_current(event.generation):
+            return
+        command_id = event.arrival.command.command_id
+        self._link.heard(self._now, frame=True)
+        self._suspects.discard(command_id)
+        self._say("INFO", f"Received command via WebSocket: {command_id}")
+        self._ledger.take(event.arrival, Via.WS, self._now)
+
+    def _frame_received(self, generation: int, frame: Frame) -> None:
+        if not self._link.is_current(generation):
+            return
+        now = self._now
+        match frame:
+            case frames.Pong(seq):
+                answered = self._link.ponged(seq, now)
+                if answered is not None:
+                    self._pings.add(now.utc, answered[1] * 1_000)
+                    self._ledger.proved_to(answered[0], now)
+            case frames.Ping():
+                self._emit(Send(generation, (frames.dump_pong(frame, now.utc),)))
+            case frames.ConfigUpdate(values):
+                self._configure(values)
+            case frames.ErrorFrame(text):
+                self._say("WARNING", f"The backend says: {text}")
+            case frames.Unknown(frame_type):
+                self._malformed += 1
+                if frame_type not in self._unknown_types and len(self._unknown_types) < 100:
+                    self._unknown_types.add(frame_type)
+                    self._say("WARNING", f"Unknown frame type ignored: {plain(frame_type, 60)}")
+            case frames.Malformed(reason):
+                self._malformed += 1
+                self._say("WARNING", f"Malformed frame ignored: {reason}")
+            case _:
+                pass
+        self._link.heard(now, frame=True)
+
+    def _poll_answered(self, event: PollAnswered) -> None:
+        was_failing = self._polling.failing
+        purpose = self._polling.answered(event.number, self._now)
+        if purpose is None:
+            return
+        if was_failing:
+            self._link.hint(self._now, self._dice)
+        self._malformed += len(event.malformed)
+        for reason in event.malformed:
+            self._say("WARNING", f"Malformed command in a sync answer ignored: {reason}")
+        if event.arrivals:
+            self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
+        fresh = [a.command.command_id for a in event.arrivals if self._ledger.take(a, Via.POLL, self._now)]
+        self._ledger.proved_ids(event.carried, "http", self._now)
+        self._ledger.proved_ids(event.proven, "ack_events", self._now)
+        if event.settings:
+            self._configure(event.settings)
+        if purpose == "safety" and fresh and self._link.online:
+            self._suspects = set(fresh)
+            self._deaf_check_at = self._now.mono + self._config.timing.probe_within
+
+    def _acks_posted(self, event: AcksPosted) -> None:
+        self._ledger.posted(event.proven, self._now)
+        self._polling.acks_posted(event, self._now, self._dice)
+
+    def _recorded(self, ticket: int, horizon_utc: float) -> None:
+        self._ledger.horizon_utc = max(self._ledger.horizon_utc, horizon_utc)
+        while self._held and self._held[0].ticket <= ticket:
+            held = self._held.popleft()
+            self._last_command_id = held.last_command_id
+            for item in held.releases:
+                self._ledger.release(item)
+        if self._trouble is not None:
+            self._take_again()
+
+    def _record_failed(self, reason: str) -> None:
+        if self._trouble is None:
+            self._say("ERROR", f"The ledger cannot be written ({reason}); new commands stay with the backend until it can")
+        self._trouble = plain(reason)
+        self._ledger.intake_open = False
+
+    def _replay(self, event: ReplayRequested) -> None:
+        past = event.remembered
+        if past is None:
+            self._say("WARNING", f"Nothing is remembered of command {event.command_id}; it cannot be replayed")
+        elif event.dry_run:
+            fields = past.command.payload if event.payload is None else event.payload
+            self._say("INFO", f"Dry run of {event.command_id}: would run {past.command.command_type} with {fields}")
+        elif self._trouble is not None or self._stop_by is not None:
+            self._say("WARNING", f"Command {event.command_id} cannot be replayed now: {self._trouble or 'stopping'}")
+        else:
+            self._ledger.replay(past, event.payload, self._now)
+
+    # --- settings ------------------------------------------------------------------------------------------------
+
+    def _configure(self, values: Mapping[str, Any]) -> None:
+        """The backend may change a few settings, within bounds; the rest is refused and named (PROTOCOL §2)."""
+        accepted, refused = settings.accept(values)
+        self._ledger.settings.update(accepted)
+        if refused:
+            self._say("WARNING", "Settings refused: " + "; ".join(refused))
+
+    def _couple_settings(self) -> None:
+        accepted = dict(self._ledger.settings)
+        self._ledger.settings.clear()
+        if accepted:
+            self._apply(accepted)
+            self._say("INFO", "Settings changed: " + ", ".join(f"{name}={value}" for name, value in accepted.items()))
+        if self._trouble is None:
+            self._ledger.changes.extend(Kept(f"setting.{name}", str(value)) for name, value in accepted.items())
+
+    def _apply(self, accepted: Mapping[str, Any]) -> None:
+        for name, value in accepted.items():
+            if name == "sync_interval":
+                self._polling.every = value
+            elif name == "ping_interval":
+                self._link.ping_every = value
+            else:
+                self._emit(SetLogLevel(value))
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def _notice_sleep(self) -> None:
+        """The clocks moved apart, or our own deadline is long past: the machine slept, or this process was stopped."""
+        offset = self._now.utc - self._now.mono
+        drifted = self._offset is not None and abs(offset - self._offset) > self._config.timing.drift
+        stalled = self._now.mono - self._promised > self._config.timing.stall
+        if self._offset is None or drifted:
+            self._offset = offset
+        if (drifted or stalled) and self._started is not None and not self.finished:
+            what = "The machine slept or its clock was set" if drifted else "This process was stopped for a while"
+            self._say("WARNING", f"{what}; checking the link")
+            self._link.woke(self._now, self._dice)
+
+    def _fire(self) -> None:
+        """Whatever is due."""
+        now = self._now
+        self._link.tick(now, self._dice)
+        if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
+            self._ledger.fire_due(now)
+        if self._link.next_status_at is not None and now.mono >= self._link.next_status_at:
+            self._link.next_status_at = now.mono + self._config.websocket.status_interval_seconds
+            uptime = now.utc - self._started.utc if self._started else 0.0
+            self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))
+        if self._deaf_check_at is not None and now.mono >= self._deaf_check_at:
+            self._deaf_check_at = None
+            if self._suspects and self._link.online:
+                self._link.deafened(f"a sync brought {len(self._suspects)} command(s) that it should have pushed", now)
+            self._suspects.clear()
+
+    # --- coupling ------------------------------------------------------------------------------------------------
+
+    def _couple(self) -> None:
+        now, link, ledger = self._now, self._link, self._ledger
+        if link.online and not self._was_online:
+            self._polling.sync_soon(now)
+        elif self._was_online and not link.online:
+            ledger.unsend()
+        self._was_online = link.online
+        self._couple_settings()
+        self._couple_polling()
+        self._record()
+        http = link.agent_id is not None and self._polling.may_post(now, socket_down=not link.online, pings_ignored=link.pings_ignored)
+        ledger.route(Route(link.generation if link.online else None, link.barrier, http), now)
+        if link.online and link.pings_ignored and http:
+            ledger.prove_by_post(now)
+        if ledger.awaits_pong:
+            link.want_proof(now)
+        for milliseconds in ledger.ack_times:
+            self._acks.add(now.utc, milliseconds)
+        ledger.ack_times.clear()
+        self._note_history()
+        if self._stop_by is not None:
+            self._continue_stop()
+
+    def _couple_polling(self) -> None:
+        now = self._now
+        if self._ledger.turned_away and self._trouble is None and self._ledger.pending <= self._config.executor.max_pending // 2:
+            self._ledger.turned_away = False
+            self._polling.sync_soon(now)
+        stopping = self._stop_by is not None
+        status = {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.unproven}
+        self._polling.couple(
+            now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
+            carry=self._ledger.carry, last_command_id=self._last_command_id, status=status,
+        )  # fmt: skip
+
+    def _record(self) -> None:
+        """Number this step's changes; hold back what must wait for them, or for those still on their way."""
+        ledger = self._ledger
+        if ledger.changes:
+            self._ticket += 1
+            self._emit(Record(self._ticket, tuple(ledger.changes)))
+            ledger.changes.clear()
+            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id))
+        elif ledger.after and self._held:
+            last = self._held.pop()
+            self._held.append(last._replace(releases=(*last.releases, *ledger.after)))
+        else:
+            for item in ledger.after:
+                ledger.release(item)
+        ledger.after.clear()
+
+    def _note_history(self) -> None:
+        """The hour's strip: who brings commands now."""
+        state = "socket" if self._link.online else "polling" if self._polling.working else "down"
+        if not self._history or self._history[-1][1] != state:
+            self._history.append((self._now.utc, state))
+        while len(self._history) > 1 and self._history[1][0] < self._now.utc - HOUR:
+            self._history.popleft()
+
+    # --- shutdown ------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """No new work; what runs may finish, then the link is closed with 1000 (P12)."""
+        if self._stop_by is None:
+            self._say("INFO", "Stopping: finishing what runs")
+            self._ledger.intake_open = False
+            self._stop_by = self._now.mono + self._config.timing.stop_within
+
+    def _continue_stop(self) -> None:
+        now, link = self._now, self._link
+        assert self._stop_by is not None
+        overdue = now.mono >= self._stop_by
+        if overdue and self._ledger.running and not link.stopping:
+            self._emit(CancelRunning())
+            self._say("WARNING", f"{self._ledger.running} command(s) still run; they are settled at the next start")
+        if not link.stopping and (overdue or not (self._ledger.running or self._held)):
+            self._stop_by = float("inf")
+            link.stop(now)
+        if link.stopping and link.phase is Phase.STOPPED:
+            self._say("INFO", "Stopped")
+            self.finished = True
+            self._emit(Finish())
+
+    # --- words ---------------------------------------------------------------------------------------------------
+
+    def _emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def _say(self, level: str, text: str) -> None:
+        self._effects.append(Tell(LogEntry(self._now.utc, level, plain(text))))

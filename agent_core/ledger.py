@@ -1,0 +1,663 @@
+"""The commands: each id once in effect, each ack kept until it is proven (PROTOCOL §4, FAULTS P1–P3).
+
+A command's life, and its ack's:
+
+    queued ──► running ──► completed | failed        kept ──► sent ──► proven     (a pong for a ping sent after it)
+      ▲   └──────────────► cancelled                   ▲ └──► posted ──┘          (a 2xx, or named in ack_events)
+    scheduled ───────────► cancelled | missed          └── link lost, post failed
+
+On disk first: `running` before a handler starts, the outcome before its ack goes out. So a step appends its changes to `changes` and what
+must wait for the disk to `after`; the engine numbers them and calls `release` when the journal has written them. A transactional handler
+has no effect but the row that is written together with its outcome, so it need not wait to start; after a crash it simply runs again.
+
+Invariants: an id is taken once, whatever way it came and however often; per thread first in, first out, one at a time; immediate and
+high go first; cancels act at once; an ack leaves by proof only; memory holds what is unsettled, the journal knows the rest and its
+answer comes with the event (`Arrival`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from agent_core import frames, settings
+from agent_core.clock import Moment
+from agent_core.config import Config
+from agent_core.events import CommandFinished, Effect, Execute, PostAcks, Send, Tell
+from agent_core.feed import CommandEntry, LogEntry
+from agent_core.frames import Command, FrameError
+from agent_core.plain import plain
+from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
+from agent_core.schedule import Schedule
+from agent_core.snapshot import CommandsView, ScheduledView
+
+INTERRUPTED = "interrupted: outcome unknown"
+POST_BATCH = 50
+CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
+CONFIGURES = "update_config"
+
+
+class EffectClass(StrEnum):
+    """What running a command does to the world."""
+
+    HARMLESS = "harmless"
+    TRANSACTIONAL = "transactional"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time)."""
+
+    effect: EffectClass = EffectClass.EXTERNAL
+    idempotent: bool = False
+    sends: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """May run again after a crash in the middle."""
+        return self.idempotent or self.effect is not EffectClass.EXTERNAL
+
+
+@dataclass(slots=True)
+class Entry:
+    """A command that is not settled yet."""
+
+    seq: int
+    command: Command
+    digest: bytes
+    via: Via
+    state: State
+    arrived: Moment
+    fresh: bool = True
+    """Nothing of it has been given to the journal yet."""
+    lane: str = ""
+    due_utc: float | None = None
+    names: tuple[str, ...] = ()
+    began_at: float | None = None
+    run_ms: float | None = None
+    ack_ms: float | None = None
+    error: str | None = None
+    ack: str | None = None
+    proven: bool = False
+    outgoing: "Ack | None" = None
+    """Its newest ack that is on its way."""
+    replay_of: str | None = None
+
+
+@dataclass(slots=True)
+class Ack:
+    """One ack on its way to proof; a terminal one settles its command."""
+
+    entry: Entry
+    text: str
+    terminal: bool
+    barrier: int = 0
+    """The ping whose pong proves it; 0 while it is not on the socket."""
+    sent_utc: float | None = None
+
+
+@dataclass(slots=True)
+class Lane:
+    """One conversation: first in, first out, one at a time."""
+
+    urgent: deque[Entry] = field(default_factory=deque)
+    normal: deque[Entry] = field(default_factory=deque)
+    busy: bool = False
+
+
+class Release(NamedTuple):
+    """What waits for the disk: a handler to start, or an ack to go out."""
+
+    entry: Entry
+    ack: Ack | None = None
+
+
+class Route(NamedTuple):
+    """The ways an ack may take now: the open socket's generation and next ping, and whether HTTP may be used."""
+
+    generation: int | None
+    barrier: int
+    post: bool
+
+
+@dataclass(slots=True)
+class Counts:
+    received: int = 0
+    completed: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    proven: int = 0
+    interrupted: int = 0
+
+
+class Ledger:
+    """One machine; every method is a step at `now`. Effects that need no disk go to `emit` in order."""
+
+    def __init__(self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None]) -> None:
+        self._config = config
+        self._traits = traits
+        self._emit = emit
+        self._next_seq = 1
+        self._entries: dict[str, Entry] = {}
+        self._by_seq: dict[int, Entry] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._ready_urgent: deque[str] = deque()
+        self._ready: deque[str] = deque()
+        self._queued = 0
+        self._schedule = Schedule()
+        self._tombstones: dict[str, tuple[str, float]] = {}
+        self._kept: deque[Ack] = deque()
+        self._sent: deque[Ack] = deque()
+        self._posted: tuple[Ack, ...] = ()
+        self._told_full = False
+        self.running = 0
+        self.counts = Counts()
+        self.changes: list[Change] = []
+        self.after: list[Release] = []
+        self.taken_last: str | None = None
+        self.ack_times: list[float] = []
+        """Milliseconds from arrival to ack, since the engine last took them."""
+        self.horizon_utc = 0.0
+        self.settings: dict[str, Any] = {}
+        """Accepted by update_config, for the engine to apply."""
+        self.intake_open = False
+        self.turned_away = False
+        """A command was not taken since the last sync: ask the backend again when there is room."""
+
+    # --- intake --------------------------------------------------------------------------------------------------
+
+    def restore(self, memory: Memory, now: Moment) -> None:
+        """Take up what an earlier run left unsettled (FAULTS P1)."""
+        self._next_seq = memory.next_seq
+        self.horizon_utc = memory.horizon_utc
+        self._tombstones = {target: (by, until) for target, by, until in memory.tombstones if until > now.utc}
+        for past in memory.entries:
+            self._restore(past, now)
+
+    def _restore(self, past: Remembered, now: Moment) -> None:
+        entry = self._adopt(past, now)
+        if past.state is State.SCHEDULED and past.due_utc is not None:
+            self._schedule.add(entry.seq, past.due_utc, (entry.command.command_id, *entry.names))
+            if past.ack is not None and past.proven_utc is None:
+                self._keep(entry)
+        elif past.state is State.RUNNING and not self._trait(entry).repeatable:
+            self.counts.interrupted += 1
+            self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
+            self._end(entry, State.INTERRUPTED, INTERRUPTED, {}, now)
+        elif not past.state.ended:
+            self._enqueue(entry)
+        else:
+            self._keep(entry)
+        self._show(entry)
+
+    def _adopt(self, past: Remembered, now: Moment) -> Entry:
+        arrived = Moment(now.mono - max(0.0, now.utc - past.received_utc), past.received_utc)
+        entry = Entry(
+            past.seq, past.command, past.digest, past.via, past.state, arrived, fresh=False,
+            due_utc=past.due_utc, error=past.error, ack=past.ack, proven=past.proven_utc is not None, replay_of=past.replay_of,
+        )  # fmt: skip
+        if self._trait(entry).sends:
+            with suppress(FrameError):
+                self._address(entry)
+        self._hold(entry)
+        return entry
+
+    def knows(self, command_id: str) -> bool:
+        """It is at hand here, so the journal need not be asked."""
+        return command_id in self._entries
+
+    def take(self, arrival: Arrival, via: Via, now: Moment) -> bool:
+        """One command, come by socket or poll. True where it was new and is taken."""
+        command = arrival.command
+        known = self._entries.get(command.command_id)
+        if known is None and arrival.remembered is not None:
+            known = self._adopt(arrival.remembered, now)
+        if known is not None:
+            self._repeat(command, via, known, now)
+            return False
+        if not self._may_take(now):
+            self.counts.refused += 1
+            self.turned_away = True
+            return False
+        self.counts.received += 1
+        self.taken_last = command.command_id
+        for warning in command.warnings:
+            self._say(now, "WARNING", f"Command {command.command_id}: {warning}")
+        self._begin(self._new(command, via, now), now, arrival.target)
+        return True
+
+    def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
+        """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
+        original = past.replay_of or past.command.command_id
+        command_id = f"replay-{self._next_seq}-{original}"[:200]
+        fields = past.command.payload if payload is None else payload
+        command = replace(past.command, command_id=command_id, payload=fields, issued_utc=None, warnings=())
+        entry = self._new(command, Via.LOCAL, now)
+        entry.replay_of = original
+        self._begin(entry, now)
+
+    def _new(self, command: Command, via: Via, now: Moment) -> Entry:
+        entry = Entry(self._next_seq, command, frames.digest(command), via, State.QUEUED, now)
+        self._next_seq += 1
+        self._hold(entry)
+        return entry
+
+    def _hold(self, entry: Entry) -> None:
+        self._entries[entry.command.command_id] = entry
+        self._by_seq[entry.seq] = entry
+
+    def _may_take(self, now: Moment) -> bool:
+        full = self.pending >= self._config.executor.max_pending
+        if full and not self._told_full:
+            self._say(now, "WARNING", f"Intake is full: {self.pending} commands are waiting; new ones stay with the backend")
+        self._told_full = full
+        return self.intake_open and not full
+
+    @property
+    def pending(self) -> int:
+        return self._queued + self.running
+
+    def _begin(self, entry: Entry, now: Moment, target: Remembered | None = None) -> None:
+        """Decide what a new command asks for: end it at once, schedule it, or queue it."""
+        command, trait = entry.command, self._traits.get(entry.command.command_type)
+        if command.invalid is not None:
+            self._end(entry, State.FAILED, command.invalid, {}, now)
+        elif trait is None and command.command_type not in {*CANCELS, CONFIGURES}:
+            self._end(entry, State.FAILED, f"unsupported_command_type: {plain(command.command_type, 100)}", {}, now)
+        elif command.issued_utc is not None and command.issued_utc <= self.horizon_utc:
+            self._end(entry, State.FAILED, "expired: older than the ledger remembers", {}, now)
+        else:
+            try:
+                self._admit(entry, now, target)
+            except FrameError as error:
+                self._end(entry, State.FAILED, str(error), {}, now)
+
+    def _admit(self, entry: Entry, now: Moment, target: Remembered | None) -> None:
+        if entry.command.command_type in CANCELS:
+            self._cancel(entry, target, now)
+            return
+        if entry.command.command_type == CONFIGURES:
+            self._configure(entry, now)
+            return
+        due = self._address(entry) if self._trait(entry).sends else None
+        if (by := self._buried(entry, now)) is not None:
+            self._end(entry, State.CANCELLED, f"cancelled by {by}", {}, now)
+        elif due is not None and due > now.utc:
+            self._plan(entry, due, now)
+        elif due is not None and now.utc - due > self._config.schedule.max_late_seconds:
+            self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+        else:
+            self._enqueue(entry)
+            self._dispatch(now)
+            if entry.fresh:
+                self._took(entry)
+                self._show(entry)
+
+    def _address(self, entry: Entry) -> float | None:
+        """Lane, names and due time of a message. Raises FrameError."""
+        message = frames.message_of(entry.command)
+        entry.lane, entry.names = message.thread_id, message.names
+        return message.due_utc
+
+    def _repeat(self, command: Command, via: Via, known: Entry, now: Moment) -> None:
+        """An id that is known: its stored ack again, unchanged, and never its effect (PROTOCOL §4)."""
+        self.counts.duplicates += 1
+        if not self.intake_open:
+            return
+        self.changes.append(Repeated(known.seq, via, now.utc))
+        if frames.digest(command) != known.digest:
+            self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
+        on_its_way = known.outgoing is not None and not known.outgoing.barrier
+        if known.ack is not None and not on_its_way and len(self._sent) < self._config.executor.max_pending:
+            self.after.append(Release(known, self._ack(known)))
+        row = replace(self._row(known), row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
+        self._emit(Tell(row))
+        self._next_seq += 1
+
+    # --- cancel and schedule -------------------------------------------------------------------------------------
+
+    def _cancel(self, entry: Entry, settled: Remembered | None, now: Moment) -> None:
+        target = frames.cancel_target(entry.command)
+        seq = self._schedule.find(target)
+        victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target)
+        if victim is entry:
+            victim = None
+        if victim is not None and victim.state in {State.SCHEDULED, State.QUEUED}:
+            self._withdraw(victim)
+            self._end(victim, State.CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
+        found = victim or settled
+        if found is None:
+            self._bury(entry, target, now)
+        elif found.state is State.CANCELLED:
+            self._end(entry, State.COMPLETED, None, {"cancelled": found.command.command_id}, now)
+        else:
+            self._end(entry, State.FAILED, f"too late: {found.command.command_id} is {found.state}", {}, now)
+
+    def _bury(self, entry: Entry, target: str, now: Moment) -> None:
+        """Nobody by that name here: remember the cancel for a message that may still come (P3)."""
+        until = now.utc + self._config.ledger.tombstone_hours * 3600
+        self._tombstones = {name: grave for name, grave in self._tombstones.items() if grave[1] > now.utc}
+        if len(self._tombstones) < self._config.executor.max_pending:
+            self._tombstones[target] = (entry.command.command_id, until)
+            self.changes.append(Buried(target, entry.command.command_id, until))
+        self._end(entry, State.COMPLETED, None, {"unknown": target}, now)
+
+    def _buried(self, entry: Entry, now: Moment) -> str | None:
+        """Which cancel came before this message."""
+        graves = (self._tombstones.get(name) for name in (entry.command.command_id, *entry.names))
+        return next((by for by, until in filter(None, graves) if until > now.utc), None)
+
+    def _configure(self, entry: Entry, now: Moment) -> None:
+        accepted, refused = settings.accept(entry.command.payload)
+        self.settings.update(accepted)
+        state = State.COMPLETED if accepted or not refused else State.FAILED
+        error = None if state is State.COMPLETED else "; ".join(refused)
+        self._end(entry, state, error, {"accepted": accepted, "refused": refused}, now)
+
+    def _withdraw(self, victim: Entry) -> None:
+        if victim.state is State.SCHEDULED:
+            self._schedule.remove(victim.seq)
+        else:
+            lane = self._lanes[victim.lane]
+            (lane.urgent if victim in lane.urgent else lane.normal).remove(victim)
+            self._queued -= 1
+
+    def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
+        entry.due_utc, entry.state = due_utc, State.SCHEDULED
+        self._schedule.add(entry.seq, due_utc, (entry.command.command_id, *entry.names))
+        if entry.via is not Via.LOCAL:
+            schedule_id = entry.names[0] if entry.names else entry.command.command_id
+            entry.ack = self._ack_text(entry, "received", now, None, {"schedule_id": schedule_id})
+            self.after.append(Release(entry, self._ack(entry)))
+        self._took(entry)
+        self._show(entry)
+
+    @property
+    def next_due_utc(self) -> float | None:
+        return self._schedule.next_utc if self.intake_open else None
+
+    def fire_due(self, now: Moment) -> None:
+        """Queue every scheduled message whose time has come; those too late are missed (P9)."""
+        for seq, due in self._schedule.take_due(now.utc):
+            entry = self._by_seq[seq]
+            if now.utc - due > self._config.schedule.max_late_seconds:
+                self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+            else:
+                entry.arrived = now
+                self._enqueue(entry)
+        self._dispatch(now)
+
+    # --- execution -----------------------------------------------------------------------------------------------
+
+    def _enqueue(self, entry: Entry) -> None:
+        entry.state = State.QUEUED
+        lane = self._lanes.setdefault(entry.lane, Lane())
+        urgent = entry.command.priority.overtakes
+        (lane.urgent if urgent else lane.normal).append(entry)
+        self._queued += 1
+        if not lane.busy:
+            (self._ready_urgent if urgent else self._ready).append(entry.lane)
+
+    def _dispatch(self, now: Moment) -> None:
+        """Start what may start: urgent lanes first, then by arrival, at most `executor.concurrency` at once."""
+        while self.intake_open and self.running < self._config.executor.concurrency and (self._ready_urgent or self._ready):
+            lane = self._lanes.get((self._ready_urgent or self._ready).popleft())
+            queue = (lane.urgent or lane.normal) if lane is not None and not lane.busy else None
+            if lane is not None and queue:
+                lane.busy = True
+                self._queued -= 1
+                self._start(queue.popleft(), now)
+
+    def _start(self, entry: Entry, now: Moment) -> None:
+        self.running += 1
+        entry.state, entry.began_at = State.RUNNING, now.mono
+        if entry.fresh:
+            self._took(entry, began_utc=now.utc)
+        else:
+            self.changes.append(Began(entry.seq, now.utc))
+        self._show(entry)
+        if self._trait(entry).effect is EffectClass.TRANSACTIONAL:
+            self._emit(Execute(entry.seq, entry.command))
+        else:
+            self.after.append(Release(entry))
+
+    def finished(self, event: CommandFinished, now: Moment) -> None:
+        """A handler returned."""
+        entry = self._by_seq.get(event.seq)
+        if entry is None or entry.state is not State.RUNNING:
+            return
+        entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
+        self.running -= 1
+        lane = self._lanes[entry.lane]
+        lane.busy = False
+        if lane.urgent or lane.normal:
+            (self._ready_urgent if lane.urgent else self._ready).append(entry.lane)
+        else:
+            del self._lanes[entry.lane]
+        self._end(entry, State.FAILED if event.error else State.COMPLETED, event.error, event.result, now, effect=event.effect)
+        self._dispatch(now)
+
+    def _end(
+        self, entry: Entry, state: State, error: str | None, result: Mapping[str, Any], now: Moment, *, effect: OutboxRow | None = None
+    ) -> None:
+        """The terminal outcome: recorded with its effect, then acknowledged."""
+        if entry.fresh:
+            self._took(entry)
+        entry.state, entry.error = state, error
+        done = state is State.COMPLETED
+        self.counts.completed += done
+        self.counts.failed += not done
+        entry.ack = None if entry.via is Via.LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
+        self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
+        if entry.ack is None:
+            self._settle(entry)
+        else:
+            entry.proven = False
+            self.after.append(Release(entry, self._ack(entry)))
+        self._narrate_end(entry, now)
+        self._show(entry)
+
+    def _narrate_end(self, entry: Entry, now: Moment) -> None:
+        if entry.state is State.COMPLETED:
+            self._say(now, "INFO", f"Command {entry.command.command_id} executed successfully")
+        else:
+            self._say(now, "WARNING", f"Command {entry.command.command_id} {entry.state}: {entry.error}")
+
+    # --- acks ----------------------------------------------------------------------------------------------------
+
+    def _ack(self, entry: Entry) -> Ack:
+        assert entry.ack is not None
+        entry.outgoing = Ack(entry, entry.ack, entry.state.ended)
+        return entry.outgoing
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.ack is not None:
+            self._kept.append(self._ack(entry))
+
+    def release(self, item: Release) -> None:
+        """The journal has what this waited for."""
+        if item.ack is not None:
+            self._kept.append(item.ack)
+        elif item.entry.state is State.RUNNING:
+            self._emit(Execute(item.entry.seq, item.entry.command))
+
+    def route(self, ways: Route, now: Moment) -> None:
+        """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
+        if not self._kept:
+            return
+        if ways.generation is not None:
+            frame_texts = []
+            for ack in self._kept:
+                ack.barrier, ack.sent_utc = ways.barrier, now.utc
+                frame_texts.append(frames.dump_ack(ack.text))
+                self._time(ack, now)
+            self._sent.extend(self._kept)
+            self._kept.clear()
+            self._emit(Send(ways.generation, tuple(frame_texts)))
+        elif ways.post and not self._posted:
+            self.post(now)
+
+    def post(self, now: Moment) -> None:
+        """Send the oldest kept acks by HTTP."""
+        if self._kept and not self._posted:
+            self._posted = self._take_kept(POST_BATCH)
+            for ack in self._posted:
+                ack.sent_utc = now.utc
+                self._time(ack, now)
+            self._emit(PostAcks(tuple((ack.entry.command.command_id, ack.text) for ack in self._posted)))
+
+    def prove_by_post(self, now: Moment) -> None:
+        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, for the proof (FAULTS F52)."""
+        if self._sent and not self._posted:
+            count = min(POST_BATCH, len(self._sent))
+            for _ in range(count):
+                self._kept.append(self._sent.popleft())
+            self.post(now)
+
+    def carry(self, count: int) -> tuple[tuple[str, str], ...]:
+        """The oldest kept acks, to travel inside a poll; they stay kept until the poll's 2xx (`proved_ids`)."""
+        return tuple((ack.entry.command.command_id, ack.text) for ack, _ in zip(self._kept, range(count), strict=False))
+
+    def _take_kept(self, count: int) -> tuple[Ack, ...]:
+        return tuple(self._kept.popleft() for _ in range(min(count, len(self._kept))))
+
+    def _time(self, ack: Ack, now: Moment) -> None:
+        if ack.entry.ack_ms is None and ack.entry.run_ms is not None:
+            ack.entry.ack_ms = (now.mono - ack.entry.arrived.mono) * 1_000
+            self.ack_times.append(ack.entry.ack_ms)
+        self._show(ack.entry)
+
+    def proved_to(self, ping: int, now: Moment) -> None:
+        """The pong for this ping shows that the backend has read every ack sent before it."""
+        proven = []
+        while self._sent and self._sent[0].barrier <= ping:
+            proven.append(self._sent.popleft())
+        self._prove(proven, "pong", now)
+
+    def unsend(self) -> None:
+        """The socket is gone: what it did not prove is kept again, oldest first."""
+        for ack in self._sent:
+            ack.barrier = 0
+        self._kept.extendleft(reversed(self._sent))
+        self._sent.clear()
+
+    def posted(self, proven: Iterable[str], now: Moment) -> None:
+        """An HTTP batch came back: the proven ones are settled, the others kept again."""
+        accepted = set(proven)
+        batch, self._posted = self._posted, ()
+        self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
+        self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
+
+    def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
+        """The backend names terminal acks that it has, or a poll carried them."""
+        wanted = set(ids) & self._entries.keys()
+        if not wanted:
+            return
+        proven = [ack for ack in (*self._kept, *self._sent) if ack.entry.command.command_id in wanted and ack.terminal]
+        if proven:
+            self._prove(proven, by, now)
+
+    def _prove(self, acks: list[Ack], by: str, now: Moment) -> None:
+        if not acks:
+            return
+        self.changes.append(Proved(tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack), now.utc, by))
+        settled = {id(ack) for ack in acks}
+        for ack in acks:
+            self.counts.proven += ack.terminal
+            if ack.text == ack.entry.ack:
+                ack.entry.proven = True
+            if ack.entry.outgoing is ack:
+                ack.entry.outgoing = None
+            if ack.terminal:
+                self._settle(ack.entry)
+            self._show(ack.entry)
+        if by in {"ack_events", "carried"}:
+            self._kept = deque(ack for ack in self._kept if id(ack) not in settled)
+            self._sent = deque(ack for ack in self._sent if id(ack) not in settled)
+
+    def _settle(self, entry: Entry) -> None:
+        """Nothing more is due for it: the journal remembers it from here."""
+        self._entries.pop(entry.command.command_id, None)
+        self._by_seq.pop(entry.seq, None)
+
+    @property
+    def unproven(self) -> int:
+        return len(self._kept) + len(self._sent) + len(self._posted)
+
+    @property
+    def awaits_pong(self) -> bool:
+        return bool(self._sent)
+
+    @property
+    def kept(self) -> int:
+        return len(self._kept)
+
+    # --- words and views -----------------------------------------------------------------------------------------
+
+    def resume(self, now: Moment) -> None:
+        """Intake is open again."""
+        self.intake_open = True
+        self._dispatch(now)
+
+    def view(self, malformed: int) -> CommandsView:
+        counts = self.counts
+        return CommandsView(
+            received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
+            malformed=malformed, refused=counts.refused, queued=self._queued, running=self.running,
+            outbox=self.unproven, proven=counts.proven, interrupted=counts.interrupted,
+        )  # fmt: skip
+
+    @property
+    def scheduled_count(self) -> int:
+        return len(self._schedule)
+
+    def scheduled(self, count: int) -> tuple[ScheduledView, ...]:
+        """The next `count` messages due."""
+        rows = []
+        for seq, due in self._schedule.soonest(count):
+            entry = self._by_seq[seq]
+            schedule_id = entry.names[0] if entry.names else entry.command.command_id
+            rows.append(ScheduledView(plain(schedule_id, 200), entry.command.command_id, plain(entry.lane, 100), due))
+        return tuple(rows)
+
+    def _took(self, entry: Entry, began_utc: float | None = None) -> None:
+        entry.fresh = False
+        self.changes.append(
+            Took(
+                Remembered(
+                    entry.seq, entry.command, entry.digest, entry.via, entry.state, entry.arrived.utc, started_utc=began_utc,
+                    due_utc=entry.due_utc, runs=1 if began_utc is not None else 0, ack=entry.ack, replay_of=entry.replay_of,
+                )
+            )
+        )  # fmt: skip
+
+    def _ack_text(self, entry: Entry, status: str, now: Moment, error: str | None, result: Mapping[str, Any]) -> str:
+        completed = now.utc if status == "completed" else None
+        dialect = self._config.ack.dialect
+        return frames.ack(
+            entry.command.command_id, status, now.utc, error=error, completed_utc=completed, result=result, dialect=dialect
+        )
+
+    def _trait(self, entry: Entry) -> Trait:
+        return self._traits.get(entry.command.command_type, Trait(EffectClass.HARMLESS, idempotent=True))
+
+    def _show(self, entry: Entry) -> None:
+        self._emit(Tell(self._row(entry)))
+
+    def _row(self, entry: Entry) -> CommandEntry:
+        status = str(entry.state)
+        if entry.state is State.COMPLETED:
+            status = "acked" if entry.proven or entry.via is Via.LOCAL else "sent"
+        return CommandEntry(
+            entry.seq, entry.arrived.utc, entry.command.command_id, plain(entry.command.command_type, 100), str(entry.via), status,
+            thread_id=plain(entry.lane, 100) if entry.lane else None, run_ms=entry.run_ms, ack_ms=entry.ack_ms,
+            error=plain(entry.error) if entry.error else None, proven=entry.proven, replay_of=entry.replay_of,
+            effect=str(self._trait(entry).effect),
+        )  # fmt: skip
+
+    def _say(self, now: Moment, level: str, text: str) -> None:
+        self._emit(Tell(LogEntry(now.utc, level, plain(text))))

@@ -1,0 +1,166 @@
+"""The HTTP fallback as deadlines: it is derived, never switched (DESIGN §3).
+
+In mode `auto` it runs exactly while the link is not online: at once when the link is lost, then each interval ± jitter. Over a live link
+there is one drain sync after each opening, and a slow safety sync. One poll is in flight at a time; its number tells a late answer from
+the present one. Refusals (401, 403) and Retry-After hold polling back on a ladder of its own.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent_core.backoff import Dice
+from agent_core.clock import Moment
+from agent_core.config import Config
+from agent_core.events import AcksPosted, Effect, Failure, Poll, Tell, Trouble
+from agent_core.feed import LogEntry
+from agent_core.plain import plain
+from agent_core.snapshot import PollingMode, PollingView
+
+CARRIED = 100
+GRACE = 2.0
+
+
+class Polling:
+    """One machine; every method is a step at `now`, its effects go to `emit` in order."""
+
+    def __init__(self, config: Config, emit: Callable[[Effect], None]) -> None:
+        self._timing = config.timing
+        self._emit = emit
+        self.every = config.backend.sync_interval_seconds
+        self.mode = config.backend.polling
+        self.failing = False
+        self._active = False
+        self._next_at: float | None = None
+        self._sync_at: float | None = None
+        self._safety_at: float | None = None
+        self._not_before = float("-inf")
+        self._post_not_before = float("-inf")
+        self._carries = False
+        self._number = 0
+        self._in_flight: str | None = None
+        self._answer_by: float | None = None
+        self._refusals = 0
+        self._polls = 0
+        self._failures = 0
+        self._last_ok_utc: float | None = None
+        self._last_error: str | None = None
+
+    # --- what others ask -----------------------------------------------------------------------------------------
+
+    @property
+    def wake_at(self) -> float:
+        if self._in_flight is not None:
+            return self._answer_by or float("inf")
+        times = [at for at in (self._next_at, self._sync_at, self._safety_at) if at is not None]
+        return max(min(times), self._not_before) if times else float("inf")
+
+    @property
+    def working(self) -> bool:
+        """It runs, and the last answer was a good one."""
+        return self._active and not self.failing and self._last_ok_utc is not None
+
+    def may_post(self, now: Moment, *, socket_down: bool, pings_ignored: bool) -> bool:
+        """Acks may go by HTTP now."""
+        wanted = self.mode is not PollingMode.NEVER and (socket_down or pings_ignored)
+        return wanted and not self._carries and now.mono >= max(self._post_not_before, self._not_before)
+
+    def view(self) -> PollingView:
+        return PollingView(
+            mode=self.mode, active=self._active, in_flight=self._in_flight is not None,
+            next_at=max(self._next_at, self._not_before) if self._next_at is not None else None,
+            polls=self._polls, failures=self._failures, last_ok_utc=self._last_ok_utc, last_error=self._last_error, every=self.every,
+        )  # fmt: skip
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def sync_soon(self, now: Moment) -> None:
+        """One sync at once, whoever else brings commands: after an opening, or when there is room again."""
+        self._sync_at = now.mono
+
+    def couple(
+        self, now: Moment, dice: Dice, *, possible: bool, online: bool, carry: Callable[[int], tuple[tuple[str, str], ...]],
+        last_command_id: str | None, status: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        """Derive whether polling runs, and send what is due."""
+        self._derive(now, possible=possible, online=online)
+        if self._in_flight is not None and self._answer_by is not None and now.mono >= self._answer_by:
+            self.failed(self._number, Failure(Trouble.TIMEOUT, "no answer"), now, dice)
+        if self._in_flight is not None or now.mono < self._not_before:
+            return
+        purpose = self._due(now)
+        if purpose is None:
+            return
+        self._number += 1
+        self._polls += 1
+        self._in_flight = purpose
+        self._answer_by = now.mono + self._timing.poll_within + GRACE
+        self._sync_at = None
+        if self._next_at is not None:
+            self._next_at = now.mono + self.every * (1 + self._timing.poll_jitter * (2 * dice() - 1))
+        if self._safety_at is not None:
+            self._safety_at = now.mono + self._timing.safety_sync_every
+        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status))
+
+    def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
+        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))
+        if wanted and not self._active:
+            self._next_at = now.mono
+            self._say(now, "INFO", f"Command delivery: HTTP polling every {self.every:g}s")
+        elif not wanted:
+            self._next_at = None
+        self._active = wanted
+        if not possible or not online or self.mode is PollingMode.NEVER:
+            self._sync_at = self._safety_at = None
+        elif self._safety_at is None and self._timing.safety_sync_every:
+            self._safety_at = now.mono + self._timing.safety_sync_every
+
+    def _due(self, now: Moment) -> str | None:
+        for at, purpose in ((self._sync_at, "drain"), (self._next_at, "poll"), (self._safety_at, "safety")):
+            if at is not None and now.mono >= at:
+                return purpose
+        return None
+
+    def answered(self, number: int, now: Moment) -> str | None:
+        """A 2xx; what the poll was for, or None where it is no longer the present one."""
+        if number != self._number or self._in_flight is None:
+            return None
+        purpose, self._in_flight = self._in_flight, None
+        if self.failing:
+            self._say(now, "INFO", "HTTP polling works again")
+        self.failing = False
+        self._refusals = 0
+        self._not_before = self._post_not_before = float("-inf")
+        self._last_ok_utc, self._last_error = now.utc, None
+        return purpose
+
+    def failed(self, number: int, failure: Failure, now: Moment, dice: Dice) -> None:
+        """No answer, or a bad one: said once per spell, and held back where the backend asks for it."""
+        if number != self._number or self._in_flight is None:
+            return
+        self._in_flight = None
+        self._failures += 1
+        detail = plain(failure.detail, 200)
+        self._say(now, "WARNING" if not self.failing or detail != self._last_error else "DEBUG", f"HTTP polling failed: {detail}")
+        self.failing, self._last_error = True, detail
+        self._hold_back(failure, now, dice)
+
+    def acks_posted(self, event: AcksPosted, now: Moment, dice: Dice) -> None:
+        if event.unsupported and not self._carries:
+            self._carries = True
+            self._say(now, "INFO", "The backend has no call for acks; they travel with the polls")
+        if event.failed and not event.unsupported:
+            self._post_not_before = now.mono + self.every
+            if event.failure is not None:
+                self._hold_back(event.failure, now, dice)
+
+    def _hold_back(self, failure: Failure, now: Moment, dice: Dice) -> None:
+        timing = self._timing
+        if failure.status in {401, 403}:
+            self._refusals += 1
+            self._not_before = now.mono + min(timing.refused_cap, timing.refused_first * 2.0 ** min(self._refusals - 1, 60))
+        elif failure.status == 429 or failure.retry_after is not None:
+            wait = max(failure.retry_after or 0.0, timing.busy_first) * (1 + 0.1 * dice())
+            self._not_before = now.mono + min(wait, timing.busy_cap)
+
+    def _say(self, now: Moment, level: str, text: str) -> None:
+        self._emit(Tell(LogEntry(now.utc, level, plain(text))))

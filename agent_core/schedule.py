@@ -1,0 +1,55 @@
+"""Messages due later: a heap by wall-clock time, with cancel by any name (PROTOCOL §2, P9).
+
+Due times are wall time and nothing else, so neither a sleep, nor a step of the clock, nor daylight saving moves them: an entry is due when
+the wall clock says so, never earlier.
+"""
+
+import heapq
+
+
+class Schedule:
+    """Numbers (`seq`) with a due time; an entry may have several names."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+        self._due: dict[int, float] = {}
+        self._names: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, seq: int, due_utc: float, names: tuple[str, ...]) -> None:
+        self._due[seq] = due_utc
+        heapq.heappush(self._heap, (due_utc, seq))
+        for name in names:
+            self._names.setdefault(name, seq)
+
+    def find(self, name: str) -> int | None:
+        seq = self._names.get(name)
+        return seq if seq in self._due else None
+
+    def remove(self, seq: int) -> None:
+        self._due.pop(seq, None)
+        if len(self._heap) > 2 * len(self._due) + 64:
+            self._heap = [(due, number) for number, due in self._due.items()]
+            heapq.heapify(self._heap)
+            self._names = {name: number for name, number in self._names.items() if number in self._due}
+
+    @property
+    def next_utc(self) -> float | None:
+        """When the earliest entry is due."""
+        while self._heap and self._heap[0][1] not in self._due:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, utc: float) -> list[tuple[int, float]]:
+        """Remove and return every (seq, due_utc) that is due, earliest first."""
+        taken = []
+        while (due := self.next_utc) is not None and due <= utc:
+            _, seq = heapq.heappop(self._heap)
+            del self._due[seq]
+            taken.append((seq, due))
+        return taken
+
+    def soonest(self, count: int) -> list[tuple[int, float]]:
+        return [(seq, due) for due, seq in heapq.nsmallest(count, ((due, seq) for seq, due in self._due.items()))]
