@@ -69,7 +69,7 @@ class Backend(Section):
     url: str = Field("http://127.0.0.1:8787", description="where /edge/sync is; http:// only to loopback")
     websocket_url: str | None = Field(None, description="where /edge/ws is; empty: the url with http→ws, https→wss")
     sync_interval_seconds: float = Field(15, ge=0.05, le=300, description="polling interval while the socket is down")
-    polling: PollingMode = Field(PollingMode.AUTO, description="auto (while the socket is down), always or never; the console's p changes it")
+    polling: PollingMode = Field(PollingMode.AUTO, description="auto (while the socket is down), always or never; the console's p too")
 
     @field_validator("url")
     @classmethod

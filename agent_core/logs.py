@@ -1,0 +1,317 @@
+"""The log: written by threads of its own, so that neither a full disk nor a terminal nobody reads can hold up the agent.
+
+`logging.getLogger("edge")` is the agent's logger; a caller formats its message and puts it on a bounded queue for each sink, nothing else.
+Masking, sanitising and writing happen behind the queue. A sink that stalls loses lines and counts them.
+"""
+
+import json
+import logging
+import os
+import re
+import select
+import stat
+import threading
+import time
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TextIO
+from urllib.parse import quote
+
+from agent_core.clock import iso
+from agent_core.config import Config
+from agent_core.plain import plain
+
+FILES_KEPT = 5
+LINES_WAITING = 10_000
+LONGEST = 6_000
+
+_TALKATIVE = ("websockets", "httpx", "httpcore", "uvicorn", "asyncio")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_HEADER = re.compile(r"""(?i)(authorization\b["']?\s*[:=,]\s*b?["']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s"',;)}\]]+""")
+_BEARER = re.compile(r"""(?i)\b(bearer\s+)[^\s"',;)}\]]+""")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{80,2000}={0,2}")
+_TOKEN = re.compile(r":\d{9,13}:[0-9a-fA-F]{64}\b")
+
+
+class Mask:
+    """Takes secrets out of text: those it was told, any Authorization or Bearer value, and any hmac token (PROTOCOL §3)."""
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets: tuple[str, ...] = ()
+        for secret in secrets:
+            self.hide(secret)
+
+    def hide(self, secret: str) -> None:
+        """From now on `secret` is masked too, in its URL-encoded form as well."""
+        if secret:
+            known = {*self._secrets, secret, quote(secret, safe="")}
+            self._secrets = tuple(sorted(known, key=len, reverse=True))
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = _HEADER.sub(r"\1***", text)
+        text = _BEARER.sub(r"\1***", text)
+        text = _BASE64.sub(_token_masked, text)
+        return _TOKEN.sub(":***", text)
+
+
+def _token_masked(match: re.Match[str]) -> str:
+    run = match.group()
+    try:
+        decoded = b64decode(run + "=" * (-len(run) % 4), altchars=b"-_" if set(run) & set("-_") else None)
+    except (NotBase64, ValueError):
+        return run
+    return "***" if _TOKEN.search(decoded.decode("latin-1")) else run
+
+
+class TextLines:
+    """`[2025-11-05T20:35:13.500Z] [INFO] text`, one line a record."""
+
+    def __init__(self, mask: Mask) -> None:
+        self.mask = mask
+
+    def __call__(self, record: logging.LogRecord) -> str:
+        return f"[{iso(record.created)}] [{plain(record.levelname, 20)}] {self.text(record)}\n"
+
+    def text(self, record: logging.LogRecord) -> str:
+        text = record.getMessage() if record.name == "edge" else f"{record.name}: {record.getMessage()}"
+        if record.exc_text:
+            text = f"{text}\n{record.exc_text}"
+        return plain(self.mask(text), 2 * LONGEST)
+
+
+class JsonLines(TextLines):
+    """One JSON object a record: at, level, text, and the fields given by `extra`."""
+
+    def __call__(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"at": iso(record.created), "level": plain(record.levelname, 20), "text": self.text(record)}
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                line.setdefault(plain(self.mask(name), 100), self._value(value))
+        return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+    def _value(self, value: object) -> object:
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, float) and abs(value) < float("inf"):
+            return value
+        return plain(self.mask(str(value)), 500)
+
+
+class _Terminal:
+    """Writes to a stream's descriptor itself: a line stuck in Python's buffer would be fatal at exit."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._encoding = stream.encoding or "utf-8"
+        try:
+            stream.flush()
+            self._fd: int | None = stream.fileno()
+        except (OSError, ValueError):
+            self._fd = None
+
+    def write(self, line: str) -> None:
+        if self._fd is None:
+            self._stream.write(line)
+            self._stream.flush()
+            return
+        rest = line.encode(self._encoding, "backslashreplace")
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                select.select([], [self._fd], [])
+
+    def close(self) -> None:
+        pass
+
+
+class _RotatingFile:
+    """`path`, `path.1` … `path.4`, each at most `max_bytes`, readable by the owner alone.
+
+    Not stdlib's: after a failed write on a full disk that one keeps a closed file for ever.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._fd: int | None = None
+        self._size = 0
+
+    def write(self, line: str) -> None:
+        raw = line.encode("utf-8", "backslashreplace")
+        try:
+            if self._fd is not None and self._size + len(raw) > self._max_bytes:
+                self._rotate()
+            if self._fd is None:
+                self._open()
+            if self._size and self._size + len(raw) > self._max_bytes:
+                self._rotate()
+                self._open()
+            self._size += os.write(self._fd, raw)  # type: ignore[arg-type]
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("not a regular file")
+        os.fchmod(self._fd, 0o600)
+        self._size = found.st_size
+
+    def _rotate(self) -> None:
+        self.close()
+        for number in range(FILES_KEPT - 1, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            newer = self._path.with_name(f"{self._path.name}.{number - 1}") if number > 1 else self._path
+            if newer.exists():
+                newer.replace(older)
+
+
+class _Sink:
+    """One place that lines go to, with its queue and its thread. `lost` counts what found no room or could not be written."""
+
+    def __init__(self, name: str, form: Callable[[logging.LogRecord], str], target: "_Terminal | _RotatingFile") -> None:
+        self._form = form
+        self._target = target
+        self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        self._retry_at = 0.0
+        self.lost = 0
+        self._told = 0
+        self._thread = threading.Thread(target=self._run, name=f"edge-log-{name}", daemon=True)
+        self._thread.start()
+
+    def put(self, record: logging.LogRecord) -> None:
+        if self._queue.qsize() < LINES_WAITING:
+            self._queue.put(record)
+        else:
+            self.lost += 1
+
+    def ask_to_stop(self) -> None:
+        self._queue.put(None)
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (record := self._queue.get()) is not None:
+            self._write(record)
+        self._target.close()
+
+    def _write(self, record: logging.LogRecord) -> None:
+        if time.monotonic() < self._retry_at:
+            self.lost += 1
+            return
+        try:
+            line = self._form(record)
+            self._tell_of_losses()
+            self._target.write(line)
+        except OSError:
+            self.lost += 1
+            self._retry_at = time.monotonic() + 0.5
+        except Exception:  # noqa: BLE001  a log line is never worth an agent
+            self.lost += 1
+
+    def _tell_of_losses(self) -> None:
+        lost = self.lost - self._told
+        if lost:
+            note = logging.makeLogRecord({"name": "edge", "levelname": "WARNING", "msg": f"{lost} log lines were lost"})
+            self._target.write(self._form(note))
+            self._told += lost
+
+
+class _Doorstep(logging.Handler):
+    """All that a logging call does on the caller's side: the message and the exception as text, then the queues."""
+
+    def __init__(self, sinks: list[_Sink], mask: Mask) -> None:
+        super().__init__()
+        self._sinks = sinks
+        self._mask = mask
+
+    def createLock(self) -> None:  # noqa: N802  logging's name
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001  arguments that do not fit are the caller's slip, not the agent's end
+            text = str(record.msg)
+        if len(text) > LONGEST:
+            text = self._mask(text)[:LONGEST]  # masked first: a cut secret would not be known again
+        fields = vars(record) | {"msg": text, "args": None, "exc_info": None, "exc_text": self._exception(record)}
+        ready = logging.makeLogRecord(fields)
+        for sink in self._sinks:
+            sink.put(ready)
+
+    def _exception(self, record: logging.LogRecord) -> str | None:
+        if not record.exc_info or not record.exc_info[0]:
+            return record.exc_text
+        try:
+            return self._mask(logging.Formatter().formatException(record.exc_info))[-LONGEST:]
+        except Exception:  # noqa: BLE001  an exception whose text raises
+            return record.exc_info[0].__name__
+
+
+class LogSystem:
+    """The running log. `mask` is what takes the secrets out; other writers of text may use it."""
+
+    def __init__(self, handler: logging.Handler, sinks: list[_Sink], mask: Mask) -> None:
+        self.mask = mask
+        self._handler = handler
+        self._sinks = sinks
+        self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+
+    @property
+    def lost(self) -> int:
+        """Lines that a stalled terminal or a full disk cost."""
+        return sum(sink.lost for sink in self._sinks)
+
+    def stop(self, within: float = 1.0) -> None:
+        """Writes what waits, for at most `within` seconds; a sink that stalls is left behind."""
+        logging.getLogger().removeHandler(self._handler)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        end = time.monotonic() + within
+        for sink in self._sinks:
+            sink.ask_to_stop()
+        for sink in self._sinks:
+            sink.join(max(0.0, end - time.monotonic()))
+
+
+def start_logging(config: Config, *, stream: TextIO | None, to_file: bool) -> LogSystem:
+    """Logs to `stream` in the configured format and, if `to_file`, as text to the rotating file; until `stop()`.
+
+    The level is that of the logger `edge` and may be changed there; the libraries stay at WARNING, since their DEBUG holds the bearer.
+    """
+    logging.raiseExceptions = False
+    mask = Mask(config.auth.secret.get_secret_value())
+    sinks: list[_Sink] = []
+    if stream is not None:
+        form = JsonLines(mask) if config.logging.format == "json" else TextLines(mask)
+        sinks.append(_Sink("stream", form, _Terminal(stream)))
+    if to_file:
+        path = config.logging.file or config.data_dir / "edge-console.log"
+        sinks.append(_Sink("file", TextLines(mask), _RotatingFile(path, config.logging.max_bytes)))
+    handler = _Doorstep(sinks, mask)
+    system = LogSystem(handler, sinks, mask)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("edge").setLevel(config.logging.level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return system
