@@ -30,7 +30,7 @@ LONGEST = 6_000
 
 _TALKATIVE = ("websockets", "httpx", "httpcore", "uvicorn", "asyncio")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_HEADER = re.compile(r"""(?i)(authorization\b["']?\s*[:=,]\s*b?["']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s"',;)}\]]+""")
+_HEADER = re.compile(r"""(?i)(authorization\b["']?\s*[:=,]\s*(?:b(?=["']))?["']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s"',;)}\]]+""")
 _BEARER = re.compile(r"""(?i)\b(bearer\s+)[^\s"',;)}\]]+""")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{80,2000}={0,2}")
 _TOKEN = re.compile(r":\d{9,13}:[0-9a-fA-F]{64}\b")

@@ -1,0 +1,51 @@
+# edge-console. `make help` lists what there is.
+# Everything lives in .venv beside this file; every path is quoted or relative, so a space in the clone's path does no harm.
+
+SHELL := /bin/sh
+PYTHON ?=
+DEMO_SECONDS ?= 20
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## make .venv, with the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=""; \
+	for name in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if [ -n "$$name" ] && "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    python="$$name"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "edge-console needs Python 3.11 or newer with its venv module; none of python3, python3.14 … python3.11 is (PYTHON=/path/to/python names one)." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$python" --version) (a minute, once)"; \
+	"$$python" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## open the console on an embedded backend (no terminal: the same without a screen, for 20 seconds)
+	@if [ -t 0 ] && [ -t 1 ]; then \
+	  exec $(BIN)/python -m console --demo; \
+	else \
+	  echo "There is no terminal here: the demo runs without a screen for $(DEMO_SECONDS) seconds."; \
+	  exec $(BIN)/python -m console --no-ui --demo --for $(DEMO_SECONDS); \
+	fi
+
+test: lint ## lint, types and every test
+	@$(BIN)/python -m pytest --durations=10
+
+lint: $(STAMP) ## ruff and mypy
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy
+
+clean: ## remove .venv and what the tools leave behind
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
