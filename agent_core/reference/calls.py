@@ -1,0 +1,211 @@
+"""The HTTP calls: the agent's fallback (PROTOCOL §3) and the backend's own surface (PROTOCOL §5)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent_core.clock import Clock
+from agent_core.plain import plain
+from agent_core.reference.faults import Faults, faults_of
+from agent_core.reference.hub import Hub
+from agent_core.reference.orders import AckWay, CallError, id_of
+from agent_core.reference.tokens import check_admin, check_agent
+
+BODY_MAX = 2**20
+_LISTED_MAX = 10_000
+
+Call = Callable[[Request], Awaitable[Response]]
+
+
+class Shell(Protocol):
+    """What the calls need of the backend around them."""
+
+    hub: Hub
+    clock: Clock
+    faults: Faults
+
+    @property
+    def secret(self) -> str: ...
+    @property
+    def admin_token(self) -> str: ...
+    def persist(self) -> None: ...
+    def moved(self) -> None: ...
+    async def queue(
+        self, agent_id: str, command_type: str, payload: Any, *, command_id: str | None = None, priority: str | None = None,
+    ) -> str: ...
+    async def configure(self, agent_id: str, settings: dict[str, Any]) -> None: ...
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    return Response(to_json(content), status, media_type="application/json")
+
+
+def refusal(error: CallError) -> Response:
+    headers = {} if error.retry_after is None else {"Retry-After": f"{max(1, round(error.retry_after))}"}
+    return Response(to_json({"error": error.sentence}), error.status, headers, media_type="application/json")
+
+
+def as_told(status: int, body: str, retry_after: float | None) -> Response:
+    """A faulty answer (faults.py)."""
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    return Response(body, status, headers, media_type="text/plain")
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises CallError (413, 400)."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_MAX:
+            raise CallError(413, "a body of at most 1 MiB is taken")
+        chunks.append(chunk)
+    try:
+        body = from_json(b"".join(chunks), allow_inf_nan=False)
+    except ValueError:
+        raise CallError(400, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise CallError(400, "the body is not a JSON object")
+    return body
+
+
+class EdgeCalls:
+    """What agents call."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/edge/sync", self.sync, methods=["POST"]),
+            Route("/edge/register", self.register, methods=["POST"]),
+            Route("/edge/command/ack", self.ack, methods=["POST"]),
+            Route("/edge/ack_command", self.old_ack, methods=["POST"]),
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+        ]
+
+    async def sync(self, request: Request) -> Response:
+        subject = self._caller(request)
+        faults = self._shell.faults
+        body = await body_of(request)
+        if faults.sync_status is not None:
+            self._shell.hub.counts["syncs_refused"] += 1
+            return await self._faulty(faults.sync_status, faults.sync_body, faults.sync_retry_after)
+        agent_id = id_of(body.get("edge_agent_id"), "edge_agent_id")
+        if subject is not None and subject != agent_id:
+            raise CallError(403, "the token is another agent's")
+        text = self._shell.hub.sync(body, self._shell.clock.now())
+        return await self._settled(Response(text, media_type="application/json"))
+
+    async def register(self, request: Request) -> Response:
+        self._caller(request)
+        agent_id = self._shell.hub.register(await body_of(request))
+        return await self._settled(answer({"edge_agent_id": agent_id}))
+
+    async def ack(self, request: Request) -> Response:
+        return await self._ack(request, self._shell.faults.ack_status)
+
+    async def old_ack(self, request: Request) -> Response:
+        return await self._ack(request, self._shell.faults.old_ack_status)
+
+    async def _ack(self, request: Request, status: int | None) -> Response:
+        subject = self._caller(request)
+        body = await body_of(request)
+        if status is not None:
+            return await self._faulty(status, "", None)
+        agent_id = subject or request.headers.get("x-edge-agent-id")
+        self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), agent_id)
+        return await self._settled(answer({"ok": True}))
+
+    def _caller(self, request: Request) -> str | None:
+        return check_agent(request.headers.get("authorization"), self._shell.secret, self._shell.clock.now().utc)
+
+    async def _settled(self, response: Response) -> Response:
+        """Nothing leaves before what it rests on is on disk."""
+        self._shell.persist()
+        self._shell.moved()
+        await asyncio.sleep(self._shell.faults.delay_seconds)
+        return response
+
+    async def _faulty(self, status: int, body: str, retry_after: float | None) -> Response:
+        self._shell.moved()
+        await asyncio.sleep(self._shell.faults.delay_seconds)
+        return as_told(status, body, retry_after)
+
+    async def health(self, _request: Request) -> Response:
+        return answer({"status": "ok", "agents_connected": self._shell.hub.connected_count})
+
+    async def metrics(self, _request: Request) -> Response:
+        hub = self._shell.hub
+        lines = ["# TYPE edge_backend_events_total counter"]
+        lines += [f'edge_backend_events_total{{event="{name}"}} {count}' for name, count in sorted(hub.counts.items())]
+        for name, value in (("agents_connected", hub.connected_count), ("commands_open", hub.open_count)):
+            lines += [f"# TYPE edge_backend_{name} gauge", f"edge_backend_{name} {value}"]
+        return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+class AdminCalls:
+    """What backend engineers, `edge-console send` and the demonstration call."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def routes(self) -> list[Route]:
+        calls: list[tuple[str, str, Call]] = [
+            ("POST", "/admin/commands", self.queue),
+            ("GET", "/admin/commands", self.commands),
+            ("GET", "/admin/commands/{command_id:path}", self.command),
+            ("GET", "/admin/agents", self.agents),
+            ("POST", "/admin/agents/{agent_id:path}/config", self.configure),
+            ("GET", "/admin/faults", self.read_faults),
+            ("PUT", "/admin/faults", self.set_faults),
+        ]
+        return [Route(path, self._guarded(call), methods=[method]) for method, path, call in calls]
+
+    def _guarded(self, call: Call) -> Call:
+        async def guarded(request: Request) -> Response:
+            check_admin(request.headers.get("authorization"), self._shell.admin_token)
+            return await call(request)
+
+        return guarded
+
+    async def queue(self, request: Request) -> Response:
+        body = await body_of(request)
+        if unknown := body.keys() - {"edge_agent_id", "command_type", "payload", "priority", "command_id"}:
+            raise CallError(400, f"unknown key {plain(min(unknown), 60)}")
+        command_id = await self._shell.queue(
+            body.get("edge_agent_id", ""), body.get("command_type", ""), body.get("payload", {}),
+            command_id=body.get("command_id"), priority=body.get("priority"),
+        )
+        return answer({"command_id": command_id}, 202)
+
+    async def commands(self, request: Request) -> Response:
+        query = request.query_params
+        limit = query.get("limit", "100")
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _LISTED_MAX:
+            raise CallError(400, f"limit: 1 to {_LISTED_MAX} expected")
+        found = self._shell.hub.orders(query.get("edge_agent_id"), query.get("status"), int(limit))
+        return answer({"commands": [order.view() for order in found]})
+
+    async def command(self, request: Request) -> Response:
+        return answer(self._shell.hub.order(request.path_params["command_id"]).view())
+
+    async def agents(self, _request: Request) -> Response:
+        return answer({"agents": self._shell.hub.agents()})
+
+    async def configure(self, request: Request) -> Response:
+        await self._shell.configure(request.path_params["agent_id"], await body_of(request))
+        return answer({"ok": True}, 202)
+
+    async def read_faults(self, _request: Request) -> Response:
+        return answer(self._shell.faults.view())
+
+    async def set_faults(self, request: Request) -> Response:
+        self._shell.faults = faults_of(await body_of(request))
+        return answer(self._shell.faults.view())

@@ -1,0 +1,64 @@
+"""What the backend can be told to do wrong, for demonstrations, tests and rehearsals."""
+
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any
+
+from agent_core.plain import plain
+from agent_core.reference.orders import CallError
+
+_STATUS = {"low": 200, "high": 599}
+_CODE = {"low": 1000, "high": 4999}
+_SECONDS = {"low": 0, "high": 3_600}
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """None, False, zero or empty is no fault. Seconds are seconds, statuses are of HTTP, codes are of WebSocket."""
+
+    upgrade_status: int | None = field(default=None, metadata=_STATUS)
+    """The upgrade is answered with this."""
+    upgrade_retry_after: float | None = field(default=None, metadata=_SECONDS)
+    upgrade_body: str = ""
+    close_code: int | None = field(default=None, metadata=_CODE)
+    """The upgrade is accepted and the socket closed at once."""
+    silent: bool = False
+    """The socket is accepted and read, and nothing is ever said on it."""
+    ignore_pings: bool = False
+    """JSON pings get no pong; protocol pings do."""
+    push_twice: bool = False
+    """Each command goes out twice on the socket."""
+    sync_status: int | None = field(default=None, metadata=_STATUS)
+    sync_retry_after: float | None = field(default=None, metadata=_SECONDS)
+    sync_body: str = ""
+    ack_status: int | None = field(default=None, metadata=_STATUS)
+    """POST /edge/command/ack is answered with this."""
+    old_ack_status: int | None = field(default=None, metadata=_STATUS)
+    """POST /edge/ack_command is answered with this."""
+    delay_seconds: float = field(default=0, metadata=_SECONDS)
+    """Every answer is late by this."""
+
+    def view(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def faults_of(body: Mapping[str, Any]) -> Faults:
+    """The faults a PUT /admin/faults asks for; what it does not name is off. Raises CallError, naming the key."""
+    known = {spec.name: spec for spec in fields(Faults)}
+    for key, value in body.items():
+        if key not in known:
+            raise CallError(400, f"unknown fault {plain(key, 60)}; known are {', '.join(known)}")
+        if value != known[key].default and not _fits(known[key], value):
+            raise CallError(400, f"{key}: {_expected(known[key])} expected")
+    return Faults(**body)
+
+
+def _fits(spec: Field[Any], value: object) -> bool:
+    if spec.metadata:
+        number = int | float if spec.metadata is _SECONDS else int
+        return not isinstance(value, bool) and isinstance(value, number) and spec.metadata["low"] <= value <= spec.metadata["high"]
+    return isinstance(value, type(spec.default))
+
+
+def _expected(spec: Field[Any]) -> str:
+    return f"{spec.metadata['low']} to {spec.metadata['high']}" if spec.metadata else type(spec.default).__name__

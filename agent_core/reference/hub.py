@@ -1,0 +1,526 @@
+"""The backend's truth, pure: which agents there are, which commands they are owed, what they have acknowledged.
+
+No I/O, no clock: each call is told when it happens. A shell (server.py, or a simulated world) carries frames between `receive` and `take`.
+A command is kept until its first terminal ack and goes
+- to the socket, once, while there is one;
+- to a poll, where no present socket has been given it, or `redeliver_after` has passed since; never once the agent says `received`.
+"""
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from agent_core.clock import Moment, iso
+from agent_core.plain import plain
+from agent_core.reference.faults import Faults
+from agent_core.reference.limits import NO_LIMITS, Limits, Window
+from agent_core.reference.orders import ACKS_KEPT, SETTLED, AckSeen, AckWay, CallError, Order, Status, id_of, same_ack, verdict_of
+
+REPLACED = 4009
+POLICY = 1008
+_PRIORITIES = ("immediate", "high", "normal", "low", "deferred")
+_ACKS_NAMED = 1_000
+_CONTROL_KEPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the hub serves. Seconds and counts."""
+
+    redeliver_after: float = 10
+    """What was delivered and not acknowledged is answered to a poll after this."""
+    drop_after: float = 60
+    """A connection not heard for this long is dropped."""
+    ping_every: float = 0
+    """JSON pings of our own; 0 = none."""
+    greet: bool = True
+    """Say `connected` first."""
+    limits: Limits = NO_LIMITS
+    keep_settled: int = 200_000
+    keep_open: int = 200_000
+    agents: int = 10_000
+    poll_count: int = 1_000
+    """Commands in one sync answer, at most …"""
+    poll_bytes: int = 700_000
+    """… and their size."""
+
+
+class Ending(NamedTuple):
+    """How a connection ended, or must end."""
+
+    code: int
+    reason: str
+    by: str = "backend"
+    """`agent`, `backend`, or `nobody`: it was lost."""
+
+
+class Stale(NamedTuple):
+    """A connection that was dropped: abort it."""
+
+    agent_id: str
+    generation: int
+
+
+class Admitted(NamedTuple):
+    """A new connection, and the one it replaces: close that with 4009."""
+
+    generation: int
+    replaced: int | None
+
+
+@dataclass(slots=True)
+class _Link:
+    generation: int
+    since_utc: float
+    heard_at: float
+    ping_sent_at: float
+    ping_heard_at: float | None = None
+    control: deque[str] = field(default_factory=deque)
+    pushes: deque[Order] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class _Agent:
+    agent_id: str
+    connects_window: Window
+    frames_window: Window
+    link: _Link | None = None
+    connects: int = 0
+    refused: int = 0
+    syncs: int = 0
+    heard_utc: float | None = None
+    last_ending: Ending | None = None
+    last_command_id: str | None = None
+    reported: Mapping[str, Any] = field(default_factory=dict)
+    open: dict[str, Order] = field(default_factory=dict)
+    again: deque[Order] = field(default_factory=deque)
+    settings: dict[str, Any] = field(default_factory=dict)
+    acked: deque[str] = field(default_factory=lambda: deque(maxlen=_ACKS_NAMED))
+
+
+class Hub:
+    """`salt` makes this hub's command ids its own. With `journaled`, `changed()` must be emptied by whoever writes them down."""
+
+    def __init__(self, rules: Rules | None = None, *, salt: str = "", journaled: bool = False) -> None:
+        self.rules = rules or Rules()
+        self.faults = Faults()
+        self.counts: Counter[str] = Counter()
+        """What happened since the start, by name: `pushed`, `polled`, `completed`, `failed`, `acks_ws`, `anomalies`, `strays` …"""
+        self._salt = salt
+        self._journaled = journaled
+        self._agents: dict[str, _Agent] = {}
+        self._orders: dict[str, Order] = {}
+        self._settled: deque[str] = deque()
+        self._dirty: dict[str, Order] = {}
+        self._forgotten: list[str] = []
+        self._generation = 0
+        self._number = 0
+
+    # --- commands --------------------------------------------------------------------------------------------------
+
+    def queue(
+        self, agent_id: str, command_type: str, payload: Any, now: Moment, *, command_id: str | None = None, priority: str | None = None,
+    ) -> Order:
+        """A new command, owed to the agent from now on. Raises CallError: 400 what is wrong, 409 the id is taken, 429 too many are open."""
+        if len(self._orders) - len(self._settled) >= self.rules.keep_open:
+            raise CallError(429, "too many open commands")
+        if not isinstance(payload, Mapping):
+            raise CallError(400, "payload: an object expected")
+        if priority is not None and priority not in _PRIORITIES:
+            raise CallError(400, f"priority: one of {', '.join(_PRIORITIES)} expected")
+        agent = self._agent(id_of(agent_id, "edge_agent_id"))
+        command_type = id_of(command_type, "command_type")
+        self._number += 1
+        chosen = self._new_id() if command_id is None else id_of(command_id, "command_id")
+        if chosen in self._orders:
+            raise CallError(409, f"command_id {plain(chosen, 200)} is taken")
+        fields = {"command_id": chosen, "command_type": command_type, "payload": payload}
+        body = to_json(fields | ({"priority": priority} if priority else {}) | {"timestamp": iso(now.utc)}).decode()
+        order = Order(self._number, chosen, agent.agent_id, command_type, body, now.utc)
+        self._orders[chosen] = agent.open[chosen] = order
+        self._note(order)
+        self.counts["queued"] += 1
+        if agent.link is not None:
+            order.offered_at, order.offered_on = now.mono, agent.link.generation
+            agent.link.pushes.append(order)
+        return order
+
+    def repeat(self, command_id: str, *, by_poll: bool = False) -> None:
+        """Deliver a command once more, whatever its state. Raises CallError (404, or 409 where there is no socket to push on)."""
+        order = self.order(command_id)
+        agent = self._agents[order.agent_id]
+        if by_poll:
+            agent.again.append(order)
+        elif agent.link is None:
+            raise CallError(409, "the agent has no socket")
+        else:
+            agent.link.control.append(order.frame)
+            order.pushed += 1
+            self.counts["pushed"] += 1
+            self._note(order)
+
+    def configure(self, agent_id: str, settings: Mapping[str, Any]) -> None:
+        """A config update: on the socket, or with the next sync answer; later keys replace earlier ones. Raises CallError."""
+        self._agent(id_of(agent_id, "edge_agent_id")).settings.update(settings)
+
+    def order(self, command_id: str) -> Order:
+        """Raises CallError (404)."""
+        if (order := self._orders.get(command_id)) is None:
+            raise CallError(404, "no such command")
+        return order
+
+    def orders(self, agent_id: str | None = None, status: str | None = None, limit: int = 100) -> list[Order]:
+        """The newest first."""
+        found = (o for o in reversed(self._orders.values()) if agent_id in (None, o.agent_id) and status in (None, o.status))
+        return list(islice(found, limit))
+
+    @property
+    def open_count(self) -> int:
+        """Commands without a terminal ack."""
+        return len(self._orders) - len(self._settled)
+
+    # --- the socket ------------------------------------------------------------------------------------------------
+
+    def admit(self, agent_id: str, now: Moment) -> None:
+        """Whether the agent may dial at all. Raises CallError (429)."""
+        agent = self._agent(id_of(agent_id, "edge_agent_id"))
+        if wait := agent.connects_window.admit(now.mono):
+            agent.refused += 1
+            raise CallError(429, f"{self.rules.limits.connects_per_minute:g} connects a minute are allowed", wait)
+
+    def connect(self, agent_id: str, now: Moment) -> Admitted:
+        """A socket is open; it is the agent's only one from now on."""
+        agent = self._agent(agent_id)
+        replaced = agent.link
+        self._generation += 1
+        agent.link = link = _Link(self._generation, now.utc, now.mono, now.mono)
+        agent.connects += 1
+        agent.heard_utc = now.utc
+        self.counts["connects"] += 1
+        if self.rules.greet:
+            link.control.append(f'{{"type":"connected","data":{{"heartbeat_seconds":{self.rules.drop_after:g}}},"timestamp":"{iso(now.utc)}"}}')
+        return Admitted(link.generation, replaced.generation if replaced else None)
+
+    def disconnect(self, agent_id: str, generation: int, ending: Ending) -> None:
+        """A socket has ended. A late one, already replaced or dropped, leaves the present one alone."""
+        agent = self._agent(agent_id)
+        if agent.link is not None and agent.link.generation == generation:
+            agent.link = None
+            agent.last_ending = ending
+
+    def receive(self, agent_id: str, generation: int, raw: str | bytes, now: Moment) -> Ending | None:
+        """One frame from the agent; never raises. Returns how to close where a limit is passed."""
+        agent = self._agent(agent_id)
+        agent.heard_utc = now.utc
+        link = agent.link if agent.link is not None and agent.link.generation == generation else None
+        if link is not None:
+            link.heard_at = now.mono
+        if agent.frames_window.admit(now.mono):
+            return Ending(POLICY, f"{self.rules.limits.frames_per_minute:g} frames a minute are allowed")
+        try:
+            frame = from_json(raw, allow_inf_nan=False)
+        except ValueError:
+            frame = None
+        if not isinstance(frame, dict):
+            self.counts["malformed"] += 1
+            return None
+        return self._frame(agent, link, frame, now)
+
+    def _frame(self, agent: _Agent, link: _Link | None, frame: dict[str, Any], now: Moment) -> Ending | None:
+        kind, inner = frame.get("type"), frame.get("data")
+        if kind == "command_ack":
+            try:
+                self.ack(inner if isinstance(inner, dict) else frame, AckWay.WS, now, agent.agent_id)
+            except CallError:
+                self.counts["malformed"] += 1
+        elif kind == "ping":
+            self.counts["pings"] += 1
+            return self._pinged(link, inner, now) if link is not None else None
+        elif kind == "status" and isinstance(inner, dict):
+            agent.reported = inner
+        elif kind != "pong":
+            self.counts["unknown_frames"] += 1
+        return None
+
+    def _pinged(self, link: _Link, inner: Any, now: Moment) -> Ending | None:
+        earlier, link.ping_heard_at = link.ping_heard_at, now.mono
+        if earlier is not None and now.mono - earlier < self.rules.limits.ping_every:
+            return Ending(POLICY, f"a ping each {self.rules.limits.ping_every:g} s is allowed")
+        if not self.faults.ignore_pings and len(link.control) < _CONTROL_KEPT:
+            echo = f'"data":{to_json(inner).decode()},' if isinstance(inner, dict) and len(inner) <= 8 else ""
+            link.control.append(f'{{"type":"pong",{echo}"timestamp":"{iso(now.utc)}"}}')
+        return None
+
+    def say(self, agent_id: str, frame: str) -> None:
+        """Any text on the agent's socket, behind nothing but earlier control frames. Raises CallError (409) where there is none."""
+        agent = self._agent(agent_id)
+        if agent.link is None:
+            raise CallError(409, "the agent has no socket")
+        agent.link.control.append(frame)
+
+    def has_frames(self, agent_id: str) -> bool:
+        agent = self._agents.get(agent_id)
+        return agent is not None and agent.link is not None and bool(agent.link.control or agent.link.pushes or agent.settings)
+
+    def take(self, agent_id: str, generation: int, now: Moment, at_most: int = 64) -> list[str]:
+        """Frames to send now, in order; empty when there is nothing to say or the socket is no longer the agent's."""
+        agent = self._agent(agent_id)
+        link = agent.link
+        if link is None or link.generation != generation:
+            return []
+        if self.faults.silent:
+            link.control.clear()
+            return []
+        frames = [link.control.popleft() for _ in range(min(at_most, len(link.control)))]
+        if agent.settings:
+            frames.append(_text({"type": "config_update", "data": agent.settings, "timestamp": iso(now.utc)}))
+            agent.settings = {}
+        while link.pushes and len(frames) < at_most:
+            order = link.pushes.popleft()
+            if order.status is Status.QUEUED:
+                frames.extend(self._push(order, generation, now))
+        return frames
+
+    def _push(self, order: Order, generation: int, now: Moment) -> list[str]:
+        times = 2 if self.faults.push_twice else 1
+        order.pushed += times
+        self.counts["pushed"] += times
+        self._delivered(order, generation, now)
+        return [order.frame] * times
+
+    def _delivered(self, order: Order, generation: int, now: Moment) -> None:
+        order.offered_at, order.offered_on = now.mono, generation
+        if order.status is Status.QUEUED:
+            order.status = Status.DELIVERED
+        if order.delivered_utc is None:
+            order.delivered_utc = now.utc
+        self._note(order)
+
+    def tick(self, now: Moment) -> list[Stale]:
+        """What is due by time alone: pings of our own, and connections not heard for `drop_after`."""
+        stale = []
+        for agent in self._agents.values():
+            link = agent.link
+            if link is None:
+                continue
+            if now.mono - link.heard_at >= self.rules.drop_after:
+                agent.link = None
+                agent.last_ending = Ending(1006, f"not heard for {self.rules.drop_after:g} s")
+                self.counts["dropped"] += 1
+                stale.append(Stale(agent.agent_id, link.generation))
+            elif self.rules.ping_every and now.mono - link.ping_sent_at >= self.rules.ping_every:
+                link.ping_sent_at = now.mono
+                link.control.append(f'{{"type":"ping","timestamp":"{iso(now.utc)}"}}')
+        return stale
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `tick` has something to do (monotonic); None: never, as things stand."""
+        links = [agent.link for agent in self._agents.values() if agent.link is not None]
+        drops = [link.heard_at + self.rules.drop_after for link in links]
+        pings = [link.ping_sent_at + self.rules.ping_every for link in links if self.rules.ping_every]
+        return min(drops + pings, default=None)
+
+    # --- HTTP ------------------------------------------------------------------------------------------------------
+
+    def register(self, body: Mapping[str, Any]) -> str:
+        """The id of the agent of this phone (or Apple id): the same one each time it asks. Raises CallError."""
+        subject = body.get("user_phone") or body.get("apple_id")
+        if subject is None:
+            raise CallError(400, "user_phone or apple_id expected")
+        name = hashlib.blake2b(id_of(subject, "user_phone").encode(), digest_size=5).hexdigest()
+        return self._agent(f"edge_{name}").agent_id
+
+    def sync(self, body: Mapping[str, Any], now: Moment) -> str:
+        """The answer to POST /edge/sync, as JSON. Raises CallError."""
+        agent = self._agent(id_of(body.get("edge_agent_id"), "edge_agent_id"))
+        agent.syncs += 1
+        agent.heard_utc = now.utc
+        self.counts["syncs"] += 1
+        last, events, reported = body.get("last_command_id"), body.get("pending_events"), body.get("status")
+        agent.last_command_id = last[:200] if isinstance(last, str) else agent.last_command_id
+        agent.reported = reported if isinstance(reported, dict) else agent.reported
+        for event in events if isinstance(events, list) else []:
+            self._pending_event(agent, event, now)
+        commands = ",".join(self._serve(agent, now))
+        acked = to_json([{"command_id": command_id} for command_id in agent.acked]).decode()
+        agent.acked.clear()
+        updates = f',"config_updates":{to_json(agent.settings).decode()}' if agent.settings else ""
+        agent.settings = {}
+        return f'{{"commands":[{commands}],"ack_events":{acked}{updates}}}'
+
+    def _pending_event(self, agent: _Agent, event: Any, now: Moment) -> None:
+        if not isinstance(event, dict) or event.get("type") != "command_ack":
+            self.counts["other_events"] += 1
+            return
+        inner = event.get("data")
+        try:
+            self.ack(inner if isinstance(inner, dict) else event, AckWay.PENDING_EVENTS, now, agent.agent_id)
+        except CallError:
+            self.counts["malformed"] += 1
+
+    def _serve(self, agent: _Agent, now: Moment) -> list[str]:
+        generation = agent.link.generation if agent.link is not None else 0
+        due = (order for order in agent.open.values() if self._owed(order, generation, now))
+        bodies: list[str] = []
+        size = 0
+        for order in [*agent.again, *islice(due, self.rules.poll_count)]:
+            size += len(order.body)
+            if bodies and size > self.rules.poll_bytes:
+                break
+            if agent.again and agent.again[0] is order:
+                agent.again.popleft()
+            order.polled += 1
+            self.counts["polled"] += 1
+            self._delivered(order, 0, now)
+            bodies.append(order.body)
+        return bodies
+
+    def _owed(self, order: Order, generation: int, now: Moment) -> bool:
+        """Whether a poll is to be answered with it."""
+        if order.status is Status.RECEIVED:
+            return False
+        if order.offered_at is None or order.offered_on not in {0, generation}:
+            return True
+        return now.mono - order.offered_at >= self.rules.redeliver_after
+
+    # --- acks ------------------------------------------------------------------------------------------------------
+
+    def ack(self, body: Mapping[str, Any], way: AckWay, now: Moment, agent_id: str | None = None) -> Order | None:
+        """One ack, by any way: the first terminal one counts, an equal one is nothing new, another one an anomaly.
+
+        Returns None for a command that is unknown or not this agent's: counted and not refused, or it would be sent for ever.
+        Raises CallError.
+        """
+        command_id = id_of(body.get("command_id"), "command_id")
+        verdict = verdict_of(body)
+        self.counts[_ACK_COUNTS[way]] += 1
+        order = self._orders.get(command_id)
+        owner = agent_id if order is None else order.agent_id
+        if order is None or (agent_id is not None and owner != agent_id):
+            self.counts["strays"] += 1
+            order = None
+        else:
+            self._apply(order, verdict, body, AckSeen(way, now.utc, verdict))
+        if agent_id is not None or owner is not None:
+            self._agent(agent_id or str(owner)).acked.append(command_id)
+        return order
+
+    def _apply(self, order: Order, verdict: Status, body: Mapping[str, Any], seen: AckSeen) -> None:
+        order.acks_seen += 1
+        if len(order.acks) < ACKS_KEPT:
+            order.acks.append(seen)
+        self._note(order)
+        if order.ack is not None:
+            if verdict in SETTLED and not same_ack(order.ack, body):
+                order.anomalies += 1
+                self.counts["anomalies"] += 1
+            return
+        order.status = verdict
+        if verdict in SETTLED:
+            order.ack = to_json(body)
+            order.settled_utc = seen.utc
+            self.counts[verdict.value] += 1
+            self._agents[order.agent_id].open.pop(order.command_id, None)
+            self._settle(order.command_id)
+
+    def _settle(self, command_id: str) -> None:
+        self._settled.append(command_id)
+        while len(self._settled) > self.rules.keep_settled:
+            gone = self._settled.popleft()
+            del self._orders[gone]
+            if self._journaled:
+                self._dirty.pop(gone, None)
+                self._forgotten.append(gone)
+
+    # --- what was, and what is ---------------------------------------------------------------------------------------
+
+    def restore(self, orders: Iterable[Order]) -> None:
+        """What an earlier run wrote down, in its order."""
+        for order in orders:
+            self._orders[order.command_id] = order
+            self._number = max(self._number, order.number)
+            agent = self._agent(order.agent_id)
+            if order.ack is None:
+                agent.open[order.command_id] = order
+            else:
+                self._settle(order.command_id)
+
+    def changed(self) -> tuple[list[Order], list[str]]:
+        """Orders to write down and ids to forget, since the last call."""
+        orders, gone = list(self._dirty.values()), self._forgotten
+        self._dirty, self._forgotten = {}, []
+        return orders, gone
+
+    def knows(self, agent_id: str) -> bool:
+        return agent_id in self._agents
+
+    def connected(self, agent_id: str) -> int | None:
+        """The generation of the agent's present socket."""
+        agent = self._agents.get(agent_id)
+        return agent.link.generation if agent is not None and agent.link is not None else None
+
+    def last_ending(self, agent_id: str) -> Ending | None:
+        """How the agent's last socket that was not replaced ended."""
+        agent = self._agents.get(agent_id)
+        return agent.last_ending if agent is not None else None
+
+    def agents(self) -> list[dict[str, Any]]:
+        """As GET /admin/agents shows them."""
+        return [_agent_view(agent) for agent in self._agents.values()]
+
+    @property
+    def connected_count(self) -> int:
+        return sum(agent.link is not None for agent in self._agents.values())
+
+    def _agent(self, agent_id: str) -> _Agent:
+        if (agent := self._agents.get(agent_id)) is not None:
+            return agent
+        if len(self._agents) >= self.rules.agents:
+            raise CallError(429, "too many agents")
+        limits = self.rules.limits
+        agent = _Agent(agent_id, Window(limits.connects_per_minute), Window(limits.frames_per_minute))
+        self._agents[agent_id] = agent
+        return agent
+
+    def _new_id(self) -> str:
+        for attempt in range(100):
+            seed = f"{self._salt}:{self._number}:{attempt}"
+            found = "cmd_" + hashlib.blake2b(seed.encode(), digest_size=5).hexdigest()
+            if found not in self._orders:
+                break
+        return found
+
+    def _note(self, order: Order) -> None:
+        if self._journaled:
+            self._dirty[order.command_id] = order
+
+
+_ACK_COUNTS = {way: f"acks_{way.value}" for way in AckWay}
+
+
+def _text(body: Mapping[str, Any]) -> str:
+    return to_json(body).decode()
+
+
+def _agent_view(agent: _Agent) -> dict[str, Any]:
+    link, ending = agent.link, agent.last_ending
+    return {
+        "edge_agent_id": agent.agent_id,
+        "connected": link is not None,
+        "connected_at": iso(link.since_utc) if link is not None else None,
+        "generation": link.generation if link is not None else None,
+        "heard_at": iso(agent.heard_utc) if agent.heard_utc is not None else None,
+        "connects": agent.connects,
+        "connects_refused": agent.refused,
+        "syncs": agent.syncs,
+        "open_commands": len(agent.open),
+        "last_command_id": plain(agent.last_command_id) if agent.last_command_id is not None else None,
+        "last_close": {"code": ending.code, "reason": plain(ending.reason), "by": ending.by} if ending is not None else None,
+        "reported": agent.reported,
+    }

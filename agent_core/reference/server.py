@@ -1,0 +1,375 @@
+"""The hub on one port: `/edge/ws`, the HTTP calls and the admin calls, with starlette and uvicorn."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import parse_qs
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agent_core.clock import Clock, SystemClock
+from agent_core.reference.calls import AdminCalls, EdgeCalls, answer, as_told, refusal
+from agent_core.reference.faults import Faults
+from agent_core.reference.hub import REPLACED, Ending, Hub, Rules
+from agent_core.reference.orders import CallError, id_of
+from agent_core.reference.session import Session
+from agent_core.reference.store import Store
+from agent_core.reference.tokens import check_agent
+
+DEMO_SECRET = "demo-secret"  # noqa: S105 - known to all: for loopback only
+DEMO_ADMIN_TOKEN = "demo-admin"  # noqa: S105 - the same
+_TICK_MOST = 1.0
+_log = logging.getLogger("agent_core.reference")
+T = TypeVar("T")
+
+
+class CannotServeError(Exception):
+    """The backend cannot start, and why, in one sentence."""
+
+
+class PortTakenError(CannotServeError):
+    """Somebody else listens there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where and how the backend serves. Port 0 takes a free one; without `data_dir` everything is in memory."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    secret: str = field(default=DEMO_SECRET, repr=False)
+    admin_token: str = field(default=DEMO_ADMIN_TOKEN, repr=False)
+    data_dir: Path | None = None
+    rules: Rules = field(default_factory=Rules)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the embedding program's."""
+        yield
+
+
+class ReferenceBackend:
+    """The backend, in the event loop that enters it: `async with ReferenceBackend() as backend`.
+
+    `hub` may be read and driven from that loop only; `faults` may be set from anywhere.
+    """
+
+    def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
+        self.options = options or Options()
+        self.clock: Clock = clock or SystemClock()
+        self.hub = Hub(self.options.rules, salt=secrets.token_hex(8), journaled=self.options.data_dir is not None)
+        self.port = self.options.port
+        self._store: Store | None = None
+        self._sessions: dict[int, Session] = {}
+        self._moved = asyncio.Event()
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        self._queued = 0
+        self._http = Starlette(
+            routes=[*EdgeCalls(self).routes(), *AdminCalls(self).routes()],
+            exception_handlers={CallError: _refused, HTTPException: _no_such_call, Exception: _crashed},  # type: ignore[dict-item]
+        )
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def secret(self) -> str:
+        return self.options.secret
+
+    @property
+    def admin_token(self) -> str:
+        return self.options.admin_token
+
+    @property
+    def faults(self) -> Faults:
+        return self.hub.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.hub.faults = faults
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Raises PortTakenError, CannotServeError, OSError or sqlite3.Error."""
+        if self.options.data_dir is not None:
+            self._store = Store(self.options.data_dir)
+            self.hub.restore(self._store.read())
+        await self.up()
+        self._ticking = asyncio.create_task(self._tick(), name="backend clock")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await self.down()
+        if self._store is not None:
+            self.persist()
+            self._store.close()
+
+    async def up(self) -> None:
+        """Listen, on the same port as before. Raises PortTakenError or CannotServeError."""
+        if self._server is not None:
+            return
+        listener = _listen(self.options.host, self.port)
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self, http="h11", ws="websockets-sansio", ws_max_size=2**20, ws_ping_interval=None, ws_per_message_deflate=False,
+            lifespan="off", log_config=None, log_level="critical", access_log=False, server_header=False, proxy_headers=False,
+            timeout_keep_alive=120,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="backend server")
+        await self._server.listening.wait()
+
+    async def down(self) -> None:
+        """Stop listening and abort every connection, with no closing handshake."""
+        if self._server is None or self._serving is None:
+            return
+        server, self._server = self._server, None
+        for listening in server.servers:
+            listening.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        server.should_exit = server.force_exit = True
+        await self._serving
+        while self._sessions:
+            await self._change()
+
+    async def close_links(self, code: int = 1012, reason: str = "service restart") -> None:
+        """Close every agent's socket with a handshake."""
+        for session in list(self._sessions.values()):
+            session.end(Ending(code, reason))
+        while self._sessions:
+            await self._change()
+
+    async def _tick(self) -> None:
+        rules = self.options.rules
+        while True:
+            await asyncio.sleep(min(_TICK_MOST, rules.drop_after / 4, (rules.ping_every or _TICK_MOST) / 4))
+            for stale in self.hub.tick(self.clock.now()):
+                if (session := self._sessions.get(stale.generation)) is not None:
+                    session.abort()
+            for session in self._sessions.values():
+                if self.hub.has_frames(session.agent_id):
+                    session.wake()
+            self.persist()
+
+    # --- what tests, the demonstration and the admin calls do with it -------------------------------------------------
+
+    async def queue(
+        self, agent_id: str, command_type: str, payload: Any, *, command_id: str | None = None, priority: str | None = None,
+    ) -> str:
+        """Owe the agent a command, pushed at once where it has a socket; returns its id. Raises CallError."""
+        order = self.hub.queue(agent_id, command_type, payload, self.clock.now(), command_id=command_id, priority=priority)
+        self.persist()
+        self._wake(agent_id)
+        self._queued += 1
+        if self._queued % 64 == 0:
+            await asyncio.sleep(0)
+        return order.command_id
+
+    async def repeat(self, command_id: str, *, by_poll: bool = False) -> None:
+        """Deliver it once more, whatever its state. Raises CallError."""
+        self.hub.repeat(command_id, by_poll=by_poll)
+        self._wake(self.hub.order(command_id).agent_id)
+
+    async def configure(self, agent_id: str, settings: dict[str, Any]) -> None:
+        """A config update, on the socket or with the next sync answer. Raises CallError."""
+        self.hub.configure(agent_id, settings)
+        self._wake(agent_id)
+
+    async def say(self, agent_id: str, frame: str) -> None:
+        """Any text on the agent's socket. Raises CallError."""
+        self.hub.say(agent_id, frame)
+        self._wake(agent_id)
+
+    async def until(self, condition: Callable[[Hub], object], within: float = 5.0) -> None:
+        """Return as soon as the hub meets the condition. Raises TimeoutError."""
+        async with asyncio.timeout(within):
+            while not condition(self.hub):
+                await self._change()
+
+    async def _change(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    def _wake(self, agent_id: str) -> None:
+        if (session := self._sessions.get(self.hub.connected(agent_id) or 0)) is not None:
+            session.wake()
+        self.moved()
+
+    # --- what sessions and calls need ---------------------------------------------------------------------------------
+
+    def moved(self) -> None:
+        """The hub may have changed."""
+        self._moved.set()
+
+    def persist(self) -> None:
+        """Write down what changed: called before anything leaves that rests on it."""
+        if self._store is not None:
+            orders, forgotten = self.hub.changed()
+            if orders or forgotten:
+                self._store.write(orders, forgotten)
+
+    def abort(self, scope: Scope) -> None:
+        """Abort the connection of this scope; nothing where it has ended."""
+        for connection in list(self._server.server_state.connections) if self._server is not None else ():
+            if getattr(connection, "client", None) == scope["client"]:
+                connection.transport.abort()
+
+    # --- ASGI ----------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self._http(scope, receive, send)
+            return
+        try:
+            await self._socket(scope, receive, send)
+        except OSError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the task's edge
+            _log.error("A socket's session failed: %s", type(error).__name__, exc_info=error)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        faults = self.faults
+        await asyncio.sleep(faults.delay_seconds)
+        try:
+            agent_id = self._admitted(scope)
+        except CallError as error:
+            await self._refuse(send, refusal(error))
+            return
+        if faults.upgrade_status is not None:
+            await self._refuse(send, as_told(faults.upgrade_status, faults.upgrade_body, faults.upgrade_retry_after))
+            return
+        await send({"type": "websocket.accept"})
+        if faults.close_code is not None:
+            self.hub.counts["connects_closed"] += 1
+            self.moved()
+            await send({"type": "websocket.close", "code": faults.close_code, "reason": "as told"})
+            return
+        generation, replaced = self.hub.connect(agent_id, self.clock.now())
+        if replaced is not None and (old := self._sessions.get(replaced)) is not None:
+            old.end(Ending(REPLACED, "replaced by a newer connection"))
+        session = self._sessions[generation] = Session(self, agent_id, generation, scope, receive, send)
+        self.moved()
+        try:
+            await session.run()
+        finally:
+            del self._sessions[generation]
+            self.moved()
+
+    async def _refuse(self, send: Send, response: Response) -> None:
+        self.hub.counts["connects_refused"] += 1
+        self.moved()
+        await send({"type": "websocket.http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "websocket.http.response.body", "body": bytes(response.body)})
+
+    def _admitted(self, scope: Scope) -> str:
+        """The agent that dials. Raises CallError."""
+        if scope["path"] != "/edge/ws":
+            raise CallError(404, "no such call")
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            subject = check_agent(headers.get("authorization"), self.secret, self.clock.now().utc)
+        except CallError as error:
+            raise CallError(403, error.sentence) from None
+        named = parse_qs(scope["query_string"].decode("latin-1")).get("edge_agent_id", [headers.get("x-edge-agent-id")])
+        agent_id = id_of(named[0], "edge_agent_id")
+        if subject is not None and subject != agent_id:
+            raise CallError(403, "the token is another agent's")
+        self.hub.admit(agent_id, self.clock.now())
+        return agent_id
+
+
+class BackendThread:
+    """The same backend in a thread and loop of its own: `with BackendThread() as thread: thread.call(thread.backend.queue(…))`."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.backend: ReferenceBackend
+        self._options = options
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._up = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="reference backend", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Raises what ReferenceBackend raises."""
+        self._thread.start()
+        self._up.wait()
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def call(self, work: Coroutine[Any, Any, T], within: float = 30.0) -> T:
+        """Run a coroutine in the backend's loop, from another thread. Raises TimeoutError."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that started this one
+            self._error = error
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with ReferenceBackend(self._options) as self.backend:
+            self._up.set()
+            await self._stop.wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        if error.errno in {48, 98, 10048}:
+            raise PortTakenError(f"port {port} on {host} is taken by another program") from None
+        raise CannotServeError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+async def _refused(_request: Request, error: CallError) -> Response:
+    return refusal(error)
+
+
+async def _no_such_call(_request: Request, error: HTTPException) -> Response:
+    return answer({"error": error.detail}, error.status_code)
+
+
+async def _crashed(_request: Request, error: Exception) -> Response:
+    _log.error("A call failed: %s", type(error).__name__, exc_info=error)
+    return answer({"error": "the backend failed"}, 500)
