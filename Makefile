@@ -16,18 +16,19 @@ help: ## show this list
 setup: $(STAMP) ## make .venv, with the versions of constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
-	@python=""; \
-	for name in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
-	  if [ -n "$$name" ] && "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-	    python="$$name"; break; \
+	@new_enough='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(BIN)/python -c "$$new_enough" >/dev/null 2>&1; then \
+	  python=""; \
+	  for name in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if [ -n "$$name" ] && "$$name" -c "$$new_enough" >/dev/null 2>&1; then python="$$name"; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "edge-console needs Python 3.11 or newer with its venv module, and finds none (PYTHON=/path/to/python names one)." >&2; \
+	    exit 1; \
 	  fi; \
-	done; \
-	if [ -z "$$python" ]; then \
-	  echo "edge-console needs Python 3.11 or newer with its venv module; none of python3, python3.14 … python3.11 is (PYTHON=/path/to/python names one)." >&2; \
-	  exit 1; \
-	fi; \
-	echo "Setting up .venv with $$("$$python" --version) (a minute, once)"; \
-	"$$python" -m venv --clear .venv
+	  echo "Setting up .venv with $$("$$python" --version) (a minute, once)"; \
+	  "$$python" -m venv --clear .venv; \
+	fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 

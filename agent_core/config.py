@@ -79,7 +79,7 @@ class Backend(Section):
     @field_validator("websocket_url")
     @classmethod
     def _ws(cls, url: str | None) -> str | None:
-        return url and _checked_url(url, "ws")
+        return None if url is None else _checked_url(url, "ws")
 
 
 class WebSocket(Section):
