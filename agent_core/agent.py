@@ -1,0 +1,343 @@
+"""The shell around the engine: one task owns it, everything else posts events to it or performs its effects (DESIGN §1).
+
+A turn: take all events at hand, let the engine handle each, perform the effects in order, hand the journal what is to be recorded as one
+group. A handler that needs no waiting runs within the turn, so its outcome is in the same group as its command.
+"""
+
+import asyncio
+import gc
+import logging
+import random
+import resource
+import sys
+from collections import deque
+from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent_core.clock import Clock, SystemClock
+from agent_core.config import Config
+from agent_core.credentials import Credentials
+from agent_core.engine import Engine
+from agent_core.events import (
+    AbortSocket,
+    CancelRunning,
+    CloseSocket,
+    CommandFinished,
+    CommandReceived,
+    Effect,
+    Event,
+    Execute,
+    Finish,
+    LedgerOpened,
+    OpenSocket,
+    Poll,
+    PollAnswered,
+    PostAcks,
+    Probe,
+    Record,
+    RecordFailed,
+    Register,
+    ReplayRequested,
+    Send,
+    SendStatus,
+    SetLogLevel,
+    Started,
+    Tell,
+    Ticked,
+)
+from agent_core.feed import Feed, LogEntry
+from agent_core.frames import FrameError, cancel_target, dump_status
+from agent_core.handlers import REGISTRY, Context, Outcome, run, traits_for
+from agent_core.journal import Journal, LedgerBusy
+from agent_core.ledger import CANCELS
+from agent_core.messengers import messenger_for
+from agent_core.polling_channel import PollingChannel
+from agent_core.records import Arrival, Remembered
+from agent_core.snapshot import Snapshot
+from agent_core.websocket_channel import WebSocketChannel
+
+HEARTBEAT = 1.0
+"""Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
+PUBLISH_EVERY = 0.05
+SLOW_TURN = 0.1
+
+log = logging.getLogger("edge")
+LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+
+
+class Agent:
+    """One agent: `await run()` until a StopRequested is done. `post` may be called from any thread."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "") -> None:
+        self.config = config
+        self.feed = Feed()
+        self._clock = clock or SystemClock()
+        self._dice = random.Random(seed).random
+        self._messenger = messenger_for(config)
+        self._registry = dict(REGISTRY)
+        self._engine = Engine(config, traits_for(self._messenger, self._registry), host)
+        self._credentials = Credentials(config)
+        self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
+        self._inbox: deque[Event] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: asyncio.Event | None = None
+        self._lag_ms = 0.0
+        self._published = self._engine.snapshot(self._clock.now())
+        self._publish_timer: asyncio.TimerHandle | None = None
+        self._observed = False
+
+    # --- from any thread -------------------------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        """Tell the engine; a no-op once the agent has ended."""
+        loop = self._loop
+        if loop is None:
+            self._inbox.append(event)
+            return
+        with suppress(RuntimeError):
+            if _running_loop() is loop:
+                self._accept(event)
+            else:
+                loop.call_soon_threadsafe(self._accept, event)
+
+    def snapshot(self) -> Snapshot:
+        """The latest published present; asking for it keeps it published, at most 20 times a second."""
+        self._observed = True
+        return self._published
+
+    def lookup(self, command_id: str) -> Remembered | None:
+        """A command's whole record, read from the journal on a connection of its own."""
+        from agent_core.ledger_file import find
+
+        return find(data_dir(self.config), command_id)
+
+    # --- the agent's own task ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live until stopped. Raises what ended a core task, never quietly."""
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._journal.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._socket = WebSocketChannel(self.config, self._credentials, self._clock, self.post, self._spawn)
+                self._http = PollingChannel(self.config, self._credentials, self._clock, self.post)
+                self._background: set[asyncio.Task[None]] = set()
+                await self._await_ledger()
+                self._accept(Started())
+                await self._turn_until_finished()
+                for task in self._background | self._running:
+                    task.cancel()
+        except BaseExceptionGroup as group_error:
+            raise _first(group_error) from group_error
+        finally:
+            self._published = self._engine.snapshot(self._clock.now())
+            await self._http.close()
+            await asyncio.to_thread(self._journal.close)
+
+    async def _await_ledger(self) -> None:
+        """Let the journal say how it stands before the link starts, so that a normal start takes commands from the first moment."""
+        assert self._wake is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                while not any(isinstance(event, LedgerOpened | RecordFailed) for event in self._inbox):
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    async def _turn_until_finished(self) -> None:
+        while not self._engine.finished:
+            await self._rest()
+            began = self._clock.now().mono
+            self._turn()
+            took = self._clock.now().mono - began
+            if took > SLOW_TURN:
+                log.debug("one turn took %.0f ms", took * 1_000)
+
+    async def _rest(self) -> None:
+        """Wait for an event or for the engine's next deadline."""
+        assert self._wake is not None
+        if self._inbox:
+            await asyncio.sleep(0)
+            return
+        self._wake.clear()
+        wait = max(0.0, min(self._engine.wake_at - self._clock.now().mono, HEARTBEAT))
+        due = self._clock.now().mono + wait
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        late = self._clock.now().mono - due
+        if late > 0 and not self._inbox:
+            self._lag_ms = late * 1_000
+
+    def _turn(self) -> None:
+        """Everything at hand, then the clock; one group for the journal."""
+        changes: list[Record] = []
+        inbox = self._inbox
+        count = len(inbox)
+        if not count:
+            self._perform_all(self._engine.handle(Ticked(), self._clock.now(), self._dice), changes)
+        while inbox:
+            event = self._with_memory(inbox.popleft())
+            if event is not None:
+                self._perform_all(self._engine.handle(event, self._clock.now(), self._dice), changes)
+            count -= 1
+            if count < -1_000:
+                break
+        for record in changes:
+            self._journal.write(record.ticket, record.changes)
+        self._publish_soon()
+
+    def _accept(self, event: Event) -> None:
+        self._inbox.append(event)
+        if self._wake is not None:
+            self._wake.set()
+
+    def _with_memory(self, event: Event) -> Event | None:
+        """Add what the journal remembers; where it cannot be asked, a command is left to the backend."""
+        try:
+            match event:
+                case CommandReceived(generation, arrival):
+                    return CommandReceived(generation, self._recall(arrival))
+                case PollAnswered() if event.arrivals:
+                    return replace(event, arrivals=tuple(self._recall(arrival) for arrival in event.arrivals))
+                case ReplayRequested() if event.remembered is None:
+                    return replace(event, remembered=self._journal.recall(event.command_id))
+        except LedgerBusy as error:
+            log.warning("the ledger cannot be read (%s): commands stay with the backend", error)
+            return replace(event, arrivals=()) if isinstance(event, PollAnswered) else None
+        return event
+
+    def _recall(self, arrival: Arrival) -> Arrival:
+        command = arrival.command
+        remembered = None if self._engine.knows(command.command_id) else self._journal.recall(command.command_id)
+        target = None
+        if command.command_type in CANCELS and remembered is None:
+            with suppress(FrameError):
+                name = cancel_target(command)
+                target = None if self._engine.knows(name) else self._journal.recall_target(name)
+        return Arrival(command, remembered, target) if remembered or target else arrival
+
+    # --- effects -----------------------------------------------------------------------------------------------
+
+    def _perform_all(self, effects: list[Effect], changes: list[Record]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(entry):
+                    self.feed.append(entry)
+                    if isinstance(entry, LogEntry):
+                        log.log(LEVELS[entry.level], "%s", entry.text)
+                case Record():
+                    changes.append(effect)
+                case Send(generation, texts):
+                    self._socket.send(generation, texts)
+                case Execute():
+                    self._execute(effect)
+                case _:
+                    self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case OpenSocket(generation):
+                self._socket.open(generation)
+            case AbortSocket(generation):
+                self._socket.abort(generation)
+            case CloseSocket(generation, code, reason):
+                self._socket.close(generation, code, reason)
+            case Probe(generation):
+                self._socket.probe(generation)
+            case SendStatus(generation, scheduled, uptime):
+                self._socket.send(generation, (dump_status(scheduled, uptime, memory_mb(), self._clock.now().utc),))
+            case Poll(number=number):
+                self._spawn_in_background(self._http.poll(effect), f"poll-{number}")
+            case PostAcks(acks):
+                self._spawn_in_background(self._http.post_acks(acks), "post-acks")
+            case Register():
+                self._spawn_in_background(self._http.register(), "register")
+            case SetLogLevel(level):
+                log.setLevel(LEVELS[level])
+            case CancelRunning():
+                for task in self._running:
+                    task.cancel()
+            case Finish():
+                pass
+            case _:
+                raise AssertionError(effect)
+
+    def _execute(self, effect: Execute) -> None:
+        """A plain handler at once, a coroutine as a task of its own."""
+        handler, _ = self._registry[effect.command.command_type]
+        context = Context(effect.seq, self._messenger, self._clock)
+        outcome: Outcome | Awaitable[Outcome]
+        try:
+            outcome = handler(effect.command, context)
+        except Exception as error:  # noqa: BLE001  (a handler's error is its command's outcome)
+            outcome = Outcome(error=f"{type(error).__name__}: {error}")
+        if isinstance(outcome, Outcome):
+            self._finished(effect.seq, outcome)
+            return
+        task = self._spawn(self._run_handler(effect.seq, outcome), f"command-{effect.seq}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run_handler(self, seq: int, pending: Awaitable[Outcome]) -> None:
+        self._finished(seq, await run(pending, self.config.executor.timeout_seconds))
+
+    def _finished(self, seq: int, outcome: Outcome) -> None:
+        self._accept(CommandFinished(seq, outcome.error, outcome.result, outcome.row))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._group.create_task(work, name=name)
+
+    def _spawn_in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._spawn(work, name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # --- publishing --------------------------------------------------------------------------------------------
+
+    def _publish_soon(self) -> None:
+        if self._observed and self._publish_timer is None and self._loop is not None:
+            self._publish_timer = self._loop.call_later(PUBLISH_EVERY, self._publish)
+
+    def _publish(self) -> None:
+        self._publish_timer = None
+        self._published = self._engine.snapshot(self._clock.now(), self._lag_ms)
+
+
+def data_dir(config: Config) -> Path:
+    """The data directory, made private (0700) where it did not exist."""
+    folder = config.data_dir.expanduser()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def memory_mb() -> float:
+    """The process's largest resident size so far, in MB."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def settle_garbage() -> None:
+    """After start: what lives for ever is not looked at again, so that collections stay short."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+

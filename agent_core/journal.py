@@ -1,0 +1,405 @@
+"""The ledger's memory: SQLite with WAL and FULL, written by one thread, everything at hand in one transaction (FAULTS P4).
+
+While one group is being written the next one gathers, so the group is as large as the disk is slow. A write that fails is tried again until
+it succeeds: nothing is dropped, and the engine holds back what must not happen first. The agent's own thread only reads, through a second
+connection that never waits for a lock.
+"""
+
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from agent_core.clock import Clock, SystemClock, iso
+from agent_core.config import Ledger as Limits
+from agent_core.events import LedgerOpened, Recorded, RecordFailed
+from agent_core.frames import Command, Priority
+from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
+
+FILE_NAME = "ledger.sqlite3"
+RETRY_SECONDS = 0.5
+TRIM_EVERY = 500
+"""Rows taken between two looks at what may be forgotten."""
+TRIM_STEP = 1_000
+FILE_LIMIT = 60 * 2**20
+RESERVE_NAME = "ledger.reserve"
+RESERVE_BYTES = 2**20
+
+SCHEMA_1 = """
+CREATE TABLE commands (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, command_type TEXT NOT NULL, payload TEXT, priority INTEGER NOT NULL,
+    issued_utc REAL, invalid TEXT, digest BLOB NOT NULL, via TEXT NOT NULL, state TEXT NOT NULL, received_utc REAL NOT NULL, started_utc REAL,
+    finished_utc REAL, due_utc REAL, runs INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, duplicate_via TEXT,
+    duplicate_utc REAL, error TEXT, ack TEXT, sent_utc REAL, proven_utc REAL, proven_by TEXT, replay_of TEXT, name TEXT);
+CREATE INDEX commands_name ON commands (name) WHERE name IS NOT NULL;
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL, thread_id TEXT NOT NULL, text TEXT NOT NULL, sent_utc REAL NOT NULL);
+CREATE TABLE tombstones (target TEXT PRIMARY KEY, cancelled_by TEXT NOT NULL, until_utc REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1,)
+"""Script n brings a file from version n to n + 1."""
+
+COLUMNS = (
+    "seq, command_id, command_type, payload, priority, issued_utc, invalid, digest, via, state, received_utc, started_utc, finished_utc, due_utc,"
+    " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
+)
+UNSETTLED = "proven_utc IS NULL OR state IN ('queued', 'running', 'scheduled')"
+TAKE = """INSERT OR IGNORE INTO commands (seq, command_id, command_type, payload, priority, issued_utc, invalid, digest, via, state, received_utc,
+ started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
+END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL,
+ proven_utc = CASE WHEN ? IS NULL THEN finished_utc END WHERE seq = ?"""
+PROVE = "UPDATE commands SET sent_utc = ?, proven_utc = ?, proven_by = ? WHERE seq = ?"
+REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
+SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
+BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
+KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
+
+Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
+
+
+class LedgerDamaged(Exception):
+    """The file is not a sound ledger; the sentence says where its copy is and what to do."""
+
+
+class LedgerBusy(Exception):
+    """The ledger cannot be read at the moment."""
+
+
+class Journal:
+    """One ledger file. `post` is called from the journal's thread and must be thread-safe."""
+
+    def __init__(self, data_dir: Path, limits: Limits, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> None:
+        self.path = data_dir / FILE_NAME
+        self._limits = limits
+        self._post = post
+        self._clock = clock or SystemClock()
+        self._migrations = migrations
+        self._queue: deque[tuple[int, tuple[Change, ...]]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._reader: sqlite3.Connection | None = None
+        self._since_trim = 0
+        self._horizon_utc = 0.0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    # --- called by the agent ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open in the background; `LedgerOpened` or `RecordFailed` follows."""
+        self._thread.start()
+
+    def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
+        """Have these written with whatever else is at hand; `Recorded` follows."""
+        with self._wake:
+            self._queue.append((ticket, changes))
+            self._wake.notify()
+
+    def recall(self, command_id: str) -> Remembered | None:
+        """What is remembered of an id, in a few microseconds. Raises LedgerBusy."""
+        return self._read_one("command_id = ?", command_id)
+
+    def recall_target(self, name: str) -> Remembered | None:
+        """The same by command id or by schedule name, for a cancel. Raises LedgerBusy."""
+        return self._read_one("command_id = ?", name) or self._read_one("name = ? ORDER BY seq DESC", name)
+
+    def _read_one(self, where: str, value: str) -> Remembered | None:
+        try:
+            if self._reader is None:
+                if not self.path.exists():
+                    raise LedgerBusy("not open yet")
+                self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
+            row = self._reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
+        except sqlite3.Error as error:
+            raise LedgerBusy(str(error)) from error
+        return remembered(row) if row else None
+
+    def close(self, within: float = 2.0) -> None:
+        """Write what is at hand and end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(within)
+        if self._reader is not None:
+            self._reader.close()
+
+    # --- the journal's thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        db = self._open_patiently()
+        if db is None:
+            return
+        while (batch := self._next_batch()) is not None:
+            if not self._write_patiently(db, batch):
+                break
+        with suppress(sqlite3.Error):
+            db.close()
+
+    def _open_patiently(self) -> sqlite3.Connection | None:
+        told = None
+        while True:
+            try:
+                db = open_ledger(self.path, self._clock, self._migrations)
+                memory = load(db)
+                self._horizon_utc = memory.horizon_utc
+                _keep_reserve(self.path.parent)
+                self._post(LedgerOpened(memory))
+            except (sqlite3.Error, OSError, LedgerDamaged) as error:
+                told = self._tell(error, told)
+                if self._wait_closing():
+                    return None
+            else:
+                return db
+
+    def _next_batch(self) -> list[tuple[int, tuple[Change, ...]]] | None:
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            if not self._queue:
+                return None
+            batch = list(self._queue)
+            self._queue.clear()
+        return batch
+
+    def _write_patiently(self, db: sqlite3.Connection, batch: list[tuple[int, tuple[Change, ...]]]) -> bool:
+        """True when it is on disk; False when the agent closes before it could be."""
+        told = None
+        while True:
+            try:
+                write(db, (change for _, changes in batch for change in changes))
+                self._trim(db, len(batch))
+                self._post(Recorded(batch[-1][0], self._horizon_utc))
+            except sqlite3.Error as error:
+                with suppress(sqlite3.Error):
+                    db.rollback()
+                self._free_reserve(error)
+                told = self._tell(error, told)
+                if self._wait_closing():
+                    return False
+            else:
+                if told is not None:
+                    _keep_reserve(self.path.parent)
+                return True
+
+    def _tell(self, error: Exception, told: str | None) -> str:
+        reason = str(error) if isinstance(error, LedgerDamaged) else f"{self.path.name}: {error}"
+        if reason != told:
+            self._post(RecordFailed(reason))
+        return reason
+
+    def _wait_closing(self) -> bool:
+        with self._wake:
+            if not self._closing:
+                self._wake.wait(RETRY_SECONDS)
+            return self._closing
+
+    def _free_reserve(self, error: sqlite3.Error) -> None:
+        """On a full disk give up the reserve, so that what already runs can still be closed (P4)."""
+        if "full" in str(error):
+            with suppress(OSError):
+                (self.path.parent / RESERVE_NAME).unlink(missing_ok=True)
+
+    def _trim(self, db: sqlite3.Connection, rows: int) -> None:
+        """Forget, in small steps, what is settled and too old or too many; a command older than that is refused from then on."""
+        self._since_trim += rows
+        if self._since_trim < TRIM_EVERY:
+            return
+        self._since_trim = 0
+        with suppress(sqlite3.OperationalError):
+            self._horizon_utc = max(self._horizon_utc, trim(db, self._limits, self._clock.now().utc))
+
+
+def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """Open for writing: check, back up and migrate. Raises LedgerDamaged, sqlite3.Error or OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(db, path, migrations)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from error
+    except LedgerDamaged as error:
+        db.close()
+        raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from None
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA journal_size_limit = 4194304")
+    db.execute("PRAGMA cache_size = -4096")
+    if sys.platform == "darwin":
+        db.execute("PRAGMA fullfsync = ON")
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
+    path.chmod(0o600)
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise LedgerDamaged(verdict)
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations):
+        raise sqlite3.OperationalError(f"written by a newer edge-console (schema {version}, this one knows {len(migrations)}); update it")
+    if 0 < version < len(migrations):
+        _back_up(db, path, version)
+    for number in range(version, len(migrations)):
+        db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
+
+
+def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
+    target = path.with_name(f"{path.stem}.v{version}.sqlite3")
+    copy = sqlite3.connect(target)
+    with copy:
+        db.backup(copy)
+    copy.close()
+    target.chmod(0o600)
+
+
+def _quarantine(path: Path, why: str, clock: Clock) -> str:
+    """Copy a damaged file aside, once, and say so; the file itself stays, so that no restart forgets that it was damaged."""
+    earlier = sorted(path.parent.glob(f"{path.stem}.damaged-*.sqlite3"))
+    target = earlier[-1] if earlier else path.with_name(f"{path.stem}.damaged-{iso(clock.now().utc)[:19].replace(':', '')}.sqlite3")
+    if not earlier:
+        shutil.copy2(path, target)
+        target.chmod(0o600)
+    return f"{path} is damaged ({why}), a copy is {target.name}; no command is run until you move it away, and its memory with it"
+
+
+def _keep_reserve(folder: Path) -> None:
+    """Space set aside for closing what runs when the disk is full."""
+    reserve = folder / RESERVE_NAME
+    with suppress(OSError):
+        if not reserve.exists() and shutil.disk_usage(folder).free > 16 * RESERVE_BYTES:
+            descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(b"\0" * RESERVE_BYTES)
+
+
+def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    """Apply changes in order, in one transaction. A command taken and ended in the same group is written once."""
+    db.execute("BEGIN IMMEDIATE")
+    taken: dict[int, Took] = {}
+    for change in changes:
+        match change:
+            case Took(entry):
+                taken[entry.seq] = change
+            case Ended(seq=seq) if seq in taken:
+                _insert(db, taken.pop(seq).entry, change)
+            case _:
+                for pending in taken.values():
+                    _insert(db, pending.entry, None)
+                taken.clear()
+                _apply(db, change)
+    for pending in taken.values():
+        _insert(db, pending.entry, None)
+    db.execute("COMMIT")
+
+
+def _insert(db: sqlite3.Connection, entry: Remembered, ended: Ended | None) -> None:
+    command = entry.command
+    payload = to_json(command.payload, inf_nan_mode="constants").decode()
+    name = _name(entry)
+    state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
+    proven = finished if ended and ended.ack is None else None
+    db.execute(TAKE, (
+        entry.seq, command.command_id, command.command_type, payload, int(command.priority), command.issued_utc, command.invalid, entry.digest,
+        entry.via, state, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven, entry.replay_of, name,
+    ))  # fmt: skip
+    if ended is not None and ended.effect is not None:
+        _send(db, ended.effect)
+
+
+def _apply(db: sqlite3.Connection, change: Change) -> None:
+    match change:
+        case Began(seq, utc):
+            db.execute(BEGIN, (utc, seq))
+        case Ended(seq, state, utc, error, ack, effect):
+            db.execute(END, (state, utc, error, ack, ack, seq))
+            if effect is not None:
+                _send(db, effect)
+        case Proved(acks, utc, by):
+            db.executemany(PROVE, [(sent, utc, by, seq) for seq, sent in acks])
+        case Repeated(seq, via, utc):
+            db.execute(REPEAT, (via, utc, seq))
+        case Buried(target, by, until):
+            db.execute(BURY, (target, by, until))
+        case Kept(key, value):
+            db.execute(KEEP, (key, value))
+        case Took():
+            raise AssertionError(change)
+
+
+def _send(db: sqlite3.Connection, row: OutboxRow) -> None:
+    db.execute(SEND, (row.seq, row.command_id, row.thread_id, row.text, row.sent_utc))
+
+
+def _name(entry: Remembered) -> str | None:
+    """The schedule's own name, where the payload gives one that is not the command's."""
+    if entry.due_utc is None:
+        return None
+    return next((str(entry.command.payload[key]) for key in ("schedule_id", "message_id") if entry.command.payload.get(key)), None)
+
+
+def load(db: sqlite3.Connection) -> Memory:
+    """What is not settled, oldest first, with the kept facts (FAULTS P1, P4)."""
+    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNSETTLED} ORDER BY seq").fetchall()
+    facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
+    last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
+    top = db.execute("SELECT max(seq) FROM commands").fetchone()[0]
+    return Memory(
+        tuple(remembered(row) for row in rows),
+        tuple(db.execute("SELECT target, cancelled_by, until_utc FROM tombstones").fetchall()),
+        tuple((key, value) for key, value in facts.items() if key.startswith("setting.")),
+        next_seq=(top or 0) + 1,
+        last_command_id=last[0] if last else None,
+        horizon_utc=float(facts.get("horizon_utc", 0)),
+    )
+
+
+def trim(db: sqlite3.Connection, limits: Limits, utc: float) -> float:
+    """Delete one step of settled rows beyond the limits and give their space back; returns the horizon after it, in Unix seconds."""
+    old = utc - limits.retention_days * 86_400
+    top, bottom = db.execute("SELECT max(seq), min(seq) FROM commands").fetchone()
+    size = db.execute("PRAGMA page_count").fetchone()[0] * db.execute("PRAGMA page_size").fetchone()[0]
+    if top is None:
+        return 0.0
+    last = top - limits.retention_count if size < FILE_LIMIT else max(top - limits.retention_count, bottom + TRIM_STEP)
+    db.execute("BEGIN IMMEDIATE")
+    doomed = db.execute(
+        f"SELECT seq, coalesce(issued_utc, received_utc) FROM commands WHERE (seq <= ? OR received_utc < ?) AND NOT ({UNSETTLED}) ORDER BY seq LIMIT ?",
+        (last, old, TRIM_STEP),
+    ).fetchall()
+    horizon = max((utc for _, utc in doomed), default=0.0)
+    if doomed:
+        db.executemany("DELETE FROM commands WHERE seq = ?", [(seq,) for seq, _ in doomed])
+        db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq, _ in doomed])
+        db.execute("INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)", (horizon,))
+    db.execute("DELETE FROM tombstones WHERE until_utc < ?", (utc,))
+    db.execute("COMMIT")
+    db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+    return horizon
+
+
+def remembered(row: tuple[Any, ...]) -> Remembered:
+    """A row of COLUMNS as a record."""
+    (
+        seq, command_id, command_type, payload, priority, issued, invalid, digest, via, state, received, started, finished, due,
+        runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
+    ) = row  # fmt: skip
+    command = Command(command_id, command_type, from_json(payload) if payload else {}, Priority(priority), issued, invalid=invalid)
+    return Remembered(
+        seq, command, digest, Via(via), State(state), received, started, finished, due, runs, duplicates,
+        Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
+    )  # fmt: skip

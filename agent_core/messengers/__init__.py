@@ -1,0 +1,64 @@
+"""Where a message goes. A messenger declares what its effect is, so that the ledger knows what a crash in the middle means."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agent_core.config import Config, MessengerKind
+from agent_core.frames import Message
+from agent_core.ledger import EffectClass
+from agent_core.records import OutboxRow
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message is out; `row` is written together with the command's outcome."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    row: OutboxRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with the command it belongs to."""
+
+    seq: int
+    command_id: str
+    message: Message
+    utc: float
+
+
+class Messenger(Protocol):
+    """`send` returns at once where it touches nothing but the ledger, else it is awaited. Raises OSError where the message did not go."""
+
+    effect: EffectClass
+
+    def send(self, envelope: Envelope) -> Sent | Awaitable[Sent]: ...
+
+
+class Dwelling:
+    """Another messenger that takes its time: for rehearsals, and for proofs that need a crash in the middle."""
+
+    def __init__(self, inner: Messenger, seconds: float) -> None:
+        self.effect = inner.effect
+        self._inner = inner
+        self._seconds = seconds
+
+    async def send(self, envelope: Envelope) -> Sent:
+        await asyncio.sleep(self._seconds)
+        sent = self._inner.send(envelope)
+        return await sent if inspect.isawaitable(sent) else sent
+
+
+def messenger_for(config: Config) -> Messenger:
+    """The configured messenger."""
+    from agent_core.messengers.file import FileMessenger
+    from agent_core.messengers.outbox import OutboxMessenger
+
+    settings = config.messenger
+    chosen: Messenger = OutboxMessenger()
+    if settings.kind is MessengerKind.FILE and settings.path is not None:
+        chosen = FileMessenger(settings.path)
+    return Dwelling(chosen, settings.dwell_seconds) if settings.dwell_seconds else chosen

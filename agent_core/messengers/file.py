@@ -1,0 +1,33 @@
+"""Appends one JSON line a message, flushed: an effect outside the ledger, at most once."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+from agent_core.ledger import EffectClass
+from agent_core.messengers import Envelope, Sent
+
+
+class FileMessenger:
+    effect = EffectClass.EXTERNAL
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def send(self, envelope: Envelope) -> Sent:
+        await asyncio.to_thread(self._append, envelope)
+        return Sent({"path": self._path.name})
+
+    def _append(self, envelope: Envelope) -> None:
+        """One write to a file in append mode, so that neighbours never mix; a line cut short by a full disk is taken back."""
+        line = {"command_id": envelope.command_id, "thread_id": envelope.message.thread_id, "text": envelope.message.text, "sent_utc": envelope.utc}
+        content = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            before = os.fstat(descriptor).st_size
+            if os.write(descriptor, content) != len(content):
+                os.ftruncate(descriptor, before)
+                raise OSError(28, "no space for the whole line", str(self._path))
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,65 @@
+"""What both channels share: one TLS context, and one reading of what went wrong."""
+
+import ipaddress
+import socket
+import ssl
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from agent_core.events import Failure, Trouble
+
+
+def tls_context() -> ssl.SSLContext:
+    """One context for socket and HTTP: the system's trust store, TLS 1.2 or later."""
+    return ssl.create_default_context()
+
+
+def is_loopback(url: str) -> bool:
+    """The host of `url` is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Which trouble an exception of the network means; the innermost cause decides."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for link in reversed(chain):
+        match link:
+            case ssl.SSLCertVerificationError():
+                return Failure(Trouble.TLS, f"TLS: {link.verify_message} (is this machine's clock right?)")
+            case ssl.SSLError():
+                return Failure(Trouble.TLS, f"TLS: {link.reason or link}")
+            case socket.gaierror():
+                return Failure(Trouble.DNS, f"DNS: {link.strerror or link}")
+            case TimeoutError():
+                return Failure(Trouble.TIMEOUT, "timed out")
+            case ConnectionRefusedError():
+                return Failure(Trouble.CONNECT, "connection refused")
+            case OSError():
+                return Failure(Trouble.CONNECT, link.strerror or str(link) or type(link).__name__)
+    return Failure(Trouble.CONNECT, str(error) or type(error).__name__)
+
+
+def retry_after(value: str | None, utc: float) -> float | None:
+    """Seconds from a Retry-After header, which has seconds or a date; None where it says nothing usable."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - utc)
+
+

@@ -1,0 +1,171 @@
+"""The HTTP side, by `httpx`: one POST each, with a total deadline and a bounded answer; no policy, no retry (FAULTS §3)."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agent_core import __version__, frames
+from agent_core.clock import Clock
+from agent_core.config import Config
+from agent_core.credentials import Credentials
+from agent_core.events import AcksPosted, Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
+from agent_core.network import failure_of, is_loopback, retry_after, tls_context
+from agent_core.records import Arrival
+
+if TYPE_CHECKING:
+    import httpx
+
+ACK_PATHS = ("/edge/command/ack", "/edge/ack_command")
+MISSING = frozenset({404, 405})
+
+
+class HttpTrouble(Exception):
+    """A call that brought no good answer."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class PollingChannel:
+    """The HTTP calls as the engine's effects see them; answers with events through `post`."""
+
+    def __init__(self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None]) -> None:
+        self._config = config
+        self._credentials = credentials
+        self._clock = clock
+        self._post = post
+        self._client: httpx.AsyncClient | None = None
+        self._ack_paths = list(ACK_PATHS)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    # --- effects ---------------------------------------------------------------------------------------------
+
+    async def register(self) -> None:
+        """POST /edge/register; the id it answers is adopted."""
+        edge = self._config.edge
+        body = {
+            "user_phone": edge.user_phone, "apple_id": edge.apple_id, "version": __version__,
+            "capabilities": ["send_message", "schedule_message", "cancel_message", "update_config"],
+            "auth_token": self._credentials.secret,
+        }  # fmt: skip
+        try:
+            answer = _object(await self._call("/edge/register", body))
+            agent_id = answer.get("edge_agent_id")
+            if not isinstance(agent_id, str) or not 1 <= len(agent_id) <= 200 or not agent_id.isprintable():
+                raise HttpTrouble(Failure(Trouble.GARBAGE, "the registration's answer has no edge_agent_id"))
+        except HttpTrouble as error:
+            if error.failure.status == 404 and edge.agent_id:
+                self._post(Registered(edge.agent_id))
+            else:
+                self._post(RegistrationFailed(error.failure))
+        else:
+            token = answer.get("auth_token")
+            self._credentials.adopt(agent_id, token if isinstance(token, str) else None)
+            self._post(Registered(agent_id))
+
+    async def poll(self, effect: Poll) -> None:
+        """POST /edge/sync."""
+        body = {
+            "edge_agent_id": self._credentials.agent_id,
+            "last_command_id": effect.last_command_id,
+            "pending_events": [{"type": "command_ack", "data": json.loads(ack)} for _, ack in effect.carried],
+            "status": dict(effect.status),
+        }
+        try:
+            answer = frames.parse_sync(await self._call("/edge/sync", body))
+        except HttpTrouble as error:
+            self._post(PollFailed(effect.number, error.failure))
+        except frames.FrameError as error:
+            self._post(PollFailed(effect.number, Failure(Trouble.GARBAGE, str(error))))
+        else:
+            arrivals = tuple(Arrival(command) for command in answer.commands)
+            carried = tuple(command_id for command_id, _ in effect.carried)
+            self._post(PollAnswered(effect.number, arrivals, answer.proven, answer.settings, answer.malformed, carried))
+
+    async def post_acks(self, acks: tuple[tuple[str, str], ...]) -> None:
+        """POST each ack on its own; the first trouble ends the batch, for what follows would meet it too."""
+        proven: list[str] = []
+        failure: Failure | None = None
+        for command_id, ack in acks:
+            try:
+                await self._post_ack(ack)
+            except HttpTrouble as error:
+                failure = error.failure
+                if failure.status is None or failure.status in MISSING | {401, 403, 429} or failure.status >= 500:
+                    break
+            else:
+                proven.append(command_id)
+        failed = tuple(command_id for command_id, _ in acks if command_id not in set(proven))
+        self._post(AcksPosted(tuple(proven), failed, failure, unsupported=not self._ack_paths))
+
+    async def _post_ack(self, ack: str) -> None:
+        while self._ack_paths:
+            try:
+                await self._call(self._ack_paths[0], ack.encode())
+            except HttpTrouble as error:
+                if error.failure.status not in MISSING:
+                    raise
+                self._ack_paths.pop(0)
+            else:
+                return
+        raise HttpTrouble(Failure(Trouble.HTTP, "the backend has no call for acks", 404))
+
+    # --- one call --------------------------------------------------------------------------------------------
+
+    async def _call(self, path: str, body: dict[str, Any] | bytes) -> bytes:
+        """The body of a 2xx. Raises HttpTrouble."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            async with asyncio.timeout(self._config.timing.poll_within):
+                return await self._exchange(path, content)
+        except HttpTrouble:
+            raise
+        except TimeoutError:
+            within = self._config.timing.poll_within
+            raise HttpTrouble(Failure(Trouble.TIMEOUT, f"{path}: no answer in {within:g} s")) from None
+        except Exception as error:  # noqa: BLE001  (whatever a call ends with, the engine hears of it)
+            failure = failure_of(error)
+            raise HttpTrouble(Failure(failure.trouble, f"{path}: {failure.detail}")) from None
+
+    async def _exchange(self, path: str, content: bytes) -> bytes:
+        limit = self._config.websocket.max_frame_bytes
+        headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        async with self._open_client().stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
+            if not response.is_success:
+                wait = retry_after(response.headers.get("Retry-After"), self._clock.now().utc)
+                raise HttpTrouble(Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait))
+            answer = bytearray()
+            async for chunk in response.aiter_raw():
+                answer += chunk
+                if len(answer) > limit:
+                    raise HttpTrouble(Failure(Trouble.GARBAGE, f"{path}: the answer is larger than {limit} bytes"))
+            return bytes(answer)
+
+    def _open_client(self) -> "httpx.AsyncClient":
+        if self._client is None:
+            import httpx
+
+            url = self._config.backend.url.rstrip("/") + "/"
+            self._client = httpx.AsyncClient(
+                base_url=url,
+                verify=tls_context() if url.startswith("https:") else False,  # noqa: S501  (http:// has no certificate)
+                trust_env=not is_loopback(url),
+                timeout=self._config.timing.poll_within,
+                limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
+            )
+        return self._client
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        raise HttpTrouble(Failure(Trouble.GARBAGE, "the answer is not JSON")) from None
+    if not isinstance(answer, dict):
+        raise HttpTrouble(Failure(Trouble.GARBAGE, "the answer is not a JSON object"))
+    return answer

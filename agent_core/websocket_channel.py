@@ -1,0 +1,221 @@
+"""One socket at a time, by `websockets`: one attempt a call, no policy, no retry, no keepalive of its own (FAULTS §3).
+
+The receive loop only parses and posts, so that a slow handler can never keep a pong from being read. Everything the engine wants sent goes
+through one queue per socket, in order: that order is what makes a pong the proof of an ack.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+
+from agent_core import frames
+from agent_core.clock import Clock
+from agent_core.config import Config
+from agent_core.credentials import Credentials
+from agent_core.events import CommandReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Trouble
+from agent_core.network import failure_of, is_loopback, retry_after, tls_context
+from agent_core.plain import plain
+from agent_core.records import Arrival
+
+HEARD_EVERY = 0.1
+"""Of silence_after: how often bytes of an unfinished frame are reported as a sign of life."""
+
+
+class Connection(ClientConnection):
+    """A connection that tells of every byte, and writes what is queued in one go."""
+
+    on_bytes: Callable[[], None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.on_bytes is not None:
+            self.on_bytes()
+        super().data_received(data)
+
+    def send_data(self) -> None:
+        chunks = self.protocol.data_to_send()
+        if chunks and all(chunks):
+            self.transport.write(b"".join(chunks))
+            return
+        for chunk in chunks:
+            if chunk:
+                self.transport.write(chunk)
+            elif self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+
+    async def send_all(self, texts: list[str]) -> None:
+        """Send text frames with one write."""
+        async with self.send_context():
+            for text in texts:
+                self.protocol.send_text(text.encode())
+
+
+class OneAttempt(connect):
+    """`connect` that follows no redirect: the secret goes to the configured host only."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class WebSocketChannel:
+    """The socket as the engine's effects see it; answers with events through `post`."""
+
+    def __init__(
+        self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None], spawn: Callable[[Any, str], asyncio.Task[None]]
+    ) -> None:
+        self._config = config
+        self._credentials = credentials
+        self._clock = clock
+        self._post = post
+        self._spawn = spawn
+        self._generation = 0
+        self._task: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+        self._outgoing: deque[str | None] = deque()
+        self._wake = asyncio.Event()
+        self._closing: tuple[int, str] | None = None
+
+    # --- effects ---------------------------------------------------------------------------------------------
+
+    def open(self, generation: int) -> None:
+        self._generation = generation
+        self._outgoing = deque()
+        self._wake = asyncio.Event()
+        self._closing = None
+        self._task = self._spawn(self._live(generation, self._outgoing, self._wake), f"socket-{generation}")
+
+    def abort(self, generation: int) -> None:
+        """At once and without a handshake: a dead peer would not answer one."""
+        if generation == self._generation and self._task is not None:
+            if self._connection is not None:
+                self._connection.transport.abort()
+            self._task.cancel()
+
+    def close(self, generation: int, code: int, reason: str) -> None:
+        if generation == self._generation:
+            self._closing = (code, reason)
+            self._wake.set()
+
+    def send(self, generation: int, texts: tuple[str, ...]) -> None:
+        if generation == self._generation:
+            self._outgoing.extend(texts)
+            self._wake.set()
+
+    def probe(self, generation: int) -> None:
+        """A protocol ping, behind what is queued; its pong shows as bytes heard."""
+        if generation == self._generation:
+            self._outgoing.append(None)
+            self._wake.set()
+
+    # --- one socket's life -----------------------------------------------------------------------------------
+
+    async def _live(self, generation: int, outgoing: deque[str | None], wake: asyncio.Event) -> None:
+        try:
+            connection = await self._dial()
+        except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
+            self._post(DialFailed(generation, _dial_failure(error, self._clock.now().utc)))
+            return
+        self._connection = connection
+        connection.on_bytes = self._byte_listener(generation)
+        self._post(Opened(generation))
+        sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
+        try:
+            await self._receive_loop(generation, connection)
+        finally:
+            sender.cancel()
+            connection.transport.abort()
+            if self._connection is connection:
+                self._connection = None
+
+    async def _dial(self) -> Connection:
+        url = self._config.socket_url
+        secure = urlsplit(url).scheme == "wss"
+        query = urlencode({"edge_agent_id": self._credentials.agent_id or ""})
+        connection = await OneAttempt(
+            f"{url}?{query}",
+            additional_headers=self._credentials.headers(self._clock.now().utc),
+            create_connection=Connection,
+            compression=None,
+            ping_interval=None,
+            open_timeout=None,
+            close_timeout=self._config.timing.close_within,
+            max_size=self._config.websocket.max_frame_bytes,
+            max_queue=256,
+            proxy=None if is_loopback(url) else True,
+            happy_eyeballs_delay=0.25,
+            ssl=tls_context() if secure else None,
+        )
+        assert isinstance(connection, Connection)
+        return connection
+
+    def _byte_listener(self, generation: int) -> Callable[[], None]:
+        every = self._config.timing.silence_after * HEARD_EVERY
+        reported = float("-inf")
+
+        def listen() -> None:
+            nonlocal reported
+            now = self._clock.now().mono
+            if now - reported >= every:
+                reported = now
+                self._post(Heard(generation))
+
+        return listen
+
+    async def _receive_loop(self, generation: int, connection: Connection) -> None:
+        try:
+            while True:
+                frame = frames.parse(await connection.recv(decode=False))
+                if isinstance(frame, frames.CommandFrame):
+                    self._post(CommandReceived(generation, Arrival(frame.command)))
+                else:
+                    self._post(FrameReceived(generation, frame))
+        except ConnectionClosed as error:
+            self._post(Lost(generation, _loss(error)))
+
+    async def _send_loop(self, connection: Connection, outgoing: deque[str | None], wake: asyncio.Event) -> None:
+        try:
+            while True:
+                await wake.wait()
+                wake.clear()
+                while outgoing:
+                    texts: list[str] = []
+                    while outgoing and outgoing[0] is not None and len(texts) < 256:
+                        texts.append(outgoing.popleft() or "")
+                    if texts:
+                        await connection.send_all(texts)
+                    else:
+                        outgoing.popleft()
+                        await connection.ping()
+                if self._closing is not None:
+                    await connection.close(*self._closing)
+                    return
+        except ConnectionClosed:
+            return
+
+
+def _dial_failure(error: Exception, utc: float) -> Failure:
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        wait = retry_after(error.response.headers.get("Retry-After"), utc)
+        return Failure(Trouble.HTTP, f"Unexpected server response: {status}", status, wait)
+    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
+        return Failure(Trouble.CONNECT, "the connection was closed during the handshake")
+    if isinstance(error, InvalidHandshake):
+        return Failure(Trouble.GARBAGE, f"no WebSocket handshake: {plain(error, 120)}")
+    return failure_of(error)
+
+
+def _loss(error: ConnectionClosed) -> Failure:
+    received = error.rcvd
+    if received is not None:
+        reason = f" {plain(received.reason, 120)}" if received.reason else ""
+        return Failure(Trouble.CLOSED, f"closed by the backend: {received.code}{reason}", received.code)
+    if error.sent is not None and error.sent.code != 1000:
+        return Failure(Trouble.CLOSED, f"closed by this agent: {error.sent.code} {plain(error.sent.reason, 120)}", error.sent.code)
+    return Failure(Trouble.LOST, "the connection was lost")
