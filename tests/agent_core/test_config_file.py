@@ -1,5 +1,7 @@
 """Loading: layers, and a sentence for each trouble."""
 
+# ruff: noqa: E501  an expected sentence stays in one piece
+
 import os
 import time
 from collections.abc import Iterator
@@ -103,8 +105,7 @@ WRONG = [
     ("messenger:\n  kind: file", "config.yaml:2: messenger.path: expected a path, since messenger.kind is file"),
     (
         "backend:\n  url: http://backend.example",
-        "config.yaml:2: backend.url: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), "
-        "found “http://backend.example”",
+        "config.yaml:2: backend.url: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), found “http://backend.example”",
     ),
     (
         "backend:\n  websocket_url: https://h",
@@ -250,23 +251,18 @@ def test_dotenv_trouble(dotenv: str, expected: str | None) -> None:
     ("env", "expected"),
     [
         ({"EDGE__DATADIR": "/x"}, "environment: “EDGE__DATADIR” is not a known variable: did you mean EDGE__DATA_DIR?"),
-        ({"EDGE__SYNC_INTERVAL_SECONDS": "1"}, "environment: “EDGE__SYNC_INTERVAL_SECONDS” is not a known variable: "
-         "did you mean EDGE__BACKEND__SYNC_INTERVAL_SECONDS?"),
-        ({"BACKEND_URL": "http://h"}, "environment: BACKEND_URL: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, "
-         "since the secret would go in clear), found “http://h”"),
-        ({"BACKEND_URL": CANARY}, "environment: BACKEND_URL: expected a URL that starts with https:// (or http:// to this machine), "
-         "found a value that is not shown here"),
+        ({"EDGE__SYNC_INTERVAL_SECONDS": "1"}, "environment: “EDGE__SYNC_INTERVAL_SECONDS” is not a known variable: did you mean EDGE__BACKEND__SYNC_INTERVAL_SECONDS?"),
+        ({"BACKEND_URL": "http://h"}, "environment: BACKEND_URL: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), found “http://h”"),
+        ({"BACKEND_URL": CANARY}, "environment: BACKEND_URL: expected a URL that starts with https:// (or http:// to this machine), found a value that is not shown here"),
         ({"EDGE_AGENT_ID": "é"}, "environment: EDGE_AGENT_ID: expected printable ASCII characters, without a space at either end, found “é”"),
         ({"EDGE__DATA_DIR": "/\udcff"}, "environment: EDGE__DATA_DIR: expected a path, found unprintable characters"),
         ({"EDGE__MESSENGER__KIND": "file"}, "environment: messenger.path: expected a path, since messenger.kind is file"),
         ({"EDGE_SECRET": "canary7"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found 7 characters"),
-        ({"EDGE_SECRET": CANARY + "\n"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, "
-         "found whitespace at its end"),
-        ({"EDGE_SECRET": CANARY + "é"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, "
-         "found another character in place 25"),
+        ({"EDGE_SECRET": CANARY + "\n"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found whitespace at its end"),
+        ({"EDGE_SECRET": CANARY + "é"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found another character in place 25"),
         ({"EDGE_SECRET": "plaincanary", "EDGE__BACKOFF__JITTER": "plaincanary"}, "environment: EDGE__BACKOFF__JITTER: expected full or none, found “***”"),
     ],
-)  # fmt: skip
+)
 def test_trouble_in_the_environment(env: dict[str, str], expected: str) -> None:
     assert sentence(env=ENV | env) == expected
 
