@@ -7,9 +7,9 @@ from typing import Any
 from agent_core.plain import plain
 from agent_core.reference.orders import CallError
 
-_STATUS = {"low": 200, "high": 599}
-_CODE = {"low": 1000, "high": 4999}
-_SECONDS = {"low": 0, "high": 3_600}
+_STATUS = {"kind": int, "low": 200, "high": 599}
+_CODE = {"kind": int, "low": 1000, "high": 4999}
+_SECONDS = {"kind": int | float, "low": 0, "high": 3_600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ def faults_of(body: Mapping[str, Any]) -> Faults:
 
 def _fits(spec: Field[Any], value: object) -> bool:
     if spec.metadata:
-        number = int | float if spec.metadata is _SECONDS else int
-        return not isinstance(value, bool) and isinstance(value, number) and spec.metadata["low"] <= value <= spec.metadata["high"]
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        return isinstance(value, spec.metadata["kind"]) and not isinstance(value, bool) and low <= value <= high
     return isinstance(value, type(spec.default))
 
 

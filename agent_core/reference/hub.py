@@ -457,6 +457,11 @@ class Hub:
         self._dirty, self._forgotten = {}, []
         return orders, gone
 
+    def unwritten(self, orders: list[Order], forgotten: list[str]) -> None:
+        """What `changed` gave could not be written: give it again."""
+        self._dirty = {order.command_id: order for order in orders if order.command_id in self._orders} | self._dirty
+        self._forgotten = forgotten + self._forgotten
+
     def knows(self, agent_id: str) -> bool:
         return agent_id in self._agents
 

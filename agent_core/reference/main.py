@@ -26,10 +26,10 @@ def run_backend(
     host: str = "127.0.0.1", port: int = 8787, data_dir: Path | None = None, *, admin_token: str | None = None, secret: str | None = None,
     limits: Limits = NO_LIMITS,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code. Tokens not given are EDGE_ADMIN_TOKEN and EDGE_SECRET, else, on loopback only, well-known ones.
+    """Serve until SIGINT or SIGTERM; returns the exit code. Raises CannotServeError, of which PortTakenError is one.
 
-    With port 0 standard output is one JSON line, `{"port": N, "url": "…"}`, as soon as calls are answered; everything else goes to standard error.
-    Raises CannotServeError, of which PortTakenError is one.
+    Tokens not given are EDGE_SECRET and EDGE_ADMIN_TOKEN, else, on loopback only, well-known ones, told once on standard error.
+    With port 0 standard output is one JSON line, `{"port": N, "url": "…"}`, as soon as calls are answered.
     """
     secret = secret or os.environ.get("EDGE_SECRET")
     admin_token = admin_token or os.environ.get("EDGE_ADMIN_TOKEN")
@@ -44,6 +44,8 @@ def run_backend(
     try:
         asyncio.run(_serve(options, notes))
     except (OSError, sqlite3.Error) as error:
+        if data_dir is None:
+            raise
         raise CannotServeError(f"cannot keep the backend's store in {plain(data_dir)}: {plain(error)}") from None
     return 0
 
@@ -77,7 +79,10 @@ def send_command(
     url: str, admin_token: str | None, agent_id: str | None, command_type: str, payload: Mapping[str, Any], command_id: str | None = None,
     *, priority: str | None = None,
 ) -> str:
-    """Queue one command at a running backend and return its id; without `agent_id`, for the only agent connected, or else known. Raises SendError."""
+    """Queue one command at a running backend and return its id. Raises SendError.
+
+    Without `agent_id` it is for the only agent that is connected, or else known; without `admin_token` EDGE_ADMIN_TOKEN is used.
+    """
     import httpx
 
     token = admin_token or os.environ.get("EDGE_ADMIN_TOKEN") or DEMO_ADMIN_TOKEN

@@ -5,8 +5,10 @@ import contextlib
 import logging
 import secrets
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -165,9 +167,10 @@ class ReferenceBackend:
 
     async def close_links(self, code: int = 1012, reason: str = "service restart") -> None:
         """Close every agent's socket with a handshake."""
-        for session in list(self._sessions.values()):
-            session.end(Ending(code, reason))
-        while self._sessions:
+        ending = set(self._sessions)
+        for generation in ending:
+            self._sessions[generation].end(Ending(code, reason))
+        while ending & self._sessions.keys():
             await self._change()
 
     async def _tick(self) -> None:
@@ -180,7 +183,8 @@ class ReferenceBackend:
             for session in self._sessions.values():
                 if self.hub.has_frames(session.agent_id):
                     session.wake()
-            self.persist()
+            with contextlib.suppress(sqlite3.Error):
+                self.persist()
 
     # --- what tests, the demonstration and the admin calls do with it -------------------------------------------------
 
@@ -233,11 +237,16 @@ class ReferenceBackend:
         self._moved.set()
 
     def persist(self) -> None:
-        """Write down what changed: called before anything leaves that rests on it."""
+        """Write down what changed: called before anything leaves that rests on it. Raises sqlite3.Error."""
         if self._store is not None:
             orders, forgotten = self.hub.changed()
-            if orders or forgotten:
+            if not orders and not forgotten:
+                return
+            try:
                 self._store.write(orders, forgotten)
+            except sqlite3.Error:
+                self.hub.unwritten(orders, forgotten)
+                raise
 
     def abort(self, scope: Scope) -> None:
         """Abort the connection of this scope; nothing where it has ended."""
@@ -336,7 +345,11 @@ class BackendThread:
 
     def call(self, work: Coroutine[Any, Any, T], within: float = 30.0) -> T:
         """Run a coroutine in the backend's loop, from another thread. Raises TimeoutError."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within)
+        return self.submit(work).result(within)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine in the backend's loop, from another thread; it is cancelled when the backend ends."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _main(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -100,7 +101,11 @@ class Session:
             await self._send({"type": "websocket.close", "code": self._ending.code, "reason": self._ending.reason})
 
     async def _send_all(self, frames: list[str], delay: float) -> None:
-        self._shell.persist()
+        try:
+            self._shell.persist()
+        except sqlite3.Error:
+            self.abort()
+            raise
         self._shell.moved()
         await asyncio.sleep(delay)
         send = self._send

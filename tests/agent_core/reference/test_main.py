@@ -1,0 +1,95 @@
+"""`edge-console backend` and `edge-console send`, as a process and its client."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from agent_core.reference.main import SendError, run_backend, send_command
+from agent_core.reference.server import DEMO_ADMIN_TOKEN, DEMO_SECRET, BackendThread, CannotServeError, PortTakenError
+
+RUN = "import sys; from agent_core.reference.main import run_backend; sys.exit(run_backend(port=0))"
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    said: dict[str, object]
+
+    def end(self, number: signal.Signals) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+
+@contextlib.contextmanager
+def running(**env: str) -> Iterator[Running]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("EDGE_")}
+    process = subprocess.Popen([sys.executable, "-c", RUN], env=clean | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield Running(process, json.loads(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_port_0_prints_one_json_line_and_a_signal_ends_it_well() -> None:
+    with running() as backend:
+        assert set(backend.said) == {"port", "url"}
+        assert httpx.get(f"{backend.said['url']}/health", trust_env=False).status_code == 200
+        code, out, err = backend.end(signal.SIGTERM)
+    assert (code, out) == (0, "")
+    assert err.count(DEMO_SECRET) == err.count(DEMO_ADMIN_TOKEN) == 1
+
+
+def test_given_tokens_are_used_and_never_shown() -> None:
+    with running(EDGE_SECRET="canary-secret", EDGE_ADMIN_TOKEN="canary-admin") as backend:
+        url = str(backend.said["url"])
+        command_id = send_command(url, "canary-admin", "mac-1", "send_message_now", {"thread_id": "+13105550100", "text": "hi"})
+        assert command_id.startswith("cmd_")
+        with pytest.raises(SendError, match="401"):
+            send_command(url, "wrong", "mac-1", "send_message_now", {})
+        code, _, err = backend.end(signal.SIGINT)
+    assert code == 0
+    assert "canary" not in err
+
+
+def test_without_a_name_the_only_agent_is_meant() -> None:
+    with BackendThread() as thread:
+        url = thread.backend.url
+        with pytest.raises(SendError, match="no agent"):
+            send_command(url, None, None, "send_message_now", {})
+        first = send_command(url, None, "mac-1", "send_message_now", {}, "mine", priority="high")
+        assert first == "mine"
+        second = send_command(url, None, None, "send_message_now", {})
+        assert thread.backend.hub.order(second).agent_id == "mac-1"
+        send_command(url, None, "mac-2", "send_message_now", {})
+        with pytest.raises(SendError, match="which agent"):
+            send_command(url, None, None, "send_message_now", {})
+        with pytest.raises(SendError, match="409"):
+            send_command(url, None, "mac-1", "send_message_now", {}, "mine")
+
+
+def test_nobody_there_or_somebody_else_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"port {port}"):
+            run_backend(port=port)
+    for url in (f"http://127.0.0.1:{port}", "nonsense", "http://[::bad"):
+        with pytest.raises(SendError):
+            send_command(url, None, "mac-1", "send_message_now", {})
+
+
+def test_well_known_tokens_stay_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGE_SECRET", raising=False)
+    with pytest.raises(CannotServeError, match="EDGE_SECRET"):
+        run_backend("0.0.0.0", 0)
