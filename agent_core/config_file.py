@@ -182,6 +182,9 @@ class _Layers:
 
     def built(self) -> Config | None:
         """The configuration, or None and a problem."""
+        if "data_dir" not in self.values:
+            key = _KEYS["data_dir"]
+            self._put(key, Scalar(key.default, 0), self._places.get("data_dir", _Place("defaults", "data_dir", Path(), (4, 0))))
         nested: dict[str, Any] = {}
         for name, value in self.values.items():
             section, _, leaf = name.rpartition(".")
@@ -241,7 +244,6 @@ def load_config(
     except ConfigError as error:
         raise ConfigError([_without(secrets, problem) for problem in error.problems]) from None
     layers.read_overrides(overrides or {})
-    layers.values.setdefault("data_dir", Config().data_dir.expanduser())
     config = layers.built()
     if require_secret and not layers.values.get("auth.secret"):
         layers.problem(_Place("EDGE_SECRET", "", Path(), (4, 0)), _no_secret(environ))

@@ -85,8 +85,10 @@ def _first_bytes(path: Path) -> bytes:
                 return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise Unreadable("expected the name of a file") from None
     raise Unreadable("expected a file, found a directory" if stat.S_ISDIR(kind) else "expected a regular file")
 
 
