@@ -139,7 +139,7 @@ class Agent:
         finally:
             self._published = self._engine.snapshot(self._clock.now())
             await self._http.close()
-            await asyncio.to_thread(self._journal.close)
+            self._journal.close()
 
     async def _await_ledger(self) -> None:
         """Let the journal say how it stands before the link starts, so that a normal start takes commands from the first moment."""

@@ -311,6 +311,8 @@ class Ledger:
         self.changes.append(Repeated(known.seq, via, now.utc))
         if frames.digest(command) != known.digest:
             self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
+        else:
+            self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         if known.ack is not None and not on_its_way and len(self._sent) < self._config.executor.max_pending:
             self.after.append(Release(known, self._ack(known)))

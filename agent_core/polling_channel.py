@@ -135,7 +135,8 @@ class PollingChannel:
     async def _exchange(self, path: str, content: bytes) -> bytes:
         limit = self._config.websocket.max_frame_bytes
         headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
-        async with self._open_client().stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
+        client = self._client or await asyncio.to_thread(self._open_client)
+        async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
             if not response.is_success:
                 wait = retry_after(response.headers.get("Retry-After"), self._clock.now().utc)
                 raise HttpTrouble(Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait))
@@ -147,17 +148,18 @@ class PollingChannel:
             return bytes(answer)
 
     def _open_client(self) -> "httpx.AsyncClient":
-        if self._client is None:
-            import httpx
+        """Made on first use and off the loop: importing httpx takes longer than an ack may."""
+        import httpx
 
-            url = self._config.backend.url.rstrip("/") + "/"
-            self._client = httpx.AsyncClient(
-                base_url=url,
-                verify=tls_context() if url.startswith("https:") else False,  # noqa: S501  (http:// has no certificate)
-                trust_env=not is_loopback(url),
-                timeout=self._config.timing.poll_within,
-                limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
-            )
+        url = self._config.backend.url.rstrip("/") + "/"
+        client = httpx.AsyncClient(
+            base_url=url,
+            verify=tls_context() if url.startswith("https:") else False,
+            trust_env=not is_loopback(url),
+            timeout=self._config.timing.poll_within,
+            limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
+        )
+        self._client = self._client or client
         return self._client
 
 

@@ -1,8 +1,13 @@
 """A running agent, seen from the console: post events to it, read its snapshot and its feed."""
 
+import asyncio
+import socket
+import threading
 from typing import Protocol
 
-from agent_core.events import Event
+from agent_core.clock import Clock
+from agent_core.config import Config
+from agent_core.events import Event, StopRequested
 from agent_core.feed import Feed
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
@@ -36,3 +41,47 @@ class Host(Protocol):
     def failure(self) -> BaseException | None:
         """What ended the agent, where it did not end by request."""
         ...
+
+
+class LocalHost:
+    """An agent in this process, in a thread and loop of its own: a terminal that nobody reads cannot stall it."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+        from agent_core.agent import Agent
+
+        self._agent = Agent(config, clock=clock, host=socket.gethostname())
+        self.feed = self._agent.feed
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._live, name="agent", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def snapshot(self) -> Snapshot:
+        return self._agent.snapshot()
+
+    def post(self, event: Event) -> None:
+        self._agent.post(event)
+
+    def lookup(self, command_id: str) -> Remembered | None:
+        return self._agent.lookup(command_id)
+
+    def stop(self) -> None:
+        self._agent.post(StopRequested())
+
+    def join(self, within: float) -> None:
+        self._thread.join(within)
+
+    @property
+    def stopped(self) -> bool:
+        return not self._thread.is_alive()
+
+    @property
+    def failure(self) -> BaseException | None:
+        return self._failure
+
+    def _live(self) -> None:
+        try:
+            asyncio.run(self._agent.run())
+        except BaseException as error:  # noqa: BLE001  (told to the console, which ends with it)
+            self._failure = error

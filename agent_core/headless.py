@@ -1,0 +1,46 @@
+"""The agent without a screen: runs until a signal or for so many seconds, and ends cleanly."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from agent_core.agent import Agent, settle_garbage
+from agent_core.events import StopRequested
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def run_headless(agent: Agent, seconds: float | None = None, beside: Coroutine[Any, Any, None] | None = None) -> None:
+    """Run an agent to its clean end. The first signal asks for it, a second one ends the process at once (P12).
+
+    `beside` runs along and is cancelled at the end. Raises what ended the agent.
+    """
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def on_signal(number: int) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        agent.post(StopRequested())
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
+    companion = asyncio.create_task(beside, name="beside") if beside is not None else None
+    loop.call_later(2.0, settle_garbage)
+    try:
+        await agent.run()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if companion is not None:
+            companion.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await companion
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,42 @@
+"""One agent per data directory: a lock that names its owner (FAULTS F41)."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+
+class DataDirInUse(Exception):
+    """Another agent owns the directory; the sentence names it."""
+
+
+class DataDirLock:
+    """Held for as long as the agent lives; the system gives it back however the agent ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / "agent.lock", mode=0o600)
+        self._owner = folder / "agent.pid"
+
+    def __enter__(self) -> Self:
+        """Raises DataDirInUse, or OSError where the directory cannot be written."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise DataDirInUse(f"{self._folder} is in use by the agent with pid {self.owner() or 'unknown'}; one agent at a time") from None
+        self._owner.write_text(f"{os.getpid()}\n")
+        self._owner.chmod(0o600)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._owner.unlink(missing_ok=True)
+        self._lock.release()
+
+    def owner(self) -> int | None:
+        """The pid of the agent that holds the directory, where one wrote it."""
+        try:
+            return int(self._owner.read_text())
+        except (OSError, ValueError):
+            return None
