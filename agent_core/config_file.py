@@ -182,9 +182,9 @@ class _Layers:
 
     def built(self) -> Config | None:
         """The configuration, or None and a problem."""
-        if "data_dir" not in self.values:
+        if "data_dir" not in self._places:
             key = _KEYS["data_dir"]
-            self._put(key, Scalar(key.default, 0), self._places.get("data_dir", _Place("defaults", "data_dir", Path(), (4, 0))))
+            self._put(key, Scalar(key.default, 0), _Place("defaults", key.name, Path(), (4, 0)))
         nested: dict[str, Any] = {}
         for name, value in self.values.items():
             section, _, leaf = name.rpartition(".")
@@ -287,10 +287,10 @@ def _as_error(file: Path, trouble: Unreadable) -> ConfigError:
 
 
 def _without(secrets: list[str], sentence: str) -> str:
-    """`sentence` without the secret, should someone have given it in the wrong place too."""
+    """`sentence` without the secret, whole or cut short, should someone have given it in the wrong place too."""
     for secret in secrets:
-        if len(secret) >= 6:
-            sentence = sentence.replace(secret, "***")
+        seen = next((secret[:length] for length in range(len(secret), 5, -1) if secret[:length] in sentence), None)
+        sentence = sentence.replace(seen, "***") if seen else sentence
     return sentence
 
 
@@ -304,6 +304,8 @@ def _no_secret(environ: Mapping[str, str]) -> str:
 def _env_file(path: Path) -> dict[str, tuple[str, str]]:
     """KEY=VALUE lines with `export`, quotes and `#`; no interpolation, so a secret with a $ in it stays as it is."""
     found: dict[str, tuple[str, str]] = {}
+    if path.is_dir():
+        return found  # some keep a virtual environment under that name
     for number, line in enumerate(_text(path, missing_is_fine=True).split("\n"), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):

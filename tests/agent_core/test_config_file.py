@@ -267,6 +267,17 @@ def test_trouble_in_the_environment(env: dict[str, str], expected: str) -> None:
     assert sentence(env=ENV | env) == expected
 
 
+def test_a_secret_in_the_wrong_place_is_not_shown_even_in_part() -> None:
+    secret = "can.ary." * 20
+    said = sentence(env={"EDGE_SECRET": secret, "EDGE__BACKOFF__JITTER": "x" + secret})
+    assert said == "environment: EDGE__BACKOFF__JITTER: expected full or none, found “x***…”"
+
+
+def test_a_directory_named_dotenv_is_none_of_ours() -> None:
+    Path(".env").mkdir()
+    assert load().auth.secret
+
+
 def test_trouble_on_the_command_line() -> None:
     assert sentence(overrides={"logging.format": "jsn"}) == "command line: logging.format: expected text or json, found “jsn” (did you mean json?)"
     assert sentence(overrides={"loging": {"format": "json"}}) == "command line: “loging.format” is not a known key: did you mean logging.format?"
