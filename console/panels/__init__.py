@@ -1,0 +1,1 @@
+"""What the console shows: pure drawings of a view, and the two widgets that put them on the screen."""

@@ -1,0 +1,146 @@
+"""The stream's columns: which there are at a width, and how a command fills them."""
+
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import NamedTuple
+
+from rich.style import Style
+
+from console.panels.latency import SLOW_MS, tone_of
+from console.panels.lines import Line
+from console.panels.ring import Row
+from console.text import fit, fit_right, milliseconds, short_id, shown, stamp, time_of_day
+from console.themes import Inks
+
+STATUS = {
+    "queued": ("◌", "queued", "muted"),
+    "running": ("●", "running", "accent"),
+    "scheduled": ("◷", "scheduled", "accent"),
+    "sent": ("◌", "in outbox", "warn"),
+    "acked": ("✓", "acked", "good"),
+    "failed": ("✗", "failed", "bad"),
+    "duplicate": ("≡", "duplicate", "note"),
+    "cancelled": ("–", "cancelled", "muted"),
+    "refused": ("✗", "refused", "bad"),
+    "interrupted": ("▲", "interrupted", "warn"),
+}
+BAD = frozenset({"failed", "refused", "interrupted"})
+_VIA = {"ws": "muted", "poll": "warn", "local": "note"}
+_TITLES = {
+    "time": "TIME", "id": "COMMAND ID", "type": "TYPE", "via": "VIA", "status": "STATUS", "run": "RUN ms", "ack": "ACK ms",
+    "bar": "", "thread": "THREAD", "note": "NOTE",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    width: int
+
+
+class Look(NamedTuple):
+    """How it is drawn: the inks, and the zone of the times."""
+
+    inks: Inks
+    zone: tzinfo | None
+
+
+def columns_for(width: int) -> tuple[Column, ...]:
+    """The columns of a row of `width` cells, with the gap after each in its width."""
+    if width < 74:
+        sizes = {"time": 9, "id": 9, "type": 0, "via": 5, "status": 12, "ack": 7}
+    elif width < 98:
+        sizes = {"time": 13, "id": 13, "type": 0, "via": 5, "status": 14, "ack": 8}
+    elif width < 112:
+        sizes = {"time": 13, "id": 20, "type": 0, "via": 6, "status": 14, "run": 9, "ack": 9}
+    elif width < 150:
+        sizes = {"time": 13, "id": 20, "type": 22, "via": 6, "status": 14, "run": 9, "ack": 10, "bar": 0}
+    else:
+        sizes = {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "thread": 18, "note": 0}
+    rest = width - sum(sizes.values())
+    return tuple(Column(name, size or max(0, rest)) for name, size in sizes.items())
+
+
+def heading(columns: tuple[Column, ...], inks: Inks) -> Line:
+    """The titles, over their figures."""
+    cells: list[tuple[str, Style]] = []
+    for column in columns:
+        title = "ID" if column.name == "id" and column.width < 16 else _TITLES[column.name]
+        cells.append((_aligned(column, title), inks.head))
+    return tuple(cells)
+
+
+def command_line(row: Row, columns: tuple[Column, ...], look: Look) -> Line:
+    """One command."""
+    return tuple(piece for column in columns for piece in _CELLS[column.name](row, column, look))
+
+
+def _aligned(column: Column, text: str) -> str:
+    if column.name in {"run", "ack"}:
+        return fit_right(text, column.width - 2) + "  " if column.width > 8 else fit_right(text, column.width - 1) + " "
+    return fit(text, column.width - 1) + " " if column.width else ""
+
+
+def _time(row: Row, column: Column, look: Look) -> Line:
+    return ((_aligned(column, stamp(row.utc, look.zone) if column.width > 12 else time_of_day(row.utc, look.zone)), look.inks.muted),)
+
+
+def _id(row: Row, column: Column, look: Look) -> Line:
+    return ((_aligned(column, short_id(shown(row.command_id, 200), column.width - 1)), look.inks.bright),)
+
+
+def _type(row: Row, column: Column, look: Look) -> Line:
+    mark = "↻ " if row.replay_of else ""
+    ink = look.inks.muted if row.status in {"duplicate", "cancelled"} else look.inks.accent
+    return ((_aligned(column, mark + shown(row.command_type, 200)), ink),)
+
+
+def _via(row: Row, column: Column, look: Look) -> Line:
+    return ((_aligned(column, shown(row.via, 10)), look.inks.tone(_VIA.get(row.via, "muted"))),)
+
+
+def _status(row: Row, column: Column, look: Look) -> Line:
+    glyph, word, tone = STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
+    return ((_aligned(column, f"{glyph} {word}"), look.inks.tone(tone)),)
+
+
+def _run(row: Row, column: Column, look: Look) -> Line:
+    return ((_aligned(column, milliseconds(row.run_ms)), look.inks.muted),)
+
+
+def _ack(row: Row, column: Column, look: Look) -> Line:
+    ink = look.inks.muted if row.ack_ms is None else look.inks.tone(_tone(row, row.ack_ms))
+    return ((_aligned(column, milliseconds(row.ack_ms)), ink),)
+
+
+def _tone(row: Row, ack_ms: float) -> str:
+    return "bad" if row.status in BAD else tone_of(ack_ms)
+
+
+def _bar(row: Row, column: Column, look: Look) -> Line:
+    """The time to the ack: what ran in blue, then what waited, in half cells; full at twice what is slow."""
+    width = column.width - 2
+    if row.ack_ms is None or width < 4:
+        return ((" " * column.width, look.inks.text),)
+    whole = min(width, max(1, round(row.ack_ms / (SLOW_MS * 1.5) * width)))
+    ran = min(whole - 1, round((row.run_ms or 0.0) / row.ack_ms * whole)) if row.ack_ms else 0
+    ran = max(0, ran)
+    tone = look.inks.tone(_tone(row, row.ack_ms))
+    return (("━" * ran, look.inks.run), ("━" * (whole - ran), tone), (" " * (column.width - whole), look.inks.text))
+
+
+def _thread(row: Row, column: Column, look: Look) -> Line:
+    return ((_aligned(column, shown(row.thread_id or "", 100)), look.inks.muted),)
+
+
+def _note(row: Row, column: Column, look: Look) -> Line:
+    if row.error:
+        return ((_aligned(column, shown(row.error, 200)), look.inks.tone("bad")),)
+    text = f"replay of {shown(row.replay_of, 200)}" if row.replay_of else ""
+    return ((_aligned(column, text), look.inks.muted),)
+
+
+_CELLS = {
+    "time": _time, "id": _id, "type": _type, "via": _via, "status": _status, "run": _run, "ack": _ack, "bar": _bar,
+    "thread": _thread, "note": _note,
+}  # fmt: skip

@@ -1,0 +1,170 @@
+"""Connection: where the link is, how commands travel, what has been proven."""
+
+from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
+from console.panels.lines import BLANK, Line, framed, merged, spread
+from console.panels.view import Status, View, polling_works, status_of
+from console.text import ago, cut, duration, fit, grouped, shown
+
+HISTORY_SECONDS = 3_600
+_BADNESS = ("", "socket", "polling", "down")
+_TONES = {"socket": "good", "polling": "warn", "down": "bad"}
+_PHASES = {
+    Phase.STOPPED: ("○", "muted"), Phase.CONNECTING: ("◌", "accent"), Phase.VERIFYING: ("◌", "accent"), Phase.ONLINE: ("●", "good"),
+    Phase.SUSPECT: ("▲", "warn"), Phase.WAITING: ("▲", "warn"), Phase.REFUSED: ("✗", "bad"), Phase.PORTAL: ("✗", "bad"),
+    Phase.REPLACED: ("✗", "bad"), Phase.OFF: ("●", "accent"),
+}  # fmt: skip
+_WORDS = {Phase.WAITING: "RETRYING", Phase.OFF: "POLL ONLY"}
+
+
+def connection(view: View, width: int, height: int) -> list[Line]:
+    """The panel in its frame; 11 rows have two columns of figures, 8 rows the ones that matter now."""
+    status = status_of(view.snapshot, view.now, view.stopping)
+    inner = width - 4
+    rows = _tall(view, status, inner) if height >= 11 else _short(view, status, inner)
+    inks = view.inks
+    edge = inks.edge_warn if status.degraded else inks.edge
+    title = inks.tone("warn" if status.degraded else "accent", bold=True)
+    return framed(rows, width, height, edge, (("Connection", title),))
+
+
+def _tall(view: View, status: Status, inner: int) -> list[Line]:
+    cells = _cells(view)
+    pairs = [("transport", "ping"), ("polling", "retries"), ("received", "acked"), ("outbox", "deduped")]
+    grid = [_pair(view, cells, left, right, inner) for left, right in pairs]
+    return [_phase(view, status, inner), _endpoint(view, inner), BLANK, *grid, _reason(view, inner), _availability(view, inner)]
+
+
+def _short(view: View, status: Status, inner: int) -> list[Line]:
+    cells = _cells(view)
+    if view.snapshot.link.last_drop is not None and status.degraded:
+        names = ["polling", "outbox"]
+        head = [_reason(view, inner)]
+    else:
+        names = ["polling", "acked", "outbox"]
+        head = []
+    return [_phase(view, status, inner), _endpoint(view, inner), *head, *(_row(view, cells, name) for name in names), _availability(view, inner)]
+
+
+def _phase(view: View, status: Status, inner: int) -> Line:
+    link = view.snapshot.link
+    glyph, tone = _PHASES[link.phase]
+    word = _WORDS.get(link.phase, link.phase.upper())
+    if status.word == "STOPPING":
+        glyph, tone, word = status.glyph, status.tone, status.word
+    elif status.word == "OFFLINE":
+        tone = "bad"
+    ink = view.inks.tone(tone, bold=True)
+    down = link.down_since_at
+    if down is not None and link.phase is not Phase.OFF:
+        right: Line = (("down ", view.inks.muted), (duration(view.now.mono - down), view.inks.tone("warn" if status.tone != "bad" else "bad")))
+    elif link.phase in {Phase.STOPPED, Phase.OFF}:
+        right = BLANK
+    else:
+        right = ((duration(view.now.mono - link.since_at), view.inks.bright),)
+    return spread(((f"{glyph} {word}", ink),), right, inner, view.inks.ground)
+
+
+def _endpoint(view: View, inner: int) -> Line:
+    snapshot, inks = view.snapshot, view.inks
+    if snapshot.link.phase is Phase.OFF or (snapshot.polling.active and snapshot.link.phase is not Phase.ONLINE):
+        tone = "warn" if snapshot.link.phase is not Phase.OFF else "accent"
+        return (("POST ", inks.tone(tone, bold=True)), ("/edge/sync", inks.muted))
+    scheme, colon, rest = shown(snapshot.socket_url, 200).partition(":")
+    return ((scheme, inks.key), (cut(colon + rest, inner - len(scheme)), inks.muted))
+
+
+def _cells(view: View) -> dict[str, tuple[str, str]]:
+    """Every figure of the grid as (text, tone)."""
+    snapshot, now = view.snapshot, view.now
+    link, commands = snapshot.link, snapshot.commands
+    unproven = commands.outbox
+    pong = link.last_pong_at
+    return {
+        "transport": _transport(snapshot),
+        "polling": _polling(view),
+        "received": (grouped(commands.received), "bright"),
+        "acked": (grouped(commands.proven), "bright"),
+        "outbox": (grouped(unproven), "warn") if unproven else ("0", "good"),
+        "deduped": (grouped(commands.duplicates), "bright"),
+        "ping": (ago(now.mono - pong) if pong is not None and link.phase is Phase.ONLINE else "–", "bright"),
+        "retries": (grouped(max(link.dials - 1, 0)), "bright"),
+    }
+
+
+def _transport(snapshot: Snapshot) -> tuple[str, str]:
+    if snapshot.link.phase is Phase.ONLINE:
+        return ("socket, deaf", "warn") if snapshot.link.deaf else ("socket", "bright")
+    if snapshot.polling.active:
+        return "polling", "accent" if snapshot.link.phase is Phase.OFF else "warn"
+    return "none", "bad" if _is_down(snapshot.link) else "muted"
+
+
+def _is_down(link: LinkView) -> bool:
+    return link.phase not in {Phase.STOPPED, Phase.ONLINE} and link.last_drop is not None
+
+
+def _polling(view: View) -> tuple[str, str]:
+    polling = view.snapshot.polling
+    if polling.mode is PollingMode.NEVER:
+        return "never", "warn" if _is_down(view.snapshot.link) else "muted"
+    if not polling.active:
+        return "paused", "muted"
+    tone = "bad" if polling_works(view.snapshot, view.now) is False else ("bright" if polling.mode is PollingMode.ALWAYS else "warn")
+    forced = "always, " if polling.mode is PollingMode.ALWAYS else ""
+    if polling.in_flight or polling.next_at is None:
+        return forced + "asking …", tone
+    return f"{forced}next {duration(polling.next_at - view.now.mono + 0.5)}", tone
+
+
+def _pair(view: View, cells: dict[str, tuple[str, str]], left: str, right: str, inner: int) -> Line:
+    half = (inner - 1) // 2
+    value_width = half - 10
+    first, first_tone = cells[left]
+    second, second_tone = cells[right]
+    return (
+        (f"{left:<10}", view.inks.muted),
+        (fit(first, value_width) + " ", view.inks.tone(first_tone)),
+        (f"{right:<8}", view.inks.muted),
+        (cut(second, inner - half - 9), view.inks.tone(second_tone)),
+    )
+
+
+def _row(view: View, cells: dict[str, tuple[str, str]], name: str) -> Line:
+    text, tone = cells[name]
+    extra: Line = ()
+    if name == "acked":
+        extra = ((f" of {cells['received'][0]}", view.inks.muted),)
+    if name == "outbox" and text != "0":
+        extra = ((" acks", view.inks.tone(tone)),)
+    return ((f"{name:<10}", view.inks.muted), (text, view.inks.tone(tone)), *extra)
+
+
+def _reason(view: View, inner: int) -> Line:
+    """Why the polls fail, else why the link was lost last."""
+    snapshot, inks = view.snapshot, view.inks
+    if snapshot.polling.active and snapshot.polling.last_error:
+        return (("polling: ", inks.tone("bad")), (cut(shown(snapshot.polling.last_error), inner - 9), inks.muted))
+    drop = snapshot.link.last_drop
+    if drop is None:
+        return BLANK
+    now_up = snapshot.link.phase is Phase.ONLINE
+    head = f"last: {drop.cause}" if now_up else str(drop.cause)
+    detail = f" · {shown(drop.detail)}" if drop.detail else ""
+    return ((head, inks.tone("muted" if now_up else "warn")), (cut(detail, max(0, inner - len(head))), inks.muted))
+
+
+def _availability(view: View, inner: int) -> Line:
+    """The last hour as a strip: socket, polling, down; what came before the start is left faint."""
+    length = inner - 5
+    columns = [""] * length
+    seconds = HISTORY_SECONDS / length
+    start = view.now.utc - HISTORY_SECONDS
+    marks = view.snapshot.link.history
+    for index, (since, kind) in enumerate(marks):
+        until = marks[index + 1][0] if index + 1 < len(marks) else view.now.utc
+        first = max(0, int((since - start) / seconds))
+        last = min(length - 1, int((until - start) / seconds - 1e-9))
+        for column in range(first, last + 1):
+            columns[column] = max(columns[column], kind, key=_BADNESS.index)
+    strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
+    return (*strip, ("   1h", view.inks.faint))

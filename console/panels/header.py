@@ -1,0 +1,27 @@
+"""Row 1: who talks to whom, and the state as a filled pill."""
+
+from console.panels.lines import Line, line_width, spread
+from console.panels.view import View, status_of
+from console.text import cut, host_of, shown, time_of_day
+
+
+def header(view: View, width: int, height: int) -> list[Line]:
+    """`◆ edge-console  agent → backend` and at the right the pill, the version, the clock."""
+    del height
+    inks, snapshot = view.inks, view.snapshot
+    status = status_of(snapshot, view.now, view.stopping)
+    right: Line = (
+        (f" {status.glyph} {status.word} ", inks.pill(status.tone)),
+        *((("  v" + shown(snapshot.version, 20), inks.muted),) if snapshot.version and width >= 90 else ()),
+        ("  " + time_of_day(view.now.utc, view.zone) + " ", inks.bright),
+    )
+    left: Line = ((" ◆ ", inks.accent), ("edge-console", inks.tone("bright", bold=True)))
+    room = width - line_width(right) - line_width(left) - 4
+    agent = shown(snapshot.agent_id or snapshot.host, 60)
+    backend = shown(host_of(snapshot.backend_url), 60)
+    if agent and room > 8:
+        left = (*left, ("  " + cut(agent, room), inks.muted))
+        room -= len(agent) + 3
+    if agent and backend and room > 8:
+        left = (*left, (" → ", inks.faint), (cut(backend, room), inks.muted))
+    return [spread(left, right, width, inks.band)]

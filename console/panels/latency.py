@@ -1,0 +1,108 @@
+"""Ack latency: two minutes of bars, the percentiles, the ping, the loop."""
+
+from console.panels.lines import BLANK, Line, Piece, centred, framed, line_width, merged
+from console.panels.view import View
+from console.text import fit_right, milliseconds
+
+WINDOW_SECONDS = 120.0
+GOOD_MS, SLOW_MS = 35.0, 75.0
+_EIGHTHS = " ▁▂▃▄▅▆▇"
+
+
+def latency(view: View, width: int, height: int) -> list[Line]:
+    """The panel in its frame."""
+    inner = width - 4
+    inks = view.inks
+    tall = height >= 11
+    chart_height = height - 2 - (3 if tall else 2)
+    rows = _chart(view, inner, chart_height)
+    rows += [BLANK] if tall else []
+    rows += [_percentiles(view, inner), _gauges(view, inner)]
+    return framed(rows, width, height, inks.edge, (("Ack latency", inks.key),), (("last 2 min", inks.muted),))
+
+
+def tone_of(ms: float) -> str:
+    """Fast, noticeable, slow."""
+    return "good" if ms < GOOD_MS else "warn" if ms < SLOW_MS else "bad"
+
+
+def _columns(view: View, count: int) -> list[float]:
+    """The slowest ack of each slice of the window, 0 where there was none; slices stand still in time, so bars move in steps."""
+    seconds = WINDOW_SECONDS / count
+    newest = int(view.now.utc / seconds)
+    columns = [0.0] * count
+    for utc, ms in view.snapshot.latency.acks:
+        column = count - 1 - (newest - int(utc / seconds))
+        if 0 <= column < count:
+            columns[column] = max(columns[column], ms)
+    return columns
+
+
+def _chart(view: View, inner: int, height: int) -> list[Line]:
+    axis = 5
+    columns = _columns(view, max(1, inner - axis))
+    top = _round_up(max(columns))
+    if not any(columns):
+        empty = [BLANK] * height
+        empty[height // 2] = centred((("no acks in the last two minutes", view.inks.faint),), inner, view.inks.ground)
+        return empty
+    labels = {0: f"{top:g}", height - 1: "0"}
+    if height >= 4 and height % 2 == 0:
+        labels[height // 2] = f"{top / 2:g}"
+    return [_chart_row(view, columns, y, height, top, labels.get(y, "")) for y in range(height)]
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, 50 … with some steps between: an axis that does not jump with each bar."""
+    scale = 1.0
+    while True:
+        for step in (1, 2, 3, 4, 6, 8):
+            if step * scale >= value:
+                return step * scale
+        scale *= 10
+
+
+def _chart_row(view: View, columns: list[float], y: int, height: int, top: float, label: str) -> Line:
+    inks = view.inks
+    floor = (height - 1 - y) * 8
+    cells: list[Piece] = [(fit_right(label, 4) + " ", inks.faint)]
+    for value in columns:
+        eighths = max(1, round(value / top * height * 8)) if value else 0
+        here = min(8, max(0, eighths - floor))
+        tone = tone_of(value)
+        cells.append((" ", inks.bar(tone)) if here == 8 else (_EIGHTHS[here], inks.tone(tone)))
+    return merged(cells)
+
+
+def _percentiles(view: View, inner: int) -> Line:
+    inks, ack = view.inks, view.snapshot.latency.ack
+    gap = "  " if inner >= 30 else " "
+    line: Line = ()
+    for name, value in (("p50", ack.p50), ("p95", ack.p95), ("p99", ack.p99)):
+        text = _whole(value)
+        ink = inks.muted if value is None else inks.tone(tone_of(value), bold=True)
+        line = (*line, ((gap if line else "") + name + " ", inks.muted), (text, ink))
+    return (*line, (" ms", inks.muted)) if line_width(line) + 3 <= inner else line
+
+
+def _gauges(view: View, inner: int) -> Line:
+    inks, now = view.inks, view.snapshot.latency
+    wide = inner >= 36
+    gap = "  " if wide else " "
+    line: Line = (("ping ", inks.muted), (_whole(now.last_ping_ms), inks.bright), (" ms" if now.last_ping_ms is not None else "", inks.muted))
+    line = (*line, (gap + ("jitter " if wide else "jit "), inks.muted), (_whole(now.jitter_ms), inks.bright))
+    if not wide:
+        return (*line, (" ms" if now.jitter_ms is not None else "", inks.muted))
+    lag = now.loop_lag_ms
+    return (
+        *line,
+        (" ms" if now.jitter_ms is not None else "", inks.muted),
+        (gap + "loop lag ", inks.muted),
+        (f"{lag:.1f}", inks.bright if lag < 50 else inks.tone("bad", bold=True)),
+    )
+
+
+def _whole(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 9.95 else milliseconds(value).rstrip("0").rstrip(".") if value else "0"

@@ -1,0 +1,83 @@
+"""Lines as values: pieces of text with their ink, put together without a terminal."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from console.text import cut, width_of
+
+Piece = tuple[str, Style]
+Line = tuple[Piece, ...]
+
+BLANK: Line = ()
+
+
+def line_width(line: Iterable[Piece]) -> int:
+    """How many cells the line takes."""
+    return sum(width_of(text) for text, _ in line)
+
+
+def clip(line: Line, width: int) -> Line:
+    """At most `width` cells of the line, its last piece cut with `…`."""
+    if line_width(line) <= width:
+        return line
+    kept: list[Piece] = []
+    room = width
+    for text, ink in line:
+        taken = width_of(text)
+        if taken > room:
+            kept.append((cut(text, room), ink))
+            break
+        kept.append((text, ink))
+        room -= taken
+    return tuple(kept)
+
+
+def spread(left: Line, right: Line, width: int, space: Style) -> Line:
+    """`left` and `right` at the two ends of `width` cells; the left gives way."""
+    right = clip(right, width)
+    left = clip(left, max(0, width - line_width(right) - 1))
+    gap = width - line_width(left) - line_width(right)
+    return (*left, (" " * gap, space), *right)
+
+
+def centred(line: Line, width: int, space: Style) -> Line:
+    """The line in the middle of `width` cells."""
+    line = clip(line, width)
+    before = (width - line_width(line)) // 2
+    return ((" " * before, space), *line) if before else line
+
+
+def merged(pieces: Iterable[Piece]) -> Line:
+    """The same line in as few pieces as its inks allow."""
+    return tuple(("".join(text for text, _ in run), ink) for ink, run in groupby(pieces, key=itemgetter(1)))
+
+
+def strip_of(line: Line, width: int, ground: Style) -> Strip:
+    """The line on its ground, exactly `width` cells wide."""
+    segments = [Segment(text, ground + ink) for text, ink in clip(line, width) if text]
+    room = width - line_width(line)
+    if room > 0:
+        segments.append(Segment(" " * room, ground))
+    return Strip(segments, width)
+
+
+def framed(rows: Sequence[Line], width: int, height: int, edge: Style, title: Line, foot: Line = BLANK) -> list[Line]:
+    """`rows` in a round border of `width` by `height` cells, with a title at its top left and a foot at its bottom right."""
+    inner = width - 4
+    title = clip(title, inner - 3)
+    foot = clip(foot, inner - 3)
+    top: Line = (("╭─ ", edge), *title, (" " + "─" * (width - 5 - line_width(title)) + "╮", edge))
+    bottom: Line = (("╰" + "─" * (width - 2) + "╯", edge),)
+    if foot:
+        bottom = (("╰" + "─" * (width - 5 - line_width(foot)) + " ", edge), *foot, (" ─╯", edge))
+    lines = [top]
+    for y in range(height - 2):
+        row = clip(rows[y], inner) if y < len(rows) else BLANK
+        lines.append((("│ ", edge), *row, (" " * (inner - line_width(row)) + " │", edge)))
+    lines.append(bottom)
+    return lines

@@ -1,0 +1,168 @@
+"""Plain formatting: durations, figures, columns, short ids; nothing here knows a terminal or a colour."""
+
+import unicodedata
+from datetime import datetime, tzinfo
+
+from rich.cells import cell_len
+
+from agent_core.plain import plain
+
+_ROWS = (
+    "┏━┓╺┓ ╺━┓╺━┓╻ ╻┏━╸┏━╸╺━┓┏━┓┏━┓",
+    "┃ ┃ ┃ ┏━┛ ━┫┗━┫┗━┓┣━┓  ┃┣━┫┗━┫",
+    "┗━┛╺┻╸┗━╸╺━┛  ╹╺━┛┗━┛  ╹┗━┛╺━┛",
+)
+_SIGNS = {".": (" ", " ", "."), ":": (" ", ":", " "), " ": (" ", " ", " "), "–": ("   ", "╺━╸", "   ")}
+
+
+def width_of(text: str) -> int:
+    """How many cells `text` takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def shown(text: object, limit: int = 500) -> str:
+    """Untrusted text as a terminal may have it: `plain`, and nothing that changes the width of its neighbour."""
+    cut = plain(text, limit)
+    return cut if cut.isascii() else _without_joiners(cut)
+
+
+def _without_joiners(text: str) -> str:
+    kept: list[str] = []
+    marked = False
+    for char in unicodedata.normalize("NFC", text):
+        if 0xFE00 <= ord(char) <= 0xFE0F:
+            continue
+        mark = cell_len(char) == 0
+        if not (mark and (marked or not kept)):
+            kept.append(char)
+        marked = mark
+    return "".join(kept)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells; what is missing is shown by `…`."""
+    if width_of(text) <= width:
+        return text
+    if width < 1:
+        return ""
+    kept: list[str] = []
+    room = width - 1
+    for char in text:
+        room -= width_of(char)
+        if room < 0:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in exactly `width` cells, from the left."""
+    short = cut(text, width)
+    return short + " " * (width - width_of(short))
+
+
+def fit_right(text: str, width: int) -> str:
+    """`text` in exactly `width` cells, from the right."""
+    short = cut(text, width)
+    return " " * (width - width_of(short)) + short
+
+
+def short_id(text: str, width: int) -> str:
+    """An id that still tells itself apart in `width` cells: without its `cmd_`, then without its middle."""
+    if width_of(text) <= width:
+        return text
+    bare = text.removeprefix("cmd_").removeprefix("cmd-")
+    if width_of(bare) <= width:
+        return bare
+    if width < 5 or not bare.isascii():
+        return cut(bare, width)
+    head = (width - 1) // 2
+    return f"{bare[:head]}…{bare[head - width + 1 :]}"
+
+
+def grouped(number: int) -> str:
+    """1204 as `1 204`."""
+    return f"{number:,}".replace(",", " ")
+
+
+def duration(seconds: float) -> str:
+    """How long: `48 s`, `2m 05s`, `2h 14m 07s`, `3d 04h`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3_600}h {whole // 60 % 60:02d}m {whole % 60:02d}s"
+    return f"{whole // 86_400}d {whole // 3_600 % 24:02d}h"
+
+
+def ago(seconds: float) -> str:
+    """`4 s ago`, `now`."""
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def countdown(seconds: float) -> str:
+    """What is left: `26.4` under a minute, then `4:32`; never below zero."""
+    left = max(0.0, seconds)
+    if left < 59.95:
+        return f"{left:.1f}"
+    whole = min(int(left + 0.5), 99 * 60 + 59)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def milliseconds(value: float | None) -> str:
+    """`0.42`, `18.9`, `1 204`, or `·` where there is none."""
+    if value is None:
+        return "·"
+    if value < 1:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 1_000 else grouped(round(value))
+
+
+def seconds_name(value: float) -> str:
+    """A step of the ladder: `1`, `16`, `0.5`."""
+    return f"{value:g}"
+
+
+def time_of_day(utc: float, zone: tzinfo | None = None) -> str:
+    """`14:32:07` in `zone`; None: where the operator is."""
+    return f"{_local(utc, zone):%H:%M:%S}"
+
+
+def minute_of_day(utc: float, zone: tzinfo | None = None) -> str:
+    """`14:32`."""
+    return f"{_local(utc, zone):%H:%M}"
+
+
+def stamp(utc: float, zone: tzinfo | None = None) -> str:
+    """`14:32:07.300`."""
+    moment = _local(utc, zone)
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1_000:03d}"
+
+
+def day_stamp(utc: float, zone: tzinfo | None = None) -> str:
+    """`2026-11-05 14:32:07.300`."""
+    return f"{_local(utc, zone):%Y-%m-%d} {stamp(utc, zone)}"
+
+
+def _local(utc: float, zone: tzinfo | None) -> datetime:
+    try:
+        return datetime.fromtimestamp(utc, zone)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, zone)
+
+
+def big(text: str) -> tuple[str, str, str]:
+    """Digits, `.`, `:` and `–`, three rows high."""
+    rows = ("", "", "")
+    for char in text:
+        glyph = tuple(row[3 * int(char) : 3 * int(char) + 3] for row in _ROWS) if char.isdecimal() else _SIGNS[char]
+        rows = (rows[0] + glyph[0], rows[1] + glyph[1], rows[2] + glyph[2])
+    return rows
+
+
+def host_of(url: str) -> str:
+    """The host and port of a URL, or all of it where it has none."""
+    rest = url.split("://", 1)[-1]
+    return rest.split("/", 1)[0].rsplit("@", 1)[-1]

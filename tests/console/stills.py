@@ -1,0 +1,144 @@
+"""A host that stands still, and presents made by hand."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from agent_core.clock import ManualClock
+from agent_core.events import Event
+from agent_core.feed import CommandEntry, Feed
+from agent_core.frames import Command
+from agent_core.records import Remembered, State, Via
+from agent_core.snapshot import (
+    Cause,
+    CommandsView,
+    Drop,
+    LatencyView,
+    LinkView,
+    Percentiles,
+    Phase,
+    PollingMode,
+    PollingView,
+    Snapshot,
+)
+
+NOON = 1_793_975_527.0
+"""2026-11-05 14:32:07 UTC."""
+MONO = 50_000.0
+
+
+def clock() -> ManualClock:
+    return ManualClock(MONO, NOON)
+
+
+class StillHost:
+    """Satisfies `Host`: hands out what it was given, and remembers what was asked of it."""
+
+    def __init__(self, snapshot: Snapshot, entries: Iterable[CommandEntry] = (), records: dict[str, Remembered] | None = None) -> None:
+        self.feed = Feed()
+        self.present = snapshot
+        self.posted: list[Event] = []
+        self.records = records or {}
+        self.stops = 0
+        self.stopped = False
+        self.failure: BaseException | None = None
+        for entry in entries:
+            self.feed.append(entry)
+
+    def snapshot(self) -> Snapshot:
+        return self.present
+
+    def post(self, event: Event) -> None:
+        self.posted.append(event)
+
+    def lookup(self, command_id: str) -> Remembered | None:
+        return self.records.get(command_id)
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def change(self, **parts: Any) -> None:
+        """The next present."""
+        self.present = replace(self.present, revision=self.present.revision + 1, **parts)
+
+
+def entry(row: int, command_id: str | None = None, kind: str = "send_message", **rest: Any) -> CommandEntry:
+    given = {"utc": NOON - 600 + row, "via": "ws", "status": "acked", "run_ms": 12.0, "ack_ms": 20.0, "effect": "transactional", **rest}
+    return CommandEntry(row, given.pop("utc"), command_id or f"cmd_{row:012x}", kind, **given)
+
+
+def remembered(command_id: str, kind: str = "send_message", payload: dict[str, Any] | None = None, **rest: Any) -> Remembered:
+    command = Command(command_id, kind, payload if payload is not None else {"thread_id": "+13105550100", "text": "hi there"})
+    return Remembered(1, command, b"d", Via.WS, State.COMPLETED, NOON - 5, NOON - 4.9, NOON - 4.8, **rest)
+
+
+def _acks() -> tuple[tuple[float, float], ...]:
+    heights = [22, 24, 20, 25, 21, 23, 19, 77, 50, 12, 14, 16, 13, 11, 13, 18, 20, 19, 52, 20, 22, 18, 21, 19, 23, 48, 51, 20, 27, 22, 30, 21, 18, 23]
+    return tuple((NOON - 118 + index * 3.5, float(ms)) for index, ms in enumerate(heights))
+
+
+LATENCY = LatencyView(
+    ack=Percentiles(1_204, 18.0, 41.0, 77.0), ping=Percentiles(200, 30.0, 38.0, 50.0), last_ping_ms=31.0, jitter_ms=4.0, acks=_acks(), loop_lag_ms=0.6
+)
+HISTORY = ((NOON - 3_500, "socket"), (NOON - 2_470, "polling"), (NOON - 2_200, "down"), (NOON - 2_100, "socket"))
+BASE = Snapshot(
+    revision=1, at=MONO, utc=NOON, version="0.1", host="mac-mini-01", agent_id="mac-mini-01", backend_url="https://api.example.net",
+    socket_url="wss://api.example.net/edge/ws", started_utc=NOON - 9_000,
+    commands=CommandsView(received=1_204, completed=1_199, failed=3, duplicates=2, proven=1_204), latency=LATENCY,
+)  # fmt: skip
+CUT = Drop(NOON - 48, Cause.HALF_OPEN, "nothing heard for 15 s", 480.0)
+
+
+def present(phase: Phase, polling: PollingView | None = None, commands: CommandsView | None = None, **link: Any) -> Snapshot:
+    view = LinkView(phase=phase, since_at=MONO - 8_047, since_utc=NOON - 8_047, dials=4, sessions=2, history=HISTORY, **link)
+    return replace(BASE, link=view, polling=polling or PollingView(), commands=commands or BASE.commands)
+
+
+FALLING_BACK = PollingView(active=True, next_at=MONO + 5.6, polls=4, last_ok_utc=NOON - 9)
+FAILING = PollingView(active=True, next_at=MONO + 5.6, polls=4, failures=4, last_error="connection refused")
+EMPTY = CommandsView()
+
+ONLINE = present(
+    Phase.ONLINE, last_ping_at=MONO - 3.6, last_pong_at=MONO - 3.57, next_ping_at=MONO + 26.4,
+    last_outage_utc=NOON - 2_047, last_outage_seconds=48.0, last_drop=replace(CUT, utc=NOON - 2_047),
+)  # fmt: skip
+WAITING = present(
+    Phase.WAITING, FALLING_BACK, replace(BASE.commands, outbox=3), attempt=5, step=16.0, wait_from_at=MONO - 3.3, retry_at=MONO + 12.7,
+    down_since_at=MONO - 48, last_drop=CUT,
+)  # fmt: skip
+OFFLINE = replace(WAITING, polling=FAILING)
+REFUSED = present(
+    Phase.REFUSED, FALLING_BACK, attempt=2, wait_from_at=MONO - 20, retry_at=MONO + 100, down_since_at=MONO - 80,
+    last_drop=Drop(NOON - 20, Cause.AUTH, "403 on the upgrade: forbidden", None),
+)  # fmt: skip
+VERIFYING = replace(
+    present(Phase.VERIFYING, attempt=1, down_since_at=MONO - 2), link=LinkView(Phase.VERIFYING, since_at=MONO - 0.4, attempt=1, down_since_at=MONO - 2)
+)
+STOPPING = replace(ONLINE, stopping=True)
+NOTHING_YET = replace(ONLINE, commands=EMPTY, latency=LatencyView())
+POLL_ONLY = present(Phase.OFF, replace(FALLING_BACK, mode=PollingMode.AUTO), down_since_at=None)
+
+PICTURED = (
+    ("b0cb91ce37", "update_config", "ws", "acked", 20.4, 43.3), ("87ec1d7da0", "send_message_now", "ws", "acked", 29.4, 52.2),
+    ("3ff17fd374", "send_message_now", "ws", "failed", 3.8, 61.1), ("5f1cfb10f6", "send_message_now", "ws", "acked", 21.2, 47.2),
+    ("1a8b33e968", "send_message_now", "ws", "duplicate", None, 29.1), ("68377b9aa2", "cancel_scheduled", "ws", "acked", 19.1, 27.3),
+    ("63c4069545", "schedule_message", "ws", "scheduled", 10.8, 37.2), ("9e238642ea", "emit_event", "ws", "acked", 7.5, 31.4),
+    ("f800745130", "update_config", "ws", "acked", 20.3, 30.8), ("f53729c619", "send_message_now", "poll", "acked", 27.4, 39.6),
+    ("504a0fe75d", "send_message_now", "ws", "failed", 30.5, 96.0), ("a0ad864c44", "send_message_now", "ws", "acked", 29.9, 48.7),
+    ("32b0cde917", "send_message_now", "ws", "duplicate", None, 35.6), ("054c7d6df0", "cancel_scheduled", "ws", "cancelled", 30.1, 55.9),
+    ("43254cb864", "schedule_message", "ws", "acked", 13.1, 24.4), ("969a656aaf", "emit_event", "ws", "acked", 4.8, 18.9),
+    ("10568068b9", "update_config", "ws", "acked", 3.1, 24.7), ("b27b121dc5", "send_message_now", "local", "acked", 11.7, 36.0),
+    ("2db4653252", "send_message_now", "poll", "sent", 11.8, 29.5), ("f305da8467", "send_message_now", "poll", "sent", 11.8, 29.5),
+    ("77aa00f1c2", "send_message_now", "ws", "interrupted", None, None), ("c305da84d1", "send_message_now", "ws", "running", None, None),
+)  # fmt: skip
+
+
+def pictured() -> list[CommandEntry]:
+    """The commands of the pictures."""
+    return [
+        entry(
+            number, f"cmd_{code}", kind, utc=NOON - 160 + number * 7.3, via=via, status=status, run_ms=run, ack_ms=ack, thread_id="+13105550100",
+            error="the recipient is not registered" if status == "failed" else None, replay_of="cmd_87ec1d7da0" if via == "local" else None,
+        )
+        for number, (code, kind, via, status, run, ack) in enumerate(PICTURED, 1)
+    ]  # fmt: skip
