@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import ceil
 from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
@@ -46,7 +47,7 @@ def answer(content: Any, status: int = 200) -> Response:
 
 
 def refusal(error: CallError) -> Response:
-    headers = {} if error.retry_after is None else {"Retry-After": f"{max(1, round(error.retry_after))}"}
+    headers = {} if error.retry_after is None else {"Retry-After": f"{max(1, ceil(error.retry_after))}"}
     return Response(to_json({"error": error.sentence}), error.status, headers, media_type="application/json")
 
 
@@ -119,8 +120,7 @@ class EdgeCalls:
         body = await body_of(request)
         if status is not None:
             return await self._faulty(status, "", None)
-        agent_id = subject or request.headers.get("x-edge-agent-id")
-        self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), agent_id)
+        self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), subject)
         return await self._settled(answer({"ok": True}))
 
     def _caller(self, request: Request) -> str | None:

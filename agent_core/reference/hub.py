@@ -242,7 +242,7 @@ class Hub:
             self.counts["pings"] += 1
             return self._pinged(link, inner, now) if link is not None else None
         elif kind == "status" and isinstance(inner, dict):
-            agent.reported = inner
+            agent.reported = _report(inner)
         elif kind != "pong":
             self.counts["unknown_frames"] += 1
         return None
@@ -252,7 +252,8 @@ class Hub:
         if earlier is not None and now.mono - earlier < self.rules.limits.ping_every:
             return Ending(POLICY, f"a ping each {self.rules.limits.ping_every:g} s is allowed")
         if not self.faults.ignore_pings and len(link.control) < _CONTROL_KEPT:
-            echo = f'"data":{to_json(inner).decode()},' if isinstance(inner, dict) and len(inner) <= 8 else ""
+            seq = inner.get("seq") if isinstance(inner, dict) else None
+            echo = f'"data":{{"seq":{seq:d}}},' if isinstance(seq, int) else ""
             link.control.append(f'{{"type":"pong",{echo}"timestamp":"{iso(now.utc)}"}}')
         return None
 
@@ -344,7 +345,7 @@ class Hub:
         self.counts["syncs"] += 1
         last, events, reported = body.get("last_command_id"), body.get("pending_events"), body.get("status")
         agent.last_command_id = last[:200] if isinstance(last, str) else agent.last_command_id
-        agent.reported = reported if isinstance(reported, dict) else agent.reported
+        agent.reported = _report(reported) if isinstance(reported, dict) else agent.reported
         for event in events if isinstance(events, list) else []:
             self._pending_event(agent, event, now)
         commands = ",".join(self._serve(agent, now))
@@ -462,9 +463,6 @@ class Hub:
         self._dirty = {order.command_id: order for order in orders if order.command_id in self._orders} | self._dirty
         self._forgotten = forgotten + self._forgotten
 
-    def knows(self, agent_id: str) -> bool:
-        return agent_id in self._agents
-
     def connected(self, agent_id: str) -> int | None:
         """The generation of the agent's present socket."""
         agent = self._agents.get(agent_id)
@@ -511,6 +509,12 @@ _ACK_COUNTS = {way: f"acks_{way.value}" for way in AckWay}
 
 def _text(body: Mapping[str, Any]) -> str:
     return to_json(body).decode()
+
+
+def _report(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of an agent's status: figures and short texts."""
+    few = islice(status.items(), 32)
+    return {key[:60]: value[:200] if isinstance(value, str) else value for key, value in few if isinstance(value, int | float | str)}
 
 
 def _agent_view(agent: _Agent) -> dict[str, Any]:

@@ -121,9 +121,6 @@ class ReferenceBackend:
 
     async def __aenter__(self) -> Self:
         """Raises PortTakenError, CannotServeError, OSError or sqlite3.Error."""
-        if self.options.data_dir is not None:
-            self._store = Store(self.options.data_dir)
-            self.hub.restore(self._store.read())
         await self.up()
         self._ticking = asyncio.create_task(self._tick(), name="backend clock")
         return self
@@ -142,6 +139,12 @@ class ReferenceBackend:
             return
         listener = _listen(self.options.host, self.port)
         self.port = listener.getsockname()[1]
+        if self._store is None and self.options.data_dir is not None:
+            with contextlib.ExitStack() as undo:
+                undo.callback(listener.close)
+                self._store = Store(self.options.data_dir)
+                self.hub.restore(self._store.read())
+                undo.pop_all()
         config = uvicorn.Config(
             self, http="h11", ws="websockets-sansio", ws_max_size=2**20, ws_ping_interval=None, ws_per_message_deflate=False,
             lifespan="off", log_config=None, log_level="critical", access_log=False, server_header=False, proxy_headers=False,
@@ -340,8 +343,11 @@ class BackendThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
 
     def call(self, work: Coroutine[Any, Any, T], within: float = 30.0) -> T:
         """Run a coroutine in the backend's loop, from another thread. Raises TimeoutError."""

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS orders (
   command_id TEXT PRIMARY KEY, number INTEGER NOT NULL, agent_id TEXT NOT NULL, command_type TEXT NOT NULL, body TEXT NOT NULL,
   queued_utc REAL NOT NULL, status TEXT NOT NULL, pushed INTEGER NOT NULL, polled INTEGER NOT NULL, delivered_utc REAL,
   settled_utc REAL, ack BLOB, acks TEXT NOT NULL, acks_seen INTEGER NOT NULL, anomalies INTEGER NOT NULL
-) WITHOUT ROWID
+)
 """
 _WRITE = "INSERT OR REPLACE INTO orders VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _READ = "SELECT * FROM orders ORDER BY settled_utc IS NULL, settled_utc, number"
@@ -27,7 +27,7 @@ class Store:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = data_dir / "backend.sqlite3"
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
         for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", _SCHEMA):
             self._db.execute(statement)
 

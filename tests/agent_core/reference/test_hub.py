@@ -409,3 +409,16 @@ def test_a_burst_is_taken_in_batches_in_order() -> None:
         assert len(batch) <= 64
         taken += batch
     assert taken == names
+
+
+def test_changes_are_given_once_or_again_when_they_could_not_be_written() -> None:
+    hub, now = Hub(Rules(keep_settled=1), journaled=True), ManualClock().now()
+    names = [hub.queue(AGENT, "x", {}, now).command_id for _ in range(3)]
+    orders, forgotten = hub.changed()
+    assert ([order.command_id for order in orders], forgotten) == (names, [])
+    assert hub.changed() == ([], [])
+    hub.unwritten(orders, forgotten)
+    for name in names[:2]:
+        hub.ack({"command_id": name, "success": True}, AckWay.HTTP, now)
+    orders, forgotten = hub.changed()
+    assert ({order.command_id for order in orders}, forgotten) == (set(names[1:]), names[:1])

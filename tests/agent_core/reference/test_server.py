@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import socket
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -374,6 +375,17 @@ async def test_a_restart_keeps_what_was_owed_and_what_was_settled(tmp_path: Path
         assert order.anomalies == 1
         assert await backend.queue(AGENT, "send_message_now", HELLO) not in {done, pushed, queued}
     assert (tmp_path / "with a space" / "backend.sqlite3").stat().st_mode & 0o077 == 0
+
+
+async def test_what_cannot_be_written_is_not_answered_and_written_later(tmp_path: Path) -> None:
+    async with ReferenceBackend(options(data_dir=tmp_path)) as backend, caller(backend) as agent, admin(backend) as client:
+        asked = {"edge_agent_id": AGENT, "command_type": "send_message_now", "payload": HELLO, "command_id": "mine"}
+        with contextlib.closing(sqlite3.connect(tmp_path / "backend.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert (await client.post("/admin/commands", json=asked)).status_code == 500
+            assert (await agent.post("/edge/sync", json={"edge_agent_id": AGENT})).status_code == 500
+    async with ReferenceBackend(options(data_dir=tmp_path)) as backend:
+        assert backend.hub.order("mine").status is Status.DELIVERED
 
 
 async def test_a_burst_of_5000_respects_back_pressure(backend: ReferenceBackend) -> None:
