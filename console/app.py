@@ -59,7 +59,7 @@ class EdgeConsole(App[str]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R", "reconnect", "Reconnect", tooltip="Dial now, whatever the backoff says", id="reconnect"),
         Binding("p", "polling", "Polling", tooltip="Polling mode: auto, always, never", id="polling"),
-        Binding("r", "replay", "Replay", tooltip="Run the selected command again; asks first unless it is harmless", id="replay"),
+        Binding("r", "replay", "Replay", tooltip="Run the selected command again, after a question", id="replay"),
         Binding("enter", "inspect", "Inspect", tooltip="All that is known of the selected command", id="inspect", key_display="⏎"),
         Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze the stream", id="follow"),
         Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture (SVG)", id="screenshot", key_display="^s"),

@@ -2,14 +2,19 @@
 
 import asyncio
 import os
-import re
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from html import unescape
+from html import escape
 from importlib.resources import as_file, files
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+
+from rich.color import Color, ColorType
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
 
 from console.text import width_of
 
@@ -17,36 +22,95 @@ if TYPE_CHECKING:
     from console.app import EdgeConsole
 
 FAMILY = "JetBrains Mono"
-CELL = 12.2
-"""A cell's width in Textual's SVG; JetBrains Mono is 0.6 em wide, so its size follows."""
-_SIZE = CELL / 0.6
+CELL, LINE, SIZE, BASELINE = 12, 24, 20, 18
+"""Pixels: JetBrains Mono is 0.6 em wide, so at 20 px each cell begins on a whole one."""
+PAD, BAR = 8, 40
 _FONTS = ("JetBrainsMono-Regular.ttf", "JetBrainsMono-Bold.ttf", "DejaVuSansMono.ttf")
-_FACE = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
-_TEXT = re.compile(r'<text class="([^"]*)" x="([0-9.e+-]+)" y="([0-9.e+-]+)" textLength="[^"]*"([^>]*)>([^<]*)</text>')
+_BLOCKS = {" ": (0, 0, 0, 0), "▌": (0, 0, CELL // 2, LINE), "▐": (CELL // 2, 0, CELL // 2, LINE), "▀": (0, 0, CELL, LINE // 2)} | {
+    chr(0x2580 + eighths): (0, LINE - 3 * eighths, CELL, 3 * eighths) for eighths in range(1, 9)
+}
+"""Block elements as rectangles (x, y, width, height): a font's own leave seams."""
 
 
 def svg_of(app: "EdgeConsole") -> str:
-    """What is on the screen now as an SVG that names no server and puts every character in its own cell."""
-    return _cleaned(app.export_screenshot(simplify=True))
+    """What is on the screen now, as an SVG with every character in its own cell; it names no server."""
+    painted = app.screen._compositor.render_update(full=True, screen_stack=app._background_screens)  # noqa: SLF001 - there is no public way to the cells
+    width, height = app.size
+    console = Console(width=width, height=height, color_system="truecolor", legacy_windows=False)
+    lines = [] if painted is None else list(Segment.split_lines(Segment.filter_control(console.render(painted))))
+    return _drawn(lines[:height], width, height, app.title, _hex(app.screen.rich_style.bgcolor) or "#000000")
 
 
-def _cleaned(svg: str) -> str:
-    svg = _FACE.sub("", svg)
-    svg = svg.replace("font-family: Fira Code, monospace;", f"font-family: '{FAMILY}', 'DejaVu Sans Mono', monospace;")
-    svg = svg.replace("font-family: arial;", f"font-family: '{FAMILY}', sans-serif;")
-    svg = re.sub(r"font-size: 20px;", f"font-size: {_SIZE:.4g}px;", svg, count=1)
-    return _TEXT.sub(_placed, svg)
+def _drawn(lines: list[list[Segment]], width: int, height: int, title: str, ground: str) -> str:
+    classes: dict[str, str] = {}
+    grounds: list[str] = []
+    texts: list[str] = []
+    for y, line in enumerate(lines):
+        x = 0
+        for style, run in groupby(line, key=lambda segment: segment.style or Style.null()):
+            text = "".join(segment.text for segment in run)
+            ink, under = _colours(style, ground)
+            cells = width_of(text)
+            if under != ground:
+                grounds.append(_rect(x * CELL, y * LINE, cells * CELL, LINE, under))
+            grounds += _blocks(text, x, y, ink)
+            css = f"fill:{ink}" + (";font-weight:bold" if style.bold else "") + (";text-decoration:underline" if style.underline else "")
+            texts += _words(text, x, y, classes.setdefault(css, f"c{len(classes)}"))
+            x += cells
+    across, down = width * CELL, height * LINE
+    rules = "".join(f".{name}{{{css}}}" for css, name in classes.items())
+    dots = "".join(f'<circle cx="{22 + 22 * i}" cy="21" r="7" fill="{fill}"/>' for i, fill in enumerate(("#ff5f57", "#febc2e", "#28c840")))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 2 * PAD} {down + BAR + PAD}" width="{across + 2 * PAD}" height="{down + BAR + PAD}">\n'
+        f"<style>text{{font-family:'{FAMILY}','DejaVu Sans Mono',monospace;font-size:{SIZE}px;white-space:pre}}{rules}</style>\n"
+        f'<rect width="100%" height="100%" rx="8" fill="#292929"/>{dots}'
+        f'<text x="{PAD + across // 2}" y="28" text-anchor="middle" font-weight="bold" fill="#c5c8c6">{_xml(title)}</text>\n'
+        f'<g transform="translate({PAD},{BAR})">{_rect(0, 0, across, down, ground)}\n{"".join(grounds)}\n'
+        f'<g xml:space="preserve">{"".join(texts)}</g></g>\n</svg>\n'
+    )
 
 
-def _placed(match: re.Match[str]) -> str:
-    """One x a character: no font, ligature or wide character can shift what follows."""
-    style, x, y, rest, escaped = match.groups()
-    at = float(x)
-    places: list[str] = []
-    for char in unescape(escaped):
-        places.append(f"{at:.5g}")
+def _blocks(text: str, x: int, y: int, ink: str) -> Iterator[str]:
+    if text.isascii():
+        return
+    for index, char in enumerate(text):
+        if char in _BLOCKS and char != " ":
+            left, top, wide, high = _BLOCKS[char]
+            at = (x + width_of(text[:index])) * CELL
+            yield _rect(at + left, y * LINE + top, wide, high, ink)
+
+
+def _words(text: str, x: int, y: int, name: str) -> Iterator[str]:
+    """The runs of the text with ink in them, one x a character: no font, ligature or wide character shifts what follows."""
+    at = x * CELL
+    places: list[tuple[int, str]] = []
+    for char in text:
+        places.append((at, " " if char in _BLOCKS else char))
         at += CELL * width_of(char)
-    return f'<text class="{style}" x="{" ".join(places)}" y="{y}"{rest}>{escaped}</text>'
+    while places and places[-1][1] == " ":
+        places.pop()
+    while places and places[0][1] == " ":
+        places.pop(0)
+    if places:
+        across = " ".join(str(place) for place, _ in places)
+        yield f'<text class="{name}" x="{across}" y="{y * LINE + BASELINE}">{_xml("".join(char for _, char in places))}</text>'
+
+
+def _rect(x: int, y: int, width: int, height: int, fill: str) -> str:
+    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}"/>'
+
+
+def _colours(style: Style, ground: str) -> tuple[str, str]:
+    ink, under = _hex(style.color) or "#c5c8c6", _hex(style.bgcolor) or ground
+    return (under, ink) if style.reverse else (ink, under)
+
+
+def _hex(colour: Color | None) -> str | None:
+    return None if colour is None or colour.type is ColorType.DEFAULT else colour.get_truecolor().hex
+
+
+def _xml(text: str) -> str:
+    return escape("".join(char if char.isprintable() else "\ufffd" for char in text), quote=False)
 
 
 def png_of(svg: str) -> bytes:

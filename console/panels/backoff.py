@@ -23,9 +23,11 @@ def backoff(view: View, width: int, height: int) -> list[Line]:
     """The panel in its frame: headline, three rows of digits, the draining bar, the ladder."""
     inner = width - 4
     inks, link = view.inks, view.snapshot.link
-    face = _face(view)
+    face = _face(view, "attempt" if inner >= 24 else "try")
     space = inks.ground
     headline = tuple((text, inks.tone(tone)) for text, tone in face.headline)
+    if line_width(headline) > inner:
+        headline = headline[:-1] or headline
     digits = big("–" if face.seconds is None else countdown(face.seconds))
     digit_ink = inks.tone(face.tone, bold=True)
     rows = [centred(headline, inner, space), *(centred(((row, digit_ink),), inner, space) for row in digits), _bar(view, face, inner)]
@@ -39,20 +41,20 @@ def backoff(view: View, width: int, height: int) -> list[Line]:
     return framed(rows, width, height, inks.edge_warn if degraded else inks.edge, (("Backoff", title),), foot)
 
 
-def _face(view: View) -> Face:
+def _face(view: View, attempt_word: str) -> Face:
     link, now = view.snapshot.link, view.now
     if view.stopping or view.snapshot.stopping:
         return Face((("stopping …", "muted"),), None, 0.0, "muted")
     due = due_at(view.snapshot)
     left = None if due is None else max(0.0, due - now.mono)
     elapsed = max(0.0, now.mono - link.since_at)
-    attempt = (("attempt ", "muted"), (f"{min(link.attempt, link.attempts_max)}", "bright"), (f"/{link.attempts_max}", "muted"))
+    attempt = ((f"{attempt_word} ", "muted"), (f"{min(link.attempt, link.attempts_max)}", "bright"), (f"/{link.attempts_max}", "muted"))
     if link.phase is Phase.ONLINE:
         return _online(view, left, elapsed)
     if link.phase is Phase.OFF:
         return Face((("poll only", "accent"), (" · next in", "muted")), left, _share(left, view.snapshot.polling.every), "accent")
     if link.phase in {Phase.CONNECTING, Phase.VERIFYING}:
-        word = "dialling" if link.phase is Phase.CONNECTING else "open, waiting for a word"
+        word = "dialling" if link.phase is Phase.CONNECTING else "waiting for a word"
         return Face(((word, "accent"), *((((" · ", "muted"), *attempt)) if link.phase is Phase.CONNECTING else ())), elapsed, 0.0, "accent")
     if link.phase is Phase.SUSPECT:
         return Face((("silent", "warn"), (" · probing for", "muted")), elapsed, 0.0, "warn")
@@ -102,18 +104,18 @@ def _ladder(view: View, inner: int) -> Line:
     """The steps, the present one lit, those behind muted, those to come faint."""
     link = view.snapshot.link
     lit = link.step if link.phase in {Phase.WAITING, Phase.PORTAL, Phase.CONNECTING, Phase.VERIFYING} else 0.0
-    wide = inner >= sum(len(seconds_name(step)) + 2 for step in link.ladder) + 4
+    names = [seconds_name(step) for step in link.ladder]
+    room = sum(map(len, names)) + 2
+    gap = next((gap for gap in (3, 2, 1) if room + gap * (len(names) - 1) <= inner), 0)
+    if not gap:
+        return centred((("step ", view.inks.muted), (f" {seconds_name(lit)} ", view.inks.pill("warn")), (" s", view.inks.muted)), inner, view.inks.ground) if lit else BLANK
     line: Line = ()
-    for step in link.ladder:
-        name = seconds_name(step)
+    for step, name in zip(link.ladder, names, strict=True):
+        space = ((" " * gap, view.inks.ground),) if line else ()
         if lit and step == lit:
-            ink = view.inks.pill("warn")
-            line = (*line, (f" {name} ", ink))
+            line = (*line, *space, (f" {name} ", view.inks.pill("warn")))
         else:
-            ink = view.inks.muted if step < lit or not lit else view.inks.faint
-            line = (*line, (f" {name} " if wide else f" {name}", ink))
-    if line_width(line) > inner:
-        return tuple(piece for piece in line if piece[1] not in {view.inks.muted})
+            line = (*line, *space, (name, view.inks.muted if step < lit or not lit else view.inks.faint))
     return centred(line, inner, view.inks.ground)
 
 

@@ -48,9 +48,9 @@ class Look(NamedTuple):
 def columns_for(width: int) -> tuple[Column, ...]:
     """The columns of a row of `width` cells, with the gap after each in its width."""
     if width < 74:
-        sizes = {"time": 9, "id": 9, "type": 0, "via": 5, "status": 12, "ack": 7}
+        sizes = {"time": 9, "id": 9, "type": 0, "via": 6, "status": 12, "ack": 7}
     elif width < 98:
-        sizes = {"time": 13, "id": 13, "type": 0, "via": 5, "status": 14, "ack": 8}
+        sizes = {"time": 13, "id": 13, "type": 0, "via": 6, "status": 14, "ack": 8}
     elif width < 112:
         sizes = {"time": 13, "id": 20, "type": 0, "via": 6, "status": 14, "run": 9, "ack": 9}
     elif width < 150:

@@ -1,7 +1,7 @@
 """Connection: where the link is, how commands travel, what has been proven."""
 
 from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
-from console.panels.lines import BLANK, Line, framed, merged, spread
+from console.panels.lines import BLANK, Line, framed, line_width, merged, spread
 from console.panels.view import Status, View, polling_works, status_of
 from console.text import ago, cut, duration, fit, grouped, shown
 
@@ -61,7 +61,11 @@ def _phase(view: View, status: Status, inner: int) -> Line:
         right = BLANK
     else:
         right = ((duration(view.now.mono - link.since_at), view.inks.bright),)
-    return spread(((f"{glyph} {word}", ink),), right, inner, view.inks.ground)
+    left = ((f"{glyph} {word}", ink),)
+    if line_width((*left, *right)) >= inner:
+        text, tone_ink = right[-1]
+        right = ((text.rsplit(" ", 1)[0] if text.endswith("s") and "m" in text else text, tone_ink),)
+    return spread(left, right, inner, view.inks.ground)
 
 
 def _endpoint(view: View, inner: int) -> Line:
@@ -80,7 +84,7 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
     unproven = commands.outbox
     pong = link.last_pong_at
     return {
-        "transport": _transport(snapshot),
+        "transport": _transport(snapshot, polling_works(snapshot, now)),
         "polling": _polling(view),
         "received": (grouped(commands.received), "bright"),
         "acked": (grouped(commands.proven), "bright"),
@@ -91,10 +95,10 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
     }
 
 
-def _transport(snapshot: Snapshot) -> tuple[str, str]:
+def _transport(snapshot: Snapshot, polls: bool | None) -> tuple[str, str]:
     if snapshot.link.phase is Phase.ONLINE:
         return ("socket, deaf", "warn") if snapshot.link.deaf else ("socket", "bright")
-    if snapshot.polling.active:
+    if snapshot.polling.active and polls is not False:
         return "polling", "accent" if snapshot.link.phase is Phase.OFF else "warn"
     return "none", "bad" if _is_down(snapshot.link) else "muted"
 
@@ -124,7 +128,7 @@ def _pair(view: View, cells: dict[str, tuple[str, str]], left: str, right: str, 
     return (
         (f"{left:<10}", view.inks.muted),
         (fit(first, value_width) + " ", view.inks.tone(first_tone)),
-        (f"{right:<8}", view.inks.muted),
+        (f"{right:<9}", view.inks.muted),
         (cut(second, inner - half - 9), view.inks.tone(second_tone)),
     )
 

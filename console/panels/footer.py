@@ -11,13 +11,9 @@ def footer(view: View, width: int, height: int) -> list[Line]:
     del height
     gap = 2 if width >= 100 else 1
     keys = [key for key in view.keys if key.label != "palette"]
-    left: Line = ()
-    for key in keys:
-        piece = _key(view, key)
-        before = gap if left else 1
-        if line_width(left) + before + line_width(piece) > width:
-            break
-        left = (*left, (" " * before, view.inks.band), *piece)
+    while len(keys) > 2 and sum(line_width(_key(view, key)) + gap for key in keys) > width:
+        del keys[-3]
+    left: Line = tuple(piece for key in keys for piece in ((" " * (gap if key is not keys[0] else 1), view.inks.band), *_key(view, key)))
     palette = [key for key in view.keys if key.label == "palette"]
     right: Line = (("│ ", view.inks.faint), *_key(view, palette[0]), (" ", view.inks.band)) if palette and width >= 100 else BLANK
     return [spread(left, right, width, view.inks.band)]

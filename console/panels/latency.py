@@ -40,7 +40,9 @@ def _columns(view: View, count: int) -> list[float]:
 
 def _chart(view: View, inner: int, height: int) -> list[Line]:
     axis = 5
-    columns = _columns(view, max(1, inner - axis))
+    room = max(1, inner - axis)
+    wide = 1 + room // 50
+    columns = [value for value in _columns(view, room // wide) for _ in range(wide)]
     top = _round_up(max(columns))
     if not any(columns):
         empty = [BLANK] * height

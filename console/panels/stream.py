@@ -1,11 +1,12 @@
 """Commands: a window on the ring, drawn line by line; what was drawn once is kept."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -29,13 +30,13 @@ class Stream(Widget, can_focus=True):
     """
 
     ALLOW_SELECT = False
-    BINDINGS = [
-        Binding("up,k", "move(-1)", "Previous command", show=False, id="stream.up", key_display="↑"),
-        Binding("down,j", "move(1)", "Next command", show=False, id="stream.down", key_display="↓"),
-        Binding("pageup", "page(-1)", "A page back", show=False, id="stream.pageup", key_display="PgUp"),
-        Binding("pagedown", "page(1)", "A page on", show=False, id="stream.pagedown", key_display="PgDn"),
-        Binding("home,g", "oldest", "Oldest command", show=False, id="stream.home", key_display="Home"),
-        Binding("end,G", "newest", "Newest command, and follow", show=False, id="stream.end", key_display="End"),
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False, id="stream.up", key_display="↑", tooltip="The command before"),
+        Binding("down,j", "move(1)", "Down", show=False, id="stream.down", key_display="↓", tooltip="The command after; past the last one: follow"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="stream.pageup", key_display="PgUp", tooltip="A page back"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="stream.pagedown", key_display="PgDn", tooltip="A page on"),
+        Binding("home,g", "oldest", "Oldest", show=False, id="stream.home", key_display="Home", tooltip="The oldest command kept"),
+        Binding("end,G", "newest", "Newest", show=False, id="stream.end", key_display="End", tooltip="The newest command, and follow"),
     ]
 
     class Opened(Message):

@@ -37,8 +37,8 @@ class Dialog(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         box = VerticalScroll(Static(content_of(self._lines)), classes="dialog")
-        box.border_title = Content(f" {self._title} ")
-        box.border_subtitle = Content(f" {self._hint} ")
+        box.border_title = Content(self._title)
+        box.border_subtitle = Content(self._hint)
         yield box
 
     def action_leave(self) -> None:

@@ -24,7 +24,7 @@ def help_page(groups: Mapping[str, Sequence[Key]], inks: Inks) -> list[Line]:
     for title, keys in groups.items():
         lines += [BLANK] if lines else []
         lines.append(((title, inks.head),))
-        lines += [((fit(key.display, 14), inks.key), (key.label, inks.text)) for key in keys]
+        lines += [((fit(key.display, 10), inks.key), (key.label, inks.text)) for key in keys]
     return lines
 
 
