@@ -13,7 +13,7 @@ Nothing raises across this edge for anything the world can send; time and chance
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agent_core import __version__, frames, settings
@@ -73,6 +73,21 @@ class Held(NamedTuple):
     last_command_id: str | None
 
 
+class Vitals(NamedTuple):
+    """What can be checked after every step, at a fraction of a snapshot's cost."""
+
+    phase: Phase
+    deadline: float | None
+    generation: int
+    attempt: int
+    agent_id: str | None
+    polling: bool
+    poll_in_flight: bool
+    poll_at: float
+    outbox: int
+    running: int
+
+
 class Engine:
     """The whole agent but its I/O. Not thread-safe: one task owns it."""
 
@@ -107,10 +122,15 @@ class Engine:
 
     def handle(self, event: Event, now: Moment, dice: Dice) -> list[Effect]:
         """One step: what has happened, when, and the dice for it. Returns what to do, in order."""
+        return self.handle_all((event,), now, dice)
+
+    def handle_all(self, events: Iterable[Event], now: Moment, dice: Dice) -> list[Effect]:
+        """One step for several events of one instant: what follows from them is derived once."""
         self._effects = []
         self._now, self._dice = now, dice
         self._notice_sleep()
-        self._dispatch(event)
+        for event in events:
+            self._dispatch(event)
         if self._started is not None and not self.finished:
             self._fire()
             self._couple()
@@ -144,6 +164,19 @@ class Engine:
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count,
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
         )  # fmt: skip
+
+    @property
+    def vitals(self) -> Vitals:
+        link, polling, ledger = self._link, self._polling, self._ledger
+        return Vitals(
+            link.phase, link.deadline, link.generation, link.attempt, link.agent_id,
+            polling.active, polling.in_flight, polling.wake_at, ledger.unproven, ledger.running,
+        )  # fmt: skip
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many items each growing collection holds."""
+        return self._ledger.sizes | {"held": len(self._held), "history": len(self._history), "suspects": len(self._suspects)}
 
     def knows(self, command_id: str) -> bool:
         """The ledger has this id at hand; where not, the agent asks the journal before it hands over the command."""

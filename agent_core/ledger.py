@@ -18,7 +18,7 @@ answer comes with the event (`Arrival`).
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -61,13 +61,16 @@ class Trait:
         return self.idempotent or self.effect is not EffectClass.EXTERNAL
 
 
+INTERNAL = Trait(EffectClass.HARMLESS, idempotent=True)
+"""What the engine does itself: cancels, settings."""
+
+
 @dataclass(slots=True)
 class Entry:
     """A command that is not settled yet."""
 
     seq: int
     command: Command
-    digest: bytes
     via: Via
     state: State
     arrived: Moment
@@ -153,6 +156,7 @@ class Ledger:
         self._kept: deque[Ack] = deque()
         self._sent: deque[Ack] = deque()
         self._posted: tuple[Ack, ...] = ()
+        self._unshown: list[Entry] = []
         self._told_full = False
         self.running = 0
         self.counts = Counts()
@@ -197,7 +201,7 @@ class Ledger:
     def _adopt(self, past: Remembered, now: Moment) -> Entry:
         arrived = Moment(now.mono - max(0.0, now.utc - past.received_utc), past.received_utc)
         entry = Entry(
-            past.seq, past.command, past.digest, past.via, past.state, arrived, fresh=False,
+            past.seq, past.command, past.via, past.state, arrived, fresh=False,
             due_utc=past.due_utc, error=past.error, ack=past.ack, proven=past.proven_utc is not None, replay_of=past.replay_of,
         )  # fmt: skip
         if self._trait(entry).sends:
@@ -235,13 +239,13 @@ class Ledger:
         original = past.replay_of or past.command.command_id
         command_id = f"replay-{self._next_seq}-{original}"[:200]
         fields = past.command.payload if payload is None else payload
-        command = replace(past.command, command_id=command_id, payload=fields, issued_utc=None, warnings=())
+        command = past.command._replace(command_id=command_id, payload=fields, issued_utc=None, warnings=())
         entry = self._new(command, Via.LOCAL, now)
         entry.replay_of = original
         self._begin(entry, now)
 
     def _new(self, command: Command, via: Via, now: Moment) -> Entry:
-        entry = Entry(self._next_seq, command, frames.digest(command), via, State.QUEUED, now)
+        entry = Entry(self._next_seq, command, via, State.QUEUED, now)
         self._next_seq += 1
         self._hold(entry)
         return entry
@@ -309,14 +313,14 @@ class Ledger:
         if not self.intake_open:
             return
         self.changes.append(Repeated(known.seq, via, now.utc))
-        if frames.digest(command) != known.digest:
+        if (command.command_type, command.payload) != (known.command.command_type, known.command.payload):
             self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         if known.ack is not None and not on_its_way and len(self._sent) < self._config.executor.max_pending:
             self.after.append(Release(known, self._ack(known)))
-        row = replace(self._row(known), row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
+        row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
         self._emit(Tell(row))
         self._next_seq += 1
 
@@ -421,11 +425,11 @@ class Ledger:
             self._took(entry, began_utc=now.utc)
         else:
             self.changes.append(Began(entry.seq, now.utc))
-        self._show(entry)
-        if self._trait(entry).effect is EffectClass.TRANSACTIONAL:
-            self._emit(Execute(entry.seq, entry.command))
-        else:
+        if self._trait(entry).effect is EffectClass.EXTERNAL:
+            self._show(entry)
             self.after.append(Release(entry))
+        else:
+            self._emit(Execute(entry.seq, entry.command))
 
     def finished(self, event: CommandFinished, now: Moment) -> None:
         """A handler returned."""
@@ -461,7 +465,8 @@ class Ledger:
             entry.proven = False
             self.after.append(Release(entry, self._ack(entry)))
         self._narrate_end(entry, now)
-        self._show(entry)
+        if entry.ack is None or not self.intake_open:
+            self._show(entry)
 
     def _narrate_end(self, entry: Entry, now: Moment) -> None:
         if entry.state is State.COMPLETED:
@@ -484,13 +489,19 @@ class Ledger:
         """The journal has what this waited for."""
         if item.ack is not None:
             self._kept.append(item.ack)
+            self._unshown.append(item.entry)
         elif item.entry.state is State.RUNNING:
             self._emit(Execute(item.entry.seq, item.entry.command))
 
     def route(self, ways: Route, now: Moment) -> None:
         """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
-        if not self._kept:
-            return
+        if self._kept:
+            self._dispatch_acks(ways, now)
+        for entry in self._unshown:
+            self._show(entry)
+        self._unshown.clear()
+
+    def _dispatch_acks(self, ways: Route, now: Moment) -> None:
         if ways.generation is not None:
             frame_texts = []
             for ack in self._kept:
@@ -531,7 +542,6 @@ class Ledger:
         if ack.entry.ack_ms is None and ack.entry.run_ms is not None:
             ack.entry.ack_ms = (now.mono - ack.entry.arrived.mono) * 1_000
             self.ack_times.append(ack.entry.ack_ms)
-        self._show(ack.entry)
 
     def proved_to(self, ping: int, now: Moment) -> None:
         """The pong for this ping shows that the backend has read every ack sent before it."""
@@ -591,6 +601,14 @@ class Ledger:
         return len(self._kept) + len(self._sent) + len(self._posted)
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """How many items each of its collections holds: all of them are bounded by what is unsettled."""
+        return {
+            "entries": len(self._entries), "by_seq": len(self._by_seq), "lanes": len(self._lanes), "schedule": self._schedule.footprint,
+            "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.unproven,
+        }  # fmt: skip
+
+    @property
     def awaits_pong(self) -> bool:
         return bool(self._sent)
 
@@ -631,7 +649,7 @@ class Ledger:
         self.changes.append(
             Took(
                 Remembered(
-                    entry.seq, entry.command, entry.digest, entry.via, entry.state, entry.arrived.utc, started_utc=began_utc,
+                    entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, started_utc=began_utc,
                     due_utc=entry.due_utc, runs=1 if began_utc is not None else 0, ack=entry.ack, replay_of=entry.replay_of,
                 )
             )
@@ -645,7 +663,7 @@ class Ledger:
         )
 
     def _trait(self, entry: Entry) -> Trait:
-        return self._traits.get(entry.command.command_type, Trait(EffectClass.HARMLESS, idempotent=True))
+        return self._traits.get(entry.command.command_type, INTERNAL)
 
     def _show(self, entry: Entry) -> None:
         self._emit(Tell(self._row(entry)))

@@ -95,6 +95,11 @@ class Link:
         return self._ping_seq + 1
 
     @property
+    def deadline(self) -> float | None:
+        """The present phase's own deadline; None in a phase that has none."""
+        return self._deadline
+
+    @property
     def wake_at(self) -> float:
         """The earliest deadline; infinity where there is none."""
         times = (self._deadline, self._next_ping_at, self.next_status_at)

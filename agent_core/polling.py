@@ -55,6 +55,14 @@ class Polling:
         return max(min(times), self._not_before) if times else float("inf")
 
     @property
+    def active(self) -> bool:
+        return self._active
+
+    @property
+    def in_flight(self) -> bool:
+        return self._in_flight is not None
+
+    @property
     def working(self) -> bool:
         """It runs, and the last answer was a good one."""
         return self._active and not self.failing and self._last_ok_utc is not None

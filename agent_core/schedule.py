@@ -18,6 +18,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def footprint(self) -> int:
+        """Items held in all, those no longer due included."""
+        return len(self._heap) + len(self._due) + len(self._names)
+
     def add(self, seq: int, due_utc: float, names: tuple[str, ...]) -> None:
         self._due[seq] = due_utc
         heapq.heappush(self._heap, (due_utc, seq))
