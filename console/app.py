@@ -11,6 +11,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
@@ -53,8 +54,8 @@ class EdgeConsole(App[str]):
     CSS_PATH = "console.tcss"
     TITLE = "edge-console"
     ALLOW_SELECT = False
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (LEAST_WIDTH, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-low"), (LEAST_HEIGHT, "-high"), (30, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (LEAST_WIDTH, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (LEAST_HEIGHT, "-high"), (30, "-tall")]  # noqa: RUF012
     COMMAND_PALETTE_DISPLAY = "^p"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R", "reconnect", "Reconnect", tooltip="Dial now, whatever the backoff says", id="reconnect"),
@@ -201,7 +202,7 @@ class EdgeConsole(App[str]):
     def get_system_commands(self, screen: Screen[None]) -> Iterable[SystemCommand]:
         """Everything the palette offers: our actions and our themes."""
         for binding in self._bindings_here(screen):
-            if binding.id in {"palette"}:
+            if binding.id == "palette":
                 continue
             target = "app" if not (binding.id or "").startswith("stream.") else "focused"
             title = f"{binding.description}  ({self.get_key_display(binding)})"
@@ -296,8 +297,8 @@ class EdgeConsole(App[str]):
         self.host.stop()
         self._tick()
 
-    def _say(self, text: str, severity: "str" = "information") -> None:
-        self.notify(plain(text, 300), severity=severity, markup=False)  # type: ignore[arg-type]
+    def _say(self, text: str, severity: SeverityLevel = "information") -> None:
+        self.notify(plain(text, 300), severity=severity, markup=False)
 
 
 def too_small(view: View, width: int, height: int) -> list[Line]:

@@ -34,7 +34,8 @@ _BLOCKS = {" ": (0, 0, 0, 0), "▌": (0, 0, CELL // 2, LINE), "▐": (CELL // 2,
 
 def svg_of(app: "EdgeConsole") -> str:
     """What is on the screen now, as an SVG with every character in its own cell; it names no server."""
-    painted = app.screen._compositor.render_update(full=True, screen_stack=app._background_screens)  # noqa: SLF001 - there is no public way to the cells
+    compositor = app.screen._compositor  # noqa: SLF001 - there is no public way to the cells
+    painted = compositor.render_update(full=True, screen_stack=app._background_screens)  # noqa: SLF001
     width, height = app.size
     console = Console(width=width, height=height, color_system="truecolor", legacy_windows=False)
     lines = [] if painted is None else list(Segment.split_lines(Segment.filter_control(console.render(painted))))
@@ -57,16 +58,21 @@ def _drawn(lines: list[list[Segment]], width: int, height: int, title: str, grou
             css = f"fill:{ink}" + (";font-weight:bold" if style.bold else "") + (";text-decoration:underline" if style.underline else "")
             texts += _words(text, x, y, classes.setdefault(css, f"c{len(classes)}"))
             x += cells
-    across, down = width * CELL, height * LINE
+    return _page("".join(grounds), "".join(texts), classes, (width * CELL, height * LINE), title, ground)
+
+
+def _page(grounds: str, texts: str, classes: dict[str, str], size: tuple[int, int], title: str, ground: str) -> str:
+    across, down = size
+    box = f'width="{across + 2 * PAD}" height="{down + BAR + PAD}"'
     rules = "".join(f".{name}{{{css}}}" for css, name in classes.items())
     dots = "".join(f'<circle cx="{22 + 22 * i}" cy="21" r="7" fill="{fill}"/>' for i, fill in enumerate(("#ff5f57", "#febc2e", "#28c840")))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 2 * PAD} {down + BAR + PAD}" width="{across + 2 * PAD}" height="{down + BAR + PAD}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 2 * PAD} {down + BAR + PAD}" {box}>\n'
         f"<style>text{{font-family:'{FAMILY}','DejaVu Sans Mono',monospace;font-size:{SIZE}px;white-space:pre}}{rules}</style>\n"
-        f'<rect width="100%" height="100%" rx="8" fill="#292929"/>{dots}'
+        f'<rect {box} rx="8" fill="#292929"/>{dots}'
         f'<text x="{PAD + across // 2}" y="28" text-anchor="middle" font-weight="bold" fill="#c5c8c6">{_xml(title)}</text>\n'
-        f'<g transform="translate({PAD},{BAR})">{_rect(0, 0, across, down, ground)}\n{"".join(grounds)}\n'
-        f'<g xml:space="preserve">{"".join(texts)}</g></g>\n</svg>\n'
+        f'<g transform="translate({PAD},{BAR})">{_rect(0, 0, across, down, ground)}\n{grounds}\n'
+        f'<g xml:space="preserve">{texts}</g></g>\n</svg>\n'
     )
 
 

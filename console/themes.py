@@ -63,8 +63,9 @@ def theme_of(palette: Palette) -> Theme:
     """The palette for Textual's own widgets: the command palette, toasts, dialogs."""
     edge = blend(palette.ground, palette.accent, 0.35)
     return Theme(
-        name=palette.name, primary=palette.accent, secondary=palette.accent, accent=palette.accent, warning=palette.warn, error=palette.bad,
-        success=palette.good, foreground=palette.text, background=palette.ground, surface=palette.band, panel=palette.band, dark=palette.dark,
+        name=palette.name, dark=palette.dark, primary=palette.accent, secondary=palette.accent, accent=palette.accent,
+        warning=palette.warn, error=palette.bad, success=palette.good, foreground=palette.text,
+        background=palette.ground, surface=palette.band, panel=palette.band,
         variables={
             "edge": edge, "muted": palette.muted, "bright": palette.bright, "band": palette.band,
             "block-cursor-background": palette.cursor_ground, "block-cursor-foreground": palette.bright, "block-cursor-text-style": "none",

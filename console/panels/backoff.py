@@ -53,9 +53,10 @@ def _face(view: View, attempt_word: str) -> Face:
         return _online(view, left, elapsed)
     if link.phase is Phase.OFF:
         return Face((("poll only", "accent"), (" · next in", "muted")), left, _share(left, view.snapshot.polling.every), "accent")
-    if link.phase in {Phase.CONNECTING, Phase.VERIFYING}:
-        word = "dialling" if link.phase is Phase.CONNECTING else "waiting for a word"
-        return Face(((word, "accent"), *((((" · ", "muted"), *attempt)) if link.phase is Phase.CONNECTING else ())), elapsed, 0.0, "accent")
+    if link.phase is Phase.CONNECTING:
+        return Face((("dialling · ", "accent"), *attempt), elapsed, 0.0, "accent")
+    if link.phase is Phase.VERIFYING:
+        return Face((("waiting for a word", "accent"),), elapsed, 0.0, "accent")
     if link.phase is Phase.SUSPECT:
         return Face((("silent", "warn"), (" · probing for", "muted")), elapsed, 0.0, "warn")
     if link.phase is Phase.STOPPED or left is None:
@@ -108,7 +109,8 @@ def _ladder(view: View, inner: int) -> Line:
     room = sum(map(len, names)) + 2
     gap = next((gap for gap in (3, 2, 1) if room + gap * (len(names) - 1) <= inner), 0)
     if not gap:
-        return centred((("step ", view.inks.muted), (f" {seconds_name(lit)} ", view.inks.pill("warn")), (" s", view.inks.muted)), inner, view.inks.ground) if lit else BLANK
+        alone: Line = (("step ", view.inks.muted), (f" {seconds_name(lit)} ", view.inks.pill("warn")), (" s", view.inks.muted))
+        return centred(alone, inner, view.inks.ground) if lit else BLANK
     line: Line = ()
     for step, name in zip(link.ladder, names, strict=True):
         space = ((" " * gap, view.inks.ground),) if line else ()

@@ -42,7 +42,8 @@ def _short(view: View, status: Status, inner: int) -> list[Line]:
     else:
         names = ["polling", "acked", "outbox"]
         head = []
-    return [_phase(view, status, inner), _endpoint(view, inner), *head, *(_row(view, cells, name) for name in names), _availability(view, inner)]
+    rows = [_row(view, cells, name) for name in names]
+    return [_phase(view, status, inner), _endpoint(view, inner), *head, *rows, _availability(view, inner)]
 
 
 def _phase(view: View, status: Status, inner: int) -> Line:
@@ -56,7 +57,8 @@ def _phase(view: View, status: Status, inner: int) -> Line:
     ink = view.inks.tone(tone, bold=True)
     down = link.down_since_at
     if down is not None and link.phase is not Phase.OFF:
-        right: Line = (("down ", view.inks.muted), (duration(view.now.mono - down), view.inks.tone("warn" if status.tone != "bad" else "bad")))
+        down_ink = view.inks.tone("bad" if status.tone == "bad" else "warn")
+        right: Line = (("down ", view.inks.muted), (duration(view.now.mono - down), down_ink))
     elif link.phase in {Phase.STOPPED, Phase.OFF}:
         right = BLANK
     else:

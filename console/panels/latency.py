@@ -6,6 +6,7 @@ from console.text import fit_right, milliseconds
 
 WINDOW_SECONDS = 120.0
 GOOD_MS, SLOW_MS = 35.0, 75.0
+STALL_MS = 50.0
 _EIGHTHS = " ▁▂▃▄▅▆▇"
 
 
@@ -91,17 +92,18 @@ def _gauges(view: View, inner: int) -> Line:
     inks, now = view.inks, view.snapshot.latency
     wide = inner >= 36
     gap = "  " if wide else " "
-    line: Line = (("ping ", inks.muted), (_whole(now.last_ping_ms), inks.bright), (" ms" if now.last_ping_ms is not None else "", inks.muted))
-    line = (*line, (gap + ("jitter " if wide else "jit "), inks.muted), (_whole(now.jitter_ms), inks.bright))
+    ping = (("ping ", inks.muted), *_measured(view, now.last_ping_ms))
+    jitter = ((gap + ("jitter " if wide else "jit "), inks.muted), *_measured(view, now.jitter_ms))
     if not wide:
-        return (*line, (" ms" if now.jitter_ms is not None else "", inks.muted))
+        return (*ping, *jitter)
     lag = now.loop_lag_ms
-    return (
-        *line,
-        (" ms" if now.jitter_ms is not None else "", inks.muted),
-        (gap + "loop lag ", inks.muted),
-        (f"{lag:.1f}", inks.bright if lag < 50 else inks.tone("bad", bold=True)),
-    )
+    ink = inks.bright if lag < STALL_MS else inks.tone("bad", bold=True)
+    return (*ping, *jitter, (gap + "loop lag ", inks.muted), (f"{lag:.1f}", ink))
+
+
+def _measured(view: View, ms: float | None) -> Line:
+    unit = () if ms is None else ((" ms", view.inks.muted),)
+    return ((_whole(ms), view.inks.bright), *unit)
 
 
 def _whole(value: float | None) -> str:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from agent_core.feed import CommandEntry
 
-
 Texts = tuple[str, str, str, str, str | None, str | None, str | None]
 
 

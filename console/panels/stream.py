@@ -23,6 +23,11 @@ WHEEL_ROWS = 3
 _Key = tuple[int, bool, bool]
 
 
+def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Binding:
+    name = "stream." + label.lower().replace(" ", "_")
+    return Binding(keys, action, label, show=False, id=name, key_display=display, tooltip=meaning)
+
+
 class Stream(Widget, can_focus=True):
     """Shows the newest commands, or while frozen the same ones for as long as the ring keeps them.
 
@@ -31,12 +36,12 @@ class Stream(Widget, can_focus=True):
 
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, id="stream.up", key_display="↑", tooltip="The command before"),
-        Binding("down,j", "move(1)", "Down", show=False, id="stream.down", key_display="↓", tooltip="The command after; past the last one: follow"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="stream.pageup", key_display="PgUp", tooltip="A page back"),
-        Binding("pagedown", "page(1)", "Page down", show=False, id="stream.pagedown", key_display="PgDn", tooltip="A page on"),
-        Binding("home,g", "oldest", "Oldest", show=False, id="stream.home", key_display="Home", tooltip="The oldest command kept"),
-        Binding("end,G", "newest", "Newest", show=False, id="stream.end", key_display="End", tooltip="The newest command, and follow"),
+        _key("up,k", "move(-1)", "Up", "↑", "The command before"),
+        _key("down,j", "move(1)", "Down", "↓", "The command after; past the last: follow"),
+        _key("pageup", "page(-1)", "Page up", "PgUp", "A page back"),
+        _key("pagedown", "page(1)", "Page down", "PgDn", "A page on"),
+        _key("home,g", "oldest", "Oldest", "Home", "The oldest command kept"),
+        _key("end,G", "newest", "Newest", "End", "The newest command, and follow"),
     ]
 
     class Opened(Message):
@@ -315,7 +320,7 @@ class Stream(Widget, can_focus=True):
         middle = max(0, self._height // 2 - 2)
         lines: dict[int, Line] = {
             middle: (("Commands appear here as they arrive: by socket, or by polling while it is down.", inks.muted),),
-            middle + 2: (("edge-console send", inks.accent), (" send_message --payload ", inks.text), ("'{…}'", inks.text), ("   queues one", inks.muted)),
+            middle + 2: (("edge-console send", inks.accent), (" send_message --payload '{…}'", inks.text), ("   queues one", inks.muted)),
         }
         if self._height < 4:
             lines = {0: (("No command yet: edge-console send …", inks.muted),)}

@@ -73,13 +73,15 @@ def remembered(command_id: str, kind: str = "send_message", payload: dict[str, A
 
 
 def _acks() -> tuple[tuple[float, float], ...]:
-    heights = [22, 24, 20, 25, 21, 23, 19, 77, 50, 12, 14, 16, 13, 11, 13, 18, 20, 19, 52, 20, 22, 18, 21, 19, 23, 48, 51, 20, 27, 22, 30, 21, 18, 23]
+    heights = [22, 24, 20, 25, 21, 23, 19, 77, 50, 12, 14, 16, 13, 11, 13, 18, 20]
+    heights += [19, 52, 20, 22, 18, 21, 19, 23, 48, 51, 20, 27, 22, 30, 21, 18, 23]
     return tuple((NOON - 118 + index * 3.5, float(ms)) for index, ms in enumerate(heights))
 
 
 LATENCY = LatencyView(
-    ack=Percentiles(1_204, 18.0, 41.0, 77.0), ping=Percentiles(200, 30.0, 38.0, 50.0), last_ping_ms=31.0, jitter_ms=4.0, acks=_acks(), loop_lag_ms=0.6
-)
+    ack=Percentiles(1_204, 18.0, 41.0, 77.0), ping=Percentiles(200, 30.0, 38.0, 50.0), last_ping_ms=31.0, jitter_ms=4.0,
+    acks=_acks(), loop_lag_ms=0.6,
+)  # fmt: skip
 HISTORY = ((NOON - 3_500, "socket"), (NOON - 2_470, "polling"), (NOON - 2_200, "down"), (NOON - 2_100, "socket"))
 BASE = Snapshot(
     revision=1, at=MONO, utc=NOON, version="0.1", host="mac-mini-01", agent_id="mac-mini-01", backend_url="https://api.example.net",
@@ -111,9 +113,7 @@ REFUSED = present(
     Phase.REFUSED, FALLING_BACK, attempt=2, wait_from_at=MONO - 20, retry_at=MONO + 100, down_since_at=MONO - 80,
     last_drop=Drop(NOON - 20, Cause.AUTH, "403 on the upgrade: forbidden", None),
 )  # fmt: skip
-VERIFYING = replace(
-    present(Phase.VERIFYING, attempt=1, down_since_at=MONO - 2), link=LinkView(Phase.VERIFYING, since_at=MONO - 0.4, attempt=1, down_since_at=MONO - 2)
-)
+VERIFYING = replace(BASE, link=LinkView(Phase.VERIFYING, since_at=MONO - 0.4, attempt=1, down_since_at=MONO - 2))
 STOPPING = replace(ONLINE, stopping=True)
 NOTHING_YET = replace(ONLINE, commands=EMPTY, latency=LatencyView())
 POLL_ONLY = present(Phase.OFF, replace(FALLING_BACK, mode=PollingMode.AUTO), down_since_at=None)
@@ -137,8 +137,9 @@ def pictured() -> list[CommandEntry]:
     """The commands of the pictures."""
     return [
         entry(
-            number, f"cmd_{code}", kind, utc=NOON - 160 + number * 7.3, via=via, status=status, run_ms=run, ack_ms=ack, thread_id="+13105550100",
-            error="the recipient is not registered" if status == "failed" else None, replay_of="cmd_87ec1d7da0" if via == "local" else None,
+            number, f"cmd_{code}", kind, utc=NOON - 160 + number * 7.3, via=via, status=status, run_ms=run, ack_ms=ack,
+            thread_id="+13105550100", error="the recipient is not registered" if status == "failed" else None,
+            replay_of="cmd_87ec1d7da0" if via == "local" else None,
         )
         for number, (code, kind, via, status, run, ack) in enumerate(PICTURED, 1)
     ]  # fmt: skip
