@@ -10,8 +10,9 @@ import logging
 import random
 import resource
 import sys
+import threading
 from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,8 @@ HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
 PUBLISH_EVERY = 0.05
 SLOW_TURN = 0.1
+TURNS_IN_ONE = 32
+"""Handlers that need no waiting answer within the turn, and may start others: so often at most before the loop breathes."""
 
 log = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -71,8 +74,9 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNI
 class Agent:
     """One agent: `await run()` until a StopRequested is done. `post` may be called from any thread."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "") -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "", log_to: Callable[[LogEntry], None] | None = None) -> None:
         self.config = config
+        self._log = log_to or (lambda _entry: None)
         self.feed = Feed()
         self._clock = clock or SystemClock()
         self._dice = random.Random(seed).random
@@ -85,6 +89,7 @@ class Agent:
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
+        self._thread_id = 0
         self._lag_ms = 0.0
         self._published = self._engine.snapshot(self._clock.now())
         self._publish_timer: asyncio.TimerHandle | None = None
@@ -99,7 +104,7 @@ class Agent:
             self._inbox.append(event)
             return
         with suppress(RuntimeError):
-            if _running_loop() is loop:
+            if threading.get_ident() == self._thread_id:
                 self._accept(event)
             else:
                 loop.call_soon_threadsafe(self._accept, event)
@@ -120,6 +125,7 @@ class Agent:
     async def run(self) -> None:
         """Live until stopped. Raises what ended a core task, never quietly."""
         self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
         self._wake = asyncio.Event()
         self._wake.set()
         self._journal.start()
@@ -176,22 +182,20 @@ class Agent:
             self._lag_ms = late * 1_000
 
     def _turn(self) -> None:
-        """Everything at hand, then the clock; one group for the journal."""
+        """Everything at hand, or only the clock; one group for the journal."""
         changes: list[Record] = []
-        inbox = self._inbox
-        count = len(inbox)
-        if not count:
-            self._perform_all(self._engine.handle(Ticked(), self._clock.now(), self._dice), changes)
-        while inbox:
-            event = self._with_memory(inbox.popleft())
-            if event is not None:
-                self._perform_all(self._engine.handle(event, self._clock.now(), self._dice), changes)
-            count -= 1
-            if count < -1_000:
+        for _ in range(TURNS_IN_ONE):
+            events = [event for event in map(self._with_memory, self._take_inbox()) if event is not None]
+            self._perform_all(self._engine.handle_all(events, self._clock.now(), self._dice), changes)
+            if not self._inbox:
                 break
         for record in changes:
             self._journal.write(record.ticket, record.changes)
         self._publish_soon()
+
+    def _take_inbox(self) -> deque[Event]:
+        events, self._inbox = self._inbox, deque()
+        return events
 
     def _accept(self, event: Event) -> None:
         self._inbox.append(event)
@@ -231,7 +235,7 @@ class Agent:
                 case Tell(entry):
                     self.feed.append(entry)
                     if isinstance(entry, LogEntry):
-                        log.log(LEVELS[entry.level], "%s", entry.text)
+                        self._log(entry)
                 case Record():
                     changes.append(effect)
                 case Send(generation, texts):
@@ -328,13 +332,6 @@ def settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 1_000)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

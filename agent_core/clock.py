@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 
@@ -41,6 +42,7 @@ class ManualClock:
         return self.now()
 
 
+@lru_cache(maxsize=8)
 def iso(utc: float) -> str:
     """Unix seconds as ISO 8601 UTC with milliseconds and `Z` (PROTOCOL §2)."""
     whole = datetime.fromtimestamp(utc, UTC)

@@ -6,7 +6,8 @@ Events are values: a stamped list of them replays a run bit for bit. `generation
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agent_core.feed import Entry
 from agent_core.frames import Command, Frame
@@ -87,16 +88,14 @@ class DialFailed:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class FrameReceived:
+class FrameReceived(NamedTuple):
     """Any frame but a command."""
 
     generation: int
     frame: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReceived:
+class CommandReceived(NamedTuple):
     """A command by socket."""
 
     generation: int
@@ -145,8 +144,7 @@ class AcksPosted:
     """Neither ack call exists there: acks go as `pending_events` of a poll."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered."""
 
     ticket: int
@@ -160,13 +158,12 @@ class RecordFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandFinished:
+class CommandFinished(NamedTuple):
     """A handler returned: `error` None is success. `effect` is committed together with the outcome."""
 
     seq: int
     error: str | None
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = MappingProxyType({})
     effect: OutboxRow | None = None
 
 
@@ -233,8 +230,7 @@ class CloseSocket:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Frames, in order, behind those already given to this generation."""
 
     generation: int
@@ -275,16 +271,14 @@ class PostAcks:
     acks: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Write these in one transaction; answer with Recorded, which may cover several tickets."""
 
     ticket: int
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(NamedTuple):
     """Run the handler; answer with CommandFinished."""
 
     seq: int
@@ -301,8 +295,7 @@ class SetLogLevel:
     level: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """One entry for the feed, and where it is a line, for the log."""
 
     entry: Entry

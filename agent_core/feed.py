@@ -4,12 +4,10 @@ One thread appends, any thread reads: a slot is replaced whole and an entry carr
 the one that overwrote it, without a lock.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """One line of what happened. `level` is DEBUG, INFO, WARNING or ERROR; `text` is plain, already sanitised."""
 
     utc: float
@@ -17,8 +15,7 @@ class LogEntry:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandEntry:
+class CommandEntry(NamedTuple):
     """One command as it stands after a change; a later entry with the same `row` replaces an earlier one.
     Payload, raw ack and life line are not here: ask the host's `lookup(command_id)`, which reads the journal.
 

@@ -1,13 +1,12 @@
 """Every wire frame as a model (PROTOCOL §2): `parse` is liberal, `dump_*` is strict; the only file that knows the spellings."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -34,13 +33,12 @@ class Priority(IntEnum):
         return self <= Priority.HIGH
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command as the backend meant it, whatever its spelling. `warnings` names what had to be guessed."""
 
     command_id: str
     command_type: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = MappingProxyType({})
     priority: Priority = Priority.NORMAL
     issued_utc: float | None = None
     warnings: tuple[str, ...] = ()
@@ -48,8 +46,7 @@ class Command:
     """Why it cannot be run, where the id is good enough to say so in a failed ack."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandFrame:
+class CommandFrame(NamedTuple):
     command: Command
 
 
@@ -215,14 +212,7 @@ def _iso_instant(text: str, warnings: list[str] | None) -> float:
         raise FrameError("not a time: ISO 8601 or Unix seconds expected") from None
 
 
-def digest(command: Command) -> bytes:
-    """What tells two commands of one id apart: type and payload, whatever the order of keys."""
-    text = json.dumps([command.command_type, command.payload], sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What a send or schedule command asks for. `due_utc` None means now."""
 
     thread_id: str
@@ -347,7 +337,7 @@ def ack(
         body["status"] = status
     if dialect != "status":
         body["success"] = status != "failed"
-    body |= {"error": error, "timestamp": iso(utc), "completed_at": iso(completed_utc) if completed_utc is not None else None}
+    body |= {"error": error, "timestamp": iso(utc), "completed_at": None if completed_utc is None else iso(completed_utc)}
     return _text(body | {"result": dict(result or {})})
 
 

@@ -36,7 +36,7 @@ RESERVE_BYTES = 2**20
 SCHEMA_1 = """
 CREATE TABLE commands (
     seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, command_type TEXT NOT NULL, payload TEXT, priority INTEGER NOT NULL,
-    issued_utc REAL, invalid TEXT, digest BLOB NOT NULL, via TEXT NOT NULL, state TEXT NOT NULL, received_utc REAL NOT NULL, started_utc REAL,
+    issued_utc REAL, invalid TEXT, via TEXT NOT NULL, state TEXT NOT NULL, received_utc REAL NOT NULL, started_utc REAL,
     finished_utc REAL, due_utc REAL, runs INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, duplicate_via TEXT,
     duplicate_utc REAL, error TEXT, ack TEXT, sent_utc REAL, proven_utc REAL, proven_by TEXT, replay_of TEXT, name TEXT);
 CREATE INDEX commands_name ON commands (name) WHERE name IS NOT NULL;
@@ -48,12 +48,12 @@ MIGRATIONS: tuple[str, ...] = (SCHEMA_1,)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
-    "seq, command_id, command_type, payload, priority, issued_utc, invalid, digest, via, state, received_utc, started_utc, finished_utc, due_utc,"
+    "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
 )
 UNSETTLED = "proven_utc IS NULL OR state IN ('queued', 'running', 'scheduled')"
-TAKE = """INSERT OR IGNORE INTO commands (seq, command_id, command_type, payload, priority, issued_utc, invalid, digest, via, state, received_utc,
- started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+TAKE = """INSERT OR IGNORE INTO commands (seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc,
+ started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL,
  proven_utc = CASE WHEN ? IS NULL THEN finished_utc END WHERE seq = ?"""
@@ -62,6 +62,36 @@ REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, du
 SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
 BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
+
+class Sieve:
+    """Tells for sure that an id is new, in a microsecond and two bytes an id; one that it may know is looked up (a Bloom filter).
+
+    Asking SQLite for each new id costs 50 times that while commits go on, and a set of ids ten times the memory for ever.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._mask = (1 << max(16, (capacity * 16 - 1).bit_length())) - 1
+        self._bits = bytearray((self._mask + 1) // 8)
+        self._room = capacity
+
+    def add(self, name: str) -> None:
+        self._room -= 1
+        for bit in self._places(name):
+            self._bits[bit >> 3] |= 1 << (bit & 7)
+
+    def __contains__(self, name: str) -> bool:
+        bits = self._bits
+        return all(bits[bit >> 3] >> (bit & 7) & 1 for bit in self._places(name))
+
+    @property
+    def full(self) -> bool:
+        return self._room <= 0
+
+    def _places(self, name: str) -> tuple[int, int, int, int]:
+        code = hash(name)
+        mask, first, step = self._mask, code & 0xFFFFFFFF, (code >> 32) | 1
+        return first & mask, (first + step) & mask, (first + 2 * step) & mask, (first + 3 * step) & mask
+
 
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
 
@@ -84,9 +114,11 @@ class Journal:
         self._clock = clock or SystemClock()
         self._migrations = migrations
         self._queue: deque[tuple[int, tuple[Change, ...]]] = deque()
+        self._writing: list[tuple[int, tuple[Change, ...]]] = []
         self._wake = threading.Condition()
         self._closing = False
         self._reader: sqlite3.Connection | None = None
+        self._sieve: Sieve | None = None
         self._since_trim = 0
         self._horizon_utc = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -99,13 +131,43 @@ class Journal:
 
     def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
         """Have these written with whatever else is at hand; `Recorded` follows."""
+        if self._sieve is not None:
+            for change in changes:
+                if isinstance(change, Took):
+                    self._sieve.add(change.entry.command.command_id)
         with self._wake:
             self._queue.append((ticket, changes))
             self._wake.notify()
 
     def recall(self, command_id: str) -> Remembered | None:
-        """What is remembered of an id, in a few microseconds. Raises LedgerBusy."""
-        return self._read_one("command_id = ?", command_id)
+        """What is remembered of an id. Raises LedgerBusy."""
+        if self._sieve is None or self._sieve.full:
+            self._sieve = self._sift()
+        return self._read_one("command_id = ?", command_id) if command_id in self._sieve else None
+
+    def _sift(self) -> Sieve:
+        """A sieve of every id in the file and on its way there, with room for as many again."""
+        try:
+            reader = self._open_reader()
+            count = reader.execute("SELECT count(*) FROM commands").fetchone()[0]
+            sieve = Sieve(2 * max(count, self._limits.retention_count))
+            for (command_id,) in reader.execute("SELECT command_id FROM commands"):
+                sieve.add(command_id)
+        except sqlite3.Error as error:
+            raise LedgerBusy(str(error)) from error
+        with self._wake:
+            waiting = [change for _, changes in (*self._writing, *self._queue) for change in changes]
+        for change in waiting:
+            if isinstance(change, Took):
+                sieve.add(change.entry.command.command_id)
+        return sieve
+
+    def _open_reader(self) -> sqlite3.Connection:
+        if self._reader is None:
+            if not self.path.exists():
+                raise LedgerBusy("not open yet")
+            self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
+        return self._reader
 
     def recall_target(self, name: str) -> Remembered | None:
         """The same by command id or by schedule name, for a cancel. Raises LedgerBusy."""
@@ -113,11 +175,7 @@ class Journal:
 
     def _read_one(self, where: str, value: str) -> Remembered | None:
         try:
-            if self._reader is None:
-                if not self.path.exists():
-                    raise LedgerBusy("not open yet")
-                self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
-            row = self._reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
+            row = self._open_reader().execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
         except sqlite3.Error as error:
             raise LedgerBusy(str(error)) from error
         return remembered(row) if row else None
@@ -166,9 +224,9 @@ class Journal:
                 self._wake.wait()
             if not self._queue:
                 return None
-            batch = list(self._queue)
+            self._writing = list(self._queue)
             self._queue.clear()
-        return batch
+        return self._writing
 
     def _write_patiently(self, db: sqlite3.Connection, batch: list[tuple[int, tuple[Change, ...]]]) -> bool:
         """True when it is on disk; False when the agent closes before it could be."""
@@ -314,7 +372,7 @@ def _insert(db: sqlite3.Connection, entry: Remembered, ended: Ended | None) -> N
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
     proven = finished if ended and ended.ack is None else None
     db.execute(TAKE, (
-        entry.seq, command.command_id, command.command_type, payload, int(command.priority), command.issued_utc, command.invalid, entry.digest,
+        entry.seq, command.command_id, command.command_type, payload, int(command.priority), command.issued_utc, command.invalid,
         entry.via, state, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven, entry.replay_of, name,
     ))  # fmt: skip
     if ended is not None and ended.effect is not None:
@@ -395,11 +453,11 @@ def trim(db: sqlite3.Connection, limits: Limits, utc: float) -> float:
 def remembered(row: tuple[Any, ...]) -> Remembered:
     """A row of COLUMNS as a record."""
     (
-        seq, command_id, command_type, payload, priority, issued, invalid, digest, via, state, received, started, finished, due,
+        seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
         runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
     ) = row  # fmt: skip
     command = Command(command_id, command_type, from_json(payload) if payload else {}, Priority(priority), issued, invalid=invalid)
     return Remembered(
-        seq, command, digest, Via(via), State(state), received, started, finished, due, runs, duplicates,
+        seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
         Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
     )  # fmt: skip

@@ -135,7 +135,9 @@ class PollingChannel:
     async def _exchange(self, path: str, content: bytes) -> bytes:
         limit = self._config.websocket.max_frame_bytes
         headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
-        client = self._client or await asyncio.to_thread(self._open_client)
+        if self._client is None:
+            self._client = await asyncio.to_thread(self._open_client)
+        client = self._client
         async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
             if not response.is_success:
                 wait = retry_after(response.headers.get("Retry-After"), self._clock.now().utc)
@@ -152,15 +154,13 @@ class PollingChannel:
         import httpx
 
         url = self._config.backend.url.rstrip("/") + "/"
-        client = httpx.AsyncClient(
+        return httpx.AsyncClient(
             base_url=url,
             verify=tls_context() if url.startswith("https:") else False,
             trust_env=not is_loopback(url),
             timeout=self._config.timing.poll_within,
             limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
         )
-        self._client = self._client or client
-        return self._client
 
 
 def _object(raw: bytes) -> dict[str, Any]:

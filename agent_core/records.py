@@ -5,6 +5,7 @@ A row's `seq` orders arrivals and is the number by which the feed and the consol
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from agent_core.frames import Command
 
@@ -33,14 +34,11 @@ class Via(StrEnum):
     LOCAL = "local"
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(NamedTuple):
     """One command's whole record, as `ledger show` prints it."""
 
     seq: int
     command: Command
-    digest: bytes
-    """Of type and payload: the same id with another digest is another command, and is not run."""
     via: Via
     state: State
     received_utc: float
@@ -61,8 +59,7 @@ class Remembered:
     replay_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A command as it comes in, with what the journal holds of its id, and of its target if it is a cancel."""
 
     command: Command
@@ -70,8 +67,7 @@ class Arrival:
     target: Remembered | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     """One message that would be sent; written together with its command's outcome, so it is there exactly once."""
 
     seq: int
@@ -84,23 +80,20 @@ class OutboxRow:
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Took:
+class Took(NamedTuple):
     """A new command."""
 
     entry: Remembered
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(NamedTuple):
     """Its handler is about to run."""
 
     seq: int
     utc: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """It has its terminal outcome and ack (None: a replay, which has none), with the effect it had in the same database."""
 
     seq: int

@@ -1,7 +1,7 @@
 """One socket at a time, by `websockets`: one attempt a call, no policy, no retry, no keepalive of its own (FAULTS §3).
 
-The receive loop only parses and posts, so that a slow handler can never keep a pong from being read. Everything the engine wants sent goes
-through one queue per socket, in order: that order is what makes a pong the proof of an ack.
+Receiving only parses and posts, so that a slow handler can never keep a pong from being read. Everything the engine wants sent goes through
+one queue per socket, in order: that order is what makes a pong the proof of an ack.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event as ProtocolEvent
 
 from agent_core import frames
 from agent_core.clock import Clock
@@ -22,19 +24,42 @@ from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.plain import plain
 from agent_core.records import Arrival
 
+DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 HEARD_EVERY = 0.1
 """Of silence_after: how often bytes of an unfinished frame are reported as a sign of life."""
 
 
 class Connection(ClientConnection):
-    """A connection that tells of every byte, and writes what is queued in one go."""
+    """A connection that hands over each message where its last byte arrives, tells of every byte, and writes what is queued in one go.
 
+    So what has arrived together is one turn of the engine, and reading never waits for anybody (FAULTS §3).
+    """
+
+    on_message: Callable[[bytes], None] | None = None
     on_bytes: Callable[[], None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fragments: list[bytes] = []
+        self.early: list[Frame] = []
 
     def data_received(self, data: bytes) -> None:
         if self.on_bytes is not None:
             self.on_bytes()
         super().data_received(data)
+
+    def process_event(self, event: ProtocolEvent) -> None:
+        if not isinstance(event, Frame) or event.opcode not in DATA:
+            super().process_event(event)
+        elif self.on_message is None:
+            self.early.append(event)
+        elif event.fin and not self.fragments:
+            self.on_message(bytes(event.data))
+        else:
+            self.fragments.append(bytes(event.data))
+            if event.fin:
+                self.on_message(b"".join(self.fragments))
+                self.fragments.clear()
 
     def send_data(self) -> None:
         chunks = self.protocol.data_to_send()
@@ -48,6 +73,12 @@ class Connection(ClientConnection):
                 self.transport.write_eof()
             else:
                 self.transport.close()
+
+    def listen(self, on_message: Callable[[bytes], None], on_bytes: Callable[[], None]) -> None:
+        """From now on every message goes to `on_message`, also what came with the handshake."""
+        self.on_message, self.on_bytes = on_message, on_bytes
+        for early in self.early:
+            self.process_event(early)
 
     async def send_all(self, texts: list[str]) -> None:
         """Send text frames with one write."""
@@ -122,11 +153,12 @@ class WebSocketChannel:
             self._post(DialFailed(generation, _dial_failure(error, self._clock.now().utc)))
             return
         self._connection = connection
-        connection.on_bytes = self._byte_listener(generation)
         self._post(Opened(generation))
+        connection.listen(self._reader(generation), self._byte_listener(generation))
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
         try:
-            await self._receive_loop(generation, connection)
+            await connection.wait_closed()
+            self._post(Lost(generation, _loss(connection.close_exc)))
         finally:
             sender.cancel()
             connection.transport.abort()
@@ -167,16 +199,17 @@ class WebSocketChannel:
 
         return listen
 
-    async def _receive_loop(self, generation: int, connection: Connection) -> None:
-        try:
-            while True:
-                frame = frames.parse(await connection.recv(decode=False))
-                if isinstance(frame, frames.CommandFrame):
-                    self._post(CommandReceived(generation, Arrival(frame.command)))
-                else:
-                    self._post(FrameReceived(generation, frame))
-        except ConnectionClosed as error:
-            self._post(Lost(generation, _loss(error)))
+    def _reader(self, generation: int) -> Callable[[bytes], None]:
+        post = self._post
+
+        def read(raw: bytes) -> None:
+            frame = frames.parse(raw)
+            if isinstance(frame, frames.CommandFrame):
+                post(CommandReceived(generation, Arrival(frame.command)))
+            else:
+                post(FrameReceived(generation, frame))
+
+        return read
 
     async def _send_loop(self, connection: Connection, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:

@@ -195,7 +195,7 @@ def _run_headless(options: argparse.Namespace) -> int:
         config = _configured(options, stack)
         logs = start_logging(config, stream=sys.stdout, to_file=True)
         stack.callback(logs.stop)
-        asyncio.run(run_headless(Agent(config), options.seconds))
+        asyncio.run(run_headless(Agent(config, log_to=logs.tell), options.seconds))
     return OK
 
 
