@@ -79,6 +79,8 @@ class Entry:
     lane: str = ""
     due_utc: float | None = None
     names: tuple[str, ...] = ()
+    timed_from: float | None = None
+    """When this process got it, or began it where it was scheduled: its ack's latency counts from here."""
     began_at: float | None = None
     run_ms: float | None = None
     ack_ms: float | None = None
@@ -245,7 +247,7 @@ class Ledger:
         self._begin(entry, now)
 
     def _new(self, command: Command, via: Via, now: Moment) -> Entry:
-        entry = Entry(self._next_seq, command, via, State.QUEUED, now)
+        entry = Entry(self._next_seq, command, via, State.QUEUED, now, timed_from=now.mono)
         self._next_seq += 1
         self._hold(entry)
         return entry
@@ -393,7 +395,6 @@ class Ledger:
             if now.utc - due > self._config.schedule.max_late_seconds:
                 self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
             else:
-                entry.arrived = now
                 self._enqueue(entry)
         self._dispatch(now)
 
@@ -421,6 +422,8 @@ class Ledger:
     def _start(self, entry: Entry, now: Moment) -> None:
         self.running += 1
         entry.state, entry.began_at = State.RUNNING, now.mono
+        if entry.due_utc is not None:
+            entry.timed_from = now.mono
         if entry.fresh:
             self._took(entry, began_utc=now.utc)
         else:
@@ -539,9 +542,10 @@ class Ledger:
         return tuple(self._kept.popleft() for _ in range(min(count, len(self._kept))))
 
     def _time(self, ack: Ack, now: Moment) -> None:
-        if ack.entry.ack_ms is None and ack.entry.run_ms is not None:
-            ack.entry.ack_ms = (now.mono - ack.entry.arrived.mono) * 1_000
-            self.ack_times.append(ack.entry.ack_ms)
+        entry = ack.entry
+        if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
+            entry.ack_ms = (now.mono - entry.timed_from) * 1_000
+            self.ack_times.append(entry.ack_ms)
 
     def proved_to(self, ping: int, now: Moment) -> None:
         """The pong for this ping shows that the backend has read every ack sent before it."""
@@ -671,7 +675,8 @@ class Ledger:
     def _row(self, entry: Entry) -> CommandEntry:
         status = str(entry.state)
         if entry.state is State.COMPLETED:
-            status = "acked" if entry.proven or entry.via is Via.LOCAL else "sent"
+            on_the_wire = entry.outgoing is not None and entry.outgoing.barrier
+            status = "acked" if entry.proven or entry.via is Via.LOCAL else "sent" if on_the_wire else "outbox"
         return CommandEntry(
             entry.seq, entry.arrived.utc, entry.command.command_id, plain(entry.command.command_type, 100), str(entry.via), status,
             thread_id=plain(entry.lane, 100) if entry.lane else None, run_ms=entry.run_ms, ack_ms=entry.ack_ms,

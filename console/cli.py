@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     screenshot.add_argument("--size", type=_size, default=(120, 36), metavar="COLSxROWS", help="default: 120x36")
     screenshot.add_argument("--after", type=_seconds, default=3.0, metavar="SECONDS", help="how long to run first (default: 3)")
     screenshot.add_argument("--theme", choices=("dark", "light"), default="dark")
-    screenshot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="FILE.svg or FILE.png")
+    screenshot.add_argument("-o", "--output", type=_picture, required=True, metavar="FILE", help="FILE.svg or FILE.png")
     screenshot.set_defaults(command=_screenshot)
     return parser
 
@@ -137,6 +137,13 @@ def _size(text: str) -> tuple[int, int]:
     if not (columns.isdigit() and rows.isdigit() and 10 <= int(columns) <= 500 and 4 <= int(rows) <= 200):
         raise argparse.ArgumentTypeError(f"COLSxROWS such as 120x36 expected, found {text!r}")
     return int(columns), int(rows)
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in {".svg", ".png"}:
+        raise argparse.ArgumentTypeError(f"a file that ends in .svg or .png expected, found {text!r}")
+    return path
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.events import Event, StopRequested
-from agent_core.feed import Feed
+from agent_core.feed import Feed, LogEntry
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
 
@@ -46,10 +47,10 @@ class Host(Protocol):
 class LocalHost:
     """An agent in this process, in a thread and loop of its own: a terminal that nobody reads cannot stall it."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None, log_to: Callable[[LogEntry], None] | None = None) -> None:
         from agent_core.agent import Agent
 
-        self._agent = Agent(config, clock=clock, host=socket.gethostname())
+        self._agent = Agent(config, clock=clock, host=socket.gethostname(), log_to=log_to)
         self.feed = self._agent.feed
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="agent", daemon=True)

@@ -1,0 +1,83 @@
+"""The console with an agent inside it, in a terminal or, for a picture, without one."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from agent_core.config import Config
+from console.host import LocalHost
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+STOP_WITHIN = 6.0
+
+
+def run_console(config: Config, stack: ExitStack, seconds: float | None) -> int:
+    """Open the console; returns the exit code. The agent starts first, so that it dials while textual is imported."""
+    host = start_agent(config, stack)
+    from console.app import EdgeConsole, calm_collector, run
+
+    app = EdgeConsole(host, pictures=pictures(config), on_first_paint=calm_collector)
+    stop_on_signals(host, app.exit)
+    if seconds is not None:
+        timer = threading.Timer(seconds, host.stop)
+        timer.daemon = True
+        timer.start()
+    code = run(app)
+    host.stop()
+    host.join(STOP_WITHIN)
+    if app.return_value:
+        sys.stderr.write(f"edge-console: {app.return_value}\n")
+    return code
+
+
+def take_screenshot(config: Config, stack: ExitStack, options: argparse.Namespace) -> int:
+    """One picture after `options.after` seconds."""
+    host = start_agent(config, stack)
+    from console.app import EdgeConsole
+    from console.screenshot import capture, png_of, write
+
+    output: Path = options.output
+    app = EdgeConsole(host, pictures=None, theme=f"edge-{options.theme}")
+    try:
+        svg = asyncio.run(capture(app, options.size, options.after))
+    finally:
+        host.stop()
+    write(output, png_of(svg) if output.suffix == ".png" else svg.encode())
+    host.join(STOP_WITHIN)
+    return 0
+
+
+def start_agent(config: Config, stack: ExitStack) -> LocalHost:
+    from agent_core.logs import start_logging
+
+    logs = start_logging(config, stream=None, to_file=True)
+    stack.callback(logs.stop)
+    host = LocalHost(config, log_to=logs.tell)
+    host.start()
+    return host
+
+
+def pictures(config: Config) -> Path:
+    """Where ctrl+s saves."""
+    return config.data_dir / "screenshots"
+
+
+def stop_on_signals(host: LocalHost, leave: Callable[[], None]) -> None:
+    """The first signal stops the agent and the console ends with it; a second one leaves at once (P12)."""
+    asked = False
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            leave()
+        asked = True
+        host.stop()
+
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
