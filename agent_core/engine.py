@@ -155,7 +155,7 @@ class Engine:
             agent_id=plain(self._link.agent_id, 200) if self._link.agent_id else None,
             backend_url=self._config.backend.url, socket_url=self._config.socket_url,
             started_utc=self._started.utc if self._started else 0.0,
-            link=self._link.view(tuple(self._history)), polling=self._polling.view(),
+            link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
             commands=ledger.view(self._malformed),
             latency=LatencyView(
                 self._acks.percentiles(now.utc), self._pings.percentiles(now.utc), pings[0][1] if pings else None,
@@ -399,7 +399,7 @@ class Engine:
             self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))
         if self._deaf_check_at is not None and now.mono >= self._deaf_check_at:
             self._deaf_check_at = None
-            if self._suspects and self._link.online:
+            if self._suspects and self._link.online and not self._link.stopping:
                 self._link.deafened(f"a sync brought {len(self._suspects)} command(s) that it should have pushed", now)
             self._suspects.clear()
 
@@ -411,6 +411,7 @@ class Engine:
             self._polling.sync_soon(now)
         elif self._was_online and not link.online:
             ledger.unsend()
+            self._deaf_check_at = None
         self._was_online = link.online
         self._couple_settings()
         self._couple_polling()

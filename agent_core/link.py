@@ -35,6 +35,8 @@ from agent_core.snapshot import Cause, Drop, LinkView, Phase
 
 UNANSWERED_PINGS = 16
 """So many JSON pings may be out; a backend that ignores them gets no more."""
+POLITE_DIALS = 8
+"""In any span as long as the ladder's last step, but the first of a trouble, no more dials than this (P8)."""
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 
@@ -61,15 +63,17 @@ class Link:
         self.drops: Counter[Cause] = Counter()
         self.lifetimes: deque[float] = deque(maxlen=10)
         self.stopping = False
-        self._since = Moment(0, 0)
+        self._since = self._verified_at = Moment(0, 0)
         self._deadline: float | None = None
         self._wait_from: float | None = None
         self._step = 0.0
         self._rule = Rule.LADDER
         self._rule_failures = 0
-        self._dialled_at = float("-inf")
+        self._dialled_at = self._failing_since = float("-inf")
+        self._dialled: deque[float] = deque(maxlen=POLITE_DIALS)
         self._online_at: float | None = None
         self._heard_at = 0.0
+        self._probing = False
         self._woke = False
         self._down: Moment | None = None
         self._outage: tuple[float, float] | None = None
@@ -129,7 +133,7 @@ class Link:
             return
         self._heard_at = now.mono
         self._pings.clear()
-        self.pings_ignored = self.deaf = self._woke = False
+        self.pings_ignored = self.deaf = self._probing = self._woke = False
         self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)
         self._ping(now)
 
@@ -141,24 +145,27 @@ class Link:
     def heard(self, now: Moment, *, frame: bool) -> None:
         """The peer gave a sign of life; a frame always verifies, a protocol pong only after the JSON ping went unanswered for long."""
         self._heard_at = now.mono
+        if self.stopping:
+            return
         if self.phase is Phase.SUSPECT:
-            self._enter(Phase.ONLINE, now, now.mono + self._timing.silence_after)
+            self._enter(Phase.ONLINE, self._verified_at, now.mono + self._timing.silence_after)
             self._woke = False
         elif self.phase is Phase.VERIFYING and frame:
             self._verified(now)
-        elif self.phase is Phase.VERIFYING and self._probed(now):
+        elif self.phase is Phase.VERIFYING and self._probing:
             self._ignored(now)
             self._verified(now)
 
     def ponged(self, seq: int | None, now: Moment) -> tuple[int, float] | None:
-        """Which ping this answers and its round trip in seconds. A pong that echoes no number answers the oldest: too early a proof is none."""
-        while self._pings:
+        """Which ping this answers and its round trip in seconds. Without a number it is the oldest: too early a proof is none."""
+        if not self._pings or (seq is not None and not self._pings[0][0] <= seq <= self._pings[-1][0]):
+            return None
+        number, sent_at = self._pings.popleft()
+        while seq is not None and number < seq:
             number, sent_at = self._pings.popleft()
-            if seq is None or number >= seq:
-                self._ponged_at = now.mono
-                self.pings_ignored = False
-                return number, now.mono - sent_at
-        return None
+        self._ponged_at = now.mono
+        self.pings_ignored = False
+        return number, now.mono - sent_at
 
     def force(self, now: Moment) -> None:
         """The operator wants a new connection now: at once, in every phase, and never two in flight."""
@@ -174,6 +181,7 @@ class Link:
 
     def close_for(self, cause: Cause, detail: str, now: Moment) -> None:
         """End an open link for a reason of our own; the caller dials or waits next."""
+        self._forgive(now)
         self._emit(AbortSocket(self.generation))
         self._forget(cause, detail, now)
 
@@ -186,7 +194,7 @@ class Link:
 
     def hint(self, now: Moment, dice: Dice) -> None:
         """A poll has succeeded again after a failure: the backend is back, so dial soon (P7)."""
-        soon = now.mono + self._timing.hint_within * dice()
+        soon = self._politely(now.mono + self._timing.hint_within * dice())
         patient = self._rule in {Rule.BUSY, Rule.REFUSED, Rule.REPLACED}
         if self.phase is Phase.WAITING and not patient and now.mono - self._hinted_at >= self._timing.hint_every:
             self._hinted_at = now.mono
@@ -196,14 +204,14 @@ class Link:
         """The machine or this process slept: doubt an open link at once, and do not sit out the rest of a wait."""
         if self.phase in OPEN and not self.stopping:
             self._emit(Probe(self.generation))
-            self._woke = True
+            self._probing = self._woke = True
             self._heard_at = now.mono
             phase = self.phase if self.phase is Phase.VERIFYING else Phase.SUSPECT
             self._enter(phase, now, now.mono + self._timing.wake_probe_within)
         elif self.phase is Phase.CONNECTING:
             self._deadline = now.mono + self._timing.dial_within
         elif self.phase is Phase.WAITING and self._rule is not Rule.BUSY:
-            soon = now.mono + self._timing.hint_within * dice()
+            soon = self._politely(now.mono + self._timing.hint_within * dice())
             self._deadline = min(self._deadline or soon, soon)
 
     def want_proof(self, now: Moment) -> None:
@@ -230,11 +238,11 @@ class Link:
                 self._emit(AbortSocket(self.generation))
             self._enter(Phase.STOPPED, now, None)
 
-    def view(self, history: tuple[tuple[float, str], ...]) -> LinkView:
+    def view(self, now: Moment, history: tuple[tuple[float, str], ...]) -> LinkView:
         between = self.phase in BETWEEN
         return LinkView(
             phase=self.phase, since_at=self._since.mono, since_utc=self._since.utc,
-            attempt=self.attempt, attempts_max=self._config.websocket.reconnect_attempts,
+            attempt=0 if self._stable(now) else self.attempt, attempts_max=self._config.websocket.reconnect_attempts,
             step=self._step if between else 0.0, ladder=self._ladder,
             wait_from_at=self._wait_from if between else None, retry_at=self._deadline if between else None,
             down_since_at=self._down.mono if self._down else None,
@@ -258,8 +266,9 @@ class Link:
             self._dial(now)
         elif self.phase is Phase.CONNECTING:
             self._abort(Failure(Trouble.TIMEOUT, f"no answer in {self._timing.dial_within:g} s"), now, dice)
-        elif self.phase is Phase.VERIFYING and not self._probed(now) and not self._woke:
+        elif self.phase is Phase.VERIFYING and not self._probing:
             self._emit(Probe(self.generation))
+            self._probing = True
             self._deadline = self._since.mono + self._config.websocket.pong_timeout_seconds
         elif self.phase is Phase.VERIFYING:
             self._abort(Failure(Trouble.SILENT, "open, but the backend said nothing"), now, dice)
@@ -270,9 +279,6 @@ class Link:
             self._enter(Phase.SUSPECT, now, now.mono + self._timing.probe_within)
         elif self.phase is Phase.SUSPECT:
             self._abort(Failure(Trouble.SILENT, f"nothing heard for {silent:.1f} s"), now, dice)
-
-    def _probed(self, now: Moment) -> bool:
-        return now.mono - self._since.mono >= self._config.websocket.pong_timeout_seconds / 2
 
     def _ping(self, now: Moment) -> None:
         if self._pings and now.mono - self._pings[-1][1] >= self._config.websocket.pong_timeout_seconds:
@@ -291,14 +297,15 @@ class Link:
 
     # --- transitions ---------------------------------------------------------------------------------------------
 
-    def _enter(self, phase: Phase, now: Moment, deadline: float | None) -> None:
+    def _enter(self, phase: Phase, since: Moment, deadline: float | None) -> None:
         if phase is not self.phase:
             self.phase = phase
-            self._since = now
+            self._since = since
         self._deadline = deadline
 
     def _dial(self, now: Moment) -> None:
         self._dialled_at = now.mono
+        self._dialled.append(now.mono)
         if self.agent_id is None:
             self._enter(Phase.CONNECTING, now, now.mono + self._timing.dial_within)
             self._emit(Register())
@@ -313,11 +320,10 @@ class Link:
 
     def _verified(self, now: Moment) -> None:
         self.sessions += 1
-        self._online_at = now.mono
+        self._online_at, self._verified_at = now.mono, now
         if self._down is not None and self.sessions > 1:
             self._outage = (self._down.utc, now.mono - self._down.mono)
         self._down, self._said_down = None, False
-        self._rule, self._rule_failures = Rule.LADDER, 0
         every = self._config.websocket.status_interval_seconds
         self.next_status_at = now.mono + every if every else None
         self._enter(Phase.ONLINE, now, now.mono + self._timing.silence_after)
@@ -334,8 +340,7 @@ class Link:
         if self.stopping:
             self._enter(Phase.STOPPED, now, None)
             return
-        if self._stable(now):
-            self.attempt = 0
+        self._forgive(now)
         rule = rule_for(failure, first_loss=self.attempt == 0 and self._online_at is not None)
         cause = Cause.SLEEP if self._woke else cause_of(failure, rule)
         self._rule_failures = self._rule_failures + 1 if rule is self._rule else 1
@@ -346,14 +351,16 @@ class Link:
         wait = backoff.delay(rule, self.attempt, self._rule_failures, failure.retry_after, dice, self._timing, self._config.backoff)
         self._step = backoff.step(self.attempt, self._config.backoff)
         self._wait_from = now.mono
-        self._enter(rule.phase, now, now.mono + wait)
+        if self.attempt == 1:
+            self._failing_since = now.mono
+        self._enter(rule.phase, now, self._politely(now.mono + wait))
         shown, last = min(self.attempt, self._config.websocket.reconnect_attempts), self._config.websocket.reconnect_attempts
         lane = ", slow lane" if self.attempt > last else ""
         self._narrate(now, f"Scheduling WebSocket reconnect attempt {shown}/{last} in {wait * 1000:.0f}ms{lane}")
 
     def _forget(self, cause: Cause, detail: str, now: Moment) -> None:
         """Leave the open state: count the drop, stop the link's clocks."""
-        lifetime = now.mono - self._online_at if self._online_at is not None else None
+        lifetime = self._lifetime(now) if self._online_at is not None else None
         if lifetime is not None:
             self.lifetimes.append(lifetime)
             if cause is Cause.NETWORK and self._cut_regularly():
@@ -372,8 +379,25 @@ class Link:
         last = list(self.lifetimes)[-3:]
         return len(last) == 3 and min(last) >= 5 and max(last) <= 1.05 * min(last)
 
+    def _lifetime(self, now: Moment) -> float:
+        return now.mono - self._online_at if self._online_at is not None else 0.0
+
     def _stable(self, now: Moment) -> bool:
-        return self._online_at is not None and now.mono - self._online_at >= max(self._timing.stable_after, self._step)
+        return self._online_at is not None and self._lifetime(now) >= max(self._timing.stable_after, self._step)
+
+    def _forgive(self, now: Moment) -> None:
+        """What went wrong before a stable link no longer counts; a rival that lets us stay for less than its turn is still there."""
+        if self._stable(now):
+            self.attempt = 0
+            if self._rule is not Rule.REPLACED or self._lifetime(now) > self._timing.replaced_every:
+                self._rule_failures = 0
+
+    def _politely(self, at: float) -> float:
+        """`at`, or later where a fault that flaps would make us dial too often."""
+        span = self._config.backoff.cap_seconds
+        if at - self._failing_since < span or len(self._dialled) < POLITE_DIALS:
+            return at
+        return max(at, self._dialled[0] + span)
 
     def _narrate(self, now: Moment, text: str, level: str = "INFO") -> None:
         """Lines that repeat with every attempt: all of the first ones, then each tenth, so that a day's outage fits the log (F44)."""
