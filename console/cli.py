@@ -183,7 +183,7 @@ def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
 def _run(options: argparse.Namespace) -> int:
     if options.no_ui:
         return _run_headless(options)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return _complain("the console needs a terminal; use --no-ui to run the agent without it", USAGE)
     with ExitStack() as stack:
         from console.run import run_console
