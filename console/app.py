@@ -51,7 +51,7 @@ _MEANINGS = {
 class EdgeConsole(App[str]):
     """Looks at a host. `run()` returns None, or the one line that says why it had to end (then `return_code` is 1)."""
 
-    CSS_PATH = "console.tcss"
+    CSS_PATH = Path(__file__).with_name("console.tcss")
     TITLE = "edge-console"
     ALLOW_SELECT = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (LEAST_WIDTH, "-wide")]  # noqa: RUF012 - as Textual declares it
@@ -97,7 +97,8 @@ class EdgeConsole(App[str]):
         self._drawn: tuple[object, ...] = ()
         self._keys: tuple[Key, ...] = ()
         self._pulse: Timer | None = None
-        self._chosen: PollingMode | None = None
+        self._chosen = (PollingMode.AUTO, 0.0)
+        """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
         self._quit_by: float | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -219,12 +220,13 @@ class EdgeConsole(App[str]):
         self._say("Dialling now.")
 
     def action_polling(self) -> None:
-        current = self.host.snapshot().polling.mode
-        if self._chosen is not None and self._chosen is not current:
-            current = self._chosen
-        self._chosen = _MODES[(_MODES.index(current) + 1) % len(_MODES)]
-        self.host.post(PollingModeChosen(self._chosen))
-        self._say(_MEANINGS[self._chosen], "warning" if self._chosen is PollingMode.NEVER else "information")
+        now = self._clock.now().mono
+        chosen, until = self._chosen
+        current = chosen if now < until else self.host.snapshot().polling.mode
+        mode = _MODES[(_MODES.index(current) + 1) % len(_MODES)]
+        self._chosen = (mode, now + 1.0)
+        self.host.post(PollingModeChosen(mode))
+        self._say(_MEANINGS[mode], "warning" if mode is PollingMode.NEVER else "information")
 
     def action_follow(self) -> None:
         self._stream.follow(not self._stream.following)

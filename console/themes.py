@@ -41,7 +41,7 @@ DARK = Palette(
 LIGHT = Palette(
     name="edge-light", title="light", dark=False,
     ground="#fbfcfd", band="#edf1f6", text="#2a323c", bright="#05090f", muted="#5b6673", faint="#b9c3ce", accent="#0860ca",
-    good="#17762f", warn="#8f5f00", bad="#c81e2c", note="#7a45d4", run="#5b9bea", on_pill="#ffffff",
+    good="#17762f", warn="#865800", bad="#c81e2c", note="#7a45d4", run="#5b9bea", on_pill="#ffffff",
     failed_ground="#fde8e7", cursor_ground="#d8e9fd",
 )  # fmt: skip
 CONTRAST = Palette(

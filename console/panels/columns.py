@@ -53,7 +53,7 @@ def columns_for(width: int) -> tuple[Column, ...]:
         sizes = {"time": 13, "id": 13, "type": 0, "via": 6, "status": 14, "ack": 8}
     elif width < 112:
         sizes = {"time": 13, "id": 20, "type": 0, "via": 6, "status": 14, "run": 9, "ack": 9}
-    elif width < 150:
+    elif width < 170:
         sizes = {"time": 13, "id": 20, "type": 22, "via": 6, "status": 14, "run": 9, "ack": 10, "bar": 0}
     else:
         sizes = {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "thread": 18, "note": 0}

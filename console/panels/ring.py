@@ -36,6 +36,7 @@ class Ring:
         self.capacity = capacity
         self.first = 0
         self.end = 0
+        self._numbers = array("q")
         self._order = array("q")
         """For each position the highest number so far: sorted, so a number is found by bisection."""
         self._late: dict[int, int] = {}
@@ -66,15 +67,11 @@ class Ring:
         if late is not None:
             return late if late >= self.first else None
         guess = self.end - 1 - (last - number)
-        if guess >= self.first and self._is_at(number, guess):
+        if guess >= self.first and self._numbers[guess % self.capacity] == number:
             return guess
         order, capacity = self._order, self.capacity
         position = self.first + bisect_left(range(self.first, self.end), number, key=lambda place: order[place % capacity])
-        return position if position < self.end and order[position % capacity] == number else None
-
-    def _is_at(self, number: int, position: int) -> bool:
-        order, capacity = self._order, self.capacity
-        return order[position % capacity] == number and (position == self.first or order[(position - 1) % capacity] < number)
+        return position if position < self.end and self._numbers[position % capacity] == number else None
 
     def _add(self, entry: CommandEntry) -> int:
         position = self.end
@@ -83,12 +80,14 @@ class Ring:
         if entry.row < highest:
             self._remember_late(entry.row, position)
         if slot == len(self._ids):
+            self._numbers.append(0)
             self._order.append(0)
             self._utc.append(0.0)
             self._run.append(nan)
             self._ack.append(nan)
             self._ids.append("")
             self._texts.append(("", "", "", "", None, None, None))
+        self._numbers[slot] = entry.row
         self._order[slot] = max(entry.row, highest)
         self._set(slot, entry)
         self.end = position + 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from agent_core.clock import ManualClock
@@ -21,6 +22,8 @@ from agent_core.snapshot import (
     PollingView,
     Snapshot,
 )
+from console.panels.view import View
+from console.themes import inks_of
 
 NOON = 1_793_975_527.0
 """2026-11-05 14:32:07 UTC."""
@@ -69,7 +72,8 @@ def entry(row: int, command_id: str | None = None, kind: str = "send_message", *
 
 def remembered(command_id: str, kind: str = "send_message", payload: dict[str, Any] | None = None, **rest: Any) -> Remembered:
     command = Command(command_id, kind, payload if payload is not None else {"thread_id": "+13105550100", "text": "hi there"})
-    return Remembered(1, command, b"d", Via.WS, State.COMPLETED, NOON - 5, NOON - 4.9, NOON - 4.8, **rest)
+    times = {"received_utc": NOON - 5, "started_utc": NOON - 4.9, "finished_utc": NOON - 4.8}
+    return Remembered(seq=1, command=command, via=Via.WS, state=State.COMPLETED, **times, **rest)
 
 
 def _acks() -> tuple[tuple[float, float], ...]:
@@ -82,7 +86,7 @@ LATENCY = LatencyView(
     ack=Percentiles(1_204, 18.0, 41.0, 77.0), ping=Percentiles(200, 30.0, 38.0, 50.0), last_ping_ms=31.0, jitter_ms=4.0,
     acks=_acks(), loop_lag_ms=0.6,
 )  # fmt: skip
-HISTORY = ((NOON - 3_500, "socket"), (NOON - 2_470, "polling"), (NOON - 2_200, "down"), (NOON - 2_100, "socket"))
+HISTORY = ((NOON - 3_300, "socket"), (NOON - 2_470, "polling"), (NOON - 2_200, "down"), (NOON - 2_100, "socket"))
 BASE = Snapshot(
     revision=1, at=MONO, utc=NOON, version="0.1", host="mac-mini-01", agent_id="mac-mini-01", backend_url="https://api.example.net",
     socket_url="wss://api.example.net/edge/ws", started_utc=NOON - 9_000,
@@ -143,3 +147,19 @@ def pictured() -> list[CommandEntry]:
         )
         for number, (code, kind, via, status, run, ack) in enumerate(PICTURED, 1)
     ]  # fmt: skip
+
+
+def text_of(lines: Iterable[Iterable[tuple[str, object]]]) -> str:
+    """A drawing as a person reads it."""
+    return "\n".join("".join(text for text, _ in line) for line in lines)
+
+
+def view_of(snapshot: Snapshot, theme: str = "edge-dark", **rest: Any) -> View:
+    return View(snapshot, clock().now(), inks_of(theme), UTC, **rest)
+
+
+HOSTILE = (
+    "\x1b[2J\x1b[31mred", "\x1b]52;c;ZXZpbA==\x07", "[/bold]", "[red]x[/", "[@click=app.quit]q[/]", "\u202egnp.exe", "\u2066a\u2069",
+    "zero\u200bwidth\u200d", "z" + "\u0301" * 50, "漢字" * 20,
+    "👩‍👩‍👧‍👦 family", "❤\ufe0f", "\x9b31m", "\r\n\t", "\ud800", "a" * 2**20, "𓀀" * 300,
+)  # fmt: skip

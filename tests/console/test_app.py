@@ -1,0 +1,427 @@
+"""The app, driven by keys against a host that stands still."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from textual.events import AppBlur, AppFocus
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from agent_core.clock import ManualClock
+from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
+from agent_core.feed import CommandEntry
+from agent_core.snapshot import PollingMode, PollingView, Snapshot
+from console.app import EdgeConsole
+from console.panels.stream import Stream
+from console.screenshot import svg_of
+from tests.console.stills import (
+    FALLING_BACK,
+    HOSTILE,
+    NOTHING_YET,
+    OFFLINE,
+    ONLINE,
+    REFUSED,
+    STOPPING,
+    VERIFYING,
+    WAITING,
+    StillHost,
+    clock,
+    entry,
+    pictured,
+    remembered,
+)
+
+
+class Seat:
+    """An operator in front of a console."""
+
+    def __init__(self, app: EdgeConsole, host: StillHost, clock: ManualClock, pilot: Pilot[str]) -> None:
+        self.app, self.host, self.clock, self.pilot = app, host, clock, pilot
+
+    @property
+    def stream(self) -> Stream:
+        return self.app.screen_stack[0].query_one(Stream)
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    def screen(self) -> str:
+        """What is painted, row by row."""
+        lines = [widget.render_lines(widget.size.region) for widget in self.app.screen_stack[0].children if widget.display]
+        return "\n".join(strip.text for strips in lines for strip in strips)
+
+    def dialog(self) -> str:
+        return "\n".join(str(static.content) for static in self.app.screen.query(Static))
+
+    def toasts(self) -> str:
+        return "\n".join(str(toast.render()) for toast in self.app.screen.query("Toast"))
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        for _ in range(400):
+            if holds():
+                return
+            await self.pilot.pause(0.01)
+        raise AssertionError(f"never came true; on the screen:\n{self.screen()}\n{self.dialog()}")
+
+
+@asynccontextmanager
+async def seated(
+    snapshot: Snapshot = ONLINE, entries: Iterable[CommandEntry] = (), size: tuple[int, int] = (120, 36), **rest: object
+) -> AsyncIterator[Seat]:
+    told = list(entries)
+    host = StillHost(snapshot, told, {one.command_id: remembered(one.command_id) for one in told})
+    time = clock()
+    app = EdgeConsole(host, clock=time, zone=UTC, **rest)  # type: ignore[arg-type]
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await pilot.pause()
+        yield Seat(app, host, time, pilot)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 12), (59, 16), (60, 15)])
+async def test_f48_too_small_a_terminal_says_what_it_needs(size: tuple[int, int]) -> None:
+    async with seated(entries=pictured(), size=size) as seat:
+        assert "60×16"[: size[0]] in seat.screen() or "needs" in seat.screen()
+        assert f"has {size[0]}×{size[1]}" in seat.screen() or size[0] < 30
+        await seat.press("R", "f", "up", "question_mark", "escape")
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (99, 29), (120, 36), (200, 60)])
+@pytest.mark.parametrize("snapshot", [ONLINE, WAITING, REFUSED, VERIFYING, OFFLINE, STOPPING, NOTHING_YET, Snapshot()])
+async def test_every_size_paints_every_state(size: tuple[int, int], snapshot: Snapshot) -> None:
+    async with seated(snapshot, pictured(), size=size) as seat:
+        lines = seat.screen().splitlines()
+        for title in ("edge-console", "Connection", "Backoff", "Ack latency", "Commands", "Quit"):
+            assert title in seat.screen()
+        assert len(lines) == 1 + 3 * (11 if size[1] >= 30 else 8) + (size[1] - 2 - (11 if size[1] >= 30 else 8)) + 1
+
+
+async def test_f48_a_storm_of_resizes_is_survived() -> None:
+    async with seated(entries=pictured()) as seat:
+        for size in [(20, 5), (200, 60), (1, 1), (61, 17), (119, 29), (3, 40), (120, 36)]:
+            await seat.pilot.resize_terminal(*size)
+        await seat.until(lambda: "cmd_f305da8467" in seat.screen())
+
+
+async def test_reconnect() -> None:
+    async with seated(WAITING) as seat:
+        await seat.press("R")
+        assert seat.host.posted == [ReconnectRequested()]
+
+
+async def test_polling_goes_round_even_before_the_agent_answers() -> None:
+    async with seated() as seat:
+        await seat.press("p", "p", "p")
+        modes = [PollingMode.ALWAYS, PollingMode.NEVER, PollingMode.AUTO]
+        assert seat.host.posted == [PollingModeChosen(mode) for mode in modes]
+        await seat.until(lambda: "without the socket nothing arrives" in seat.toasts())
+        seat.host.change(polling=PollingView(mode=PollingMode.NEVER))
+        seat.clock.advance(1.1)
+        await seat.press("p")
+        assert seat.host.posted[-1] == PollingModeChosen(PollingMode.AUTO)
+
+
+async def test_replay_asks_first_and_says_what_it_will_do() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("up", "up", "r")
+        for part in ("cmd_f305da8467", "send_message_now", "+13105550100", "hi there", "recorded in the outbox", "second time"):
+            assert part in seat.dialog()
+        await seat.press("n")
+        assert seat.host.posted == []
+        await seat.press("r", "y")
+        assert seat.host.posted == [ReplayRequested("cmd_f305da8467")]
+
+
+async def test_replay_of_something_harmless_just_runs() -> None:
+    async with seated(entries=[entry(1, "cmd_1", effect="harmless")]) as seat:
+        await seat.press("r")
+        assert seat.host.posted == [ReplayRequested("cmd_1")]
+
+
+async def test_replay_asks_about_the_command_that_was_chosen_whatever_arrives_meanwhile() -> None:
+    async with seated(entries=[entry(1, "cmd_1")]) as seat:
+        await seat.press("r")
+        seat.host.feed.append(entry(2, "cmd_2"))
+        await seat.until(lambda: seat.stream.ring.end == 2)
+        await seat.press("enter")
+        assert seat.host.posted == [ReplayRequested("cmd_1")]
+
+
+async def test_keys_without_a_command_do_no_harm() -> None:
+    async with seated(NOTHING_YET) as seat:
+        await seat.press("r", "enter", "up", "down", "pageup", "pagedown", "home", "end", "f", "f")
+        assert seat.host.posted == []
+        assert "edge-console send" in seat.screen()
+
+
+async def test_inspect_shows_the_record() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("enter")
+        for part in ("cmd_c305da84d1", "received (ws)", '"text": "hi there"'):
+            assert part in seat.dialog()
+        await seat.press("escape")
+        assert len(seat.app.screen_stack) == 1
+
+
+async def test_inspect_without_a_record_says_so() -> None:
+    async with seated(entries=[entry(1, "cmd_1")]) as seat:
+        seat.host.records.clear()
+        await seat.press("enter")
+        assert "no record" in seat.dialog()
+
+
+def hostile() -> list[CommandEntry]:
+    return [entry(number, raw, raw, error=raw, status="failed", thread_id=raw, replay_of=raw) for number, raw in enumerate(HOSTILE, 1)]
+
+
+async def test_hostile_text_is_painted_and_pictured_harmlessly() -> None:
+    async with seated(OFFLINE, hostile(), size=(200, 60)) as seat:
+        assert clean(seat.screen())
+        assert clean(svg_of(seat.app))
+
+
+async def test_hostile_text_harms_no_dialog_and_no_toast() -> None:
+    async with seated(OFFLINE, hostile(), size=(80, 24)) as seat:
+        for raw in reversed(HOSTILE):
+            seat.host.records[raw] = remembered(raw, raw, {raw: raw, "thread_id": raw, "text": raw}, ack=raw, error=raw)
+            await seat.pilot.press("r")
+            assert clean(seat.dialog())
+            await seat.pilot.press("y")
+            assert seat.host.posted[-1] == ReplayRequested(raw)
+            await seat.pilot.press("enter")
+            assert clean(seat.dialog())
+            await seat.pilot.press("escape", "up")
+        assert clean(seat.toasts())
+
+
+def clean(text: str) -> bool:
+    return text.replace("\n", "").isprintable()
+
+
+async def test_follow_and_freeze() -> None:
+    async with seated(entries=[entry(number) for number in range(1, 101)]) as seat:
+        assert "● following" in seat.screen()
+        await seat.press("f")
+        for number in range(101, 113):
+            seat.host.feed.append(entry(number))
+        await seat.until(lambda: "12 new" in seat.screen())
+        assert seat.stream.selected is not None
+        assert seat.stream.selected.command_id == entry(100).command_id
+        assert entry(112).command_id not in seat.screen()
+        await seat.press("f")
+        assert entry(112).command_id in seat.screen()
+        assert "● following" in seat.screen()
+
+
+async def test_a_command_changes_in_its_place() -> None:
+    async with seated(entries=[entry(1, "cmd_1", status="running", ack_ms=None), entry(2, "cmd_2")]) as seat:
+        assert "running" in seat.screen()
+        seat.host.feed.append(entry(1, "cmd_1", status="failed"))
+        await seat.until(lambda: "✗ failed" in seat.screen())
+        assert seat.screen().count("cmd_1") == 1
+        assert "running" not in seat.screen()
+
+
+async def test_the_cursor_stays_on_its_command_and_never_slides_away() -> None:
+    async with seated(entries=[entry(number) for number in range(1, 31)]) as seat:
+        await seat.press("up", "up")
+        chosen = entry(28).command_id
+        for number in range(31, 200):
+            seat.host.feed.append(entry(number))
+        await seat.until(lambda: "new" in seat.screen())
+        assert seat.stream.selected is not None
+        assert seat.stream.selected.command_id == chosen
+        assert chosen in seat.screen()
+        assert not seat.stream.following
+        await seat.press("end")
+        assert seat.stream.following
+        assert entry(199).command_id in seat.screen()
+
+
+async def test_moving_through_the_stream() -> None:
+    async with seated(entries=[entry(number) for number in range(1, 201)]) as seat:
+
+        def at() -> str:
+            assert seat.stream.selected is not None
+            return seat.stream.selected.command_id
+
+        await seat.press("home")
+        assert at() == entry(1).command_id
+        await seat.press("down", "down")
+        assert at() == entry(3).command_id
+        await seat.press("pagedown")
+        assert at() == entry(22).command_id
+        await seat.press("pageup", "pageup")
+        assert at() == entry(1).command_id
+        await seat.press("end", "up")
+        assert at() == entry(199).command_id
+        await seat.press("down")
+        assert seat.stream.following
+
+
+async def test_the_mouse_scrolls_and_picks() -> None:
+    async with seated(entries=[entry(number) for number in range(1, 101)]) as seat:
+        await seat.pilot.click(Stream, offset=(20, 5))
+        assert seat.stream.selected is not None
+        picked = seat.stream.selected.command_id
+        assert seat.screen().split("▌")[1].split("\n")[0].count(picked) == 1
+        await seat.pilot.double_click(Stream, offset=(20, 5))
+        await seat.until(lambda: picked in seat.dialog())
+
+
+async def test_a_hundred_thousand_commands() -> None:
+    async with seated() as seat:
+        for number in range(1, 100_001):
+            seat.host.feed.append(entry(number))
+            if number % 15_000 == 0:
+                await seat.until(lambda: seat.stream.ring.end == number)  # noqa: B023 - awaited before the next turn
+        await seat.until(lambda: seat.stream.ring.end == 100_000)
+        assert seat.stream.ring.end - seat.stream.ring.first == 50_000
+        assert entry(100_000).command_id in seat.screen()
+
+
+async def test_entries_that_were_overwritten_unread_are_owned_up_to() -> None:
+    async with seated() as seat:
+        for number in range(1, 30_001):
+            seat.host.feed.append(entry(number))
+        await seat.until(lambda: seat.stream.ring.end == 20_000)
+        await seat.until(lambda: "10 000 not shown" in seat.screen())
+
+
+class Counted(EdgeConsole):
+    """Counts what it paints."""
+
+    paints = 0
+
+    def post_display_hook(self) -> None:
+        self.paints += 1
+
+
+@pytest.mark.parametrize("snapshot", [REFUSED, ONLINE])
+async def test_the_same_present_is_not_drawn_again(snapshot: Snapshot) -> None:
+    app = Counted(StillHost(snapshot, pictured()), clock=clock(), zone=UTC)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.pause(0.3)
+        before = app.paints
+        await pilot.pause(0.5)
+        assert app.paints == before
+
+
+async def test_a_new_present_is_drawn() -> None:
+    async with seated() as seat:
+        seat.host.change(link=WAITING.link, polling=FALLING_BACK)
+        await seat.until(lambda: "▲ FALLBACK" in seat.screen())
+        seat.clock.advance(5)
+        await seat.until(lambda: "next 1 s" in seat.screen())
+
+
+async def test_while_nobody_looks_it_looks_less_often() -> None:
+    async with seated() as seat:
+        seat.app.post_message(AppBlur())
+        await seat.until(lambda: not seat.app.app_focus)
+        seat.host.change(link=WAITING.link)
+        await seat.pilot.pause(0.3)
+        assert "● ONLINE" in seat.screen()
+        seat.app.post_message(AppFocus())
+        await seat.until(lambda: "RETRYING" in seat.screen())
+
+
+async def test_help_lists_the_keys_that_work() -> None:
+    async with seated() as seat:
+        await seat.press("question_mark")
+        for part in ("R", "Dial now", "^s", "PgUp", "Every action by name", "The stream"):
+            assert part in seat.dialog()
+        await seat.press("question_mark")
+        assert len(seat.app.screen_stack) == 1
+
+
+async def test_the_palette_has_our_actions_and_no_others() -> None:
+    async with seated() as seat:
+        titles = {command.title for command in seat.app.get_system_commands(seat.app.screen)}
+        assert {"Reconnect  (R)", "Polling  (p)", "Replay  (r)", "Quit  (q)", "Theme: light", "Newest  (End)"} <= titles
+        assert not {"Maximize", "Keys", "Screenshot"} & titles
+        for key in ("ctrl+p", "colon"):
+            await seat.press(key)
+            await seat.until(lambda: len(seat.app.screen_stack) == 2)
+            await seat.press("escape")
+        await seat.press("colon", *"reconnect")
+        await seat.until(lambda: seat.app.screen.query("CommandList").first().highlighted is not None)  # type: ignore[attr-defined]
+        await seat.pilot.pause(0.2)
+        await seat.press("enter")
+        await seat.until(lambda: seat.host.posted == [ReconnectRequested()])
+
+
+async def test_every_theme_can_be_put_on() -> None:
+    async with seated(entries=pictured()) as seat:
+        assert set(seat.app.available_themes) == {"edge-dark", "edge-light", "edge-contrast"}
+        for name in ("edge-light", "edge-contrast", "edge-dark"):
+            seat.app.action_theme(name)
+            await seat.pilot.pause(0.2)
+            ground = seat.app.screen_stack[0].query_one("#header").render_lines(seat.app.size.region)[0]
+            assert ground is not None
+
+
+async def test_a_click_on_the_footer_is_the_key() -> None:
+    async with seated() as seat:
+        await seat.pilot.click("#footer", offset=(3, 0))
+        assert seat.host.posted == [ReconnectRequested()]
+
+
+async def test_screenshot_is_saved_and_said(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    async with seated(pictures=pictures) as seat:
+        await seat.press("ctrl+s")
+        await seat.until(lambda: "Saved" in seat.toasts())
+    (saved,) = pictures.iterdir()
+    assert saved.name == "edge-console-20261106-143207-000.svg"
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert pictures.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_screenshot_that_cannot_be_saved_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for pictures, words in ((tmp_path / "file", "No picture"), (None, "nowhere to save")):
+        async with seated(pictures=pictures) as seat:
+            await seat.press("ctrl+s")
+            await seat.until(lambda words=words: words in seat.toasts())
+
+
+async def test_quit_stops_the_agent_and_waits_for_it() -> None:
+    async with seated() as seat:
+        await seat.press("q")
+        assert seat.host.stops == 1
+        assert "STOPPING" in seat.screen()
+        assert seat.app.return_code is None
+        seat.host.stopped = True
+        await seat.until(lambda: seat.app.return_code == 0)
+
+
+async def test_quit_gives_up_after_five_seconds() -> None:
+    async with seated() as seat:
+        await seat.press("q")
+        seat.clock.advance(5.1)
+        await seat.until(lambda: seat.app.return_code == 0)
+
+
+async def test_quit_twice_leaves_at_once() -> None:
+    async with seated() as seat:
+        await seat.press("q", "q")
+        await seat.until(lambda: seat.app.return_code == 0)
+
+
+async def test_a_failed_agent_ends_the_console_with_one_line() -> None:
+    async with seated() as seat:
+        seat.host.failure = RuntimeError("journal\x1b[31m gone")
+        await seat.until(lambda: seat.app.return_code == 1)
+        assert seat.app.return_value == "the agent failed: journal␛[31m gone"
+
+
+async def test_a_modal_does_not_hide_that_the_link_is_gone() -> None:
+    async with seated() as seat:
+        await seat.press("question_mark")
+        seat.host.change(link=WAITING.link, polling=replace(FALLING_BACK, last_error="no route"))
+        await seat.until(lambda: "✗ OFFLINE" in seat.screen())

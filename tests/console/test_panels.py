@@ -1,0 +1,244 @@
+"""Drawings of presents made by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent_core.clock import Moment
+from agent_core.snapshot import CommandsView, LatencyView, LinkView, Phase, PollingMode, Snapshot
+from console.panels.backoff import backoff
+from console.panels.columns import Look, columns_for, command_line, heading
+from console.panels.connection import connection
+from console.panels.footer import footer
+from console.panels.header import header
+from console.panels.latency import latency
+from console.panels.lines import line_width
+from console.panels.ring import Row
+from console.panels.view import Key, counting, status_of
+from console.themes import PALETTES, Palette, inks_of
+from tests.console.stills import (
+    BASE,
+    FALLING_BACK,
+    HOSTILE,
+    MONO,
+    NOON,
+    NOTHING_YET,
+    OFFLINE,
+    ONLINE,
+    POLL_ONLY,
+    REFUSED,
+    STOPPING,
+    VERIFYING,
+    WAITING,
+    present,
+    text_of,
+    view_of,
+)
+
+NOW = Moment(MONO, NOON)
+EVERY = {
+    "online": ONLINE, "waiting": WAITING, "offline": OFFLINE, "refused": REFUSED, "verifying": VERIFYING, "stopping": STOPPING,
+    "nothing yet": NOTHING_YET, "poll only": POLL_ONLY, "bare": Snapshot(),
+    **{phase.value: present(phase) for phase in Phase},
+}  # fmt: skip
+DRAWINGS = (connection, backoff, latency, header, footer)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "pill"),
+    [
+        (ONLINE, "● ONLINE"),
+        (WAITING, "▲ FALLBACK"),
+        (OFFLINE, "✗ OFFLINE"),
+        (REFUSED, "✗ REFUSED"),
+        (VERIFYING, "◌ VERIFYING"),
+        (STOPPING, "◌ STOPPING"),
+        (POLL_ONLY, "● POLLING"),
+        (replace(WAITING, polling=replace(FALLING_BACK, mode=PollingMode.NEVER, active=False)), "✗ OFFLINE"),
+        (replace(WAITING, polling=replace(FALLING_BACK, last_ok_utc=None)), "▲ RETRYING"),
+        (replace(WAITING, polling=replace(FALLING_BACK, last_ok_utc=NOON - 600)), "▲ RETRYING"),
+        (replace(OFFLINE, link=replace(OFFLINE.link, phase=Phase.CONNECTING)), "✗ OFFLINE"),
+        (replace(WAITING, link=replace(WAITING.link, phase=Phase.CONNECTING)), "▲ FALLBACK"),
+        (present(Phase.SUSPECT), "▲ SUSPECT"),
+        (present(Phase.REPLACED), "✗ REPLACED"),
+        (present(Phase.PORTAL, replace(FALLING_BACK, last_ok_utc=None)), "✗ PORTAL"),
+    ],
+)
+def test_the_pill_is_never_better_than_the_truth(snapshot: Snapshot, pill: str) -> None:
+    status = status_of(snapshot, NOW)
+    assert f"{status.glyph} {status.word}" == pill
+    assert pill in text_of(header(view_of(snapshot), 80, 1))
+
+
+@pytest.mark.parametrize("theme", PALETTES)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_drawing_fills_its_box_exactly(name: str, theme: str) -> None:
+    view = view_of(EVERY[name], theme, keys=(Key("R", "Reconnect", "app.reconnect"), Key("^p", "palette", "app.palette")))
+    for draw in (connection, backoff, latency):
+        for width, height in ((17, 8), (21, 8), (27, 8), (33, 11), (43, 11), (72, 11)):
+            lines = draw(view, width, height)
+            assert len(lines) == height, draw
+            assert {line_width(line) for line in lines} == {width}, text_of(lines)
+    for width in (60, 80, 120, 200):
+        assert line_width(header(view, width, 1)[0]) == width
+        assert line_width(footer(view, width, 1)[0]) == width
+
+
+@pytest.mark.parametrize("raw", HOSTILE)
+def test_hostile_text_stays_in_its_box(raw: str) -> None:
+    snapshot = replace(
+        OFFLINE, version=raw, host=raw, agent_id=raw, backend_url=raw, socket_url=raw,
+        polling=replace(OFFLINE.polling, last_error=raw), link=replace(OFFLINE.link, last_drop=replace(WAITING.link.last_drop, detail=raw)),
+    )  # fmt: skip
+    for shown in (snapshot, replace(snapshot, link=replace(snapshot.link, phase=Phase.ONLINE), polling=FALLING_BACK)):
+        view = view_of(shown)
+        for draw, width, height in ((connection, 27, 8), (connection, 43, 11), (header, 80, 1)):
+            lines = draw(view, width, height)
+            assert {line_width(line) for line in lines} == {width}
+            assert "".join(text_of(lines).split("\n")).isprintable()
+
+
+def test_connection_online() -> None:
+    drawn = text_of(connection(view_of(ONLINE), 43, 11))
+    for part in ("● ONLINE", "2h 14m 07s", "wss://api.example.net/edge/ws", "paused", "3 s ago", "1 204", "last: half-open", "1h"):
+        assert part in drawn
+
+
+def test_connection_says_why_and_what_is_left_to_do() -> None:
+    drawn = text_of(connection(view_of(WAITING), 43, 11))
+    for part in ("▲ RETRYING", "down 48 s", "POST /edge/sync", "next 6 s", "half-open · nothing heard"):
+        assert part in drawn
+    assert "polling: connection refused" in text_of(connection(view_of(OFFLINE), 43, 11))
+    assert "transport none" in text_of(connection(view_of(OFFLINE), 43, 11))
+    assert "auth · 403" in text_of(connection(view_of(REFUSED), 27, 8))
+
+
+def test_the_availability_strip_shows_the_worst_of_each_slice() -> None:
+    line = connection(view_of(ONLINE), 43, 11)[9]
+    inks = inks_of("edge-dark")
+    tones = [ink for text, ink in line if "━" in text]
+    assert tones == [inks.faint, inks.tone("good"), inks.tone("warn"), inks.tone("bad"), inks.tone("good")]
+
+
+def test_degraded_panels_turn_amber() -> None:
+    inks = inks_of("edge-dark")
+    for draw in (connection, backoff):
+        assert draw(view_of(ONLINE), 43, 11)[0][0][1] == inks.edge
+        for snapshot in (WAITING, OFFLINE, REFUSED):
+            assert draw(view_of(snapshot), 43, 11)[0][0][1] == inks.edge_warn
+
+
+def test_backoff_waits_on_the_fifth_attempt() -> None:
+    lines = backoff(view_of(WAITING), 33, 11)
+    drawn = text_of(lines)
+    assert "attempt 5/10 · next in" in drawn
+    assert "R retry now" in drawn
+    assert "1 → 60 s" in drawn
+    lit = [text for line in lines for text, ink in line if ink == inks_of("edge-dark").pill("warn")]
+    assert lit == [" 16 "]
+    assert "try 5/10 · next in" in text_of(backoff(view_of(WAITING), 25, 8))
+
+
+def test_backoff_bar_drains() -> None:
+    def filled(left: float) -> int:
+        link = replace(WAITING.link, wait_from_at=MONO - 16 + left, retry_at=MONO + left)
+        return len(backoff(view_of(replace(WAITING, link=link)), 33, 11)[5][1][0])
+
+    assert [filled(left) for left in (16, 8, 0.1)] == [29, 15, 0]
+
+
+def test_backoff_is_never_empty() -> None:
+    expected = {
+        Phase.ONLINE: "online for", Phase.SUSPECT: "probing", Phase.CONNECTING: "dialling", Phase.VERIFYING: "waiting for a word",
+        Phase.STOPPED: "idle", Phase.OFF: "poll only",
+    }  # fmt: skip
+    for phase, words in expected.items():
+        assert words in text_of(backoff(view_of(present(phase)), 33, 11))
+    assert "next ping in" in text_of(backoff(view_of(ONLINE), 33, 11))
+    assert "last outage 13:58 · 48 s" in text_of(backoff(view_of(ONLINE), 33, 11))
+    assert "stopping" in text_of(backoff(view_of(STOPPING), 33, 11))
+
+
+def test_backoff_past_the_last_attempt_says_so() -> None:
+    link = replace(WAITING.link, attempt=14)
+    assert "attempt 10/10, slow lane" in text_of(backoff(view_of(replace(WAITING, link=link)), 43, 11))
+
+
+def test_latency_bars_percentiles_and_gauges() -> None:
+    inks = inks_of("edge-dark")
+    lines = latency(view_of(ONLINE), 43, 11)
+    drawn = text_of(lines)
+    for part in ("p50 18  p95 41  p99 77 ms", "ping 31 ms", "jitter 4 ms", "loop lag 0.6", "last 2 min", "80"):
+        assert part in drawn
+    bars = {ink for line in lines for _, ink in line if ink.bgcolor is not None}
+    assert bars == {inks.bar("good"), inks.bar("warn"), inks.bar("bad")}
+    assert "no acks in the last two minutes" in text_of(latency(view_of(NOTHING_YET), 43, 11))
+
+
+def test_latency_bars_stand_still_between_their_steps() -> None:
+    view = view_of(ONLINE)
+    moments = [Moment(MONO + tenth / 10, NOON + tenth / 10) for tenth in range(30)]
+    assert len({tuple(latency(replace(view, now=now), 43, 11)) for now in moments}) <= 2
+
+
+def test_a_single_sample_is_drawn() -> None:
+    snapshot = replace(BASE, latency=LatencyView(acks=((NOON - 1, 0.2),)))
+    assert any("▁" in text or ink.bgcolor for line in latency(view_of(snapshot), 43, 11) for text, ink in line)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [(ONLINE, True), (WAITING, True), (REFUSED, False), (VERIFYING, True), (present(Phase.ONLINE), False), (Snapshot(), False)],
+)
+def test_ten_times_a_second_only_while_something_counts(snapshot: Snapshot, expected: bool) -> None:
+    assert counting(snapshot, NOW) is expected
+
+
+ROW = Row(NOON, "cmd_b0cb91ce37", "send_message", "ws", "acked", 20.4, 43.3, "+1", None, None, "external")
+
+
+@pytest.mark.parametrize("width", [56, 60, 76, 90, 98, 105, 112, 116, 169, 170, 196])
+def test_columns_fill_the_row(width: int) -> None:
+    columns, look = columns_for(width), Look(inks_of("edge-dark"), None)
+    assert line_width(heading(columns, look.inks)) == width
+    for status in ("acked", "failed", "duplicate", "interrupted", "sent", "made up"):
+        for raw in ("x", *HOSTILE):
+            row = ROW._replace(status=status, command_id=raw, command_type=raw, thread_id=raw, error=raw, via=raw, replay_of=raw)
+            assert line_width(command_line(row, columns, look)) == width
+    for run, ack in ((None, None), (0.0, 0.0), (5.0, 1e9), (1e9, 5.0)):
+        assert line_width(command_line(ROW._replace(run_ms=run, ack_ms=ack), columns, look)) == width
+
+
+def test_the_bar_has_two_parts() -> None:
+    columns, inks = columns_for(116), inks_of("edge-dark")
+    bar = [(text, ink) for text, ink in command_line(ROW, columns, Look(inks, None)) if "━" in text]
+    assert [ink for _, ink in bar] == [inks.run, inks.tone("warn")]
+
+
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda palette: palette.title)
+def test_every_theme_can_be_read(palette: Palette) -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((luminance(one), luminance(other)))
+        return (high + 0.05) / (low + 0.05)
+
+    for ground in ("ground", "band", "failed_ground", "cursor_ground"):
+        for ink in ("text", "bright", "muted", "accent", "good", "warn", "bad", "note"):
+            least = 3.4 if ink == "muted" else 4.5
+            assert contrast(getattr(palette, ground), getattr(palette, ink)) >= least, (ground, ink)
+    for pill in ("good", "warn", "bad", "accent"):
+        assert contrast(palette.on_pill, getattr(palette, pill)) >= 4.5, pill
+
+
+def test_totals_speak_of_the_snapshot() -> None:
+    assert "acked     1 204 / 1 204" in text_of(connection(view_of(ONLINE), 27, 8))
+    many = replace(ONLINE, commands=CommandsView(received=5, proven=3, outbox=2))
+    assert "outbox    2 acks" in text_of(connection(view_of(many), 27, 8))
+
+
+def test_a_link_that_was_never_up_has_no_history() -> None:
+    assert "━" in text_of(connection(view_of(replace(BASE, link=LinkView())), 43, 11))

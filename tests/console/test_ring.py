@@ -1,0 +1,56 @@
+"""The ring of commands: found by number, bounded, in the order of arrival."""
+
+import random
+
+import pytest
+
+from agent_core.feed import CommandEntry
+from console.panels.ring import Ring
+from tests.console.stills import entry
+
+
+def test_a_later_entry_with_the_same_number_takes_its_place() -> None:
+    ring = Ring(10)
+    place = ring.put(entry(1, status="running", run_ms=None, ack_ms=None))
+    ring.put(entry(2))
+    assert ring.put(entry(1, status="failed", error="no")) == place
+    row = ring.row(place)
+    assert (row.status, row.error, ring.end) == ("failed", "no", 2)
+
+
+def test_it_keeps_the_newest_and_counts_on() -> None:
+    ring = Ring(100)
+    for number in range(1, 1_001):
+        ring.put(entry(number))
+    assert (ring.first, ring.end) == (900, 1_000)
+    assert ring.row(900).command_id == entry(901).command_id
+    with pytest.raises(IndexError):
+        ring.row(899)
+    assert ring.find(900) is None
+    assert ring.find(901) == 900
+
+
+def test_numbers_with_gaps_and_out_of_order_are_found() -> None:
+    dice = random.Random(7)
+    ring = Ring(500)
+    told: dict[int, CommandEntry] = {}
+    places: dict[int, int] = {}
+    for _ in range(5_000):
+        number = dice.choice([dice.randrange(1, 100_000), max(told, default=0) + dice.choice([1, 1, 1, 7])])
+        told[number] = entry(number, status=dice.choice(["acked", "failed"]))
+        place = ring.put(told[number])
+        assert places.get(number, -1) < ring.first or place == places[number]
+        places[number] = place
+    for number, place in places.items():
+        if place >= ring.first:
+            assert ring.find(number) == place
+            assert ring.row(place).status == told[number].status
+        else:
+            assert ring.find(number) is None
+
+
+def test_missing_figures_stay_missing() -> None:
+    ring = Ring(4)
+    row = ring.row(ring.put(entry(1, run_ms=None, ack_ms=0.0)))
+    assert row.run_ms is None
+    assert row.ack_ms == 0.0

@@ -1,0 +1,74 @@
+"""Formatting that needs no terminal."""
+
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from console import text
+from tests.console.stills import HOSTILE, NOON
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-3, "0 s"), (0.4, "0 s"), (48, "48 s"), (125, "2m 05s"), (8_047, "2h 14m 07s"), (3 * 86_400 + 4 * 3_600 + 5, "3d 04h")],
+)
+def test_duration(seconds: float, expected: str) -> None:
+    assert text.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(-1, "0.0"), (12.74, "12.7"), (59.94, "59.9"), (59.99, "1:00"), (272, "4:32"), (10**7, "99:59")]
+)
+def test_countdown(seconds: float, expected: str) -> None:
+    assert text.countdown(seconds) == expected
+    assert len(set(map(len, text.big(expected)))) == 1
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, "·"), (0.421, "0.42"), (18.94, "18.9"), (1_204.2, "1 204")])
+def test_milliseconds(value: float | None, expected: str) -> None:
+    assert text.milliseconds(value) == expected
+
+
+def test_times_are_of_the_zone_asked_for_and_survive_nonsense() -> None:
+    assert text.stamp(NOON + 0.3, UTC) == "14:32:07.300"
+    assert text.minute_of_day(NOON, UTC) == "14:32"
+    assert text.stamp(1e18, UTC) == "00:00:00.000"
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "expected"),
+    [
+        ("cmd_b0cb91ce37", 20, "cmd_b0cb91ce37"),
+        ("cmd_b0cb91ce37", 12, "b0cb91ce37"),
+        ("cmd_b0cb91ce37aa", 8, "b0c…37aa"),
+        ("漢字漢字漢字", 6, "漢字…"),
+        ("abcdef", 3, "ab…"),
+    ],
+)
+def test_short_id(name: str, width: int, expected: str) -> None:
+    assert text.short_id(name, width) == expected
+
+
+@given(st.text(), st.integers(0, 40))
+def test_fitted_text_is_exactly_as_wide_as_asked(raw: str, width: int) -> None:
+    safe = text.shown(raw)
+    assert cell_len(text.fit(safe, width)) == width
+    assert cell_len(text.fit_right(safe, width)) == width
+    assert cell_len(text.cut(safe, width)) <= width
+    assert cell_len(text.short_id(safe, width)) <= width
+
+
+@pytest.mark.parametrize("raw", HOSTILE)
+def test_nothing_shown_can_move_a_cursor_or_shift_a_column(raw: str) -> None:
+    safe = text.shown(raw, 200)
+    assert safe.isprintable()
+    assert len(safe) < 2_000
+    assert cell_len(safe) == sum(cell_len(char) for char in safe)
+
+
+def test_host_of() -> None:
+    assert text.host_of("https://user:pass@api.example.net:8443/edge") == "api.example.net:8443"
+    assert text.host_of("nonsense") == "nonsense"
