@@ -5,8 +5,8 @@ Cancels and `update_config` are not here: they change only the engine's own stat
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agent_core.clock import Clock
 from agent_core.frames import Command, message_of
@@ -15,17 +15,15 @@ from agent_core.messengers import Envelope, Messenger, Sent
 from agent_core.records import OutboxRow
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a command came to: `error` None is success; `row` is committed with it."""
 
     error: str | None = None
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = MappingProxyType({})
     row: OutboxRow | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a handler may use."""
 
     seq: int

@@ -22,7 +22,7 @@ from agent_core.clock import Clock, SystemClock, iso
 from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority
-from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
+from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Proved, Remembered, Repeated, State, Took, Via
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
@@ -349,34 +349,41 @@ def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
     """Apply changes in order, in one transaction. A command taken and ended in the same group is written once."""
     db.execute("BEGIN IMMEDIATE")
     taken: dict[int, Took] = {}
+    ended: dict[int, Ended] = {}
     for change in changes:
-        match change:
-            case Took(entry):
-                taken[entry.seq] = change
-            case Ended(seq=seq) if seq in taken:
-                _insert(db, taken.pop(seq).entry, change)
-            case _:
-                for pending in taken.values():
-                    _insert(db, pending.entry, None)
-                taken.clear()
-                _apply(db, change)
-    for pending in taken.values():
-        _insert(db, pending.entry, None)
+        if isinstance(change, Took):
+            taken[change.entry.seq] = change
+        elif isinstance(change, Ended) and change.seq in taken:
+            ended[change.seq] = change
+        else:
+            _insert(db, taken, ended)
+            _apply(db, change)
+    _insert(db, taken, ended)
     db.execute("COMMIT")
 
 
-def _insert(db: sqlite3.Connection, entry: Remembered, ended: Ended | None) -> None:
+def _insert(db: sqlite3.Connection, taken: dict[int, Took], ended: dict[int, Ended]) -> None:
+    """New commands, with their outcomes where those are known already; empties both."""
+    if not taken:
+        return
+    db.executemany(TAKE, [_new_row(took.entry, ended.get(seq)) for seq, took in taken.items()])
+    effects = [change.effect for change in ended.values() if change.effect is not None]
+    if effects:
+        db.executemany(SEND, effects)
+    taken.clear()
+    ended.clear()
+
+
+def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
     command = entry.command
     payload = to_json(command.payload, inf_nan_mode="constants").decode()
-    name = _name(entry)
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
-    proven = finished if ended and ended.ack is None else None
-    db.execute(TAKE, (
-        entry.seq, command.command_id, command.command_type, payload, int(command.priority), command.issued_utc, command.invalid,
-        entry.via, state, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven, entry.replay_of, name,
-    ))  # fmt: skip
-    if ended is not None and ended.effect is not None:
-        _send(db, ended.effect)
+    proven = finished if ended is not None and ended.ack is None else None
+    return (
+        entry.seq, command.command_id, command.command_type, payload, command.priority.value, command.issued_utc, command.invalid,
+        entry.via.value, state.value, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven,
+        entry.replay_of, _name(entry),
+    )  # fmt: skip
 
 
 def _apply(db: sqlite3.Connection, change: Change) -> None:
@@ -386,7 +393,7 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
         case Ended(seq, state, utc, error, ack, effect):
             db.execute(END, (state, utc, error, ack, ack, seq))
             if effect is not None:
-                _send(db, effect)
+                db.execute(SEND, effect)
         case Proved(acks, utc, by):
             db.executemany(PROVE, [(sent, utc, by, seq) for seq, sent in acks])
         case Repeated(seq, via, utc):
@@ -397,10 +404,6 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
             db.execute(KEEP, (key, value))
         case Took():
             raise AssertionError(change)
-
-
-def _send(db: sqlite3.Connection, row: OutboxRow) -> None:
-    db.execute(SEND, (row.seq, row.command_id, row.thread_id, row.text, row.sent_utc))
 
 
 def _name(entry: Remembered) -> str | None:

@@ -23,7 +23,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self not in {State.QUEUED, State.RUNNING, State.SCHEDULED}
+        return self is not State.QUEUED and self is not State.RUNNING and self is not State.SCHEDULED
 
 
 class Via(StrEnum):

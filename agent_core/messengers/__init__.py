@@ -2,9 +2,9 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from agent_core.config import Config, MessengerKind
 from agent_core.frames import Message
@@ -12,16 +12,14 @@ from agent_core.ledger import EffectClass
 from agent_core.records import OutboxRow
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A message is out; `row` is written together with the command's outcome."""
 
-    result: dict[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = MappingProxyType({})
     row: OutboxRow | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A message with the command it belongs to."""
 
     seq: int
