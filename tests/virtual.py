@@ -1,0 +1,609 @@
+"""Everything around the engine, as models in virtual time: the disk, the network, the reference hub behind it, the agent's shell.
+
+One heap of calls in true time drives all of it. The agent's own clocks are derived: `mono` stops while the machine sleeps, `utc` goes on
+and can be set. What is asserted here is what the parts of the model can see by themselves; `worlds.py` adds what a whole world must keep.
+"""
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any
+
+from pydantic_core import from_json
+
+from agent_core import frames
+from agent_core.clock import Moment
+from agent_core.events import (
+    AcksPosted,
+    CommandReceived,
+    DialFailed,
+    Event,
+    Failure,
+    FrameReceived,
+    Heard,
+    LedgerOpened,
+    Lost,
+    Opened,
+    Poll,
+    PollAnswered,
+    PollFailed,
+    Recorded,
+    RecordFailed,
+    Registered,
+    RegistrationFailed,
+    Trouble,
+)
+from agent_core.ledger import EffectClass, Trait
+from agent_core.records import (
+    Arrival,
+    Began,
+    Buried,
+    Change,
+    Ended,
+    Kept,
+    Memory,
+    OutboxRow,
+    Proved,
+    Remembered,
+    Repeated,
+    State,
+    Took,
+    Via,
+)
+from agent_core.reference.faults import Faults
+from agent_core.reference.hub import Ending, Hub, Rules
+from agent_core.reference.orders import AckWay, CallError
+
+NO_FAULTS = Faults()
+UTC = 1_793_910_600.0
+NAME = "edge-1"
+ACK_HEAD = '{"type":"command_ack","data":'
+TRAITS = {
+    "send_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
+    "slow_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
+    "file_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
+    "put_message": Trait(EffectClass.EXTERNAL, idempotent=True, sends=True),
+    "schedule_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
+    "emit_event": Trait(EffectClass.HARMLESS, idempotent=True),
+}
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+class Died(Exception):
+    """The agent's process ends here, in the middle of whatever it was doing."""
+
+
+def demand(holds: bool, sentence: str, *particulars: object) -> None:
+    if not holds:
+        raise Broken(f"{sentence} {' '.join(map(repr, particulars))}".strip())
+
+
+class Timeline:
+    """Calls due at instants of true time, in order."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._number = count()
+
+    def call(self, after: float, work: Callable[..., None], *args: Any) -> None:
+        heapq.heappush(self._heap, (self.at + after, next(self._number), work, args))
+
+    @property
+    def next_at(self) -> float:
+        return self._heap[0][0] if self._heap else float("inf")
+
+    def run_next(self) -> None:
+        self.at, _, work, args = heapq.heappop(self._heap)
+        work(*args)
+
+
+# --- the disk --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Row:
+    """One command as the journal has it."""
+
+    entry: Remembered
+    texts: set[str] = field(default_factory=set)
+    """Every ack ever recorded for it: only these may go out."""
+
+
+class Disk:
+    """The journal's promises over a dictionary: groups in order, all or nothing, tried again until written; it survives the process."""
+
+    def __init__(self, time: Timeline, random: Random) -> None:
+        self._time, self._random = time, random
+        self.rows: dict[int, Row] = {}
+        self.ids: dict[str, int] = {}
+        self.outbox: dict[int, OutboxRow] = {}
+        self.tombstones: dict[str, tuple[str, float]] = {}
+        self.facts: dict[str, str] = {}
+        self.effects: Counter[str] = Counter()
+        self.failing = False
+        self.slow = 0.0
+        self._queue: deque[tuple[int, tuple[Change, ...]]] = deque()
+        self._writing = False
+        self._told = False
+        self._owner: Callable[[Event], None] | None = None
+        self._life = 0
+
+    def attach(self, post: Callable[[Event], None]) -> None:
+        """A new process opens the file: what the last one had not written is gone."""
+        self._life += 1
+        self._owner = post
+        self._queue.clear()
+        self._writing = self._told = False
+        self._open(self._life)
+
+    def _open(self, life: int) -> None:
+        if life != self._life or self._owner is None:
+            return
+        if self.failing:
+            if not self._told:
+                self._owner(RecordFailed("ledger.sqlite3: database is locked"))
+            self._told = True
+            self._time.call(0.5, self._open, life)
+        else:
+            self._told = False
+            self._owner(LedgerOpened(self.memory()))
+
+    def detach(self) -> None:
+        self._life += 1
+        self._owner = None
+        self._queue.clear()
+
+    def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
+        self._queue.append((ticket, changes))
+        if not self._writing:
+            self._writing = True
+            self._time.call(self._takes(), self._commit, self._life, None)
+
+    def _takes(self) -> float:
+        return self._random.uniform(0.000_3, 0.003) + (self._random.uniform(0, self.slow) if self.slow else 0.0)
+
+    def _commit(self, life: int, batch: list[tuple[int, tuple[Change, ...]]] | None) -> None:
+        if life != self._life or self._owner is None:
+            return
+        if batch is None:
+            batch = list(self._queue)
+            self._queue.clear()
+        if self.failing:
+            if not self._told:
+                self._told = True
+                self._owner(RecordFailed("ledger.sqlite3: disk I/O error"))
+            self._time.call(0.5, self._commit, life, batch)
+            return
+        self._told = False
+        for _, changes in batch:
+            for change in changes:
+                self._apply(change)
+        self._time.call(self._random.uniform(0, 0.001), self._report, life, batch[-1][0])
+        if self._queue:
+            self._time.call(self._takes(), self._commit, life, None)
+        else:
+            self._writing = False
+
+    def _report(self, life: int, ticket: int) -> None:
+        if life == self._life and self._owner is not None:
+            self._owner(Recorded(ticket))
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case Took(entry):
+                if entry.command.command_id not in self.ids and entry.seq not in self.rows:
+                    self.rows[entry.seq] = Row(entry, {entry.ack} if entry.ack else set())
+                    self.ids[entry.command.command_id] = entry.seq
+                else:
+                    demand(False, "a command is taken twice", entry.seq, entry.command.command_id)
+            case Ended(seq, state, utc, error, ack, effect):
+                row = self.rows[seq]
+                demand(not row.entry.state.ended, "a command ends twice", row.entry.command.command_id)
+                row.entry = row.entry._replace(state=state, finished_utc=utc, error=error, ack=ack, proven_utc=None if ack else utc)
+                row.texts |= {ack} if ack else set()
+                if effect is not None:
+                    demand(seq not in self.outbox, "a message is in the outbox twice", effect)
+                    self.outbox[seq] = effect
+                    self.effects[effect.command_id] += 1
+            case Began(seq, utc):
+                row = self.rows[seq]
+                row.entry = row.entry._replace(state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1)
+            case Proved(acks, utc, by):
+                for seq, sent in acks:
+                    self.rows[seq].entry = self.rows[seq].entry._replace(sent_utc=sent, proven_utc=utc, proven_by=by)
+            case Repeated(seq):
+                demand(seq in self.rows, "a repetition of what was never written", seq)
+            case Buried(target, by, until):
+                self.tombstones[target] = (by, until)
+            case Kept(key, value):
+                self.facts[key] = value
+
+    def recall(self, command_id: str) -> Remembered | None:
+        seq = self.ids.get(command_id)
+        return self.rows[seq].entry if seq is not None else None
+
+    def recall_target(self, name: str) -> Remembered | None:
+        found = self.recall(name)
+        if found is None:
+            for row in reversed(self.rows.values()):
+                payload = row.entry.command.payload
+                if row.entry.due_utc is not None and name in {str(payload.get("schedule_id")), str(payload.get("message_id"))}:
+                    return row.entry
+        return found
+
+    def memory(self) -> Memory:
+        rows = sorted(self.rows.values(), key=lambda row: row.entry.seq)
+        unsettled = tuple(r.entry for r in rows if r.entry.proven_utc is None or not r.entry.state.ended)
+        last = next((r.entry.command.command_id for r in reversed(rows) if r.entry.via is not Via.LOCAL), None)
+        graves = tuple((target, by, until) for target, (by, until) in self.tombstones.items())
+        return Memory(unsettled, graves, tuple(self.facts.items()), (rows[-1].entry.seq if rows else 0) + 1, last)
+
+
+# --- the network and the backend -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How the way to the backend is at present."""
+
+    dial: Failure | str | None = None
+    """What a dial ends with; `hang`: nothing comes back; `brief`: accepted, and closed soon."""
+    brief_code: int | None = None
+    http: Failure | str | None = None
+    """What a call ends with; `hang`: nothing comes back, and half of the calls had arrived; `html`: a page, no JSON."""
+    no_up: bool = False
+    no_down: bool = False
+    """One direction of open sockets passes nothing (what is sent waits, as in TCP)."""
+    late: float = 0.0
+    """Seconds more of latency at most."""
+    no_ack_call: bool = False
+    faults: Faults = NO_FAULTS
+
+
+FAIR = Weather()
+
+
+class Wire:
+    """One socket, from the dial to its end."""
+
+    __slots__ = ("accepted_at", "agent_gone", "dead", "down_at", "generation", "hub_generation", "open", "server_gone", "stuck_down", "stuck_up", "up_at")
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.hub_generation: int | None = None
+        self.open = self.agent_gone = self.server_gone = self.dead = False
+        self.up_at = self.down_at = self.accepted_at = 0.0
+        self.stuck_up: list[Any] = []
+        self.stuck_down: list[Any] = []
+
+
+class Network:
+    """Sockets and calls between one agent's process (`post`) and the hub. Wires are first in, first out; ways overtake each other."""
+
+    def __init__(self, time: Timeline, random: Random, base_latency: float, rules: Rules) -> None:
+        self.time, self._random, self._latency = time, random, base_latency
+        self.hub = Hub(rules)
+        self.weather = FAIR
+        self.wires: dict[int, Wire] = {}
+        self.read: dict[str, set[str]] = {}
+        """Every ack text that the backend has read, by command."""
+        self.post: Callable[[Event], None] | None = None
+        self.life = 0
+        self.last_byte_at = 0.0
+        self.dials: list[float] = []
+        self._hub_due = float("inf")
+
+    @property
+    def now(self) -> Moment:
+        return Moment(self.time.at, UTC + self.time.at)
+
+    def lag(self) -> float:
+        late = self._random.uniform(0, self.weather.late) if self.weather.late else 0.0
+        return self._latency * self._random.uniform(0.5, 1.5) + late
+
+    def set_weather(self, weather: Weather) -> None:
+        self.weather = weather
+        self.hub.faults = weather.faults
+        for wire in list(self.wires.values()):
+            if not weather.no_up:
+                held, wire.stuck_up = wire.stuck_up, []
+                for item in held:
+                    self._up(wire, *item)
+            if not weather.no_down:
+                held, wire.stuck_down = wire.stuck_down, []
+                for item in held:
+                    self._down(wire, item)
+
+    # --- sockets ---------------------------------------------------------------------------------------------
+
+    def dial(self, generation: int) -> None:
+        wire = self.wires[generation] = Wire(generation)
+        self.dials.append(self.time.at)
+        outcome = self.weather.dial
+        if outcome == "hang" or self.weather.no_up or self.weather.no_down:
+            if self._random.random() < 0.2:
+                self.time.call(self._random.uniform(10, 14), self._to_agent, wire, Opened(generation), self.life)
+            return
+        if isinstance(outcome, Failure):
+            self.time.call(self.lag(), self._to_agent, wire, DialFailed(generation, outcome), self.life)
+            return
+        self.time.call(self.lag(), self._accept, wire)
+
+    def _accept(self, wire: Wire) -> None:
+        if wire.agent_gone:
+            return
+        try:
+            self.hub.admit(NAME, self.now)
+        except CallError as error:
+            failure = Failure(Trouble.HTTP, f"Unexpected server response: {error.status}", error.status, error.retry_after)
+            self._down(wire, DialFailed(wire.generation, failure))
+            return
+        admitted = self.hub.connect(NAME, self.now)
+        wire.hub_generation = admitted.generation
+        wire.accepted_at = self.time.at
+        if admitted.replaced is not None:
+            for old in list(self.wires.values()):
+                if old.hub_generation == admitted.replaced:
+                    self.close(old, 4009, "replaced")
+        self._down(wire, Opened(wire.generation))
+        self._flush(wire)
+        if self.weather.dial == "brief":
+            self.time.call(self._random.uniform(0, 0.3), self.close, wire, self.weather.brief_code, "brief")
+
+    def close(self, wire: Wire, code: int | None, reason: str) -> None:
+        """The backend ends a socket: with a closing frame, or None for a reset."""
+        if wire.server_gone:
+            return
+        wire.server_gone = True
+        if wire.hub_generation is not None:
+            self.hub.disconnect(NAME, wire.hub_generation, Ending(code or 1006, reason))
+        failure = Failure(Trouble.CLOSED, f"closed by the backend: {code}", code) if code else Failure(Trouble.LOST, "the connection was lost")
+        self._down(wire, Lost(wire.generation, failure))
+
+    def vanish(self) -> None:
+        """The backend's machine is gone: no socket is told."""
+        for wire in self.wires.values():
+            wire.dead = wire.server_gone = True
+            if wire.hub_generation is not None:
+                self.hub.disconnect(NAME, wire.hub_generation, Ending(1006, "gone"))
+
+    def present(self) -> Wire | None:
+        """The socket that the hub holds for the agent's own."""
+        generation = self.hub.connected(NAME)
+        return next((w for w in self.wires.values() if w.hub_generation == generation and not w.server_gone), None) if generation else None
+
+    def abort(self, generation: int) -> None:
+        """The agent drops a socket: the backend hears of it if anything gets through."""
+        wire = self.wires.get(generation)
+        if wire is None:
+            return
+        wire.agent_gone = True
+        if not (self.weather.no_up or wire.dead):
+            self.time.call(self.lag(), self._reset, wire)
+
+    def _reset(self, wire: Wire) -> None:
+        if not wire.server_gone and wire.hub_generation is not None:
+            self.hub.disconnect(NAME, wire.hub_generation, Ending(1006, "lost", "nobody"))
+        wire.server_gone = True
+        self.wires.pop(wire.generation, None)
+
+    def finish(self, generation: int) -> None:
+        """The agent closes with a handshake."""
+        self._send(generation, "close", None)
+
+    def send(self, generation: int, texts: Iterable[str]) -> None:
+        for text in texts:
+            self._send(generation, "frame", text)
+
+    def probe(self, generation: int) -> None:
+        self._send(generation, "probe", None)
+
+    def _send(self, generation: int, kind: str, text: str | None) -> None:
+        if (wire := self.wires.get(generation)) is not None:
+            self._up(wire, kind, text)
+
+    def _up(self, wire: Wire, kind: str, text: str | None) -> None:
+        if wire.dead:
+            return
+        if self.weather.no_up:
+            wire.stuck_up.append((kind, text))
+            return
+        wire.up_at = max(wire.up_at, self.time.at + self.lag())
+        self.time.call(wire.up_at - self.time.at, self._at_server, wire, kind, text)
+
+    def _at_server(self, wire: Wire, kind: str, text: str | None) -> None:
+        if wire.server_gone or wire.dead:
+            return
+        if kind == "probe":
+            self._down(wire, Heard(wire.generation))
+        elif kind == "close":
+            wire.server_gone = True
+            if wire.hub_generation is not None:
+                self.hub.disconnect(NAME, wire.hub_generation, Ending(1000, "agent stopped", "agent"))
+            self._down(wire, Lost(wire.generation, Failure(Trouble.CLOSED, "closed by the backend: 1000", 1000)))
+        elif text is not None and wire.hub_generation is not None:
+            if text.startswith(ACK_HEAD):
+                self.note_read(text[len(ACK_HEAD) : -1])
+            ending = self.hub.receive(NAME, wire.hub_generation, text, self.now)
+            if ending is not None:
+                self.close(wire, ending.code, ending.reason)
+            self._flush(wire)
+
+    def note_read(self, text: str) -> None:
+        self.read.setdefault(from_json(text)["command_id"], set()).add(text)
+
+    def flush(self) -> None:
+        """Send what the hub has for the agent's socket."""
+        if (wire := self.present()) is not None:
+            self._flush(wire)
+
+    def _flush(self, wire: Wire) -> None:
+        if wire.hub_generation is None or wire.server_gone:
+            return
+        while texts := self.hub.take(NAME, wire.hub_generation, self.now):
+            for text in texts:
+                self._down(wire, text)
+        due = self.hub.wake_at
+        if due is not None and self._hub_due == float("inf"):
+            self._hub_due = due
+            self.time.call(max(0.0, due - self.time.at), self._tick_hub)
+
+    def _tick_hub(self) -> None:
+        self._hub_due = float("inf")
+        for stale in self.hub.tick(self.now):
+            for wire in list(self.wires.values()):
+                if wire.hub_generation == stale.generation:
+                    self.close(wire, None, "not heard")
+        if self.hub.wake_at is not None:
+            self._hub_due = self.hub.wake_at
+            self.time.call(max(0.001, self.hub.wake_at - self.time.at), self._tick_hub)
+        self.flush()
+
+    def _down(self, wire: Wire, item: Event | str) -> None:
+        if wire.dead:
+            return
+        if self.weather.no_down:
+            wire.stuck_down.append(item)
+            return
+        wire.down_at = max(wire.down_at, self.time.at + self.lag())
+        self.time.call(wire.down_at - self.time.at, self._to_agent, wire, item, self.life)
+
+    def _to_agent(self, wire: Wire, item: Event | str, life: int) -> None:
+        """An old socket's news may still be on its way through the shell for a moment: it is passed on now and then."""
+        if self.post is None or life != self.life or wire.dead or (wire.agent_gone and self._random.random() < 0.7):
+            return
+        if isinstance(item, str):
+            frame = frames.parse(item)
+            news: Event = (
+                CommandReceived(wire.generation, Arrival(frame.command))
+                if isinstance(frame, frames.CommandFrame)
+                else FrameReceived(wire.generation, frame)
+            )
+        else:
+            news = item
+        if isinstance(news, Lost | DialFailed):
+            if not wire.agent_gone:
+                self.wires.pop(wire.generation, None)
+        elif not wire.agent_gone:
+            self.last_byte_at = self.time.at
+        self.post(news)
+
+    def new_life(self, post: Callable[[Event], None] | None) -> None:
+        """Another process, or none: the kernel resets what the last one had open."""
+        self.life += 1
+        self.post = post
+        for wire in list(self.wires.values()):
+            if not wire.agent_gone:
+                self.abort(wire.generation)
+
+    # --- calls -----------------------------------------------------------------------------------------------
+
+    def call(self, within: float, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """One POST: `work` at the backend, then `done` here with its result or a Failure, `within` seconds at most."""
+        call = Call(self, done, self.life)
+        self.time.call(within, call.finish, Failure(Trouble.TIMEOUT, f"no answer in {within:g} s"))
+        outcome = self.weather.http
+        if isinstance(outcome, Failure):
+            self.time.call(self.lag(), call.finish, outcome)
+        elif outcome == "html":
+            self.time.call(self.lag(), call.finish, Failure(Trouble.GARBAGE, "the answer is not JSON"))
+        elif outcome != "hang" or self._random.random() < 0.5:
+            self.time.call(self.lag(), self._serve, call, work, outcome != "hang")
+
+    def _serve(self, call: "Call", work: Callable[[], Any], answered: bool) -> None:
+        result = work()
+        if answered:
+            self.time.call(self.lag(), call.finish, result)
+
+    def poll(self, effect: Poll, within: float) -> None:
+        body = {
+            "edge_agent_id": NAME, "last_command_id": effect.last_command_id, "status": dict(effect.status),
+            "pending_events": [{"type": "command_ack", "data": from_json(ack)} for _, ack in effect.carried],
+        }  # fmt: skip
+
+        def work() -> str:
+            for _, ack in effect.carried:
+                self.note_read(ack)
+            return self.hub.sync(body, self.now)
+
+        def done(result: str | Failure) -> None:
+            if isinstance(result, Failure):
+                self._answer(PollFailed(effect.number, result))
+                return
+            answer = frames.parse_sync(result.encode())
+            arrivals = tuple(Arrival(command) for command in answer.commands)
+            carried = tuple(command_id for command_id, _ in effect.carried)
+            self._answer(PollAnswered(effect.number, arrivals, answer.proven, answer.settings, answer.malformed, carried))
+
+        self.call(within, work, done)
+
+    def post_acks(self, acks: tuple[tuple[str, str], ...], within: float) -> None:
+        PostRun(self, acks, within).next()
+
+    def register(self, within: float) -> None:
+        def done(result: str | Failure) -> None:
+            self._answer(RegistrationFailed(result) if isinstance(result, Failure) else Registered(result))
+
+        self.call(within, lambda: NAME, done)
+
+    def _answer(self, event: Event) -> None:
+        if self.post is not None:
+            self.post(event)
+
+    def answer(self, event: Event) -> None:
+        self._answer(event)
+
+
+class Call:
+    """One call's answer: the first one counts, and only for the process that asked."""
+
+    __slots__ = ("_done", "_life", "_network", "_open")
+
+    def __init__(self, network: Network, done: Callable[[Any], None], life: int) -> None:
+        self._network, self._done, self._life, self._open = network, done, life, True
+
+    def finish(self, result: Any) -> None:
+        if self._open and self._life == self._network.life:
+            self._open = False
+            self._done(result)
+
+
+class PostRun:
+    """A batch of acks, one POST after the other; the first trouble ends it."""
+
+    def __init__(self, network: Network, acks: tuple[tuple[str, str], ...], within: float) -> None:
+        self._network, self._acks, self._within = network, acks, within
+        self._proven: list[str] = []
+        self._number = 0
+
+    def next(self) -> None:
+        if self._number == len(self._acks):
+            self._end(None)
+        elif self._network.weather.no_ack_call:
+            self._end(Failure(Trouble.HTTP, "the backend has no call for acks", 404), unsupported=True)
+        else:
+            self._network.call(self._within, self._work, self._done)
+
+    def _work(self) -> None:
+        _, text = self._acks[self._number]
+        self._network.note_read(text)
+        self._network.hub.ack(from_json(text), AckWay.HTTP, self._network.now, NAME)
+
+    def _done(self, result: Failure | None) -> None:
+        if isinstance(result, Failure):
+            self._end(result)
+            return
+        self._proven.append(self._acks[self._number][0])
+        self._number += 1
+        self.next()
+
+    def _end(self, failure: Failure | None, *, unsupported: bool = False) -> None:
+        failed = tuple(command_id for command_id, _ in self._acks if command_id not in set(self._proven))
+        self._network.answer(AcksPosted(tuple(self._proven), failed, failure, unsupported))
