@@ -276,7 +276,7 @@ class Agent:
     def _execute(self, effect: Execute) -> None:
         """A plain handler at once, a coroutine as a task of its own."""
         handler, _ = self._registry[effect.command.command_type]
-        context = Context(effect.seq, self._messenger, self._clock)
+        context = Context(effect.seq, self._messenger, self._clock, effect.message)
         outcome: Outcome | Awaitable[Outcome]
         try:
             outcome = handler(effect.command, context)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent_core.feed import Entry
-from agent_core.frames import Command, Frame
+from agent_core.frames import Command, Frame, Message
 from agent_core.records import Arrival, Change, Memory, OutboxRow, Remembered
 from agent_core.snapshot import PollingMode
 
@@ -279,10 +279,11 @@ class Record(NamedTuple):
 
 
 class Execute(NamedTuple):
-    """Run the handler; answer with CommandFinished."""
+    """Run the handler; answer with CommandFinished. `message` is what a sending command asks for."""
 
     seq: int
     command: Command
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Every wire frame as a model (PROTOCOL §2): `parse` is liberal, `dump_*` is strict; the only file that knows the spellings."""
 
-import math
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,8 @@ from agent_core.clock import iso
 PAYLOAD_KEYS = ("payload", "parameters", "params", "data", "args")
 TEXT_KEYS = ("text", "message", "message_text")
 SEND_AT_KEYS = ("send_at", "schedule_time", "at")
-TARGET_KEYS = ("schedule_id", "message_id", "command_id")
+NAME_KEYS = ("schedule_id", "message_id")
+TARGET_KEYS = (*NAME_KEYS, "command_id")
 GREETINGS = frozenset({"connected", "ready", "welcome"})
 
 
@@ -125,7 +126,7 @@ def _small_frame(kind: str, body: dict[str, Any]) -> Frame:
     fields: dict[str, Any] = inner if isinstance(inner, dict) else {}
     if kind == "pong":
         seq = fields.get("seq")
-        return Pong(seq if isinstance(seq, int) else None)
+        return Pong(seq if isinstance(seq, int) and not isinstance(seq, bool) else None)
     if kind == "ping":
         return Ping(fields or None)
     if kind == "config_update":
@@ -156,7 +157,9 @@ def command_of(fields: Mapping[str, Any]) -> Command:
     invalid = None
     if not isinstance(command_type, str) or not 1 <= len(command_type) <= 100 or not command_type.isprintable():
         command_type, invalid = "", "invalid command_type"
-    payload: Any = next((fields[key] for key in PAYLOAD_KEYS if fields.get(key) is not None), {})
+    payload = _first(fields, PAYLOAD_KEYS)
+    if payload is None:
+        payload = {}
     if not isinstance(payload, dict):
         payload, invalid = {}, invalid or "invalid payload: not an object"
     warnings: list[str] = []
@@ -195,7 +198,7 @@ def instant(value: Any, warnings: list[str] | None = None) -> float:
             value = float(text)
         except ValueError:
             return _iso_instant(text, warnings)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
         raise FrameError("not a time: ISO 8601 or Unix seconds expected")
     return value / 1_000 if value >= 1e11 else float(value)
 
@@ -225,11 +228,19 @@ class Message(NamedTuple):
 def message_of(command: Command) -> Message:
     """The message inside a send_message, send_message_now or schedule_message. Raises FrameError, naming the field."""
     payload = command.payload
-    text = next((payload[key] for key in TEXT_KEYS if payload.get(key) is not None), None)
+    text = _first(payload, TEXT_KEYS)
     if not isinstance(text, str) or not text:
         raise FrameError("missing text")
-    names = tuple(str(payload[key]) for key in TARGET_KEYS[:2] if isinstance(payload.get(key), str | int))
-    return Message(thread_of(command), text, _due(command), names)
+    names = [str(payload[key]) for key in NAME_KEYS if isinstance(payload.get(key), str | int)]
+    return Message(thread_of(command), text, _due(command), tuple(names))
+
+
+def _first(fields: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        value = fields.get(key)
+        if value is not None:
+            return value
+    return None
 
 
 def thread_of(command: Command) -> str:
@@ -245,7 +256,7 @@ def thread_of(command: Command) -> str:
 def _due(command: Command) -> float | None:
     if command.command_type == "send_message_now" or command.priority is Priority.IMMEDIATE:
         return None
-    value = next((command.payload[key] for key in SEND_AT_KEYS if command.payload.get(key) is not None), None)
+    value = _first(command.payload, SEND_AT_KEYS)
     if value is None:
         if command.command_type == "schedule_message":
             raise FrameError("missing send_at")
@@ -342,4 +353,7 @@ def ack(
 
 
 def _text(body: Mapping[str, Any]) -> str:
-    return to_json(body).decode()
+    try:
+        return to_json(body, inf_nan_mode="null", fallback=str).decode()
+    except ValueError:  # half a surrogate pair, from the name of a file or the text of an error
+        return json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()

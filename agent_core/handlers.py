@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent_core.clock import Clock
-from agent_core.frames import Command, message_of
+from agent_core.frames import Command, Message
 from agent_core.ledger import EffectClass, Trait
 from agent_core.messengers import Envelope, Messenger, Sent
 from agent_core.records import OutboxRow
@@ -29,6 +29,8 @@ class Context(NamedTuple):
     seq: int
     messenger: Messenger
     clock: Clock
+    message: Message | None = None
+    """What a command that sends asks for, already understood."""
 
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
@@ -57,7 +59,8 @@ def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait
 @handles("send_message", "send_message_now", "schedule_message", trait=Trait(sends=True))
 def send(command: Command, context: Context) -> Outcome | Awaitable[Outcome]:
     """Send a message now; one for later comes here when it is due."""
-    sent = context.messenger.send(Envelope(context.seq, command.command_id, message_of(command), context.clock.now().utc))
+    assert context.message is not None
+    sent = context.messenger.send(Envelope(context.seq, command.command_id, context.message, context.clock.now().utc))
     return Outcome(result=sent.result, row=sent.row) if isinstance(sent, Sent) else _later(sent)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from agent_core import frames, settings
@@ -27,7 +28,7 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.events import CommandFinished, Effect, Execute, PostAcks, Send, Tell
 from agent_core.feed import CommandEntry, LogEntry
-from agent_core.frames import Command, FrameError
+from agent_core.frames import Command, FrameError, Message
 from agent_core.plain import plain
 from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
 from agent_core.schedule import Schedule
@@ -79,6 +80,7 @@ class Entry:
     lane: str = ""
     due_utc: float | None = None
     names: tuple[str, ...] = ()
+    message: Message | None = None
     timed_from: float | None = None
     """When this process got it, or began it where it was scheduled: its ack's latency counts from here."""
     began_at: float | None = None
@@ -149,6 +151,7 @@ class Ledger:
         self._next_seq = 1
         self._entries: dict[str, Entry] = {}
         self._by_seq: dict[int, Entry] = {}
+        self._by_name: dict[str, Entry] = {}
         self._lanes: dict[str, Lane] = {}
         self._ready_urgent: deque[str] = deque()
         self._ready: deque[str] = deque()
@@ -158,6 +161,7 @@ class Ledger:
         self._kept: deque[Ack] = deque()
         self._sent: deque[Ack] = deque()
         self._posted: tuple[Ack, ...] = ()
+        self._carried: tuple[Ack, ...] = ()
         self._unshown: list[Entry] = []
         self._told_full = False
         self.running = 0
@@ -220,7 +224,7 @@ class Ledger:
         """One command, come by socket or poll. True where it was new and is taken."""
         command = arrival.command
         known = self._entries.get(command.command_id)
-        if known is None and arrival.remembered is not None:
+        if known is None and arrival.remembered is not None and self.intake_open:
             known = self._adopt(arrival.remembered, now)
         if known is not None:
             self._repeat(command, via, known, now)
@@ -294,7 +298,7 @@ class Ledger:
             self._end(entry, State.CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
-        elif due is not None and now.utc - due > self._config.schedule.max_late_seconds:
+        elif due is not None and entry.via is not Via.LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
         else:
             self._enqueue(entry)
@@ -305,8 +309,10 @@ class Ledger:
 
     def _address(self, entry: Entry) -> float | None:
         """Lane, names and due time of a message. Raises FrameError."""
-        message = frames.message_of(entry.command)
+        entry.message = message = frames.message_of(entry.command)
         entry.lane, entry.names = message.thread_id, message.names
+        for name in entry.names:
+            self._by_name.setdefault(name, entry)
         return message.due_utc
 
     def _repeat(self, command: Command, via: Via, known: Entry, now: Moment) -> None:
@@ -320,7 +326,8 @@ class Ledger:
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
-        if known.ack is not None and not on_its_way and len(self._sent) < self._config.executor.max_pending:
+        room = len(self._sent) < self._config.executor.max_pending
+        if known.ack is not None and known.state is not State.RUNNING and room and not on_its_way:
             self.after.append(Release(known, self._ack(known)))
         row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
         self._emit(Tell(row))
@@ -331,7 +338,7 @@ class Ledger:
     def _cancel(self, entry: Entry, settled: Remembered | None, now: Moment) -> None:
         target = frames.cancel_target(entry.command)
         seq = self._schedule.find(target)
-        victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target)
+        victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target) or self._by_name.get(target)
         if victim is entry:
             victim = None
         if victim is not None and victim.state in {State.SCHEDULED, State.QUEUED}:
@@ -373,6 +380,8 @@ class Ledger:
             lane = self._lanes[victim.lane]
             (lane.urgent if victim in lane.urgent else lane.normal).remove(victim)
             self._queued -= 1
+            if not (lane.busy or lane.urgent or lane.normal):
+                del self._lanes[victim.lane]
 
     def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
         entry.due_utc, entry.state = due_utc, State.SCHEDULED
@@ -432,7 +441,7 @@ class Ledger:
             self._show(entry)
             self.after.append(Release(entry))
         else:
-            self._emit(Execute(entry.seq, entry.command))
+            self._emit(Execute(entry.seq, entry.command, entry.message))
 
     def finished(self, event: CommandFinished, now: Moment) -> None:
         """A handler returned."""
@@ -494,7 +503,7 @@ class Ledger:
             self._kept.append(item.ack)
             self._unshown.append(item.entry)
         elif item.entry.state is State.RUNNING:
-            self._emit(Execute(item.entry.seq, item.entry.command))
+            self._emit(Execute(item.entry.seq, item.entry.command, item.entry.message))
 
     def route(self, ways: Route, now: Moment) -> None:
         """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
@@ -535,8 +544,17 @@ class Ledger:
             self.post(now)
 
     def carry(self, count: int) -> tuple[tuple[str, str], ...]:
-        """The oldest kept acks, to travel inside a poll; they stay kept until the poll's 2xx (`proved_ids`)."""
-        return tuple((ack.entry.command.command_id, ack.text) for ack, _ in zip(self._kept, range(count), strict=False))
+        """The oldest unproven acks, to travel inside a poll; they stay where they are until the poll's 2xx (`arrived`)."""
+        self._carried = tuple(islice(chain(self._sent, self._kept), count))
+        return tuple((ack.entry.command.command_id, ack.text) for ack in self._carried)
+
+    def arrived(self, ids: Iterable[str], now: Moment) -> None:
+        """The poll that carried acks was answered: these and no later ones of the same command are proven."""
+        accepted, unproven = set(ids), {id(ack) for ack in (*self._kept, *self._sent)}
+        batch, self._carried = self._carried, ()
+        proven = [ack for ack in batch if id(ack) in unproven and ack.entry.command.command_id in accepted]
+        self._prove(proven, "http", now)
+        self._let_go(proven)
 
     def _take_kept(self, count: int) -> tuple[Ack, ...]:
         return tuple(self._kept.popleft() for _ in range(min(count, len(self._kept))))
@@ -569,21 +587,21 @@ class Ledger:
         self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
 
     def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
-        """The backend names terminal acks that it has, or a poll carried them."""
+        """The backend names terminal acks that it has."""
         wanted = set(ids) & self._entries.keys()
         if not wanted:
             return
         proven = [ack for ack in (*self._kept, *self._sent) if ack.entry.command.command_id in wanted and ack.terminal]
-        if proven:
-            self._prove(proven, by, now)
+        self._prove(proven, by, now)
+        self._let_go(proven)
 
     def _prove(self, acks: list[Ack], by: str, now: Moment) -> None:
         if not acks:
             return
-        self.changes.append(Proved(tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack), now.utc, by))
-        settled = {id(ack) for ack in acks}
+        if rows := tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack):
+            self.changes.append(Proved(rows, now.utc, by))
         for ack in acks:
-            self.counts.proven += ack.terminal
+            self.counts.proven += ack.terminal and not ack.entry.proven
             if ack.text == ack.entry.ack:
                 ack.entry.proven = True
             if ack.entry.outgoing is ack:
@@ -591,7 +609,10 @@ class Ledger:
             if ack.terminal:
                 self._settle(ack.entry)
             self._show(ack.entry)
-        if by in {"ack_events", "carried"}:
+
+    def _let_go(self, acks: list[Ack]) -> None:
+        if acks:
+            settled = {id(ack) for ack in acks}
             self._kept = deque(ack for ack in self._kept if id(ack) not in settled)
             self._sent = deque(ack for ack in self._sent if id(ack) not in settled)
 
@@ -599,6 +620,9 @@ class Ledger:
         """Nothing more is due for it: the journal remembers it from here."""
         self._entries.pop(entry.command.command_id, None)
         self._by_seq.pop(entry.seq, None)
+        for name in entry.names:
+            if self._by_name.get(name) is entry:
+                del self._by_name[name]
 
     @property
     def unproven(self) -> int:
@@ -608,7 +632,8 @@ class Ledger:
     def sizes(self) -> dict[str, int]:
         """How many items each of its collections holds: all of them are bounded by what is unsettled."""
         return {
-            "entries": len(self._entries), "by_seq": len(self._by_seq), "lanes": len(self._lanes), "schedule": self._schedule.footprint,
+            "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
+            "lanes": len(self._lanes), "schedule": self._schedule.footprint,
             "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.unproven,
         }  # fmt: skip
 
@@ -673,15 +698,15 @@ class Ledger:
         self._emit(Tell(self._row(entry)))
 
     def _row(self, entry: Entry) -> CommandEntry:
-        status = str(entry.state)
+        status: str = entry.state.value
         if entry.state is State.COMPLETED:
             on_the_wire = entry.outgoing is not None and entry.outgoing.barrier
             status = "acked" if entry.proven or entry.via is Via.LOCAL else "sent" if on_the_wire else "outbox"
         return CommandEntry(
-            entry.seq, entry.arrived.utc, entry.command.command_id, plain(entry.command.command_type, 100), str(entry.via), status,
+            entry.seq, entry.arrived.utc, entry.command.command_id, entry.command.command_type, entry.via.value, status,
             thread_id=plain(entry.lane, 100) if entry.lane else None, run_ms=entry.run_ms, ack_ms=entry.ack_ms,
             error=plain(entry.error) if entry.error else None, proven=entry.proven, replay_of=entry.replay_of,
-            effect=str(self._trait(entry).effect),
+            effect=self._trait(entry).effect.value,
         )  # fmt: skip
 
     def _say(self, now: Moment, level: str, text: str) -> None:

@@ -91,7 +91,7 @@ class Link:
     @property
     def online(self) -> bool:
         """The peer has spoken and is not known to be gone."""
-        return self.phase in {Phase.ONLINE, Phase.SUSPECT}
+        return self.phase is Phase.ONLINE or self.phase is Phase.SUSPECT
 
     @property
     def barrier(self) -> int:
@@ -110,7 +110,7 @@ class Link:
         return min((at for at in times if at is not None), default=float("inf"))
 
     def is_current(self, generation: int) -> bool:
-        return generation == self.generation and (self.phase in OPEN or self.phase is Phase.CONNECTING)
+        return generation == self.generation and (self.phase is Phase.ONLINE or self.phase is Phase.CONNECTING or self.phase in OPEN)
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
