@@ -6,6 +6,7 @@ from console.panels.view import Status, View, polling_works, status_of
 from console.text import ago, cut, duration, fit, grouped, shown
 
 HISTORY_SECONDS = 3_600
+NOTICED_SECONDS = 2.0
 _BADNESS = ("", "socket", "polling", "down")
 _TONES = {"socket": "good", "polling": "warn", "down": "bad"}
 _PHASES = {
@@ -162,15 +163,24 @@ def _reason(view: View, inner: int) -> Line:
 def _availability(view: View, inner: int) -> Line:
     """The last hour as a strip: socket, polling, down; what came before the start is left faint."""
     length = inner - 5
-    columns = [""] * length
     seconds = HISTORY_SECONDS / length
     start = view.now.utc - HISTORY_SECONDS
+    spent: list[dict[str, float]] = [{} for _ in range(length)]
     marks = view.snapshot.link.history
     for index, (since, kind) in enumerate(marks):
         until = marks[index + 1][0] if index + 1 < len(marks) else view.now.utc
         first = max(0, int((since - start) / seconds))
         last = min(length - 1, int((until - start) / seconds - 1e-9))
         for column in range(first, last + 1):
-            columns[column] = max(columns[column], kind, key=_BADNESS.index)
+            left = start + column * seconds
+            share = min(until, left + seconds) - max(since, left)
+            spent[column][kind] = spent[column].get(kind, 0.0) + share
+    columns = [_told(kinds) for kinds in spent]
     strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
     return (*strip, ("   1h", view.inks.faint))
+
+
+def _told(kinds: dict[str, float]) -> str:
+    """What a slice of the strip stands for: the worst that lasted, else what was there longest."""
+    lasted = [kind for kind, seconds in kinds.items() if seconds >= NOTICED_SECONDS]
+    return max(lasted, key=_BADNESS.index) if lasted else max(kinds, key=kinds.__getitem__, default="")

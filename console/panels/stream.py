@@ -306,7 +306,7 @@ class Stream(Widget, can_focus=True):
         dot = (" · ", inks.muted)
         foot: Line = ((f"{grouped(commands.received)} total", inks.muted), dot)
         foot = (*foot, (f"{grouped(commands.failed)} failed", inks.tone("bad") if commands.failed else inks.muted), dot)
-        foot = (*foot, (f"{grouped(commands.duplicates)} duplicates", inks.muted), dot)
+        foot = (*foot, (f"{grouped(commands.duplicates)} duplicate{'' if commands.duplicates == 1 else 's'}", inks.muted), dot)
         if self.missed:
             foot = (*foot, (f"{grouped(self.missed)} not shown", inks.tone("warn")), dot)
         if self._following:

@@ -120,6 +120,12 @@ def test_the_availability_strip_shows_the_worst_of_each_slice() -> None:
     assert tones == [inks.faint, inks.tone("good"), inks.tone("warn"), inks.tone("bad"), inks.tone("good")]
 
 
+def test_a_moment_without_a_link_does_not_paint_a_slice_red() -> None:
+    history = ((NOON - 12, "down"), (NOON - 11.9, "socket"))
+    line = connection(view_of(replace(ONLINE, link=replace(ONLINE.link, history=history))), 43, 11)[9]
+    assert inks_of("edge-dark").tone("bad") not in [ink for _, ink in line]
+
+
 def test_degraded_panels_turn_amber() -> None:
     inks = inks_of("edge-dark")
     for draw in (connection, backoff):
