@@ -306,7 +306,7 @@ class Engine:
         if event.arrivals:
             self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
         fresh = [a.command.command_id for a in event.arrivals if self._ledger.take(a, Via.POLL, self._now)]
-        self._ledger.proved_ids(event.carried, "http", self._now)
+        self._ledger.arrived(event.carried, self._now)
         self._ledger.proved_ids(event.proven, "ack_events", self._now)
         if event.settings:
             self._configure(event.settings)
@@ -431,7 +431,7 @@ class Engine:
 
     def _couple_polling(self) -> None:
         now = self._now
-        if self._ledger.turned_away and self._trouble is None and self._ledger.pending <= self._config.executor.max_pending // 2:
+        if self._ledger.turned_away and self._ledger.intake_open and self._ledger.pending <= self._config.executor.max_pending // 2:
             self._ledger.turned_away = False
             self._polling.sync_soon(now)
         stopping = self._stop_by is not None

@@ -27,7 +27,8 @@ class Schedule:
         self._due[seq] = due_utc
         heapq.heappush(self._heap, (due_utc, seq))
         for name in names:
-            self._names.setdefault(name, seq)
+            if self._names.get(name) not in self._due:
+                self._names[name] = seq
 
     def find(self, name: str) -> int | None:
         seq = self._names.get(name)

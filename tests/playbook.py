@@ -211,6 +211,7 @@ class Playbook:
         self.lines: list[LogEntry] = []
         self.rows: list[CommandEntry] = []
         self._row: list[Effect] = []
+        self._pings: list[int] = []
         self._dialogue: list[str] = []
         self._watch = Watch(self.config.timing.poll_within)
         self._born = self.clock.mono
@@ -338,18 +339,15 @@ class Playbook:
     def lives(self, seconds: float, *, json_pongs: bool = True) -> "Playbook":
         """Time passes over a healthy link: pings, probes and polls are answered, dials are not."""
         end = self.clock.mono + seconds
-        while self.engine.wake_at <= end and not self.engine.finished:
+        while True:
+            while self._pings and json_pongs:
+                self >> FrameReceived(self.generation, Pong(self._pings[0]))
+            if any(isinstance(effect, Probe) for effect in self._row):
+                self >> Heard(self.generation)
+            self.answer_poll()
+            if self.engine.wake_at > end or self.engine.finished:
+                return self.after(max(0.0, end - self.clock.mono))
             self.after(max(0.0, self.engine.wake_at - self.clock.mono))
-            for effect in list(self._row):
-                if isinstance(effect, Probe):
-                    self >> Heard(effect.generation)
-                elif isinstance(effect, Poll):
-                    self >> PollAnswered(effect.number, ())
-                elif json_pongs:
-                    for frame in frames_in(effect):
-                        if frame["type"] == "ping":
-                            self >> FrameReceived(self.generation, Pong(frame["data"]["seq"]))
-        return self.after(max(0.0, end - self.clock.mono))
 
     def answer_poll(self, *commands: Command, **more: Any) -> "Playbook":
         """The poll in flight, if there is one, is answered with these commands."""
@@ -401,6 +399,8 @@ class Playbook:
         roll = self.dice if callable(self.dice) else lambda: self.dice
         asked = self.engine.handle(event, self.clock.now(), roll)
         self._watch.told(event)
+        if isinstance(event, FrameReceived) and isinstance(event.frame, Pong):
+            self._pings = [seq for seq in self._pings if event.frame.seq is not None and seq > event.frame.seq]
         for effect in asked:
             if isinstance(effect, Tell):
                 self._tell(effect)
@@ -409,6 +409,9 @@ class Playbook:
             if trouble := self._watch.asked(effect, self.now):
                 self._fail(f"an engine that keeps its promises, but {trouble}", [effect])
             self.ever.append((self.clock.mono, effect))
+            self._pings += [frame["data"]["seq"] for frame in frames_in(effect) if frame["type"] == "ping"]
+            if isinstance(effect, OpenSocket):
+                self._pings.clear()
             self._row.append(effect)
         if not self.engine.finished and self.engine.wake_at < self.clock.mono - 1e-6 and self.snapshot.started_utc:
             self._fail("a deadline in the future", [])
@@ -459,12 +462,17 @@ class Watch:
             case Recorded(ticket=ticket):
                 self._written = max(self._written, ticket)
             case LedgerOpened(memory):
-                for past in memory.entries:
-                    self._ids[past.seq] = past.command
-                    if past.ack is not None:
-                        self._ended[past.command.command_id] = 0
+                self._remember(memory.entries)
             case _:
                 pass
+        arrivals = event.arrivals if isinstance(event, PollAnswered) else [event.arrival] if isinstance(event, CommandReceived) else []
+        self._remember(arrival.remembered for arrival in arrivals if arrival.remembered is not None)
+
+    def _remember(self, entries: Iterable[Remembered]) -> None:
+        for past in entries:
+            self._ids[past.seq] = past.command
+            if past.ack is not None:
+                self._ended[past.command.command_id] = 0
 
     def asked(self, effect: Effect, now: float) -> str | None:
         """What is wrong with it, if anything."""
@@ -485,8 +493,8 @@ class Watch:
                     return "a poll is in flight, or the number is not the next"
             case Record(ticket, changes):
                 return self._recorded(ticket, changes)
-            case Execute(seq):
-                return self._executed(seq)
+            case Execute(seq, one):
+                return self._executed(seq, one)
             case Finish() if self._socket:
                 return "a socket is left open"
             case _:
@@ -509,11 +517,11 @@ class Watch:
         wrong, self._ticket = ticket != self._ticket + 1, ticket
         return "its ticket is not the next" if wrong else None
 
-    def _executed(self, seq: int) -> str | None:
+    def _executed(self, seq: int, one: Command) -> str | None:
         self._runs[seq] += 1
         if self._runs[seq] > 1:
             return "it runs for the second time"
-        external = seq not in self._ids or TRAITS[self._ids[seq].command_type].effect is EffectClass.EXTERNAL
+        external = TRAITS[one.command_type].effect is EffectClass.EXTERNAL
         return "its start is not on disk" if external and self._began.get(seq, self._ticket + 1) > self._written else None
 
 
