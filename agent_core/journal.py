@@ -12,9 +12,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -27,9 +27,15 @@ from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Prove
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
 TRIM_EVERY = 500
-"""Rows taken between two looks at what may be forgotten."""
+"""Commands taken between two looks at what may be forgotten."""
 TRIM_STEP = 1_000
+TRIMS_IN_ONE = 4
+"""Steps between two groups at most, so that no group waits long; the rest is done in quiet moments."""
 FILE_LIMIT = 60 * 2**20
+ROW_BYTES = 250
+"""What a row takes beside its payload and its ack."""
+SKEW = 300.0
+"""Seconds by which a backend's clock is believed to be ahead of ours."""
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 2**20
 
@@ -40,7 +46,8 @@ CREATE TABLE commands (
     finished_utc REAL, due_utc REAL, runs INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, duplicate_via TEXT,
     duplicate_utc REAL, error TEXT, ack TEXT, sent_utc REAL, proven_utc REAL, proven_by TEXT, replay_of TEXT, name TEXT);
 CREATE INDEX commands_name ON commands (name) WHERE name IS NOT NULL;
-CREATE TABLE outbox (seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL, thread_id TEXT NOT NULL, text TEXT NOT NULL, sent_utc REAL NOT NULL);
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL, thread_id TEXT NOT NULL, text TEXT NOT NULL, sent_utc REAL NOT NULL);
 CREATE TABLE tombstones (target TEXT PRIMARY KEY, cancelled_by TEXT NOT NULL, until_utc REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -62,6 +69,10 @@ REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, du
 SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
 BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
+FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
+OLDEST = f"""SELECT seq, issued_utc, received_utc, length(payload) * 2 + length(ack) FROM commands
+ WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""  # noqa: S608
+
 
 class Sieve:
     """Tells for sure that an id is new, in a microsecond and two bytes an id; one that it may know is looked up (a Bloom filter).
@@ -78,6 +89,11 @@ class Sieve:
         self._room -= 1
         for bit in self._places(name):
             self._bits[bit >> 3] |= 1 << (bit & 7)
+
+    def add_new(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Took):
+                self.add(change.entry.command.command_id)
 
     def __contains__(self, name: str) -> bool:
         bits = self._bits
@@ -96,30 +112,32 @@ class Sieve:
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
 
 
-class LedgerDamaged(Exception):
+class LedgerDamaged(Exception):  # noqa: N818
     """The file is not a sound ledger; the sentence says where its copy is and what to do."""
 
 
-class LedgerBusy(Exception):
+class LedgerBusy(Exception):  # noqa: N818
     """The ledger cannot be read at the moment."""
 
 
 class Journal:
     """One ledger file. `post` is called from the journal's thread and must be thread-safe."""
 
-    def __init__(self, data_dir: Path, limits: Limits, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> None:
+    def __init__(
+        self, data_dir: Path, limits: Limits, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS
+    ) -> None:
         self.path = data_dir / FILE_NAME
         self._limits = limits
         self._post = post
         self._clock = clock or SystemClock()
         self._migrations = migrations
         self._queue: deque[tuple[int, tuple[Change, ...]]] = deque()
-        self._writing: list[tuple[int, tuple[Change, ...]]] = []
         self._wake = threading.Condition()
         self._closing = False
         self._reader: sqlite3.Connection | None = None
         self._sieve: Sieve | None = None
-        self._since_trim = 0
+        self._untrimmed = TRIM_EVERY
+        self._ticket = 0
         self._horizon_utc = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
@@ -131,41 +149,20 @@ class Journal:
 
     def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
         """Have these written with whatever else is at hand; `Recorded` follows."""
-        if self._sieve is not None:
-            for change in changes:
-                if isinstance(change, Took):
-                    self._sieve.add(change.entry.command.command_id)
         with self._wake:
+            if self._sieve is not None:
+                self._sieve.add_new(changes)
             self._queue.append((ticket, changes))
             self._wake.notify()
 
     def recall(self, command_id: str) -> Remembered | None:
         """What is remembered of an id. Raises LedgerBusy."""
-        if self._sieve is None or self._sieve.full:
-            self._sieve = self._sift()
+        if self._sieve is None:
+            raise LedgerBusy("not open yet")
         return self._read_one("command_id = ?", command_id) if command_id in self._sieve else None
-
-    def _sift(self) -> Sieve:
-        """A sieve of every id in the file and on its way there, with room for as many again."""
-        try:
-            reader = self._open_reader()
-            count = reader.execute("SELECT count(*) FROM commands").fetchone()[0]
-            sieve = Sieve(2 * max(count, self._limits.retention_count))
-            for (command_id,) in reader.execute("SELECT command_id FROM commands"):
-                sieve.add(command_id)
-        except sqlite3.Error as error:
-            raise LedgerBusy(str(error)) from error
-        with self._wake:
-            waiting = [change for _, changes in (*self._writing, *self._queue) for change in changes]
-        for change in waiting:
-            if isinstance(change, Took):
-                sieve.add(change.entry.command.command_id)
-        return sieve
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._reader is None:
-            if not self.path.exists():
-                raise LedgerBusy("not open yet")
             self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
         return self._reader
 
@@ -175,20 +172,22 @@ class Journal:
 
     def _read_one(self, where: str, value: str) -> Remembered | None:
         try:
-            row = self._open_reader().execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
+            reader = self._open_reader()
+            row = reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()  # noqa: S608
         except sqlite3.Error as error:
             raise LedgerBusy(str(error)) from error
         return remembered(row) if row else None
 
     def close(self, within: float = 2.0) -> None:
-        """Write what is at hand and end the thread."""
+        """Write what is at hand and end the thread. The reader goes first: the last to close leaves one file behind."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         with self._wake:
             self._closing = True
             self._wake.notify()
         if self._thread.ident is not None:
             self._thread.join(within)
-        if self._reader is not None:
-            self._reader.close()
 
     # --- the journal's thread --------------------------------------------------------------------------------
 
@@ -197,8 +196,9 @@ class Journal:
         if db is None:
             return
         while (batch := self._next_batch()) is not None:
-            if not self._write_patiently(db, batch):
+            if batch and not self._write_patiently(db, batch):
                 break
+            self._tidy(db)
         with suppress(sqlite3.Error):
             db.close()
 
@@ -209,24 +209,36 @@ class Journal:
                 db = open_ledger(self.path, self._clock, self._migrations)
                 memory = load(db)
                 self._horizon_utc = memory.horizon_utc
-                _keep_reserve(self.path.parent)
-                self._post(LedgerOpened(memory))
-            except (sqlite3.Error, OSError, LedgerDamaged) as error:
+                self._sift(db)
+            except Exception as error:  # noqa: BLE001  (the thread's edge: whatever it is, no command is taken until it is over)
                 told = self._tell(error, told)
                 if self._wait_closing():
                     return None
             else:
+                _keep_reserve(self.path.parent)
+                self._post(LedgerOpened(memory))
                 return db
+
+    def _sift(self, db: sqlite3.Connection) -> None:
+        """A sieve of every id in the file and on its way there, with room for as many again."""
+        count = db.execute("SELECT count(*) FROM commands").fetchone()[0]
+        sieve = Sieve(2 * max(count, self._limits.retention_count))
+        for (command_id,) in db.execute("SELECT command_id FROM commands"):
+            sieve.add(command_id)
+        with self._wake:
+            for _, changes in self._queue:
+                sieve.add_new(changes)
+            self._sieve = sieve
 
     def _next_batch(self) -> list[tuple[int, tuple[Change, ...]]] | None:
         with self._wake:
-            while not self._queue and not self._closing:
+            while not self._queue and not self._closing and self._untrimmed < TRIM_EVERY:
                 self._wake.wait()
-            if not self._queue:
+            if not self._queue and self._closing:
                 return None
-            self._writing = list(self._queue)
+            batch = list(self._queue)
             self._queue.clear()
-        return self._writing
+        return batch
 
     def _write_patiently(self, db: sqlite3.Connection, batch: list[tuple[int, tuple[Change, ...]]]) -> bool:
         """True when it is on disk; False when the agent closes before it could be."""
@@ -234,9 +246,7 @@ class Journal:
         while True:
             try:
                 write(db, (change for _, changes in batch for change in changes))
-                self._trim(db, len(batch))
-                self._post(Recorded(batch[-1][0], self._horizon_utc))
-            except sqlite3.Error as error:
+            except Exception as error:  # noqa: BLE001  (the thread's edge: nothing is acked that is not written, whatever hinders it)
                 with suppress(sqlite3.Error):
                     db.rollback()
                 self._free_reserve(error)
@@ -244,6 +254,9 @@ class Journal:
                 if self._wait_closing():
                     return False
             else:
+                self._ticket = batch[-1][0]
+                self._post(Recorded(self._ticket, self._horizon_utc))
+                self._untrimmed += sum(isinstance(change, Took) for _, changes in batch for change in changes)
                 if told is not None:
                     _keep_reserve(self.path.parent)
                 return True
@@ -260,25 +273,39 @@ class Journal:
                 self._wake.wait(RETRY_SECONDS)
             return self._closing
 
-    def _free_reserve(self, error: sqlite3.Error) -> None:
+    def _free_reserve(self, error: Exception) -> None:
         """On a full disk give up the reserve, so that what already runs can still be closed (P4)."""
         if "full" in str(error):
             with suppress(OSError):
                 (self.path.parent / RESERVE_NAME).unlink(missing_ok=True)
 
-    def _trim(self, db: sqlite3.Connection, rows: int) -> None:
+    def _tidy(self, db: sqlite3.Connection) -> None:
         """Forget, in small steps, what is settled and too old or too many; a command older than that is refused from then on."""
-        self._since_trim += rows
-        if self._since_trim < TRIM_EVERY:
-            return
-        self._since_trim = 0
-        with suppress(sqlite3.OperationalError):
-            self._horizon_utc = max(self._horizon_utc, trim(db, self._limits, self._clock.now().utc))
+        try:
+            for _ in range(TRIMS_IN_ONE):
+                if self._untrimmed < TRIM_EVERY:
+                    break
+                self._trim(db)
+            if self._sieve is not None and self._sieve.full:
+                self._sift(db)
+        except sqlite3.Error:
+            self._untrimmed = 0
+            with suppress(sqlite3.Error):
+                db.rollback()
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        """The engine hears of a new horizon one step before anything older than it is gone."""
+        found = trim(db, self._limits, self._clock.now().utc, self._horizon_utc)
+        self._untrimmed = TRIM_EVERY if found.doomed else 0
+        if found.horizon_utc > self._horizon_utc:
+            self._horizon_utc = found.horizon_utc
+            self._post(Recorded(self._ticket, self._horizon_utc))
 
 
 def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
     """Open for writing: check, back up and migrate. Raises LedgerDamaged, sqlite3.Error or OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(path)
     db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path, migrations)
@@ -303,7 +330,6 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
     if sys.platform == "darwin":
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA checkpoint_fullfsync = ON")
-    path.chmod(0o600)
     verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise LedgerDamaged(verdict)
@@ -316,13 +342,17 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
         db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
 
 
+def _make_private(path: Path) -> None:
+    """There before SQLite makes it, since the files beside it take their mode from it."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+
+
 def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
     target = path.with_name(f"{path.stem}.v{version}.sqlite3")
-    copy = sqlite3.connect(target)
-    with copy:
+    _make_private(target)
+    with closing(sqlite3.connect(target)) as copy:
         db.backup(copy)
-    copy.close()
-    target.chmod(0o600)
 
 
 def _quarantine(path: Path, why: str, clock: Clock) -> str:
@@ -330,8 +360,10 @@ def _quarantine(path: Path, why: str, clock: Clock) -> str:
     earlier = sorted(path.parent.glob(f"{path.stem}.damaged-*.sqlite3"))
     target = earlier[-1] if earlier else path.with_name(f"{path.stem}.damaged-{iso(clock.now().utc)[:19].replace(':', '')}.sqlite3")
     if not earlier:
-        shutil.copy2(path, target)
-        target.chmod(0o600)
+        unfinished = target.with_suffix(".part")
+        _make_private(unfinished)
+        shutil.copyfile(path, unfinished)
+        unfinished.rename(target)
     return f"{path} is damaged ({why}), a copy is {target.name}; no command is run until you move it away, and its memory with it"
 
 
@@ -415,7 +447,7 @@ def _name(entry: Remembered) -> str | None:
 
 def load(db: sqlite3.Connection) -> Memory:
     """What is not settled, oldest first, with the kept facts (FAULTS P1, P4)."""
-    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNSETTLED} ORDER BY seq").fetchall()
+    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNSETTLED} ORDER BY seq").fetchall()  # noqa: S608
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
     top = db.execute("SELECT max(seq) FROM commands").fetchone()[0]
@@ -429,28 +461,42 @@ def load(db: sqlite3.Connection) -> Memory:
     )
 
 
-def trim(db: sqlite3.Connection, limits: Limits, utc: float) -> float:
-    """Delete one step of settled rows beyond the limits and give their space back; returns the horizon after it, in Unix seconds."""
-    old = utc - limits.retention_days * 86_400
-    top, bottom = db.execute("SELECT max(seq), min(seq) FROM commands").fetchone()
-    size = db.execute("PRAGMA page_count").fetchone()[0] * db.execute("PRAGMA page_size").fetchone()[0]
-    if top is None:
-        return 0.0
-    last = top - limits.retention_count if size < FILE_LIMIT else max(top - limits.retention_count, bottom + TRIM_STEP)
+class Trimmed(NamedTuple):
+    """One step: how many rows may go, and up to when commands are forgotten once they are gone."""
+
+    doomed: int
+    horizon_utc: float
+
+
+def trim(db: sqlite3.Connection, limits: Limits, utc: float, announced_utc: float = float("inf")) -> Trimmed:
+    """One step: name the oldest settled rows beyond the limits, delete those not younger than `announced_utc`, give their space back."""
     db.execute("BEGIN IMMEDIATE")
-    doomed = db.execute(
-        f"SELECT seq, coalesce(issued_utc, received_utc) FROM commands WHERE (seq <= ? OR received_utc < ?) AND NOT ({UNSETTLED}) ORDER BY seq LIMIT ?",
-        (last, old, TRIM_STEP),
-    ).fetchall()
-    horizon = max((utc for _, utc in doomed), default=0.0)
+    doomed = _doomed(db, limits, utc)
+    horizon = max((issued for _, issued in doomed), default=0.0)
+    gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
+    db.executemany("DELETE FROM commands WHERE seq = ?", gone)
+    db.executemany("DELETE FROM outbox WHERE seq = ?", gone)
     if doomed:
-        db.executemany("DELETE FROM commands WHERE seq = ?", [(seq,) for seq, _ in doomed])
-        db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq, _ in doomed])
-        db.execute("INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)", (horizon,))
+        db.execute(FORGET, (horizon,))
     db.execute("DELETE FROM tombstones WHERE until_utc < ?", (utc,))
     db.execute("COMMIT")
-    db.execute("PRAGMA incremental_vacuum(256)").fetchall()
-    return horizon
+    db.execute("PRAGMA incremental_vacuum(1024)").fetchall()
+    return Trimmed(len(doomed), horizon)
+
+
+def _doomed(db: sqlite3.Connection, limits: Limits, utc: float) -> list[tuple[int, float]]:
+    """Settled rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
+    top = db.execute("SELECT max(seq) FROM commands").fetchone()[0] or 0
+    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    excess = (pages - free) * size - FILE_LIMIT
+    too_old, too_many = utc - limits.retention_days * 86_400, top - limits.retention_count
+    doomed = []
+    for seq, issued, received, length in db.execute(OLDEST, (TRIM_STEP,)):
+        if not (seq <= too_many or received < too_old or excess > 0):
+            break
+        excess -= ROW_BYTES + (length or 0)
+        doomed.append((seq, min(received + SKEW, utc, received if issued is None else issued)))
+    return doomed
 
 
 def remembered(row: tuple[Any, ...]) -> Remembered:
