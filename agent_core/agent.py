@@ -12,7 +12,7 @@ import resource
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -74,9 +74,10 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNI
 class Agent:
     """One agent: `await run()` until a StopRequested is done. `post` may be called from any thread."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "", log_to: Callable[[LogEntry], None] | None = None) -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "", log_to: Callable[[Sequence[LogEntry]], None] | None = None) -> None:
         self.config = config
-        self._log = log_to or (lambda _entry: None)
+        self._log = log_to or (lambda _lines: None)
+        self._lines: list[LogEntry] = []
         self.feed = Feed()
         self._clock = clock or SystemClock()
         self._dice = random.Random(seed).random
@@ -191,6 +192,9 @@ class Agent:
                 break
         for record in changes:
             self._journal.write(record.ticket, record.changes)
+        if self._lines:
+            self._log(self._lines)
+            self._lines = []
         self._publish_soon()
 
     def _take_inbox(self) -> deque[Event]:
@@ -235,7 +239,7 @@ class Agent:
                 case Tell(entry):
                     self.feed.append(entry)
                     if isinstance(entry, LogEntry):
-                        self._log(entry)
+                        self._lines.append(entry)
                 case Record():
                     changes.append(effect)
                 case Send(generation, texts):

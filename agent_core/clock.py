@@ -45,5 +45,4 @@ class ManualClock:
 @lru_cache(maxsize=8)
 def iso(utc: float) -> str:
     """Unix seconds as ISO 8601 UTC with milliseconds and `Z` (PROTOCOL §2)."""
-    whole = datetime.fromtimestamp(utc, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}Z"
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -363,6 +363,8 @@ class Ledger:
 
     def _buried(self, entry: Entry, now: Moment) -> str | None:
         """Which cancel came before this message."""
+        if not self._tombstones:
+            return None
         graves = (self._tombstones.get(name) for name in (entry.command.command_id, *entry.names))
         return next((by for by, until in filter(None, graves) if until > now.utc), None)
 
@@ -587,11 +589,12 @@ class Ledger:
         self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
 
     def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
-        """The backend names terminal acks that it has."""
+        """The backend names acks that it has; of a scheduled message it may mean the one on acceptance, so that proves nothing."""
         wanted = set(ids) & self._entries.keys()
         if not wanted:
             return
-        proven = [ack for ack in (*self._kept, *self._sent) if ack.entry.command.command_id in wanted and ack.terminal]
+        unproven = (ack for ack in (*self._kept, *self._sent) if ack.terminal and ack.entry.due_utc is None)
+        proven = [ack for ack in unproven if ack.entry.command.command_id in wanted]
         self._prove(proven, by, now)
         self._let_go(proven)
 

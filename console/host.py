@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agent_core.clock import Clock
@@ -47,7 +47,7 @@ class Host(Protocol):
 class LocalHost:
     """An agent in this process, in a thread and loop of its own: a terminal that nobody reads cannot stall it."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, log_to: Callable[[LogEntry], None] | None = None) -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None, log_to: Callable[[Sequence[LogEntry]], None] | None = None) -> None:
         from agent_core.agent import Agent
 
         self._agent = Agent(config, clock=clock, host=socket.gethostname(), log_to=log_to)
