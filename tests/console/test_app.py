@@ -194,8 +194,9 @@ async def test_hostile_text_harms_no_dialog_and_no_toast() -> None:
             assert seat.host.posted[-1] == ReplayRequested(raw)
             await seat.pilot.press("enter")
             assert clean(seat.dialog())
+            assert clean(seat.toasts())
+            seat.app.clear_notifications()
             await seat.pilot.press("escape", "up")
-        assert clean(seat.toasts())
 
 
 def clean(text: str) -> bool:

@@ -1,0 +1,96 @@
+"""The real program in a real pseudo-terminal, its screen read back with pyte."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+import pyte
+
+COMMAND = (sys.executable, "-m", "console")
+
+
+class Terminal:
+    """`with Terminal("--demo") as terminal: terminal.until(lambda: "ONLINE" in terminal.text)`."""
+
+    def __init__(self, *arguments: str, columns: int = 120, rows: int = 36, env: Mapping[str, str] | None = None) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = bytearray()
+        self._master, slave = pty.openpty()
+        self._resize(columns, rows)
+        self.modes_before = termios.tcgetattr(slave)
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        self._slave = slave
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    @property
+    def modes(self) -> list[object]:
+        return termios.tcgetattr(self._slave)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.screen.resize(rows, columns)
+        self._resize(columns, rows)
+        self.process.send_signal(signal.SIGWINCH)
+
+    def _resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def read(self, seconds: float) -> bool:
+        """Take what the program writes for at most so long; False where there was nothing."""
+        ready, _, _ = select.select([self._master], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            chunk = os.read(self._master, 65_536)
+        except OSError:
+            return False
+        self.raw += chunk
+        self._stream.feed(chunk)
+        return True
+
+    def until(self, true: Callable[[], bool], within: float = 15.0, what: str = "it") -> None:
+        """Read until the screen shows it; the failure shows the screen."""
+        end = time.monotonic() + within
+        while not true():
+            assert time.monotonic() < end, f"{what} did not come within {within:g} s; the screen:\n{self.text}"
+            self.read(0.05)
+
+    def ends(self, within: float = 8.0) -> int:
+        """Wait for the program's end; its exit code."""
+        end = time.monotonic() + within
+        while self.process.poll() is None:
+            assert time.monotonic() < end, f"still running after {within:g} s; the screen:\n{self.text}"
+            self.read(0.05)
+        while self.read(0.05):
+            pass
+        return self.process.returncode

@@ -1,0 +1,101 @@
+"""The console as an operator meets it: the real program, a real terminal, real keys."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.console.terminal import Terminal
+
+
+@pytest.fixture
+def demo() -> Iterator[Terminal]:
+    with Terminal("--demo") as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        yield terminal
+
+
+def test_the_first_paint_comes_before_the_link_is_up() -> None:
+    with Terminal("--demo") as terminal:
+        terminal.until(lambda: "Connection" in terminal.text and "Commands" in terminal.text, what="the first paint")
+        print(f"first paint after {time.monotonic() - terminal.began:.2f} s")
+
+
+def test_keys_change_phase_polling_and_stream(demo: Terminal) -> None:
+    demo.until(lambda: "send_message" in demo.text, what="a command")
+    demo.press("p")
+    demo.until(lambda: "Polling always" in demo.text, what="the polling mode")
+    demo.until(lambda: "next" in _line(demo, "polling"), what="polling beside the socket")
+    demo.press("f")
+    demo.press("r")
+    demo.until(lambda: "Replay this command?" in demo.text, what="the question")
+    demo.press("y")
+    demo.until(lambda: "replay-" in demo.text or "↻" in demo.text or "1 new" in demo.text, what="the replay's row")
+    demo.press("R")
+    demo.until(lambda: "Dialling now" in demo.text, what="the reconnect")
+    demo.until(lambda: "● ONLINE" in demo.text, what="ONLINE again")
+
+
+def test_q_stops_the_agent_and_restores_the_terminal(demo: Terminal) -> None:
+    demo.press("q")
+    assert demo.ends() == 0
+    assert_restored(demo)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_p12_a_signal_ends_it_cleanly(demo: Terminal, number: signal.Signals) -> None:
+    demo.process.send_signal(number)
+    assert demo.ends() == 0
+    assert_restored(demo)
+
+
+def test_it_survives_every_size(demo: Terminal) -> None:
+    for columns, rows in ((20, 5), (200, 60), (60, 16), (80, 24)):
+        demo.resize(columns, rows)
+    demo.until(lambda: "Connection" in demo.text and "Quit" in demo.text, what="the layout at 80×24")
+    demo.press("q")
+    assert demo.ends() == 0
+
+
+def test_ctrl_s_saves_a_picture_in_the_data_directory(tmp_path: Path) -> None:
+    with Terminal("--demo", "--data-dir", str(tmp_path)) as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        terminal.press("\x13")
+        terminal.until(lambda: "Saved" in terminal.text, what="the notice")
+        terminal.press("q")
+        assert terminal.ends() == 0
+    (picture,) = (tmp_path / "screenshots").glob("*.svg")
+    assert picture.read_text().startswith("<svg")
+    assert picture.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_terminal_it_says_what_to_do() -> None:
+    ended = subprocess.run([sys.executable, "-m", "console"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 2
+    assert ended.stderr == "edge-console: the console needs a terminal; use --no-ui to run the agent without it\n"
+
+
+def test_a_wrong_configuration_is_one_line_and_leaves_the_terminal_alone(tmp_path: Path) -> None:
+    wrong = tmp_path / "config.yaml"
+    wrong.write_text("backend:\n  urll: https://api.example.net\n")
+    with Terminal("--config", str(wrong), env={"EDGE_SECRET": "a-secret-that-is-fine"}) as terminal:
+        assert terminal.ends() == 2
+        assert terminal.raw.count(b"\n") == 1
+        assert b"urll" in terminal.raw
+        assert b"\x1b[?1049h" not in terminal.raw
+
+
+def _line(terminal: Terminal, word: str) -> str:
+    return next((line for line in terminal.screen.display if word in line), "")
+
+
+def assert_restored(terminal: Terminal) -> None:
+    """The alternate screen left, the cursor back, mouse off, line discipline as before."""
+    assert terminal.raw.rfind(b"\x1b[?1049l") > terminal.raw.rfind(b"\x1b[?1049h")
+    assert terminal.raw.rfind(b"\x1b[?25h") > terminal.raw.rfind(b"\x1b[?25l")
+    assert terminal.raw.rfind(b"\x1b[?1000l") > terminal.raw.rfind(b"\x1b[?1000h")
+    assert terminal.modes == terminal.modes_before
