@@ -76,6 +76,7 @@ NO_DEADLINE = frozenset({Phase.STOPPED, Phase.OFF})
 EPS = 1e-6
 LATE = 1e-5
 """How late a timer of ours fires."""
+ALONE = (Opened, DialFailed, Lost, ReconnectRequested, RegistrationFailed, PollFailed, AcksPosted, PollAnswered, StopRequested, PollingModeChosen)
 CONFIG = Config(edge=Edge(agent_id=NAME))
 UNREGISTERED = Config(edge=Edge(user_phone="+13105550100"))
 SETTLE_WITHIN = 3_000.0
@@ -167,6 +168,7 @@ class World:
         self.queued = 0
         self.crash_at: str | None = None
         self.process: Process | None = None
+        self.asleep_at: float | None = None
         self._weather_number = 0
         self.healed_at: float | None = None
         self.broken_all = False
@@ -187,7 +189,8 @@ class World:
 
     def now(self) -> Moment:
         at = self.time.at
-        return Moment(at - self.slept + 1_000.0, UTC + at + self.wall)
+        awake = at if self.asleep_at is None else self.asleep_at
+        return Moment(awake - self.slept + 1_000.0, UTC + at + self.wall)
 
     def start(self) -> None:
         if self.process is None:
@@ -223,6 +226,7 @@ class World:
             self.play(Item(self.time.at, verb, args))
         self.crash_at = None
         self.start()
+        self.time.call(8.0, self.start)
         self.go(self.time.at + SETTLE_WITHIN, self.settled)
         process = self.process
         demand(process is not None, "the agent is gone")
@@ -240,7 +244,7 @@ class World:
         process = self.process
         return (
             process is not None and not process.frozen and self.network.hub.open_count == 0 and process.vitals.outbox == 0
-            and process.vitals.phase is Phase.ONLINE and process.engine.sizes["entries"] == 0
+            and process.vitals.phase in UP and not process.stopping and process.engine.sizes["entries"] == 0
         )  # fmt: skip
 
     def _unsettled(self) -> str:
@@ -263,7 +267,7 @@ class World:
                 demand(effects >= 1, "acknowledged, and never done:", command_id)
             elif row.state == "interrupted":
                 demand(self.caught[command_id] > 0, "interrupted, though no crash caught it:", command_id)
-            else:
+            elif not (trait.idempotent and self.caught[command_id]):
                 demand(effects == 0, "done, and acknowledged as not done:", command_id, row.state, row.error)
 
     def _check_sizes(self, sizes: dict[str, int]) -> None:
@@ -317,6 +321,7 @@ class World:
     def play_sleep(self, seconds: float) -> None:
         """The machine sleeps: its monotonic clock stops, the world goes on."""
         if self._freeze():
+            self.asleep_at = self.time.at
             self.time.call(seconds, self._wake, self.process, seconds)
             if seconds > 20 and self.random.random() < 0.5:
                 for wire in self.network.wires.values():
@@ -324,6 +329,7 @@ class World:
 
     def _wake(self, process: "Process", slept: float) -> None:
         self.slept += slept
+        self.asleep_at = None
         if process is self.process:
             process.frozen = False
             process.disturbed()
@@ -383,7 +389,7 @@ class World:
 
     def die(self) -> None:
         process = self.process
-        if process is None:
+        if process is None or process.frozen:
             return
         self.tally.counts["crashes"] += 1
         for seq in process.running:
@@ -411,7 +417,7 @@ class World:
         self.time.call(down + 6, self.start)
 
     def process_stop(self) -> None:
-        if self.process is not None and not self.process.stopping:
+        if self.process is not None and not self.process.stopping and not self.process.frozen:
             self.process.stopping = True
             self.process.post(StopRequested())
             if self.process is not None:
@@ -422,7 +428,6 @@ class World:
 
     def play_mode(self, mode: PollingMode) -> None:
         if self.process is not None:
-            self.process.mode = mode
             self._tell(PollingModeChosen(mode))
 
     def play_replay(self) -> None:
@@ -451,8 +456,9 @@ class World:
             fields = dict(payload)
             if (after := fields.pop("after", None)) is not None:
                 fields["send_at"] = now.utc + after
-            if fields.get("target") is not None:
-                fields = {"command_id": f"c{self.queued + fields['target']}"}
+            for key, letter in (("command_id", "c"), ("schedule_id", "s")):
+                if key in fields:
+                    fields[key] = f"{letter}{self.queued + fields[key]}"
             hub.queue(NAME, command_type, fields, now, command_id=f"c{self.queued}", priority=priority)
         self.tally.counts["commands"] += self.queued - self.tally.counts["commands"]
         self.network.flush()
@@ -464,7 +470,7 @@ class World:
         if not orders:
             return
         order = self.random.choice(orders)
-        if other and hub.connected(NAME) is not None:
+        if other and hub.connected(NAME) is not None and order.command_id in self.disk.ids:
             hub.say(NAME, f'{{"type":"command","data":{{"command_id":"{order.command_id}","command_type":"file_message","payload":{{"thread_id":"t0","text":"other"}}}}}}')
         elif by_poll or hub.connected(NAME) is None:
             hub.repeat(order.command_id, by_poll=True)
@@ -515,6 +521,8 @@ class Process:
         self._lane_last: dict[str, int] = {}
         self._lane_running: dict[str, int] = {}
         self._urgent: defaultdict[str, set[int]] = defaultdict(set)
+        self._out: set[int] = set()
+        """Whose message has gone out."""
         self._polled_at: float | None = None
         self._disturbed_at = float("-inf")
 
@@ -542,8 +550,7 @@ class Process:
         records: list[Record] = []
         try:
             while self.inbox:
-                events, self.inbox = self.inbox, deque()
-                self._step([event for event in map(self._with_memory, events) if event is not None], records)
+                self._step([event for event in map(self._with_memory, self._batch()) if event is not None], records)
             for record in records:
                 self.world.maybe_die("commit")
                 self.world.disk.write(record.ticket, record.changes)
@@ -556,6 +563,14 @@ class Process:
             self.world.ended()
             return
         self.wakes_at = self.engine.wake_at - 1_000.0 + self.world.slept + LATE
+
+    def _batch(self) -> list[Event]:
+        """What came at once; the turns of the link stay apart, so that each can be judged."""
+        inbox = self.inbox
+        batch = [inbox.popleft()]
+        while inbox and not isinstance(batch[0], ALONE) and not isinstance(inbox[0], ALONE):
+            batch.append(inbox.popleft())
+        return batch
 
     def _step(self, events: list[Event], records: list[Record]) -> None:
         """One step of the engine, for one event or for all that came at once."""
@@ -587,6 +602,9 @@ class Process:
         forced = any(isinstance(event, ReconnectRequested) for event in news)
         for effect in effects:
             self._perform(effect, now, records, forced=forced)
+        if any(isinstance(event, Lost | DialFailed) for event in news):
+            self._live = None
+        self.mode = next((event.mode for event in news if isinstance(event, PollingModeChosen)), self.mode)
         self._started = self._started or any(isinstance(event, Started) for event in news)
         if self._started:
             self._check(news, before, after, now)
@@ -717,11 +735,12 @@ class Process:
 
     def _effect(self, seq: int) -> None:
         """A message goes out into the world."""
-        if self.world.process is not self or seq not in self.running:
+        if self.world.process is not self or seq not in self.running or seq in self._out:
             return
         if self.frozen:
             self.world.time.call(0.5, self._effect, seq)
             return
+        self._out.add(seq)
         command_id = self.claims[seq].command.command_id
         self.world.external[command_id] += 1
         again = self.world.caught[command_id] if TRAITS[self.claims[seq].command.command_type].idempotent else 0
@@ -737,6 +756,10 @@ class Process:
         if self.frozen:
             self.world.time.call(0.5, self._finish, seq, claim, fails)
             return
+        if not fails and TRAITS[claim.command.command_type].effect is EffectClass.EXTERNAL:
+            self._effect(seq)
+            if self.world.process is not self:
+                return
         del self.running[seq]
         row = None
         command = claim.command
@@ -799,8 +822,6 @@ class Process:
 
     def _check(self, news: list[Event], before: Vitals, after: Vitals, now: Moment) -> None:
         phase, mono = after.phase, now.mono
-        if after.generation == before.generation and any(isinstance(event, Lost | DialFailed) for event in news):
-            self._live = None
         self._check_deadline(after, mono)
         self._check_ladder(news, before, after, mono)
         self._check_polling(news, before, after, mono)
@@ -993,9 +1014,7 @@ def _random_command(random: Random) -> tuple[str, dict[str, Any], str | None]:
     thread = f"t{random.randrange(4)}"
     draw = random.random()
     if draw < 0.1:
-        target: dict[str, Any] = {"target": random.choice((-3, -2, -1, 1, 2))}
-        if random.random() < 0.5:
-            target = {"schedule_id": f"s{random.randrange(6)}"}
+        target = {random.choice(("command_id", "schedule_id")): random.choice((-6, -3, -2, -1, 1, 2))}
         return random.choice(("cancel_message", "cancel_scheduled")), target, priority
     if draw < 0.14:
         return "unknown_type", {}, None
@@ -1006,7 +1025,7 @@ def _random_command(random: Random) -> tuple[str, dict[str, Any], str | None]:
     if draw < 0.36:
         payload: dict[str, Any] = {"thread_id": thread, "text": "later", "after": random.choice((-2_000, -5, 0.5, 20, 300, 900)) * random.uniform(0.5, 1)}
         if random.random() < 0.6:
-            payload["schedule_id"] = f"s{random.randrange(6)}"
+            payload["schedule_id"] = 0
         return random.choice(("schedule_message", "send_message", "put_message")), payload, None
     if draw < 0.46:
         return "emit_event", {"event": "x"}, priority
