@@ -113,6 +113,7 @@ class Engine:
         self._unknown_types: set[str] = set()
         self._suspects: set[str] = set()
         self._deaf_check_at: float | None = None
+        self._post_at: float | None = None
         self._stop_by: float | None = None
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
         self._revision = 0
@@ -144,7 +145,7 @@ class Engine:
         times = [self._link.wake_at, self._polling.wake_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
-        times += [at for at in (self._deaf_check_at, self._stop_by) if at is not None]
+        times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
         return min(times)
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
@@ -416,10 +417,12 @@ class Engine:
         self._couple_settings()
         self._couple_polling()
         self._record()
-        http = link.agent_id is not None and self._polling.may_post(now, socket_down=not link.online, pings_ignored=link.pings_ignored)
+        posts_from = self._polling.posts_from(socket_down=not link.online, pings_ignored=link.pings_ignored)
+        http = link.agent_id is not None and now.mono >= posts_from
         ledger.route(Route(link.generation if link.online else None, link.barrier, http), now)
         if link.online and link.pings_ignored and http:
             ledger.prove_by_post(now)
+        self._post_at = posts_from if ledger.unproven and now.mono < posts_from < float("inf") else None
         if ledger.awaits_pong:
             link.want_proof(now)
         for milliseconds in ledger.ack_times:

@@ -67,10 +67,10 @@ class Polling:
         """It runs, and the last answer was a good one."""
         return self._active and not self.failing and self._last_ok_utc is not None
 
-    def may_post(self, now: Moment, *, socket_down: bool, pings_ignored: bool) -> bool:
-        """Acks may go by HTTP now."""
-        wanted = self.mode is not PollingMode.NEVER and (socket_down or pings_ignored)
-        return wanted and not self._carries and now.mono >= max(self._post_not_before, self._not_before)
+    def posts_from(self, *, socket_down: bool, pings_ignored: bool) -> float:
+        """Since when acks may go by HTTP; infinity where they may not."""
+        wanted = self.mode is not PollingMode.NEVER and (socket_down or pings_ignored) and not self._carries
+        return max(self._post_not_before, self._not_before) if wanted else float("inf")
 
     def view(self) -> PollingView:
         return PollingView(
