@@ -36,7 +36,12 @@ class Schedule:
 
     def remove(self, seq: int) -> None:
         self._due.pop(seq, None)
-        if len(self._heap) > 2 * len(self._due) + 64:
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Give back what is kept of entries no longer due, now and then."""
+        few = 4 * len(self._due) + 64
+        if len(self._heap) > few or len(self._names) > few:
             self._heap = [(due, number) for number, due in self._due.items()]
             heapq.heapify(self._heap)
             self._names = {name: number for name, number in self._names.items() if number in self._due}
@@ -55,6 +60,8 @@ class Schedule:
             _, seq = heapq.heappop(self._heap)
             del self._due[seq]
             taken.append((seq, due))
+        if taken:
+            self._tidy()
         return taken
 
     def soonest(self, count: int) -> list[tuple[int, float]]:
