@@ -41,6 +41,12 @@ class Credentials:
             headers["X-Edge-Agent-Id"] = self.agent_id
         return headers
 
+    def masked(self, text: str) -> str:
+        """A backend's words without what we showed it: it may say them back, in a close reason or an error."""
+        for secret in filter(None, (self.secret, self._token[0] if self._token else "")):
+            text = text.replace(secret, "***")
+        return text
+
     def _hmac_token(self, utc: float) -> str:
         if self._token is None or utc > self._token[1] + TOKEN_SECONDS - REFRESH_SECONDS or self._token[2] != self.agent_id:
             claim = f"{self.agent_id or ''}:{self._phone}:{int(utc)}"

@@ -158,7 +158,7 @@ class WebSocketChannel:
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
         try:
             await connection.wait_closed()
-            self._post(Lost(generation, _loss(connection.close_exc)))
+            self._post(Lost(generation, _loss(connection.close_exc, self._credentials.masked)))
         finally:
             sender.cancel()
             connection.transport.abort()
@@ -200,12 +200,14 @@ class WebSocketChannel:
         return listen
 
     def _reader(self, generation: int) -> Callable[[bytes], None]:
-        post = self._post
+        post, masked = self._post, self._credentials.masked
 
         def read(raw: bytes) -> None:
             frame = frames.parse(raw)
             if isinstance(frame, frames.CommandFrame):
                 post(CommandReceived(generation, Arrival(frame.command)))
+            elif isinstance(frame, frames.ErrorFrame):
+                post(FrameReceived(generation, frames.ErrorFrame(masked(frame.text))))
             else:
                 post(FrameReceived(generation, frame))
 
@@ -244,10 +246,10 @@ def _dial_failure(error: Exception, utc: float) -> Failure:
     return failure_of(error)
 
 
-def _loss(error: ConnectionClosed) -> Failure:
+def _loss(error: ConnectionClosed, masked: Callable[[str], str]) -> Failure:
     received = error.rcvd
     if received is not None:
-        reason = f" {plain(received.reason, 120)}" if received.reason else ""
+        reason = f" {plain(masked(received.reason), 120)}" if received.reason else ""
         return Failure(Trouble.CLOSED, f"closed by the backend: {received.code}{reason}", received.code)
     if error.sent is not None and error.sent.code != 1000:
         return Failure(Trouble.CLOSED, f"closed by this agent: {error.sent.code} {plain(error.sent.reason, 120)}", error.sent.code)
