@@ -1,4 +1,4 @@
-"""Reading a ledger from outside the agent that owns it: one short read-only transaction each, so it works while the agent runs."""
+"""Reading a ledger from outside the agent that owns it: short read-only transactions, so it works while the agent runs."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -8,8 +8,11 @@ from pathlib import Path
 from agent_core.journal import COLUMNS, FILE_NAME, remembered
 from agent_core.records import OutboxRow, Remembered
 
+PAGE = 1_000
+"""Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
 
-class NoLedger(Exception):
+
+class NoLedger(Exception):  # noqa: N818
     """There is no readable ledger there; the sentence says why."""
 
 
@@ -30,22 +33,41 @@ def find(data_dir: Path, command_id: str) -> Remembered | None:
     """One command's record, or None."""
     try:
         with closing(connect(data_dir)) as db:
-            row = db.execute(f"SELECT {COLUMNS} FROM commands WHERE command_id = ?", (command_id,)).fetchone()
+            row = db.execute(f"SELECT {COLUMNS} FROM commands WHERE command_id = ?", (command_id,)).fetchone()  # noqa: S608
     except NoLedger:
         return None
     return remembered(row) if row else None
 
 
-def commands(data_dir: Path, state: str | None = None) -> Iterator[Remembered]:
-    """Every command, oldest first. Raises NoLedger."""
+def named(data_dir: Path, text: str) -> list[Remembered]:
+    """The command with this id, else those whose id begins so: at most ten. Raises NoLedger."""
     with closing(connect(data_dir)) as db:
-        where, values = ("WHERE state = ?", (state,)) if state else ("", ())
-        for row in db.execute(f"SELECT {COLUMNS} FROM commands {where} ORDER BY seq", values):
-            yield remembered(row)
+        for where, values in (("command_id = ?", (text,)), ("substr(command_id, 1, ?) = ?", (len(text), text))):
+            rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq LIMIT 10", values).fetchall()  # noqa: S608
+            if rows:
+                return [remembered(row) for row in rows]
+    return []
 
 
-def outbox(data_dir: Path) -> Iterator[OutboxRow]:
-    """Every message recorded as sent, oldest first. Raises NoLedger."""
+def commands(data_dir: Path, state: str | None = None, last: int | None = None) -> Iterator[Remembered]:
+    """Every command, or the last ones, of all states or one (`unproven`: whose ack is not proven), oldest first. Raises NoLedger."""
+    where = {None: "1", "unproven": "ack IS NOT NULL AND proven_utc IS NULL"}.get(state, "state = :state")
     with closing(connect(data_dir)) as db:
-        for row in db.execute("SELECT seq, command_id, thread_id, text, sent_utc FROM outbox ORDER BY seq"):
-            yield OutboxRow(*row)
+        after = 0
+        if last is not None:
+            newest = f"SELECT min(seq) FROM (SELECT seq FROM commands WHERE {where} ORDER BY seq DESC LIMIT :last)"  # noqa: S608
+            after = (db.execute(newest, {"state": state, "last": last}).fetchone()[0] or 1) - 1
+        page = f"SELECT {COLUMNS} FROM commands WHERE seq > :after AND {where} ORDER BY seq LIMIT :page"  # noqa: S608
+        while rows := db.execute(page, {"state": state, "after": after, "page": PAGE}).fetchall():
+            yield from map(remembered, rows)
+            after = rows[-1][0]
+
+
+def outbox(data_dir: Path, seq: int | None = None) -> Iterator[OutboxRow]:
+    """Every message recorded as sent, or that of one command, oldest first. Raises NoLedger."""
+    page = "SELECT seq, command_id, thread_id, text, sent_utc FROM outbox WHERE seq > ? AND (? IS NULL OR seq = ?) ORDER BY seq LIMIT ?"
+    with closing(connect(data_dir)) as db:
+        after = 0
+        while rows := db.execute(page, (after, seq, seq, PAGE)).fetchall():
+            yield from (OutboxRow(*row) for row in rows)
+            after = rows[-1][0]

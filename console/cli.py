@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_core import __version__
+from console import ledger_commands
 
 OK, FAILED, USAGE, NOT_ONLINE, NOT_RUNNING, NO_PERMISSION = range(6)
 
@@ -91,6 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config_options(listing)
     listing.add_argument("--json", action="store_true", help="an array of {command_id, thread_id, text, sent_utc}")
     listing.set_defaults(command=_outbox)
+
+    ledger_commands.add_parsers(commands, _add_config_options)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
     _add_run_options(screenshot)

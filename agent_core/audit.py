@@ -1,0 +1,86 @@
+"""What the records prove: no command took effect twice, and each finished one has an ack that is proven or on its way (P1, P2)."""
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from agent_core.ledger_file import NoLedger, connect
+from agent_core.records import State, Via
+
+ENDED = tuple(state.value for state in State if state.ended)
+TWICE_SENT = "SELECT command_id, count(*) FROM outbox GROUP BY command_id HAVING count(*) > 1 ORDER BY min(seq)"
+SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c ON c.seq = o.seq AND c.command_id = o.command_id
+ WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
+RECORDS = """SELECT command_id, command_type, via, state, runs, ack, proven_utc, EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq)
+ FROM commands c ORDER BY seq"""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    command_id: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Counts of commands; `proven` and `pending` are of acks."""
+
+    commands: int
+    finished: int
+    proven: int
+    pending: int
+    interrupted: int
+    violations: tuple[Violation, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.violations
+
+
+def audit(data_dir: Path, repeatable: Collection[str] = ()) -> Audit:
+    """Of one instant. A command of a `repeatable` type may have been started again after a crash. Raises NoLedger."""
+    with closing(connect(data_dir)) as db:
+        try:
+            db.execute("BEGIN")
+            return _audit(db, repeatable)
+        except sqlite3.Error as error:
+            raise NoLedger(f"the ledger in {data_dir} cannot be read: {error}") from None
+
+
+def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
+    violations = [Violation(command_id, f"sent {times} times") for command_id, times in db.execute(TWICE_SENT)]
+    violations += [Violation(command_id, f"was sent, but is {state or 'not recorded'}") for command_id, state in db.execute(SENT_ASTRAY)]
+    commands = finished = proven = pending = interrupted = 0
+    for command_id, command_type, via, state, runs, ack, proven_utc, sent in db.execute(RECORDS):
+        commands += 1
+        interrupted += state == State.INTERRUPTED
+        if runs > 1 and not sent and command_type not in repeatable:
+            violations.append(Violation(command_id, f"was run {runs} times"))
+        if state in ENDED:
+            finished += 1
+            if via != Via.LOCAL:
+                proven += proven_utc is not None
+                pending += proven_utc is None
+                violations += (Violation(command_id, what) for what in _faults_of(ack, command_id, state))
+    return Audit(commands, finished, proven, pending, interrupted, tuple(violations))
+
+
+def _faults_of(ack: str | None, command_id: str, state: str) -> Iterator[str]:
+    """What is wrong with the ack of a finished command."""
+    if ack is None:
+        yield f"is {state} without an ack"
+        return
+    try:
+        body = from_json(ack)
+        named, success = body.get("command_id"), body.get("success", body.get("status") == "completed")
+    except (ValueError, AttributeError):
+        yield "has an ack that cannot be read"
+        return
+    if named != command_id:
+        yield "has the ack of another command"
+    elif bool(success) != (state == State.COMPLETED):
+        yield f"is {state}, but its ack says otherwise"

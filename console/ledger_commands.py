@@ -1,0 +1,260 @@
+# ruff: noqa: T201 - it prints: that is what it is for
+"""`edge-console ledger …` and `audit …`: the ledger read from outside, also while the agent runs."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent_core.plain import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_core.config import Config
+    from agent_core.records import Remembered
+
+OK, FAILED = 0, 1
+STATES = ("queued", "running", "scheduled", "completed", "failed", "cancelled", "interrupted", "unproven")
+WAYS = {"ws": "ws", "poll": "http", "local": "local"}
+SUMMARY = (
+    "command_id", "command_type", "status", "via", "received_utc", "finished_utc", "due_utc", "runs", "duplicates", "error", "proven_utc",
+)  # fmt: skip
+VIOLATIONS_SHOWN = 50
+
+
+def add_parsers(commands: Any, add_config_options: Callable[[argparse.ArgumentParser], None]) -> None:
+    """`ledger ls`, `ledger show`, `ledger export` and `audit verify`."""
+    ledger = commands.add_parser("ledger", help="what the agent knows of its commands: ls, show, export").add_subparsers(
+        required=True, title="commands", metavar="COMMAND"
+    )
+    listing = ledger.add_parser("ls", help="list commands, oldest first, one a line")
+    listing.add_argument("--status", choices=STATES, metavar="S", help=f"only these: {', '.join(STATES)} (ack not proven yet)")
+    listing.add_argument("--last", type=_count, metavar="N", help="only the newest N")
+    listing.add_argument("--json", action="store_true", help="an array of objects")
+    listing.set_defaults(command=_ls)
+    show = ledger.add_parser("show", help="one command's life: received, duplicate, ran, ack sent, proven, with times")
+    show.add_argument("id", metavar="ID", help="its command_id, or how that begins")
+    show.add_argument("--json", action="store_true", help="the whole record as one object")
+    show.set_defaults(command=_show)
+    export = ledger.add_parser("export", help="whole records, one JSON object a line, oldest first")
+    export.set_defaults(command=_export)
+    audit = commands.add_parser("audit", help="prove from the records that all is well: verify").add_subparsers(
+        required=True, metavar="verify"
+    )
+    verify = audit.add_parser(
+        "verify", help="no command took effect twice, each finished one has an ack; exit 1 and the ids where not",
+        description="Proves from the records that no command_id took effect twice and that each finished command has an ack that is proven "
+        "or on its way. Whether a second start after a crash is harmless is judged by the messenger that is configured now.",
+    )  # fmt: skip
+    verify.add_argument("--json", action="store_true", help="one object: ok, counts, violations")
+    verify.set_defaults(command=_verify)
+    for parser in (listing, show, export, verify):
+        add_config_options(parser)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:10]) < 10**9:
+        raise argparse.ArgumentTypeError(f"a number of commands expected, found {text!r}")
+    return int(text)
+
+
+def _config(options: argparse.Namespace) -> "Config":
+    from agent_core.config_file import load_config
+
+    overrides = {"data_dir": options.data_dir} if options.data_dir is not None else {}
+    return load_config(options.config, os.environ, overrides=overrides, require_secret=False)
+
+
+def _data_dir(options: argparse.Namespace) -> "Path":
+    return _config(options).data_dir.expanduser()
+
+
+# --- ls ------------------------------------------------------------------------------------------------------------------
+
+
+def _ls(options: argparse.Namespace) -> int:
+    from agent_core.ledger_file import commands
+
+    found = commands(_data_dir(options), options.status, options.last)
+    if options.json:
+        _print_array(map(_summary, found))
+        return OK
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
+    count = 0
+    for record in found:
+        if not count:
+            print(_columns("RECEIVED (UTC)", "STATUS", "VIA", "ACK", "COMMAND", "TYPE"))
+        count += 1
+        print(_fit(_line(record), width))
+    if not count:
+        sys.stderr.write("no such commands\n" if options.status else "no commands yet\n")
+    return OK
+
+
+def _line(record: "Remembered") -> str:
+    command_id, command_type = plain(record.command.command_id, 200), plain(record.command.command_type, 100)
+    columns = _columns(_short(record.received_utc), record.state, WAYS[record.via], _ack_word(record), command_id, command_type)
+    return f"{columns}  {plain(record.error, 300)}" if record.error else columns
+
+
+def _columns(received: str, status: str, via: str, ack: str, command_id: str, command_type: str) -> str:
+    return f"{received:<14}  {status:<11}  {via:<5}  {ack:<7}  {command_id:<18}  {command_type}"
+
+
+def _short(utc: float) -> str:
+    return f"{datetime.fromtimestamp(utc, UTC):%m-%d %H:%M:%S}"
+
+
+def _fit(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _ack_word(record: "Remembered") -> str:
+    if record.ack is None:
+        return "-"
+    return "proven" if record.proven_utc is not None else "pending"
+
+
+def _print_array(items: Iterable[dict[str, Any]]) -> None:
+    """One item a line, never all in memory."""
+    before = "["
+    for item in items:
+        print(f"{before}\n {json.dumps(item)}", end="")
+        before = ","
+    print("\n]" if before == "," else "[]")
+
+
+def _summary(record: "Remembered") -> dict[str, Any]:
+    whole = _whole(record)
+    return {key: whole[key] for key in SUMMARY} | {"ack": _ack_word(record)}
+
+
+def _whole(record: "Remembered") -> dict[str, Any]:
+    """Every field; times as ISO 8601, the ack as the object that was or will be sent."""
+    from agent_core.clock import iso
+
+    command = record.command
+    times = ("received_utc", "started_utc", "finished_utc", "due_utc", "duplicate_utc", "sent_utc", "proven_utc")
+    at = {name: getattr(record, name) for name in times}
+    return {
+        "command_id": command.command_id, "command_type": command.command_type, "status": record.state, "via": WAYS[record.via],
+        "payload": dict(command.payload), "priority": command.priority.name.lower(),
+        "issued_utc": iso(command.issued_utc) if command.issued_utc is not None else None,
+        **{name: iso(utc) if utc is not None else None for name, utc in at.items()},
+        "runs": record.runs, "duplicates": record.duplicates,
+        "duplicate_via": WAYS[record.duplicate_via] if record.duplicate_via is not None else None,
+        "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of, "seq": record.seq,
+        "ack": json.loads(record.ack) if record.ack is not None else None,
+    }  # fmt: skip
+
+
+# --- show, export --------------------------------------------------------------------------------------------------------
+
+
+def _show(options: argparse.Namespace) -> int:
+    from agent_core.ledger_file import named, outbox
+
+    folder = _data_dir(options)
+    found = named(folder, options.id)
+    if len(found) != 1:
+        ids = ", ".join(plain(record.command.command_id, 60) for record in found)
+        sentence = f"which one? {ids}" if found else f"the ledger knows no command {plain(options.id, 60)}"
+        sys.stderr.write(f"edge-console: {sentence}\n")
+        return FAILED
+    record = found[0]
+    if options.json:
+        print(json.dumps(_whole(record), indent=1))
+        return OK
+    steps = list(_life(record))
+    print(f"{plain(record.command.command_id, 200)}  {plain(record.command.command_type, 100)}  {record.state}")
+    print(" · ".join(word for word, _, _ in steps))
+    print()
+    for word, utc, remark in steps:
+        print(f"  {_long(utc):<23}  {word:<16}  {remark}".rstrip())
+    print()
+    for label, text in _particulars(record):
+        print(f"  {label:<9} {text}")
+    for row in outbox(folder, record.seq):
+        print(f"  {'outbox':<9} to {plain(row.thread_id, 60)}: {plain(row.text, 200)}")
+    return OK
+
+
+def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
+    """(step, when, remark), in the order in which they happened; what is still to come last."""
+    steps: list[tuple[str, float, str]] = [(f"received({WAYS[record.via]})", record.received_utc, "")]
+    if record.duplicate_utc is not None and record.duplicate_via is not None:
+        again = f"came again {record.duplicates} times, last then" if record.duplicates > 1 else "came again"
+        steps.append((f"duplicate({WAYS[record.duplicate_via]})", record.duplicate_utc, again))
+    if record.started_utc is not None:
+        steps.append(("ran", record.started_utc, f"started {record.runs} times, last then" if record.runs > 1 else ""))
+    if record.finished_utc is not None:
+        steps.append((str(record.state), record.finished_utc, plain(record.error, 300) if record.error else ""))
+    if record.sent_utc is not None:
+        steps.append(("ack sent", record.sent_utc, ""))
+    if record.proven_utc is not None and record.ack is not None:
+        steps.append(("proven", record.proven_utc, f"by {record.proven_by}" if record.proven_by else ""))
+    yield from sorted(steps, key=lambda step: step[1])
+    if record.state == "scheduled" and record.due_utc is not None:
+        yield "due", record.due_utc, ""
+    if record.ack is not None and record.proven_utc is None:
+        yield "ack not proven", None, "it is sent again until the backend is known to have it"
+
+
+def _long(utc: float | None) -> str:
+    return f"{datetime.fromtimestamp(utc, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] if utc is not None else "-"
+
+
+def _particulars(record: "Remembered") -> Iterator[tuple[str, str]]:
+    yield "payload", plain(json.dumps(dict(record.command.payload), ensure_ascii=False), 1_000)
+    if record.command.priority.name != "NORMAL":
+        yield "priority", record.command.priority.name.lower()
+    if record.due_utc is not None and record.state != "scheduled":
+        yield "was due", _long(record.due_utc)
+    if record.replay_of is not None:
+        yield "replay of", plain(record.replay_of, 200)
+    if record.ack is not None:
+        yield "ack", plain(record.ack, 2_000)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from agent_core.ledger_file import commands
+
+    for record in commands(_data_dir(options)):
+        print(json.dumps(_whole(record)))
+    return OK
+
+
+# --- audit ---------------------------------------------------------------------------------------------------------------
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from agent_core.audit import audit
+    from agent_core.handlers import traits_for
+    from agent_core.messengers import messenger_for
+
+    config = _config(options)
+    traits = traits_for(messenger_for(config))
+    found = audit(config.data_dir.expanduser(), {name for name, trait in traits.items() if trait.repeatable})
+    if options.json:
+        violations = [{"command_id": one.command_id, "what": one.what} for one in found.violations]
+        print(json.dumps({
+            "ok": found.ok, "commands": found.commands, "finished": found.finished, "acks_proven": found.proven,
+            "acks_pending": found.pending, "interrupted": found.interrupted, "violations": violations,
+        }, indent=1))  # fmt: skip
+        return OK if found.ok else FAILED
+    print(f"{'commands':<13}{found.commands:>9,}")
+    print(f"{'finished':<13}{found.finished:>9,}   acks proven {found.proven:,}, pending {found.pending:,}")
+    if found.interrupted:
+        print(f"{'interrupted':<13}{found.interrupted:>9,}   outcome unknown: see `ledger ls --status interrupted`")
+    print(f"{'violations':<13}{len(found.violations):>9,}")
+    for one in found.violations[:VIOLATIONS_SHOWN]:
+        print(f"  {plain(one.command_id, 200)}  {plain(one.what)}")
+    if len(found.violations) > VIOLATIONS_SHOWN:
+        print(f"  … and {len(found.violations) - VIOLATIONS_SHOWN:,} more (--json has all)")
+    print("OK: nothing took effect twice, every finished command has its ack" if found.ok else "NOT OK")
+    return OK if found.ok else FAILED
