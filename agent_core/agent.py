@@ -47,7 +47,6 @@ from agent_core.events import (
     SetLogLevel,
     Started,
     Tell,
-    Ticked,
 )
 from agent_core.feed import Feed, LogEntry
 from agent_core.frames import FrameError, cancel_target, dump_status
@@ -74,7 +73,11 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNI
 class Agent:
     """One agent: `await run()` until a StopRequested is done. `post` may be called from any thread."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "", log_to: Callable[[Sequence[LogEntry]], None] | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
+        log_to: Callable[[Sequence[LogEntry]], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`host` is this machine's name for the console; `log_to` gets the feed's lines, a turn's at a time."""
         self.config = config
         self._log = log_to or (lambda _lines: None)
         self._lines: list[LogEntry] = []
@@ -284,7 +287,7 @@ class Agent:
         outcome: Outcome | Awaitable[Outcome]
         try:
             outcome = handler(effect.command, context)
-        except Exception as error:  # noqa: BLE001  (a handler's error is its command's outcome)
+        except Exception as error:
             outcome = Outcome(error=f"{type(error).__name__}: {error}")
         if isinstance(outcome, Outcome):
             self._finished(effect.seq, outcome)

@@ -127,7 +127,7 @@ class _Place:
     rank: tuple[int, int]
 
 
-class _Misfit(Exception):  # noqa: N818  a step on the way to a ConfigError
+class _Misfit(Exception):
     pass
 
 
@@ -400,4 +400,4 @@ def config_table() -> str:
 
 
 if __name__ == "__main__":
-    print(config_table())  # noqa: T201  this is what the command is for
+    print(config_table())

@@ -27,7 +27,7 @@ _SECRETIVE = re.compile(
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Unreadable(Exception):  # noqa: N818  it is caught one file further and becomes a ConfigError
+class Unreadable(Exception):
     """A file that yields no tree: the sentence, without the file's name, and the line where there is one."""
 
     def __init__(self, sentence: str, line: int | None = None) -> None:

@@ -19,7 +19,7 @@ class CommandEntry(NamedTuple):
     """One command as it stands after a change; a later entry with the same `row` replaces an earlier one.
     Payload, raw ack and life line are not here: ask the host's `lookup(command_id)`, which reads the journal.
 
-    `status`: queued, running, scheduled, outbox (done, the ack cannot go out yet), sent (ack on the socket, not proven), acked (ack proven),
+    `status`: queued, running, scheduled, outbox (done, the ack cannot go out yet), sent (ack on the socket, unproven), acked (ack proven),
     failed, duplicate, cancelled, interrupted.
     `via`: ws, poll, or local (an operator's replay). Milliseconds count from arrival.
     """

@@ -470,7 +470,7 @@ class Ledger:
         entry.state, entry.error = state, error
         done = state is State.COMPLETED
         self.counts.completed += done
-        self.counts.failed += not done
+        self.counts.failed += state is not State.COMPLETED and state is not State.CANCELLED
         entry.ack = None if entry.via is Via.LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
         self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:

@@ -56,14 +56,15 @@ class PollingChannel:
         try:
             answer = _object(await self._call("/edge/register", body))
             agent_id = answer.get("edge_agent_id")
-            if not isinstance(agent_id, str) or not 1 <= len(agent_id) <= 200 or not agent_id.isprintable():
-                raise HttpTrouble(Failure(Trouble.GARBAGE, "the registration's answer has no edge_agent_id"))
         except HttpTrouble as error:
             if error.failure.status == 404 and edge.agent_id:
                 self._post(Registered(edge.agent_id))
             else:
                 self._post(RegistrationFailed(error.failure))
         else:
+            if not isinstance(agent_id, str) or not 1 <= len(agent_id) <= 200 or not agent_id.isprintable():
+                self._post(RegistrationFailed(Failure(Trouble.GARBAGE, "the registration's answer has no edge_agent_id")))
+                return
             token = answer.get("auth_token")
             self._credentials.adopt(agent_id, token if isinstance(token, str) else None)
             self._post(Registered(agent_id))
@@ -128,7 +129,7 @@ class PollingChannel:
         except TimeoutError:
             within = self._config.timing.poll_within
             raise HttpTrouble(Failure(Trouble.TIMEOUT, f"{path}: no answer in {within:g} s")) from None
-        except Exception as error:  # noqa: BLE001  (whatever a call ends with, the engine hears of it)
+        except Exception as error:
             failure = failure_of(error)
             raise HttpTrouble(Failure(failure.trouble, f"{path}: {failure.detail}")) from None
 

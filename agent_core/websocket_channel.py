@@ -98,8 +98,9 @@ class WebSocketChannel:
     """The socket as the engine's effects see it; answers with events through `post`."""
 
     def __init__(
-        self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None], spawn: Callable[[Any, str], asyncio.Task[None]]
-    ) -> None:
+        self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None],
+        spawn: Callable[[Any, str], asyncio.Task[None]],
+    ) -> None:  # fmt: skip
         self._config = config
         self._credentials = credentials
         self._clock = clock
@@ -149,7 +150,7 @@ class WebSocketChannel:
     async def _live(self, generation: int, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:
             connection = await self._dial()
-        except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
+        except Exception as error:
             self._post(DialFailed(generation, _dial_failure(error, self._clock.now().utc)))
             return
         self._connection = connection
