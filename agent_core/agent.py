@@ -287,7 +287,7 @@ class Agent:
         outcome: Outcome | Awaitable[Outcome]
         try:
             outcome = handler(effect.command, context)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (a handler's error is its command's outcome)
             outcome = Outcome(error=f"{type(error).__name__}: {error}")
         if isinstance(outcome, Outcome):
             self._finished(effect.seq, outcome)
