@@ -400,4 +400,4 @@ def config_table() -> str:
 
 
 if __name__ == "__main__":
-    print(config_table())
+    print(config_table())  # noqa: T201  this is what the command is for

@@ -71,7 +71,7 @@ BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALU
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
 OLDEST = f"""SELECT seq, issued_utc, received_utc, length(payload) * 2 + length(ack) FROM commands
- WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""  # noqa: S608
+ WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""
 
 
 class Sieve:
@@ -112,11 +112,11 @@ class Sieve:
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
 
 
-class LedgerDamaged(Exception):  # noqa: N818
+class LedgerDamaged(Exception):
     """The file is not a sound ledger; the sentence says where its copy is and what to do."""
 
 
-class LedgerBusy(Exception):  # noqa: N818
+class LedgerBusy(Exception):
     """The ledger cannot be read at the moment."""
 
 
@@ -173,7 +173,7 @@ class Journal:
     def _read_one(self, where: str, value: str) -> Remembered | None:
         try:
             reader = self._open_reader()
-            row = reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()  # noqa: S608
+            row = reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
         except sqlite3.Error as error:
             raise LedgerBusy(str(error)) from error
         return remembered(row) if row else None
@@ -447,7 +447,7 @@ def _name(entry: Remembered) -> str | None:
 
 def load(db: sqlite3.Connection) -> Memory:
     """What is not settled, oldest first, with the kept facts (FAULTS P1, P4)."""
-    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNSETTLED} ORDER BY seq").fetchall()  # noqa: S608
+    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNSETTLED} ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
     top = db.execute("SELECT max(seq) FROM commands").fetchone()[0]

@@ -12,7 +12,7 @@ PAGE = 1_000
 """Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
 
 
-class NoLedger(Exception):  # noqa: N818
+class NoLedger(Exception):
     """There is no readable ledger there; the sentence says why."""
 
 
@@ -33,7 +33,7 @@ def find(data_dir: Path, command_id: str) -> Remembered | None:
     """One command's record, or None."""
     try:
         with closing(connect(data_dir)) as db:
-            row = db.execute(f"SELECT {COLUMNS} FROM commands WHERE command_id = ?", (command_id,)).fetchone()  # noqa: S608
+            row = db.execute(f"SELECT {COLUMNS} FROM commands WHERE command_id = ?", (command_id,)).fetchone()
     except NoLedger:
         return None
     return remembered(row) if row else None
@@ -43,7 +43,7 @@ def named(data_dir: Path, text: str) -> list[Remembered]:
     """The command with this id, else those whose id begins so: at most ten. Raises NoLedger."""
     with closing(connect(data_dir)) as db:
         for where, values in (("command_id = ?", (text,)), ("substr(command_id, 1, ?) = ?", (len(text), text))):
-            rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq LIMIT 10", values).fetchall()  # noqa: S608
+            rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq LIMIT 10", values).fetchall()
             if rows:
                 return [remembered(row) for row in rows]
     return []
@@ -55,9 +55,9 @@ def commands(data_dir: Path, state: str | None = None, last: int | None = None) 
     with closing(connect(data_dir)) as db:
         after = 0
         if last is not None:
-            newest = f"SELECT min(seq) FROM (SELECT seq FROM commands WHERE {where} ORDER BY seq DESC LIMIT :last)"  # noqa: S608
+            newest = f"SELECT min(seq) FROM (SELECT seq FROM commands WHERE {where} ORDER BY seq DESC LIMIT :last)"
             after = (db.execute(newest, {"state": state, "last": last}).fetchone()[0] or 1) - 1
-        page = f"SELECT {COLUMNS} FROM commands WHERE seq > :after AND {where} ORDER BY seq LIMIT :page"  # noqa: S608
+        page = f"SELECT {COLUMNS} FROM commands WHERE seq > :after AND {where} ORDER BY seq LIMIT :page"
         while rows := db.execute(page, {"state": state, "after": after, "page": PAGE}).fetchall():
             yield from map(remembered, rows)
             after = rows[-1][0]

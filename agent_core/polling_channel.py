@@ -129,7 +129,7 @@ class PollingChannel:
         except TimeoutError:
             within = self._config.timing.poll_within
             raise HttpTrouble(Failure(Trouble.TIMEOUT, f"{path}: no answer in {within:g} s")) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever a call ends with, the engine hears of it)
             failure = failure_of(error)
             raise HttpTrouble(Failure(failure.trouble, f"{path}: {failure.detail}")) from None
 

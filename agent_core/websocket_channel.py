@@ -150,7 +150,7 @@ class WebSocketChannel:
     async def _live(self, generation: int, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:
             connection = await self._dial()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
             self._post(DialFailed(generation, _dial_failure(error, self._clock.now().utc)))
             return
         self._connection = connection
