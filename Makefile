@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint simulate mutants torture bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,18 @@ test: lint ## lint, types and every test
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
+
+simulate: $(STAMP) ## random worlds in virtual time, the engine's invariants checked after every step (DAYS=30)
+	@$(BIN)/python -m tests.worlds --days $(or $(DAYS),30)
+
+mutants: $(STAMP) ## seeded bugs that the tests must catch
+	@$(BIN)/python -m tests.mutants
+
+torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200)
+	@$(BIN)/python -m tests.torture --cycles $(or $(CYCLES),200)
+
+bench: $(STAMP) ## the agent against a bare client, interleaved, medians and ratios
+	@$(BIN)/python -m tests.bench
 
 clean: ## remove .venv and what the tools leave behind
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
