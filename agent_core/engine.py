@@ -135,13 +135,16 @@ class Engine:
         if self._started is not None and not self.finished:
             self._fire()
             self._couple()
-        self._promised = self.wake_at
+        self._promised = self._next_deadline()
         self._revision += 1
         return self._effects
 
     @property
     def wake_at(self) -> float:
         """When, on the monotonic clock, `handle(Ticked())` is due at the latest; infinity for never."""
+        return self._promised
+
+    def _next_deadline(self) -> float:
         times = [self._link.wake_at, self._polling.wake_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
