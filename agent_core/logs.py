@@ -58,8 +58,9 @@ class Mask:
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        text = _HEADER.sub(r"\1***", text)
-        text = _BEARER.sub(r"\1***", text)
+        lowered = text.lower()
+        if "authorization" in lowered or "bearer" in lowered:
+            text = _BEARER.sub(r"\1***", _HEADER.sub(r"\1***", text))
         text = _BASE64.sub(_token_masked, text)
         return _TOKEN.sub(":***", text)
 
