@@ -38,6 +38,8 @@ UNANSWERED_PINGS = 16
 POLITE_DIALS = 8
 """In any span as long as the ladder's last step, but the first of a trouble, no more dials than this (P8)."""
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
+PATIENT = frozenset({Rule.BUSY, Rule.REFUSED, Rule.REPLACED})
+"""What asks for patience is not hurried by a poll's success."""
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 
 
@@ -79,6 +81,7 @@ class Link:
         self._outage: tuple[float, float] | None = None
         self._said_down = False
         self._hinted_at = float("-inf")
+        self._hinted = False
         self._pings: deque[tuple[int, float]] = deque()
         self._ping_seq = 0
         self._pinged_at: float | None = None
@@ -193,12 +196,14 @@ class Link:
         self.deaf = True
 
     def hint(self, now: Moment, dice: Dice) -> None:
-        """A poll has succeeded again after a failure: the backend is back, so dial soon (P7)."""
+        """A poll has succeeded again after a failure: the backend is back, so dial soon (P7), or again soon where a dial hangs."""
+        if now.mono - self._hinted_at < self._timing.hint_every:
+            return
         soon = self._politely(now.mono + self._timing.hint_within * dice())
-        patient = self._rule in {Rule.BUSY, Rule.REFUSED, Rule.REPLACED}
-        if self.phase is Phase.WAITING and not patient and now.mono - self._hinted_at >= self._timing.hint_every:
+        if self.phase is Phase.WAITING and self._rule not in PATIENT:
             self._hinted_at = now.mono
             self._deadline = min(self._deadline or soon, soon)
+        self._hinted = self.phase is Phase.CONNECTING
 
     def woke(self, now: Moment, dice: Dice) -> None:
         """The machine or this process slept: doubt an open link at once, and do not sit out the rest of a wait."""
@@ -304,6 +309,7 @@ class Link:
         self._deadline = deadline
 
     def _dial(self, now: Moment) -> None:
+        self._hinted = False
         self._dialled_at = now.mono
         self._dialled.append(now.mono)
         if self.agent_id is None:
@@ -353,6 +359,9 @@ class Link:
         self._wait_from = now.mono
         if self.attempt == 1:
             self._failing_since = now.mono
+        if self._hinted and rule.phase is Phase.WAITING and rule not in PATIENT:
+            wait = min(wait, self._timing.hint_within)
+            self._hinted_at = now.mono
         self._enter(rule.phase, now, self._politely(now.mono + wait))
         shown, last = min(self.attempt, self._config.websocket.reconnect_attempts), self._config.websocket.reconnect_attempts
         lane = ", slow lane" if self.attempt > last else ""
