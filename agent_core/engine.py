@@ -135,6 +135,7 @@ class Engine:
         if self._started is not None and not self.finished:
             self._fire()
             self._couple()
+            self._ledger.forget_settled()
         self._promised = self._next_deadline()
         self._revision += 1
         return self._effects

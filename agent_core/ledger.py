@@ -163,6 +163,7 @@ class Ledger:
         self._posted: tuple[Ack, ...] = ()
         self._carried: tuple[Ack, ...] = ()
         self._unshown: list[Entry] = []
+        self._settled: list[Entry] = []
         self._told_full = False
         self.running = 0
         self.counts = Counts()
@@ -474,7 +475,7 @@ class Ledger:
         entry.ack = None if entry.via is Via.LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
         self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
-            self._settle(entry)
+            self._settled.append(entry)
         else:
             entry.proven = False
             self.after.append(Release(entry, self._ack(entry)))
@@ -610,7 +611,7 @@ class Ledger:
             if ack.entry.outgoing is ack:
                 ack.entry.outgoing = None
             if ack.terminal:
-                self._settle(ack.entry)
+                self._settled.append(ack.entry)
             self._show(ack.entry)
 
     def _let_go(self, acks: list[Ack]) -> None:
@@ -619,13 +620,15 @@ class Ledger:
             self._kept = deque(ack for ack in self._kept if id(ack) not in settled)
             self._sent = deque(ack for ack in self._sent if id(ack) not in settled)
 
-    def _settle(self, entry: Entry) -> None:
-        """Nothing more is due for it: the journal remembers it from here."""
-        self._entries.pop(entry.command.command_id, None)
-        self._by_seq.pop(entry.seq, None)
-        for name in entry.names:
-            if self._by_name.get(name) is entry:
-                del self._by_name[name]
+    def forget_settled(self) -> None:
+        """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
+        for entry in self._settled:
+            self._entries.pop(entry.command.command_id, None)
+            self._by_seq.pop(entry.seq, None)
+            for name in entry.names:
+                if self._by_name.get(name) is entry:
+                    del self._by_name[name]
+        self._settled.clear()
 
     @property
     def unproven(self) -> int:
