@@ -12,6 +12,14 @@ TOKEN_SECONDS = 86_400
 REFRESH_SECONDS = 3_600
 
 
+FINGERPRINT_PREFIX = "edge-console:"
+
+
+def fingerprint(secret: str) -> str:
+    """Eight hex digits that both sides can compare without showing the secret."""
+    return hashlib.sha256((FINGERPRINT_PREFIX + secret).encode()).hexdigest()[:8]
+
+
 class Credentials:
     """Headers for each request; a 401 or 403 never switches the mode by itself."""
 

@@ -40,3 +40,15 @@ class DataDirLock:
             return int(self._owner.read_text())
         except (OSError, ValueError):
             return None
+
+    @property
+    def held(self) -> bool:
+        """Somebody, perhaps this very process, holds the directory now; nothing is left behind by asking."""
+        if not (self._folder / "agent.lock").exists():
+            return False
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        self._lock.release()
+        return False

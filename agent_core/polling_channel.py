@@ -31,7 +31,12 @@ class HttpTrouble(Exception):
 class PollingChannel:
     """The HTTP calls as the engine's effects see them; answers with events through `post`."""
 
-    def __init__(self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None],
+        witness: Callable[["httpx.Response", bytes], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`witness` is shown each response with its body, of a bad one the beginning."""
+        self._witness = witness
         self._config = config
         self._credentials = credentials
         self._clock = clock
@@ -137,10 +142,12 @@ class PollingChannel:
         limit = self._config.websocket.max_frame_bytes
         headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self._client is None:
-            self._client = await asyncio.to_thread(self._open_client)
+            self._client = await asyncio.to_thread(open_client, self._config)
         client = self._client
         async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
             if not response.is_success:
+                if self._witness is not None:
+                    self._witness(response, await _beginning(response))
                 wait = retry_after(response.headers.get("Retry-After"), self._clock.now().utc)
                 raise HttpTrouble(Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait))
             answer = bytearray()
@@ -148,20 +155,33 @@ class PollingChannel:
                 answer += chunk
                 if len(answer) > limit:
                     raise HttpTrouble(Failure(Trouble.GARBAGE, f"{path}: the answer is larger than {limit} bytes"))
+            if self._witness is not None:
+                self._witness(response, bytes(answer))
             return bytes(answer)
 
-    def _open_client(self) -> "httpx.AsyncClient":
-        """Made on first use and off the loop: importing httpx takes longer than an ack may."""
-        import httpx
 
-        url = self._config.backend.url.rstrip("/") + "/"
-        return httpx.AsyncClient(
-            base_url=url,
-            verify=tls_context() if url.startswith("https:") else False,
-            trust_env=not is_loopback(url),
-            timeout=self._config.timing.poll_within,
-            limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
-        )
+def open_client(config: Config) -> "httpx.AsyncClient":
+    """The HTTP client of this configuration. Make it off the loop: importing httpx takes longer than an ack may."""
+    import httpx
+
+    url = config.backend.url.rstrip("/") + "/"
+    return httpx.AsyncClient(
+        base_url=url,
+        verify=tls_context() if url.startswith("https:") else False,
+        trust_env=not is_loopback(url),
+        timeout=config.timing.poll_within,
+        limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
+    )
+
+
+async def _beginning(response: "httpx.Response") -> bytes:
+    """At least the first 2 KB of a body, where there is so much."""
+    start = b""
+    async for chunk in response.aiter_raw():
+        start += chunk
+        if len(start) >= 2_048:
+            break
+    return start
 
 
 def _object(raw: bytes) -> dict[str, Any]:

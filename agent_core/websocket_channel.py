@@ -94,6 +94,29 @@ class OneAttempt(connect):
         return exc
 
 
+async def dial(config: Config, credentials: Credentials, utc: float, make: Callable[..., Connection] = Connection) -> Connection:
+    """One attempt, without a deadline: the caller has one. Raises what `dial_failure` reads; `make` may watch the connection being made."""
+    url = config.socket_url
+    secure = urlsplit(url).scheme == "wss"
+    query = urlencode({"edge_agent_id": credentials.agent_id or ""})
+    connection = await OneAttempt(
+        f"{url}?{query}",
+        additional_headers=credentials.headers(utc),
+        create_connection=make,  # type: ignore[arg-type]  (any callable will do)
+        compression=None,
+        ping_interval=None,
+        open_timeout=None,
+        close_timeout=config.timing.close_within,
+        max_size=config.websocket.max_frame_bytes,
+        max_queue=256,
+        proxy=None if is_loopback(url) else True,
+        happy_eyeballs_delay=0.25,
+        ssl=tls_context() if secure else None,
+    )
+    assert isinstance(connection, Connection)
+    return connection
+
+
 class WebSocketChannel:
     """The socket as the engine's effects see it; answers with events through `post`."""
 
@@ -149,9 +172,9 @@ class WebSocketChannel:
 
     async def _live(self, generation: int, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:
-            connection = await self._dial()
+            connection = await dial(self._config, self._credentials, self._clock.now().utc)
         except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
-            self._post(DialFailed(generation, _dial_failure(error, self._clock.now().utc)))
+            self._post(DialFailed(generation, dial_failure(error, self._clock.now().utc)))
             return
         self._connection = connection
         self._post(Opened(generation))
@@ -159,33 +182,12 @@ class WebSocketChannel:
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
         try:
             await connection.wait_closed()
-            self._post(Lost(generation, _loss(connection.close_exc, self._credentials.masked)))
+            self._post(Lost(generation, loss(connection.close_exc, self._credentials.masked)))
         finally:
             sender.cancel()
             connection.transport.abort()
             if self._connection is connection:
                 self._connection = None
-
-    async def _dial(self) -> Connection:
-        url = self._config.socket_url
-        secure = urlsplit(url).scheme == "wss"
-        query = urlencode({"edge_agent_id": self._credentials.agent_id or ""})
-        connection = await OneAttempt(
-            f"{url}?{query}",
-            additional_headers=self._credentials.headers(self._clock.now().utc),
-            create_connection=Connection,
-            compression=None,
-            ping_interval=None,
-            open_timeout=None,
-            close_timeout=self._config.timing.close_within,
-            max_size=self._config.websocket.max_frame_bytes,
-            max_queue=256,
-            proxy=None if is_loopback(url) else True,
-            happy_eyeballs_delay=0.25,
-            ssl=tls_context() if secure else None,
-        )
-        assert isinstance(connection, Connection)
-        return connection
 
     def _byte_listener(self, generation: int) -> Callable[[], None]:
         every = self._config.timing.silence_after * HEARD_EVERY
@@ -235,7 +237,8 @@ class WebSocketChannel:
             return
 
 
-def _dial_failure(error: Exception, utc: float) -> Failure:
+def dial_failure(error: Exception, utc: float) -> Failure:
+    """What an attempt that raised `error` came to."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         wait = retry_after(error.response.headers.get("Retry-After"), utc)
@@ -247,7 +250,8 @@ def _dial_failure(error: Exception, utc: float) -> Failure:
     return failure_of(error)
 
 
-def _loss(error: ConnectionClosed, masked: Callable[[str], str]) -> Failure:
+def loss(error: ConnectionClosed, masked: Callable[[str], str]) -> Failure:
+    """How an open connection ended."""
     received = error.rcvd
     if received is not None:
         reason = f" {plain(masked(received.reason), 120)}" if received.reason else ""
