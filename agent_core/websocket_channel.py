@@ -94,15 +94,15 @@ class OneAttempt(connect):
         return exc
 
 
-async def dial(config: Config, credentials: Credentials, utc: float, make: Callable[..., Connection] = Connection) -> Connection:
-    """One attempt, without a deadline: the caller has one. Raises what `dial_failure` reads; `make` may watch the connection being made."""
+async def dial(config: Config, credentials: Credentials, utc: float, make: type[Connection] = Connection) -> Connection:
+    """One attempt, without a deadline: the caller has one. Raises what `dial_failure` reads; a subclass as `make` may watch the connection being made."""
     url = config.socket_url
     secure = urlsplit(url).scheme == "wss"
     query = urlencode({"edge_agent_id": credentials.agent_id or ""})
     connection = await OneAttempt(
         f"{url}?{query}",
         additional_headers=credentials.headers(utc),
-        create_connection=make,  # type: ignore[arg-type]  (any callable will do)
+        create_connection=make,
         compression=None,
         ping_interval=None,
         open_timeout=None,
