@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,12 @@ from agent_core.events import (
     Tell,
 )
 from agent_core.feed import Feed, LogEntry
-from agent_core.frames import FrameError, cancel_target, dump_status
-from agent_core.handlers import REGISTRY, Context, Outcome, run, traits_for
+from agent_core.frames import Command, FrameError, cancel_target, dump_status
+from agent_core.handlers import REGISTRY, Context, HeldUp, Outcome, run, start, traits_for, unsupported
 from agent_core.journal import Journal, LedgerBusy
 from agent_core.ledger import CANCELS
 from agent_core.messengers import messenger_for
+from agent_core.plain import plain
 from agent_core.polling_channel import PollingChannel
 from agent_core.records import Arrival, Remembered
 from agent_core.snapshot import Snapshot
@@ -282,22 +284,25 @@ class Agent:
 
     def _execute(self, effect: Execute) -> None:
         """A plain handler at once, a coroutine as a task of its own."""
-        handler, _ = self._registry[effect.command.command_type]
+        handler = self._registry[effect.command.command_type][0] if effect.command.command_type in self._registry else unsupported
         context = Context(effect.seq, self._messenger, self._clock, effect.message)
-        outcome: Outcome | Awaitable[Outcome]
-        try:
-            outcome = handler(effect.command, context)
-        except Exception as error:  # noqa: BLE001  (a handler's error is its command's outcome)
-            outcome = Outcome(error=f"{type(error).__name__}: {error}")
+        held_up = partial(self._held_up, effect.command)
+        outcome = start(handler, effect.command, context, held_up)
         if isinstance(outcome, Outcome):
             self._finished(effect.seq, outcome)
             return
-        task = self._spawn(self._run_handler(effect.seq, outcome), f"command-{effect.seq}")
+        task = self._spawn(self._run_handler(effect.seq, outcome, held_up), f"command-{effect.seq}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _run_handler(self, seq: int, pending: Awaitable[Outcome]) -> None:
-        self._finished(seq, await run(pending, self.config.executor.timeout_seconds))
+    async def _run_handler(self, seq: int, pending: Awaitable[Outcome], held_up: HeldUp) -> None:
+        self._finished(seq, await run(pending, self.config.executor.timeout_seconds, held_up))
+
+    def _held_up(self, command: Command, seconds: float) -> None:
+        text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"
+        entry = LogEntry(self._clock.now().utc, "WARNING", plain(text))
+        self.feed.append(entry)
+        self._lines.append(entry)
 
     def _finished(self, seq: int, outcome: Outcome) -> None:
         self._accept(CommandFinished(seq, outcome.error, outcome.result, outcome.row))

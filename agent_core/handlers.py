@@ -4,8 +4,10 @@ Cancels and `update_config` are not here: they change only the engine's own stat
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from functools import partial
+from time import monotonic
+from types import MappingProxyType, coroutine
 from typing import Any, NamedTuple
 
 from agent_core.clock import Clock
@@ -34,6 +36,9 @@ class Context(NamedTuple):
 
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
+HeldUp = Callable[[float], None]
+"""Told for how many seconds a handler kept everybody else waiting."""
+HELD_UP = 0.25
 REGISTRY: dict[str, tuple[Handler, Trait]] = {}
 
 
@@ -75,12 +80,58 @@ def emit_event(command: Command, context: Context) -> Outcome:  # noqa: ARG001
     return Outcome(result={"event": str(command.payload.get("event", ""))[:200]})
 
 
-async def run(pending: Awaitable[Outcome], within: float) -> Outcome:
+def start(handler: Handler, command: Command, context: Context, held_up: HeldUp) -> Outcome | Awaitable[Outcome]:
+    """A handler's outcome, or what it must be awaited for with `run`; whatever it raises is a failed outcome."""
+    began = monotonic()
+    try:
+        return handler(command, context)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
+        return _failed(error)
+    finally:
+        _check(began, held_up)
+
+
+async def run(pending: Awaitable[Outcome], within: float, held_up: HeldUp) -> Outcome:
     """A handler's outcome in at most `within` seconds; whatever it raises is a failed outcome."""
     try:
         async with asyncio.timeout(within):
-            return await pending
+            return await _stepped(pending, held_up)
     except TimeoutError:
         return Outcome(error=f"timed out after {within:g} s")
-    except Exception as error:  # noqa: BLE001  (the task edge: a handler's error is its command's outcome)
-        return Outcome(error=f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (the task edge: a handler's error is its command's outcome)
+        return _failed(error)
+
+
+@coroutine
+def _stepped(pending: Awaitable[Outcome], held_up: HeldUp) -> Generator[Any, Any, Outcome]:
+    """`await pending`, with a look at the clock after each step: one that blocks is found where it happens."""
+    steps: Any = pending.__await__()
+    resume: Callable[[], Any] = partial(steps.send, None)
+    while True:
+        began = monotonic()
+        try:
+            awaited = resume()
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        finally:
+            _check(began, held_up)
+        try:
+            yield awaited
+            resume = partial(steps.send, None)
+        except BaseException as error:  # noqa: BLE001  (a cancel goes to the handler)
+            resume = partial(steps.throw, error)
+
+
+def _check(began: float, held_up: HeldUp) -> None:
+    if (took := monotonic() - began) > HELD_UP:
+        held_up(took)
+
+
+def _failed(error: BaseException) -> Outcome:
+    return Outcome(error=f"{type(error).__name__}: {error}")
+
+
+def unsupported(command: Command, context: Context) -> Outcome:  # noqa: ARG001
+    """For a command that an earlier version took and this one does not know."""
+    return Outcome(error=f"unsupported_command_type: {command.command_type}")
