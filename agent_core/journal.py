@@ -14,28 +14,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from agent_core import retention
 from agent_core.clock import Clock, SystemClock, iso
 from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority
 from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Proved, Remembered, Repeated, State, Took, Via
+from agent_core.retention import UNSETTLED
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
 TRIM_EVERY = 500
 """Commands taken between two looks at what may be forgotten."""
-TRIM_STEP = 1_000
-TRIMS_IN_ONE = 4
-"""Steps between two groups at most, so that no group waits long; the rest is done in quiet moments."""
-FILE_LIMIT = 60 * 2**20
-ROW_BYTES = 250
-"""What a row takes beside its payload and its ack."""
-SKEW = 300.0
-"""Seconds by which a backend's clock is believed to be ahead of ours."""
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 2**20
 
@@ -51,14 +45,13 @@ CREATE TABLE outbox (
 CREATE TABLE tombstones (target TEXT PRIMARY KEY, cancelled_by TEXT NOT NULL, until_utc REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1,)
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, retention.SCHEMA)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
 )
-UNSETTLED = "proven_utc IS NULL OR state IN ('queued', 'running', 'scheduled')"
 TAKE = """INSERT OR IGNORE INTO commands (seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc,
  started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
@@ -69,9 +62,6 @@ REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, du
 SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
 BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
-FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
-OLDEST = f"""SELECT seq, issued_utc, received_utc, length(payload) * 2 + length(ack) FROM commands
- WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""
 
 
 class Sieve:
@@ -159,7 +149,7 @@ class Journal:
         """What is remembered of an id. Raises LedgerBusy."""
         if self._sieve is None:
             raise LedgerBusy("not open yet")
-        return self._read_one("command_id = ?", command_id) if command_id in self._sieve else None
+        return self._known(command_id) if command_id in self._sieve else None
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._reader is None:
@@ -168,7 +158,16 @@ class Journal:
 
     def recall_target(self, name: str) -> Remembered | None:
         """The same by command id or by schedule name, for a cancel. Raises LedgerBusy."""
-        return self._read_one("command_id = ?", name) or self._read_one("name = ? ORDER BY seq DESC", name)
+        return self._known(name) or self._read_one("name = ? ORDER BY seq DESC", name)
+
+    def _known(self, command_id: str) -> Remembered | None:
+        whole = self._read_one("command_id = ?", command_id)
+        if whole is not None:
+            return whole
+        try:
+            return retention.recall_faded(self._open_reader(), command_id)
+        except sqlite3.Error as error:
+            raise LedgerBusy(str(error)) from error
 
     def _read_one(self, where: str, value: str) -> Remembered | None:
         try:
@@ -221,9 +220,10 @@ class Journal:
 
     def _sift(self, db: sqlite3.Connection) -> None:
         """A sieve of every id in the file and on its way there, with room for as many again."""
-        count = db.execute("SELECT count(*) FROM commands").fetchone()[0]
+        ids = "SELECT command_id FROM commands UNION ALL SELECT command_id FROM faded"
+        count = db.execute(f"SELECT count(*) FROM ({ids})").fetchone()[0]
         sieve = Sieve(2 * max(count, self._limits.retention_count))
-        for (command_id,) in db.execute("SELECT command_id FROM commands"):
+        for (command_id,) in db.execute(ids):
             sieve.add(command_id)
         with self._wake:
             for _, changes in self._queue:
@@ -280,12 +280,11 @@ class Journal:
                 (self.path.parent / RESERVE_NAME).unlink(missing_ok=True)
 
     def _tidy(self, db: sqlite3.Connection) -> None:
-        """Forget, in small steps, what is settled and too old or too many; a command older than that is refused from then on."""
+        """Forget, in small steps and faster than commands come, what is settled and too old or too many; the rest in quiet moments."""
         try:
-            for _ in range(TRIMS_IN_ONE):
-                if self._untrimmed < TRIM_EVERY:
-                    break
-                self._trim(db)
+            if self._untrimmed >= TRIM_EVERY:
+                steps = 2 + 2 * (self._untrimmed // retention.STEP)
+                self._untrimmed = TRIM_EVERY if all(self._trim(db) for _ in range(steps)) else 0
             if self._sieve is not None and self._sieve.full:
                 self._sift(db)
         except sqlite3.Error:
@@ -293,13 +292,13 @@ class Journal:
             with suppress(sqlite3.Error):
                 db.rollback()
 
-    def _trim(self, db: sqlite3.Connection) -> None:
-        """The engine hears of a new horizon one step before anything older than it is gone."""
-        found = trim(db, self._limits, self._clock.now().utc, self._horizon_utc)
-        self._untrimmed = TRIM_EVERY if found.doomed else 0
+    def _trim(self, db: sqlite3.Connection) -> bool:
+        """Whether there is more to do. The engine hears of a new horizon one step before anything older than it is gone."""
+        found = retention.trim(db, self._limits, self._clock.now().utc, self._horizon_utc)
         if found.horizon_utc > self._horizon_utc:
             self._horizon_utc = found.horizon_utc
             self._post(Recorded(self._ticket, self._horizon_utc))
+        return found.more
 
 
 def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
@@ -459,44 +458,6 @@ def load(db: sqlite3.Connection) -> Memory:
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),
     )
-
-
-class Trimmed(NamedTuple):
-    """One step: how many rows may go, and up to when commands are forgotten once they are gone."""
-
-    doomed: int
-    horizon_utc: float
-
-
-def trim(db: sqlite3.Connection, limits: Limits, utc: float, announced_utc: float = float("inf")) -> Trimmed:
-    """One step: name the oldest settled rows beyond the limits, delete those not younger than `announced_utc`, give their space back."""
-    db.execute("BEGIN IMMEDIATE")
-    doomed = _doomed(db, limits, utc)
-    horizon = max((issued for _, issued in doomed), default=0.0)
-    gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
-    db.executemany("DELETE FROM commands WHERE seq = ?", gone)
-    db.executemany("DELETE FROM outbox WHERE seq = ?", gone)
-    if doomed:
-        db.execute(FORGET, (horizon,))
-    db.execute("DELETE FROM tombstones WHERE until_utc < ?", (utc,))
-    db.execute("COMMIT")
-    db.execute("PRAGMA incremental_vacuum(1024)").fetchall()
-    return Trimmed(len(doomed), horizon)
-
-
-def _doomed(db: sqlite3.Connection, limits: Limits, utc: float) -> list[tuple[int, float]]:
-    """Settled rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
-    top = db.execute("SELECT max(seq) FROM commands").fetchone()[0] or 0
-    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
-    excess = (pages - free) * size - FILE_LIMIT
-    too_old, too_many = utc - limits.retention_days * 86_400, top - limits.retention_count
-    doomed = []
-    for seq, issued, received, length in db.execute(OLDEST, (TRIM_STEP,)):
-        if not (seq <= too_many or received < too_old or excess > 0):
-            break
-        excess -= ROW_BYTES + (length or 0)
-        doomed.append((seq, min(received + SKEW, utc, received if issued is None else issued)))
-    return doomed
 
 
 def remembered(row: tuple[Any, ...]) -> Remembered:

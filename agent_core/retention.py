@@ -1,0 +1,125 @@
+"""What the ledger keeps and for how long, in three tiers, so that its file stays small (FAULTS P4).
+
+    whole ──► faded ──► gone
+      │ the file is full   │ too old, or too many
+
+A whole row has everything. A faded one has what a late duplicate needs: its id and its ack, a sixth of the size. Of what is gone only the
+horizon stays: a command issued before it is refused. An ack that is not proven never fades, and what runs or waits neither.
+"""
+
+import sqlite3
+import zlib
+from typing import Any, NamedTuple
+
+from agent_core.config import Ledger as Limits
+from agent_core.frames import Command
+from agent_core.records import Remembered, State, Via
+
+STEP = 1_000
+"""Rows looked at in one step: a few milliseconds."""
+FILE_LIMIT = 56 * 2**20
+FADED_MOST = 300_000
+ROW_BYTES = 250
+"""What a whole row takes beside its payload and its ack."""
+VACUUM_PAGES = 1_024
+SKEW = 300.0
+"""Seconds by which a backend's clock is believed to be ahead of ours."""
+
+SCHEMA = """
+CREATE TABLE faded (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, issued_utc REAL, received_utc REAL NOT NULL, via TEXT NOT NULL,
+    state TEXT NOT NULL, ack BLOB);
+"""
+UNSETTLED = "proven_utc IS NULL OR state IN ('queued', 'running', 'scheduled')"
+OLDEST_FADED = "SELECT seq, issued_utc, received_utc FROM faded ORDER BY seq LIMIT ?"
+OLDEST_WHOLE = f"SELECT seq, issued_utc, received_utc FROM commands WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"
+FADING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, ack, length(payload) * 2 + length(ack) FROM commands
+ WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""
+FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
+RECALL = "SELECT seq, command_id, issued_utc, received_utc, via, state, ack FROM faded WHERE command_id = ?"
+FAMILIAR = (
+    b'{"command_id":"cmd_","status":"failed","success":false,"error":"missed: due interrupted: outcome unknown","timestamp":"2026-'
+    b'","completed_at":null,"result":{}}{"command_id":"cmd_0000","status":"completed","success":true,"error":null,'
+    b'"timestamp":"2026-11-05T20:30:00.000Z","completed_at":"2026-11-05T20:30:00.000Z","result":{}}'
+)
+"""What most acks are made of; part of the file's format, so it never changes."""
+
+
+class Trimmed(NamedTuple):
+    """One step: whether another one has more to do, and up to when commands are forgotten once this one's rows are gone."""
+
+    more: bool
+    horizon_utc: float
+
+
+def trim(db: sqlite3.Connection, limits: Limits, utc: float, announced_utc: float = float("inf")) -> Trimmed:
+    """One step: name the oldest rows beyond the limits, delete those issued up to `announced_utc`, fade where the file is full."""
+    db.execute("BEGIN IMMEDIATE")
+    doomed = _doomed(db, limits, utc)
+    horizon = max((issued for _, issued in doomed), default=0.0)
+    gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
+    for table in ("faded", "commands", "outbox"):
+        db.executemany(f"DELETE FROM {table} WHERE seq = ?", gone)
+    if doomed:
+        db.execute(FORGET, (horizon,))
+    faded = _fade(db)
+    db.execute("DELETE FROM tombstones WHERE until_utc < ?", (utc,))
+    db.execute("COMMIT")
+    free = _pragma(db, "freelist_count")
+    if free > VACUUM_PAGES // 4:
+        db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+    return Trimmed(bool(doomed) or faded or free > VACUUM_PAGES, horizon)
+
+
+def recall_faded(db: sqlite3.Connection, command_id: str) -> Remembered | None:
+    """A faded row as a record: its type and payload are not remembered (`command_type` is empty)."""
+    row = db.execute(RECALL, (command_id,)).fetchone()
+    if row is None:
+        return None
+    seq, _, issued, received, via, state, ack = row
+    return Remembered(seq, Command(command_id, "", issued_utc=issued), Via(via), State(state), received, ack=_unpacked(ack))
+
+
+def _doomed(db: sqlite3.Connection, limits: Limits, utc: float) -> list[tuple[int, float]]:
+    """Rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
+    faded, whole = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("faded", "commands"))
+    surplus = max(faded + whole - limits.retention_count, faded - FADED_MOST)
+    too_old = utc - limits.retention_days * 86_400
+    doomed: list[tuple[int, float]] = []
+    for oldest in (OLDEST_FADED, OLDEST_WHOLE):
+        for seq, issued, received in db.execute(oldest, (STEP - len(doomed),)):
+            if surplus <= 0 and received >= too_old:
+                break
+            surplus -= 1
+            doomed.append((seq, min(received + SKEW, utc, received if issued is None else issued)))
+    return doomed
+
+
+def _fade(db: sqlite3.Connection) -> bool:
+    """Whole rows, oldest first, as many as the file is over its limit; whether there were any."""
+    excess = (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size") - FILE_LIMIT
+    rows: list[tuple[Any, ...]] = []
+    for *row, ack, length in db.execute(FADING, (STEP,)):
+        if excess <= 0:
+            break
+        excess -= ROW_BYTES + (length or 0)
+        rows.append((*row, _packed(ack)))
+    db.executemany("INSERT OR REPLACE INTO faded (seq, command_id, issued_utc, received_utc, via, state, ack) VALUES (?,?,?,?,?,?,?)", rows)
+    for table in ("commands", "outbox"):
+        db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(row[0],) for row in rows])
+    return bool(rows)
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _packed(ack: str | None) -> bytes | None:
+    if ack is None:
+        return None
+    squeeze = zlib.compressobj(6, zlib.DEFLATED, -12, 5, zlib.Z_DEFAULT_STRATEGY, FAMILIAR)
+    return squeeze.compress(ack.encode()) + squeeze.flush()
+
+
+def _unpacked(ack: bytes | None) -> str | None:
+    return zlib.decompressobj(-12, FAMILIAR).decompress(ack).decode() if ack is not None else None
