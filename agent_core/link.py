@@ -34,7 +34,7 @@ from agent_core.plain import plain
 from agent_core.snapshot import Cause, Drop, LinkView, Phase
 
 UNANSWERED_PINGS = 16
-"""So many JSON pings may be out; a backend that ignores them gets no more."""
+"""So many JSON pings may be out; a backend that ignores them gets a bare pong instead, for it still has to hear us."""
 POLITE_DIALS = 8
 """In any span as long as the ladder's last step, but the first of a trouble, no more dials than this (P8)."""
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -293,6 +293,8 @@ class Link:
             self._pings.append((self._ping_seq, now.mono))
             self._pinged_at = now.mono
             self._emit(Send(self.generation, (frames.dump_ping(self._ping_seq, now.utc),)))
+        else:
+            self._emit(Send(self.generation, (frames.dump_pong(frames.Ping(), now.utc),)))
         self._next_ping_at = now.mono + self.ping_every
 
     def _ignored(self, now: Moment) -> None:
