@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -62,6 +63,8 @@ class Trait:
         return self.idempotent or self.effect is not EffectClass.EXTERNAL
 
 
+ON_DISK: Mapping[str, Any] = MappingProxyType({})
+"""In place of an ended command's payload: only the journal has it, so that acks may wait for proof in great numbers."""
 INTERNAL = Trait(EffectClass.HARMLESS, idempotent=True)
 """What the engine does itself: cancels, settings."""
 
@@ -322,7 +325,7 @@ class Ledger:
         if not self.intake_open:
             return
         self.changes.append(Repeated(known.seq, via, now.utc))
-        if (command.command_type, command.payload) != (known.command.command_type, known.command.payload):
+        if known.command.payload is not ON_DISK and command[1:3] != known.command[1:3]:
             self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
@@ -505,6 +508,9 @@ class Ledger:
         if item.ack is not None:
             self._kept.append(item.ack)
             self._unshown.append(item.entry)
+            if item.ack.terminal:
+                item.entry.command = item.entry.command._replace(payload=ON_DISK)
+                item.entry.message = None
         elif item.entry.state is State.RUNNING:
             self._emit(Execute(item.entry.seq, item.entry.command, item.entry.message))
 
