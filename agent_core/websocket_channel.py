@@ -95,7 +95,7 @@ class OneAttempt(connect):
 
 
 async def dial(config: Config, credentials: Credentials, utc: float, make: type[Connection] = Connection) -> Connection:
-    """One attempt, without a deadline: the caller has one. Raises what `dial_failure` reads; a subclass as `make` may watch the connection being made."""
+    """One attempt, without a deadline: the caller has one. Raises what `dial_failure` reads. A subclass as `make` may watch."""
     url = config.socket_url
     secure = urlsplit(url).scheme == "wss"
     query = urlencode({"edge_agent_id": credentials.agent_id or ""})
