@@ -15,15 +15,18 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
+from textual.widgets import Input
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
 from agent_core.feed import CommandEntry
 from agent_core.plain import plain
 from agent_core.snapshot import PollingMode
+from console.filters import FilterError, parse
 from console.host import Host
 from console.panels.backoff import backoff
 from console.panels.connection import connection
+from console.panels.filterbar import FilterBar
 from console.panels.footer import footer
 from console.panels.header import header
 from console.panels.latency import latency
@@ -63,6 +66,7 @@ class EdgeConsole(App[str]):
         Binding("r", "replay", "Replay", tooltip="Run the selected command again, after a question", id="replay"),
         Binding("enter", "inspect", "Inspect", tooltip="All that is known of the selected command", id="inspect", key_display="⏎"),
         Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze the stream", id="follow"),
+        Binding("slash", "filter", "Filter", tooltip="Show only some commands", id="filter", key_display="/"),
         Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture (SVG)", id="screenshot", key_display="^s"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent cleanly; a second time: at once", id="quit"),
@@ -100,6 +104,7 @@ class EdgeConsole(App[str]):
         self._chosen = (PollingMode.AUTO, 0.0)
         """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
         self._quit_by: float | None = None
+        self._filter_before = parse("")
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -113,6 +118,7 @@ class EdgeConsole(App[str]):
         yield Pane(latency, id="latency")
         yield Stream(id="stream")
         yield Pane(footer, id="footer", band=True)
+        yield FilterBar(id="filter")
         yield Pane(too_small, id="small")
 
     def on_mount(self) -> None:
@@ -230,6 +236,25 @@ class EdgeConsole(App[str]):
 
     def action_follow(self) -> None:
         self._stream.follow(not self._stream.following)
+
+    def action_filter(self) -> None:
+        self._filter_before = self._stream.wanted
+        self._main.add_class("-filtering")
+        self._main.query_one(FilterBar).open(self._stream.wanted.text)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if isinstance(event.input, FilterBar) and self._main.has_class("-filtering"):
+            try:
+                self._stream.sift(parse(event.value))
+            except FilterError as error:
+                self._stream.blame(str(error))
+
+    def on_filter_bar_closed(self, event: FilterBar.Closed) -> None:
+        self._main.remove_class("-filtering")
+        if not event.kept:
+            self._stream.sift(self._filter_before)
+        self._stream.blame("")
+        self._stream.focus()
 
     def action_replay(self) -> None:
         row = self._selected()

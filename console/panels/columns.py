@@ -6,17 +6,19 @@ from typing import NamedTuple
 
 from rich.style import Style
 
+from console.filters import BAD
 from console.panels.latency import SLOW_MS, tone_of
 from console.panels.lines import Line
 from console.panels.ring import Row
-from console.text import fit, fit_right, milliseconds, short_id, shown, stamp, time_of_day
+from console.text import ago, fit, fit_right, milliseconds, short_id, shown, stamp, time_of_day
 from console.themes import Inks
 
 STATUS = {
     "queued": ("◌", "queued", "muted"),
     "running": ("●", "running", "accent"),
     "scheduled": ("◷", "scheduled", "accent"),
-    "sent": ("◌", "in outbox", "warn"),
+    "outbox": ("◌", "in outbox", "warn"),
+    "sent": ("↗", "sent", "accent"),
     "acked": ("✓", "acked", "good"),
     "failed": ("✗", "failed", "bad"),
     "duplicate": ("≡", "duplicate", "note"),
@@ -24,7 +26,6 @@ STATUS = {
     "refused": ("✗", "refused", "bad"),
     "interrupted": ("▲", "interrupted", "warn"),
 }
-BAD = frozenset({"failed", "refused", "interrupted"})
 _VIA = {"ws": "muted", "poll": "warn", "local": "note"}
 _TITLES = {
     "time": "TIME", "id": "COMMAND ID", "type": "TYPE", "via": "VIA", "status": "STATUS", "run": "RUN ms", "ack": "ACK ms",
@@ -39,10 +40,11 @@ class Column:
 
 
 class Look(NamedTuple):
-    """How it is drawn: the inks, and the zone of the times."""
+    """How it is drawn: the inks, the zone of the times, and for ages instead of times the second that it is."""
 
     inks: Inks
     zone: tzinfo | None
+    now: int | None = None
 
 
 def columns_for(width: int) -> tuple[Column, ...]:
@@ -82,6 +84,8 @@ def _aligned(column: Column, text: str) -> str:
 
 
 def _time(row: Row, column: Column, look: Look) -> Line:
+    if look.now is not None:
+        return ((_aligned(column, ago(look.now - row.utc)), look.inks.muted),)
     return ((_aligned(column, stamp(row.utc, look.zone) if column.width > 12 else time_of_day(row.utc, look.zone)), look.inks.muted),)
 
 

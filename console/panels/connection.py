@@ -6,7 +6,8 @@ from console.panels.view import Status, View, polling_works, status_of
 from console.text import ago, cut, duration, fit, grouped, shown
 
 HISTORY_SECONDS = 3_600
-NOTICED_SECONDS = 2.0
+NOTICED_SECONDS = 1.0
+STARTING_SECONDS = 10.0
 _BADNESS = ("", "socket", "polling", "down")
 _TONES = {"socket": "good", "polling": "warn", "down": "bad"}
 _PHASES = {
@@ -91,7 +92,7 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
         "polling": _polling(view),
         "received": (grouped(commands.received), "bright"),
         "acked": (grouped(commands.proven), "bright"),
-        "outbox": (grouped(unproven), "warn") if unproven else ("0", "good"),
+        "outbox": (grouped(unproven), "warn" if link.phase is not Phase.ONLINE else "bright" if unproven else "good"),
         "deduped": (grouped(commands.duplicates), "bright"),
         "ping": (ago(now.mono - pong) if pong is not None and link.phase is Phase.ONLINE else "–", "bright"),
         "retries": (grouped(max(link.dials - 1, 0)), "bright"),
@@ -117,22 +118,22 @@ def _polling(view: View) -> tuple[str, str]:
     if not polling.active:
         return "paused", "muted"
     tone = "bad" if polling_works(view.snapshot, view.now) is False else ("bright" if polling.mode is PollingMode.ALWAYS else "warn")
-    forced = "always, " if polling.mode is PollingMode.ALWAYS else ""
+    how = "always" if polling.mode is PollingMode.ALWAYS else "next"
     if polling.in_flight or polling.next_at is None:
-        return forced + "asking …", tone
-    return f"{forced}next {duration(polling.next_at - view.now.mono + 0.5)}", tone
+        return "always …" if polling.mode is PollingMode.ALWAYS else "asking …", tone
+    return f"{how} {duration(polling.next_at - view.now.mono + 0.5)}", tone
 
 
 def _pair(view: View, cells: dict[str, tuple[str, str]], left: str, right: str, inner: int) -> Line:
     half = (inner - 1) // 2
-    value_width = half - 10
+    value_width = half - 8
     first, first_tone = cells[left]
     second, second_tone = cells[right]
     return (
         (f"{left:<10}", view.inks.muted),
         (fit(first, value_width) + " ", view.inks.tone(first_tone)),
         (f"{right:<9}", view.inks.muted),
-        (cut(second, inner - half - 9), view.inks.tone(second_tone)),
+        (cut(second, inner - half - 12), view.inks.tone(second_tone)),
     )
 
 
@@ -166,7 +167,7 @@ def _availability(view: View, inner: int) -> Line:
     seconds = HISTORY_SECONDS / length
     start = view.now.utc - HISTORY_SECONDS
     spent: list[dict[str, float]] = [{} for _ in range(length)]
-    marks = view.snapshot.link.history
+    marks = _since_the_start(view.snapshot.link.history)
     for index, (since, kind) in enumerate(marks):
         until = marks[index + 1][0] if index + 1 < len(marks) else view.now.utc
         first = max(0, int((since - start) / seconds))
@@ -178,6 +179,12 @@ def _availability(view: View, inner: int) -> Line:
     columns = [_told(kinds) for kinds in spent]
     strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
     return (*strip, ("   1h", view.inks.faint))
+
+
+def _since_the_start(marks: tuple[tuple[float, str], ...]) -> tuple[tuple[float, str], ...]:
+    """Without the moments before the first link: a start is no outage."""
+    first = next((index for index, (_, kind) in enumerate(marks) if kind == "socket"), 0)
+    return marks[first:] if marks and marks[first][0] - marks[0][0] < STARTING_SECONDS else marks
 
 
 def _told(kinds: dict[str, float]) -> str:

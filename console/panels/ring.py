@@ -1,13 +1,17 @@
 """The last commands, column by column: half the memory of rows, and nothing for the garbage collector to walk."""
 
+import time
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from math import isnan, nan
 from typing import NamedTuple
 
 from agent_core.feed import CommandEntry
+from console.filters import SEARCHED, Filter, FilterError, Rest, Texts
 
-Texts = tuple[str, str, str, str, str | None, str | None, str | None]
+SEARCH_WITHIN = 0.5
+"""Seconds that a filter may take over all rows."""
 
 
 class Row(NamedTuple):
@@ -121,3 +125,94 @@ class Ring:
             self._utc[slot], self._ids[slot], kind, via, status, None if isnan(run) else run, None if isnan(ack) else ack,
             thread, error, replay_of, effect,
         )  # fmt: skip
+
+    def passing(self, wanted: Filter, positions: Sequence[int] | None = None) -> list[int]:
+        """Those of the positions, by default all, that pass. Raises `FilterError` where the filter takes too long."""
+        if positions is None:
+            positions = range(self.first, self.end)
+        capacity = self.capacity
+        slots = [position % capacity for position in positions]
+        shared = [self._texts[slot] for slot in slots]
+        by = time.perf_counter() + SEARCH_WITHIN
+        rest_of: dict[int, Rest | None] = {}
+        for texts in {id(texts): texts for texts in shared}.values():
+            rest_of[id(texts)] = wanted.rest(texts)
+            _in_time(by)
+        rests = [rest_of[id(texts)] for texts in shared]
+        if not any(rests):
+            return [position for position, rest in zip(positions, rests, strict=True) if rest is not None]
+        found: list[int] = []
+        ids = self._ids
+        for count, (position, slot, rest) in enumerate(zip(positions, slots, rests, strict=True)):
+            if rest is None:
+                continue
+            if not count % 64:
+                _in_time(by)
+            if rest:
+                own, ms = ids[slot][:SEARCHED].lower(), self._ack[slot]
+                if ms != ms:  # noqa: PLR0124  (nan: no ack yet)
+                    ms = self._run[slot]
+                passes = True
+                for judge, negated in rest:
+                    if judge(own, ms) is negated:
+                        passes = False
+                        break
+                if not passes:
+                    continue
+            found.append(position)
+        return found
+
+
+def _in_time(by: float) -> None:
+    if time.perf_counter() > by:
+        raise FilterError("this pattern takes too long")
+
+
+class Lens:
+    """The positions of a ring that a filter lets pass, in order; without a filter all of them. Ranks count from the oldest kept."""
+
+    def __init__(self, ring: Ring, wanted: Filter | None = None) -> None:
+        self._ring = ring
+        self.filter = wanted or None
+        self._found: list[int] = [] if self.filter is None else ring.passing(self.filter)
+        self._head = 0
+
+    def changed(self, positions: Iterable[int]) -> None:
+        """These rows are new or different."""
+        if self.filter is None:
+            return
+        places = sorted(positions)
+        passing = set(self._ring.passing(self.filter, places))
+        found = self._found
+        for position in places:
+            if position in passing and (not found or position > found[-1]):
+                found.append(position)
+                continue
+            at = bisect_left(found, position)
+            here = at < len(found) and found[at] == position
+            if position in passing and not here:
+                found.insert(at, position)
+            elif here and position not in passing:
+                del found[at]
+        self._head = bisect_left(found, self._ring.first)
+        if self._head > 4_096:
+            del found[: self._head]
+            self._head = 0
+
+    @property
+    def count(self) -> int:
+        return self._ring.end - self._ring.first if self.filter is None else len(self._found) - self._head
+
+    def rank(self, position: int) -> int:
+        """How many are before this position."""
+        if self.filter is None:
+            return min(max(position, self._ring.first), self._ring.end) - self._ring.first
+        return max(0, bisect_left(self._found, position) - self._head)
+
+    def at(self, rank: int) -> int:
+        """The position of that rank, between 0 and `count`."""
+        return self._ring.first + rank if self.filter is None else self._found[self._head + rank]
+
+    def has(self, position: int) -> bool:
+        rank = self.rank(position)
+        return rank < self.count and self.at(rank) == position

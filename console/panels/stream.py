@@ -1,6 +1,6 @@
 """Commands: a window on the ring, drawn line by line; what was drawn once is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -13,14 +13,16 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
-from console.panels.columns import BAD, Look, columns_for, command_line, heading
+from console.filters import BAD, Filter, FilterError, parse
+from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.lines import Line, centred, clip, line_width, strip_of
-from console.panels.ring import Ring, Row
+from console.panels.ring import Lens, Ring, Row
 from console.panels.view import View
-from console.text import grouped
+from console.text import cut, grouped, shown
 
 WHEEL_ROWS = 3
-_Key = tuple[int, bool, bool]
+MOST_MARKS = 1_000
+_Key = tuple[int, bool, bool, bool]
 
 
 def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Binding:
@@ -32,16 +34,24 @@ class Stream(Widget, can_focus=True):
     """Shows the newest commands, or while frozen the same ones for as long as the ring keeps them.
 
     The selected command is the newest one until the operator picks another; picking never lets it slide out of sight.
+    Every state is kept in positions of the ring, so a filter, which changes what is between them, changes no state.
     """
 
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        _key("up,k", "move(-1)", "Up", "↑", "The command before"),
-        _key("down,j", "move(1)", "Down", "↓", "The command after; past the last: follow"),
-        _key("pageup", "page(-1)", "Page up", "PgUp", "A page back"),
-        _key("pagedown", "page(1)", "Page down", "PgDn", "A page on"),
+        _key("up,k", "move(-1)", "Up", "↑", "The command above"),
+        _key("down,j", "move(1)", "Down", "↓", "The command below; past the newest: follow"),
+        _key("pageup", "page(-1)", "Page up", "PgUp", "A page up"),
+        _key("pagedown", "page(1)", "Page down", "PgDn", "A page down"),
         _key("home,g", "oldest", "Oldest", "Home", "The oldest command kept"),
         _key("end,G", "newest", "Newest", "End", "The newest command, and follow"),
+        _key("space", "mark", "Mark", "space", "Mark the selected command, for replays and comparisons"),
+        _key("exclamation_mark", "failures", "Failures", "!", "Only what failed, or all again"),
+        _key("backslash", "sift", "Filter off", "\\", "The filter off, and on again"),
+        _key("n", "jump(1)", "Next match", "n", "The next command that the filter finds (without one: that failed)"),
+        _key("N", "jump(-1)", "Previous match", "N", "The one before"),
+        _key("o", "turn", "Order", "o", "Newest last, or newest first"),
+        _key("t", "ages", "Times", "t", "The time of day, or how long ago"),
     ]
 
     class Opened(Message):
@@ -49,8 +59,23 @@ class Stream(Widget, can_focus=True):
 
     def __init__(self, *, id: str, capacity: int = 50_000) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
-        self.ring = Ring(capacity)
+        self.live = Ring(capacity)
+        self.ring = self.live
+        """What is shown: the live ring, or a saved session's."""
+        self.session = ""
+        """The name of the saved session that is shown."""
         self.missed = 0
+        self.wanted = parse("")
+        """The operator's filter, also while it is off."""
+        self.sifting = True
+        self.failures_only = False
+        self.trouble = ""
+        """What is wrong with the filter being typed."""
+        self.progress = ""
+        self._lens = Lens(self.ring)
+        self._marks: set[int] = set()
+        self._newest_first = False
+        self._relative = False
         self._view: View | None = None
         self._look: Look | None = None
         self._following = True
@@ -60,18 +85,25 @@ class Stream(Widget, can_focus=True):
         """One past the newest position that the operator has been shown, while frozen."""
         self._cursor: int | None = None
         self._drawn: dict[_Key, Strip] = {}
-        self._foot_text: Line = ()
+        self._frame: tuple[Line, Line] = ((), ())
 
     # --- what the app says ------------------------------------------------------------------------------------------
 
     def take(self, entries: Iterable[CommandEntry], missed: int = 0) -> None:
         """New states of commands, oldest first; only the last state of each is kept."""
         latest = {entry.row: entry for entry in entries}
-        before = self.ring.end
-        changed = [self.ring.put(entry) for entry in latest.values()]
+        before = self.live.end
+        changed = [self.live.put(entry) for entry in latest.values()]
         self.missed += missed
+        if self.ring is not self.live:
+            return
+        count = self._lens.count
+        try:
+            self._lens.changed(changed)
+        except FilterError as error:
+            self._give_up(str(error))
         self._forget(changed)
-        if self.ring.end != before:
+        if self.live.end != before or self._lens.count != count:
             self._hold_cursor()
             self.refresh()
         elif changed:
@@ -79,13 +111,68 @@ class Stream(Widget, can_focus=True):
 
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
-        look = Look(view.inks, view.zone)
+        look = Look(view.inks, view.zone, int(view.now.utc) if self._relative else None)
         self._view = view
         if look != self._look:
             self._look = look
             self._redraw()
-        elif self._foot() != self._foot_text:
-            self.refresh(Region(0, self.size.height - 1, self.size.width, 1))
+        elif (self._title(look), self._foot()) != self._frame:
+            last = self.size.height - 1
+            self.refresh(Region(0, 0, self.size.width, 1), Region(0, last, self.size.width, 1))
+
+    # --- the filter -------------------------------------------------------------------------------------------------
+
+    def sift(self, wanted: Filter) -> None:
+        """Show only what passes; a filter that takes too long is refused with `FilterError`, and the one before stays."""
+        before = self.wanted, self.sifting
+        self.wanted, self.sifting = wanted, True
+        try:
+            self._look_through()
+        except FilterError:
+            self.wanted, self.sifting = before
+            raise
+        self.trouble = ""
+
+    def blame(self, trouble: str) -> None:
+        """Say what is wrong with the filter being typed."""
+        self.trouble = trouble
+        self.refresh()
+
+    def _look_through(self) -> None:
+        wanted = self.wanted if self.sifting else parse("")
+        self._lens = Lens(self.ring, parse(wanted.text, failures_only=self.failures_only) if self.failures_only else wanted)
+        self._redraw()
+
+    def _give_up(self, why: str) -> None:
+        self.sifting = self.failures_only = False
+        self._look_through()
+        self.trouble = why
+
+    def action_sift(self) -> None:
+        if self.wanted:
+            self.sifting = not self.sifting
+            self._look_through()
+
+    def action_failures(self) -> None:
+        self.failures_only = not self.failures_only
+        self._look_through()
+
+    def action_jump(self, step: int) -> None:
+        """To the next that the filter finds, also while it is off."""
+        at = self._selected_position()
+        if at is None:
+            return
+        step = -step if self._newest_first else step
+        ring = self.ring
+        ahead = range(at + 1, ring.end) if step > 0 else range(at - 1, ring.first - 1, -1)
+        wanted = self.wanted or parse("", failures_only=True)
+        for start in range(0, len(ahead), 512):
+            found = ring.passing(wanted, ahead[start : start + 512])
+            place = next((position for position in found if self._lens.has(position)), None)
+            if place is not None:
+                self._select(place)
+                return
+        self.app.bell()
 
     # --- what the operator does -------------------------------------------------------------------------------------
 
@@ -96,13 +183,23 @@ class Stream(Widget, can_focus=True):
     @property
     def new(self) -> int:
         """How many commands have come, while frozen, that the operator has not been shown."""
-        return 0 if self._following else max(0, self.ring.end - max(self._seen, self.ring.first))
+        return 0 if self._following else self._lens.count - self._lens.rank(max(self._seen, self.ring.first))
 
     @property
     def selected(self) -> Row | None:
         """The command under the cursor; None while there is none at all."""
         position = self._selected_position()
         return None if position is None else self.ring.row(position)
+
+    @property
+    def marked(self) -> list[Row]:
+        """The marked commands that are still kept, oldest first."""
+        return [self.ring.row(position) for position in sorted(self._marks) if self.ring.first <= position < self.ring.end]
+
+    @property
+    def sifted(self) -> Iterator[Row]:
+        """All that pass the filter, oldest first."""
+        return (self.ring.row(self._lens.at(rank)) for rank in range(self._lens.count))
 
     def follow(self, on: bool) -> None:
         """Stay at the newest command, or freeze what is shown."""
@@ -114,36 +211,70 @@ class Stream(Widget, can_focus=True):
         self._following = on
         self.refresh()
 
+    def look_at(self, ring: Ring | None, name: str = "") -> None:
+        """Show a saved session's commands; None: the live ones again."""
+        self.ring, self.session = (self.live, "") if ring is None else (ring, name)
+        self._marks.clear()
+        self._following, self._cursor = True, None
+        self._look_through()
+
+    def unmark(self) -> None:
+        self._marks.clear()
+        self._redraw()
+
+    def action_mark(self) -> None:
+        position = self._selected_position()
+        if position is None:
+            return
+        self._marks = {mark for mark in self._marks if mark >= self.ring.first}
+        if position in self._marks:
+            self._marks.remove(position)
+        elif len(self._marks) < MOST_MARKS:
+            self._marks.add(position)
+        if self._cursor is None:
+            self._cursor = position
+        self.refresh()
+
+    def action_turn(self) -> None:
+        self._newest_first = not self._newest_first
+        self.refresh()
+
+    def action_ages(self) -> None:
+        self._relative = not self._relative
+        if self._view is not None:
+            self.show(self._view)
+
     def action_move(self, rows: int) -> None:
         position = self._selected_position()
         if position is None:
             return
-        if rows > 0 and position + rows >= self.ring.end:
+        rank = self._lens.rank(position) + (-rows if self._newest_first else rows)
+        if rank >= self._lens.count:
             self.action_newest()
-            return
-        self._select(position + rows)
+        else:
+            self._select(self._lens.at(max(0, rank)))
 
     def action_page(self, pages: int) -> None:
         self.action_move(pages * max(1, self._height - 1))
 
     def action_oldest(self) -> None:
-        if self.ring.end > self.ring.first:
-            self._select(self.ring.first)
+        if self._lens.count:
+            self._select(self._lens.at(0))
 
     def action_newest(self) -> None:
         self.follow(True)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
-        self._scroll(-WHEEL_ROWS)
+        self._scroll(WHEEL_ROWS if self._newest_first else -WHEEL_ROWS)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
-        self._scroll(WHEEL_ROWS)
+        self._scroll(-WHEEL_ROWS if self._newest_first else WHEEL_ROWS)
 
     def on_click(self, event: events.Click) -> None:
-        position = self._top() + event.y - 2
-        if 0 <= event.y - 2 < self._height and self.ring.first <= position < self._end():
+        position = self._position_on(event.y - 2)
+        if position is not None:
             self._select(position)
             if event.chain == 2:
                 self.post_message(self.Opened())
@@ -157,66 +288,78 @@ class Stream(Widget, can_focus=True):
     def on_blur(self) -> None:
         self._redraw()
 
-    # --- the window on the ring -------------------------------------------------------------------------------------
+    # --- the window on the ring, in ranks of the lens ----------------------------------------------------------------
 
     @property
     def _height(self) -> int:
         return max(0, self.size.height - 3)
 
     def _end(self) -> int:
-        """One past the last position on the screen."""
+        """One past the rank of the newest on the screen."""
+        count = self._lens.count
         if self._following:
-            return self.ring.end
-        return self._bottom if self._bottom > self.ring.first else min(self.ring.end, self.ring.first + self._height)
+            return count
+        return max(self._lens.rank(self._bottom), min(count, self._height))
 
     def _top(self) -> int:
-        return max(self.ring.first, self._end() - self._height)
+        return max(0, self._end() - self._height)
+
+    def _position_on(self, y: int) -> int | None:
+        """The position drawn in that row of the window."""
+        top, end = self._top(), self._end()
+        rank = end - 1 - y if self._newest_first else top + y
+        return self._lens.at(rank) if 0 <= y < self._height and top <= rank < end else None
 
     def _selected_position(self) -> int | None:
-        if self.ring.end == self.ring.first:
+        count = self._lens.count
+        if not count:
             return None
         if self._cursor is None:
-            return self.ring.end - 1
-        return max(self._cursor, self.ring.first)
+            return self._lens.at(count - 1)
+        return self._lens.at(min(self._lens.rank(self._cursor), count - 1))
 
     def _select(self, position: int) -> None:
-        position = min(max(position, self.ring.first), self.ring.end - 1)
-        top, end = self._top(), self._end()
+        top, end, rank = self._top(), self._end(), self._lens.rank(position)
         self._cursor = position
-        if self._following and position < top:
+        if self._following and rank < top:
             self._freeze_at(end)
         if not self._following:
-            if position < top:
-                self._bottom = position + self._height
-            elif position >= end:
+            if rank < top:
+                self._bottom = self._after(rank + self._height - 1)
+            elif rank >= end:
                 self._bottom = position + 1
             self._seen = max(self._seen, self._bottom)
         self.refresh()
 
-    def _hold_cursor(self) -> None:
-        """New rows must not push the picked one out of sight: freeze when it has reached the top."""
-        if self._following and self._cursor is not None and self._cursor < self._top():
-            self._freeze_at(self._cursor + self._height)
+    def _after(self, rank: int) -> int:
+        """One past the position of that rank."""
+        count = self._lens.count
+        return self.ring.end if rank >= count - 1 else self._lens.at(max(0, rank)) + 1
 
-    def _freeze_at(self, bottom: int) -> None:
+    def _hold_cursor(self) -> None:
+        """New rows must not push the picked one out of sight: freeze when it has reached the edge."""
+        if self._following and self._cursor is not None and self._lens.rank(self._cursor) < self._top():
+            self._freeze_at(self._lens.rank(self._cursor) + self._height)
+
+    def _freeze_at(self, end: int) -> None:
         self._following = False
-        self._bottom = self._seen = min(bottom, self.ring.end)
+        self._bottom = self._seen = self._after(end - 1)
 
     def _scroll(self, rows: int) -> None:
-        end = self._end()
-        if rows > 0 and end + rows >= self.ring.end:
+        end, count = self._end(), self._lens.count
+        if rows > 0 and end + rows >= count:
             if not self._following:
                 self.follow(True)
             return
         if self._following:
-            if self.ring.end - self.ring.first <= self._height:
+            if count <= self._height:
                 return
             self._freeze_at(end)
-        self._bottom = max(min(self.ring.first + self._height, self.ring.end), end + rows)
+        self._bottom = self._after(max(min(self._height, count), end + rows) - 1)
         self._seen = max(self._seen, self._bottom)
         position = self._selected_position()
         if position is not None:
-            self._cursor = min(max(position, self._top()), self._end() - 1)
+            self._cursor = self._lens.at(min(max(self._lens.rank(position), self._top()), self._end() - 1))
         self.refresh()
 
     # --- drawing ----------------------------------------------------------------------------------------------------
@@ -226,14 +369,18 @@ class Stream(Widget, can_focus=True):
         self.refresh()
 
     def _forget(self, positions: Iterable[int]) -> None:
-        for position in positions:
-            for cursor in (False, True):
-                for thumb in (False, True):
-                    self._drawn.pop((position, cursor, thumb), None)
+        drawn = self._drawn
+        gone = set(positions)
+        for key in [key for key in drawn if key[0] in gone]:
+            del drawn[key]
 
     def _refresh_rows(self, positions: Iterable[int]) -> None:
         top, end, width = self._top(), self._end(), self.size.width
-        regions = [Region(0, position - top + 2, width, 1) for position in positions if top <= position < end]
+        regions: list[Region] = []
+        for position in positions:
+            rank = self._lens.rank(position)
+            if top <= rank < end and self._lens.at(rank) == position:
+                regions.append(Region(0, (end - 1 - rank if self._newest_first else rank - top) + 2, width, 1))
         if regions:
             self.refresh(*regions)
 
@@ -243,37 +390,38 @@ class Stream(Widget, can_focus=True):
             return [Strip.blank(crop.width, None if look is None else look.inks.ground)] * crop.height
         if len(self._drawn) > 4 * self._height + 64:
             self._drawn.clear()
-        strips = [self._strip(y, look, width) for y in range(crop.y, crop.bottom)]
+        selected = self._selected_position()
+        strips = [self._strip(y, look, width, selected) for y in range(crop.y, crop.bottom)]
         if crop.x == 0 and crop.width == width:
             return strips
         return [strip.crop(crop.x, crop.right) for strip in strips]
 
-    def _strip(self, y: int, look: Look, width: int) -> Strip:
+    def _strip(self, y: int, look: Look, width: int, selected: int | None) -> Strip:
         inks = look.inks
         edge = inks.edge_lit if self.has_focus else inks.edge
         if y == 0:
-            title: Line = (("╭─ ", edge), ("Commands", inks.key), (" " + "─" * (width - 13) + "╮", edge))
-            return strip_of(title, width, inks.ground)
+            return self._title_strip(look, width, edge)
         if y == self.size.height - 1:
             return self._foot_strip(look, width, edge)
         if y == 1:
             row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
             return self._bordered(row, width, edge, inks.ground, look, thumb=False)
-        position = self._top() + y - 2
-        if position >= self._end():
-            empty = self._empty_line(y - 2, look, width) if self.ring.end == self.ring.first else ()
+        position = self._position_on(y - 2)
+        if position is None:
+            empty = () if self._lens.count else self._empty_line(y - 2, look, width)
             return self._bordered(empty, width, edge, inks.ground, look, thumb=False)
-        key = (position, position == self._selected_position(), self._on_thumb(y - 2))
+        key = (position, position == selected, self._on_thumb(y - 2), position in self._marks)
         strip = self._drawn.get(key)
         if strip is None:
-            strip = self._drawn[key] = self._row_strip(*key, look, width, edge)
+            strip = self._drawn[key] = self._row_strip(key, look, width, edge)
         return strip
 
-    def _row_strip(self, position: int, cursor: bool, thumb: bool, look: Look, width: int, edge: Style) -> Strip:
+    def _row_strip(self, key: _Key, look: Look, width: int, edge: Style) -> Strip:
+        position, cursor, thumb, marked = key
         inks = look.inks
         row = self.ring.row(position)
         ground = inks.cursor if cursor else inks.failed if row.status in BAD else inks.ground
-        mark = ("▌", inks.accent) if cursor else (" ", inks.text)
+        mark = ("◆", inks.tone("note", bold=True)) if marked else ("▌", inks.accent) if cursor else (" ", inks.text)
         return self._bordered((mark, *command_line(row, columns_for(width - 4), look)), width, edge, ground, look, thumb=thumb)
 
     def _bordered(self, line: Line, width: int, edge: Style, ground: Style, look: Look, *, thumb: bool) -> Strip:
@@ -284,17 +432,46 @@ class Stream(Widget, can_focus=True):
 
     def _on_thumb(self, y: int) -> bool:
         """Whether the scrollbar's thumb, one cell wide in the border, covers this row."""
-        total = self.ring.end - self.ring.first
-        height = self._height
+        total, height = self._lens.count, self._height
         if total <= height or self._following:
             return False
         size = max(1, round(height * height / total))
-        at = round((self._top() - self.ring.first) / max(1, total - height) * (height - size))
+        at = round(self._top() / max(1, total - height) * (height - size))
+        if self._newest_first:
+            at = height - size - at
         return at <= y < at + size
 
+    def _title_strip(self, look: Look, width: int, edge: Style) -> Strip:
+        self._frame = (self._title(look), self._frame[1])
+        title = clip(self._frame[0], width - 8)
+        after = " " + "─" * (width - 5 - line_width(title)) + "╮"
+        return strip_of((("╭─ ", edge), *title, (after, edge)), width, look.inks.ground)
+
+    def _title(self, look: Look) -> Line:
+        """What is shown of all there is."""
+        inks = look.inks
+        title: Line = (("Commands", inks.key),)
+        if self.session:
+            title = ((f"Session {shown(self.session, 60)}", inks.tone("warn", bold=True)),)
+        if self.failures_only:
+            title = (*title, (" · ", inks.muted), ("✗ failures only", inks.tone("bad")))
+        if self.wanted:
+            text = cut(shown(self.wanted.text, 200), 60)
+            lit = ("/" + text, inks.accent) if self.sifting else (f"(/{text} is off)", inks.muted)
+            title = (*title, (" · ", inks.muted), lit)
+        if self._lens.filter is not None:
+            title = (*title, (f" · {grouped(self._lens.count)} of {grouped(self.ring.end - self.ring.first)}", inks.muted))
+        if self._newest_first:
+            title = (*title, (" · newest first", inks.muted))
+        if self._marks:
+            title = (*title, (f" · ◆ {len(self._marks)} marked", inks.tone("note")))
+        if self.trouble:
+            title = (*title, (" · ", inks.muted), (f"▲ {shown(self.trouble, 120)}", inks.tone("warn", bold=True)))
+        return title
+
     def _foot_strip(self, look: Look, width: int, edge: Style) -> Strip:
-        self._foot_text = self._foot()
-        foot = clip(self._foot_text, width - 8)
+        self._frame = (self._frame[0], self._foot())
+        foot = clip(self._frame[1], width - 8)
         before = "╰" + "─" * (width - 5 - line_width(foot)) + " "
         return strip_of(((before, edge), *foot, (" ─╯", edge)), width, look.inks.ground)
 
@@ -304,15 +481,17 @@ class Stream(Widget, can_focus=True):
             return ()
         inks, commands = self._view.inks, self._view.snapshot.commands
         dot = (" · ", inks.muted)
-        foot: Line = ((f"{grouped(commands.received)} total", inks.muted), dot)
+        foot: Line = ((self.progress, inks.tone("accent", bold=True)), dot) if self.progress else ()
+        foot = (*foot, (f"{grouped(commands.received)} total", inks.muted), dot)
         foot = (*foot, (f"{grouped(commands.failed)} failed", inks.tone("bad") if commands.failed else inks.muted), dot)
         foot = (*foot, (f"{grouped(commands.duplicates)} duplicate{'' if commands.duplicates == 1 else 's'}", inks.muted), dot)
         if self.missed:
             foot = (*foot, (f"{grouped(self.missed)} not shown", inks.tone("warn")), dot)
         if self._following:
             return (*foot, ("●", inks.tone("good")), (" following", inks.muted))
-        badge = f" {grouped(self.new)} new " if self.new else " frozen "
-        return (*foot, (("■ frozen ", inks.tone("warn")) if self.new else ("", inks.text)), (badge, inks.pill("warn")))
+        new = self.new
+        badge = f" {grouped(new)} new " if new else " frozen "
+        return (*foot, (("■ frozen ", inks.tone("warn")) if new else ("", inks.text)), (badge, inks.pill("warn")))
 
     def _empty_line(self, y: int, look: Look, width: int) -> Line:
         """What will be here, and how to make some."""
@@ -324,4 +503,6 @@ class Stream(Widget, can_focus=True):
         }
         if self._height < 4:
             lines = {0: (("No command yet: edge-console send …", inks.muted),)}
+        if self.ring.end > self.ring.first:
+            lines = {middle: (("Nothing passes the filter.", inks.muted),)}
         return centred(lines[y], width - 2, inks.ground) if y in lines else ()

@@ -38,7 +38,7 @@ class StillHost:
     """Satisfies `Host`: hands out what it was given, and remembers what was asked of it."""
 
     def __init__(self, snapshot: Snapshot, entries: Iterable[CommandEntry] = (), records: dict[str, Remembered] | None = None) -> None:
-        self.feed = Feed()
+        self.feed = Feed(20_000)
         self.present = snapshot
         self.posted: list[Event] = []
         self.records = records or {}

@@ -126,6 +126,27 @@ def test_a_moment_without_a_link_does_not_paint_a_slice_red() -> None:
     assert inks_of("edge-dark").tone("bad") not in [ink for _, ink in line]
 
 
+@pytest.mark.parametrize(("gone", "tone"), [(0.5, "good"), (1.2, "bad")])
+def test_the_strip_hides_no_outage_of_a_second_but_a_start_is_none(gone: float, tone: str) -> None:
+    history = ((NOON - 48, "down"), (NOON - 47.9, "polling"), (NOON - 44, "socket"), (NOON - 20, "down"), (NOON - 20 + gone, "socket"))
+    line = connection(view_of(replace(ONLINE, link=replace(ONLINE.link, history=history))), 43, 11)[9]
+    inks = inks_of("edge-dark")
+    assert [ink for text, ink in line if "━" in text] == [inks.faint, inks.tone(tone)]
+
+
+def test_unproven_acks_are_amber_only_while_the_link_is_down() -> None:
+    inks = inks_of("edge-dark")
+    for snapshot, tone in ((ONLINE, "bright"), (WAITING, "warn")):
+        shown = replace(snapshot, commands=replace(snapshot.commands, outbox=7))
+        (cell,) = [ink for line in connection(view_of(shown), 43, 11) for text, ink in line if text.strip() == "7"]
+        assert cell == inks.tone(tone)
+
+
+def test_a_forced_poll_fits_its_cell() -> None:
+    forced = replace(ONLINE, polling=replace(FALLING_BACK, mode=PollingMode.ALWAYS, next_at=MONO + 14.6))
+    assert "always 15 s " in text_of(connection(view_of(forced), 43, 11))
+
+
 def test_degraded_panels_turn_amber() -> None:
     inks = inks_of("edge-dark")
     for draw in (connection, backoff):

@@ -1,0 +1,232 @@
+"""The stream's filter language: `type:send status:failed via:poll >250ms !cmd_1 /regex/ text`; every term must hold, `!` turns one around.
+
+A filter is compiled against what rows share (type, way, status, error …), so that most rows cost one look into a dictionary.
+"""
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+STATUSES = ("queued", "running", "scheduled", "outbox", "sent", "acked", "failed", "duplicate", "cancelled", "interrupted", "refused")
+WAYS = ("ws", "poll", "local")
+EFFECTS = ("harmless", "transactional", "external")
+BAD = frozenset({"failed", "refused", "interrupted"})
+MOST_CHARACTERS = 200
+MOST_REPEATS, MOST_OPEN_REPEATS = 4, 2
+SEARCHED = 100
+"""Characters of a field that a term looks at: with the bounds on repeats the most that a pattern can cost a row, some milliseconds."""
+
+Texts = tuple[str, str, str, str, str | None, str | None, str | None]
+"""What rows share: type, via, status, effect, thread, error, replay of."""
+Judge = Callable[[str, float | None], bool]
+"""Whether a row holds, by its id in small letters and its milliseconds."""
+Rest = tuple[tuple[Judge, bool], ...]
+
+_UNITS = {"ms": 1.0, "": 1.0, "s": 1_000.0, "m": 60_000.0}
+_TIME = re.compile(r"([<>])(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|)")
+_TOKEN = re.compile(r'!?(?:/(?:[^/\\]|\\.)*/|/.*|[a-z]+:"[^"]*"?|"[^"]*"?|\S+)|!', re.IGNORECASE)
+
+
+class FilterError(ValueError):
+    """What is wrong with a filter, in a few words."""
+
+
+class Term(NamedTuple):
+    """One condition. `shared` decides by what rows share; where it cannot, `own` decides by the row's own id and time."""
+
+    shared: Callable[[Texts], bool] | None
+    own: Judge | None
+    negated: bool = False
+
+
+class Filter:
+    """A compiled filter."""
+
+    def __init__(self, text: str, terms: tuple[Term, ...]) -> None:
+        self.text = text
+        self._terms = terms
+        self._known: dict[Texts, Rest | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._terms)
+
+    def holds(self, texts: Texts, command_id: str, milliseconds: float | None) -> bool:
+        """Whether the row passes; `milliseconds` to its ack, else of its run."""
+        rest = self.rest(texts)
+        if not rest:
+            return rest is not None
+        lowered = command_id[:SEARCHED].lower()
+        return all(judge(lowered, milliseconds) is not negated for judge, negated in rest)
+
+    def rest(self, texts: Texts) -> "Rest | None":
+        """What is left to judge of a row with these texts; None: it does not pass, whatever its id and time."""
+        try:
+            return self._known[texts]
+        except KeyError:
+            if len(self._known) > 2_000:
+                self._known.clear()
+            self._known[texts] = found = self._rest(texts)
+            return found
+
+    def _rest(self, texts: Texts) -> "Rest | None":
+        rest: list[tuple[Judge, bool]] = []
+        for term in self._terms:
+            held = term.shared is not None and term.shared(texts)
+            if held and term.negated:
+                return None
+            if not held and term.own is not None:
+                rest.append((term.own, term.negated))
+            elif not held and not term.negated:
+                return None
+        return tuple(rest)
+
+
+FAILURES = Term(lambda texts: texts[2] in BAD, None)
+
+
+def parse(text: str, *, failures_only: bool = False) -> Filter:
+    """The filter that `text` describes; an empty one lets everything pass. Raises `FilterError`."""
+    if len(text) > MOST_CHARACTERS:
+        raise FilterError(f"a filter has at most {MOST_CHARACTERS} characters")
+    terms = [FAILURES] if failures_only else []
+    for token in _TOKEN.findall(text):
+        negated = token.startswith("!")
+        bare = token[1:] if negated else token
+        if not bare:
+            raise FilterError("! wants something after it")
+        terms.append(_term(bare)._replace(negated=negated))
+    return Filter(text.strip(), tuple(terms))
+
+
+def _term(token: str) -> Term:
+    if token.startswith("/"):
+        return _pattern_term(token)
+    if token[0] in "<>":
+        return _time_term(token)
+    name, colon, value = token.partition(":")
+    if colon and name.lower() in _FIELDS:
+        return _field_term(name.lower(), _unquoted(value))
+    if colon and name.isalpha():
+        near = difflib.get_close_matches(name.lower(), _FIELDS, 1)
+        raise FilterError(f"no field {name}: {'did you mean ' + near[0] + '?' if near else ', '.join(_FIELDS)}")
+    needle = _unquoted(token).lower()
+    return Term(lambda texts: any(needle in part[:SEARCHED].lower() for part in texts if part), lambda own, _ms: needle in own)
+
+
+def _unquoted(value: str) -> str:
+    return value[1:].removesuffix('"') if value.startswith('"') else value
+
+
+def _field_term(name: str, value: str) -> Term:
+    if not value:
+        raise FilterError(f"{name}: wants a value")
+    needles = tuple(part.lower() for part in value.split(",") if part)
+    if name == "id":
+        return Term(None, lambda own, _ms: any(needle in own for needle in needles))
+    column, known = _FIELDS[name]
+    if known:
+        return _word_term(name, column, known, needles)
+    return Term(lambda texts: any(needle in (texts[column] or "")[:SEARCHED].lower() for needle in needles), None)
+
+
+def _word_term(name: str, column: int, known: tuple[str, ...], needles: tuple[str, ...]) -> Term:
+    """A field with few values: each needle is the beginning of one."""
+    meant: set[str] = set()
+    for needle in needles:
+        begun = {word for word in known if word.startswith(needle)}
+        if not begun:
+            near = difflib.get_close_matches(needle, known, 1)
+            raise FilterError(f"no {name} {needle}: {'did you mean ' + near[0] + '?' if near else ', '.join(known)}")
+        meant |= begun
+    return Term(lambda texts: texts[column] in meant, None)
+
+
+def _time_term(token: str) -> Term:
+    match = _TIME.fullmatch(token.lower())
+    if match is None:
+        raise FilterError(f"{token[0]} wants a time, as {token[0]}250ms or {token[0]}2s")
+    limit = float(match[2]) * _UNITS[match[3]]
+    if match[1] == ">":
+        return Term(None, lambda _own, ms: ms is not None and ms > limit)
+    return Term(None, lambda _own, ms: ms is not None and ms < limit)
+
+
+def _pattern_term(token: str) -> Term:
+    if len(token) < 2 or not token.endswith("/"):
+        raise FilterError("a pattern ends with /")
+    source = token[1:-1].replace("\\/", "/")
+    if not source:
+        raise FilterError("an empty pattern")
+    _refuse_slow(source)
+    try:
+        search = re.compile(source, re.IGNORECASE).search
+    except (re.error, OverflowError, RecursionError) as error:
+        raise FilterError(f"pattern: {error}") from None
+    return Term(
+        lambda texts: any(search(part[:SEARCHED]) is not None for part in texts if part),
+        lambda own, _ms: search(own) is not None,
+    )
+
+
+def _refuse_slow(source: str) -> None:
+    """No pattern that can take for ever: few repeats, none of a group that repeats or branches itself, no references back."""
+    repeats = unbounded = 0
+    groups: list[bool] = []
+    closed_moving = False
+    for item in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?:|\(\?|[()|*+?]|\{\d*,?\d*\}|.", source, re.DOTALL):
+        part = item.group()
+        if part == "(?" or (part[0] == "\\" and part[1:].isdigit()):
+            raise FilterError("a pattern may not look around or back")
+        if part in {"(", "(?:"}:
+            groups.append(False)
+        elif part == ")":
+            closed_moving = groups.pop() if groups else False
+            if closed_moving and groups:
+                groups[-1] = True
+            continue
+        elif part in "|*+?" or (part[0] == "{" and len(part) > 2):
+            if part != "|":
+                repeats += 1
+                unbounded += part != "?"
+                if closed_moving:
+                    raise FilterError("a repeat of a group that repeats or branches can take for ever")
+            if groups:
+                groups[-1] = True
+        closed_moving = False
+    if unbounded > MOST_OPEN_REPEATS or repeats > MOST_REPEATS:
+        raise FilterError(f"a pattern has at most {MOST_OPEN_REPEATS} repeats, and {MOST_REPEATS} with ?")
+
+
+_FIELDS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "type": (0, ()), "via": (1, WAYS), "status": (2, STATUSES), "effect": (3, EFFECTS), "thread": (4, ()), "error": (5, ()),
+    "replay": (6, ()), "id": (-1, ()),
+}  # fmt: skip
+
+
+class History:
+    """The filters used so far, newest last; `older` and `newer` walk, starting behind the newest."""
+
+    def __init__(self, capacity: int = 50) -> None:
+        self._kept: list[str] = []
+        self._capacity = capacity
+        self._at = 0
+
+    def add(self, text: str) -> None:
+        if text and text in self._kept:
+            self._kept.remove(text)
+        if text:
+            self._kept = [*self._kept, text][-self._capacity :]
+        self._at = len(self._kept)
+
+    def older(self) -> str | None:
+        """The one before, None at the oldest."""
+        if self._at == 0:
+            return None
+        self._at -= 1
+        return self._kept[self._at]
+
+    def newer(self) -> str:
+        """The one after; empty past the newest."""
+        self._at = min(self._at + 1, len(self._kept))
+        return self._kept[self._at] if self._at < len(self._kept) else ""

@@ -1,0 +1,57 @@
+"""Where a filter is typed: in the last row, live, with the filters before at ↑."""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Input
+
+from console.filters import MOST_CHARACTERS, History
+
+HINT = "type:send status:failed via:poll >250ms !cmd_1 /regex/ text   ⏎ keep · Esc as before · ↑ history"
+
+
+class FilterBar(Input):
+    """An input of one row; what is typed goes out as `Input.Changed`, the end as `Closed`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "older", "Older filter", show=False),
+        Binding("down", "newer", "Newer filter", show=False),
+        Binding("escape", "leave", "Leave", show=False),
+    ]
+
+    class Closed(Message):
+        """The operator is done; `kept` is False where the filter before shall be back."""
+
+        def __init__(self, kept: bool) -> None:
+            super().__init__()
+            self.kept = kept
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id, placeholder=HINT, compact=True, max_length=MOST_CHARACTERS, select_on_focus=False)
+        self._history = History()
+
+    def open(self, text: str) -> None:
+        self.value = text
+        self.cursor_position = len(text)
+        self._history.add("")
+        self.focus()
+
+    def action_older(self) -> None:
+        before = self._history.older()
+        if before is not None:
+            self._show(before)
+
+    def action_newer(self) -> None:
+        self._show(self._history.newer())
+
+    def _show(self, text: str) -> None:
+        self.value = text
+        self.cursor_position = len(text)
+
+    async def action_submit(self) -> None:
+        self._history.add(self.value.strip())
+        self.post_message(self.Closed(True))
+
+    def action_leave(self) -> None:
+        self.post_message(self.Closed(False))

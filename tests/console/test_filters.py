@@ -1,0 +1,122 @@
+"""The filter language, term by term."""
+
+import time
+
+import pytest
+
+from console.filters import FilterError, History, Texts, parse
+from tests.console.stills import HOSTILE
+
+SENT: Texts = ("send_message", "ws", "acked", "external", "+1310", None, None)
+LOST: Texts = ("send_message_now", "poll", "failed", "external", "+1310", "Not registered: 漢字", None)
+AGAIN: Texts = ("emit_event", "local", "interrupted", "harmless", None, None, "cmd_7")
+ROWS = {"sent": (SENT, "cmd_1", 20.0), "lost": (LOST, "cmd_12", 300.0), "again": (AGAIN, "CMD_9", None)}
+
+
+def passing(text: str, *, failures_only: bool = False) -> set[str]:
+    found = parse(text, failures_only=failures_only)
+    return {name for name, row in ROWS.items() if found.holds(*row)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {"sent", "lost", "again"}),
+        ("   ", {"sent", "lost", "again"}),
+        ("type:send", {"sent", "lost"}),
+        ("type:send,emit", {"sent", "lost", "again"}),
+        ("TYPE:Now", {"lost"}),
+        ("status:failed", {"lost"}),
+        ("status:f", {"lost"}),
+        ("status:failed,int", {"lost", "again"}),
+        ("!status:failed", {"sent", "again"}),
+        ("via:poll", {"lost"}),
+        ("via:ws,local", {"sent", "again"}),
+        ("effect:harmless", {"again"}),
+        ("thread:1310", {"sent", "lost"}),
+        ('error:"not registered"', {"lost"}),
+        ("replay:cmd_7", {"again"}),
+        (">250ms", {"lost"}),
+        (">250", {"lost"}),
+        (">0.25s", {"lost"}),
+        ("<0.1s", {"sent"}),
+        ("!>250ms", {"sent", "again"}),
+        ("id:cmd_1", {"sent", "lost"}),
+        ("!cmd_1", {"again"}),
+        ("cmd_9", {"again"}),
+        ("漢字", {"lost"}),
+        ('"not reg"', {"lost"}),
+        ("/^cmd_1$/", {"sent"}),
+        ("!/^cmd_1$/", {"lost", "again"}),
+        ("/^send_message(_now)?$/", {"sent", "lost"}),
+        (r"/not \w+:/", {"lost"}),
+        ("/1|7/", {"sent", "lost", "again"}),
+        ("type:send status:failed via:poll >250ms !cmd_9 /regis/ not", {"lost"}),
+        ("type:send cmd_9", set()),
+        ("12:30", set()),
+    ],
+)
+def test_what_passes(text: str, expected: set[str]) -> None:
+    assert passing(text) == expected
+
+
+def test_failures_only_comes_on_top() -> None:
+    assert passing("", failures_only=True) == {"lost", "again"}
+    assert passing("type:send", failures_only=True) == {"lost"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("stat:failed", "no field stat: did you mean status?"),
+        ("zzz:failed", "no field zzz: type, via, status, effect, thread, error, replay, id"),
+        ("status:faild", "no status faild: did you mean failed?"),
+        ("via:pigeon", "no via pigeon: ws, poll, local"),
+        ("status:", "status: wants a value"),
+        (">", "> wants a time, as >250ms or >2s"),
+        ("<slow", "< wants a time, as <250ms or <2s"),
+        ("!", "! wants something after it"),
+        ("/open", "a pattern ends with /"),
+        ("/", "a pattern ends with /"),
+        ("//", "an empty pattern"),
+        ("/(/", "pattern: missing ), unterminated subpattern at position 0"),
+        ("/[/", "pattern: unterminated character set at position 0"),
+        ("/(a+)+$/", "a repeat of a group that repeats or branches can take for ever"),
+        ("/(a|a)*b/", "a repeat of a group that repeats or branches can take for ever"),
+        ("/((a*)b)+/", "a repeat of a group that repeats or branches can take for ever"),
+        (r"/(a)\1/", "a pattern may not look around or back"),
+        ("/(?=a)/", "a pattern may not look around or back"),
+        ("/a*a*a*b/", "a pattern has at most 2 repeats, and 4 with ?"),
+        ("/a?a?a?a?a?b/", "a pattern has at most 2 repeats, and 4 with ?"),
+        ("x" * 201, "a filter has at most 200 characters"),
+    ],
+)
+def test_a_wrong_filter_says_what_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse(text)
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("raw", HOSTILE)
+def test_hostile_text_is_a_filter_like_any_other(raw: str) -> None:
+    try:
+        found = parse(raw[:200])
+    except FilterError:
+        return
+    assert found.holds((raw, raw, raw, raw, raw, raw, raw), raw, None) in {True, False}
+
+
+@pytest.mark.parametrize("pattern", ["/a*a*b/", "/.*.*a?a?b/", "/a{1,200}a{1,200}b/", "/(aa|a)b/"])
+def test_the_worst_pattern_on_the_longest_text_ends_soon(pattern: str) -> None:
+    found = parse(pattern)
+    began = time.perf_counter()
+    assert not found.holds(SENT, "a" * 2**20, None)
+    print(f"{pattern}: {(time.perf_counter() - began) * 1_000:.1f} ms")
+
+
+def test_history_walks_both_ways_and_keeps_each_once() -> None:
+    history = History(3)
+    for text in ("one", "two", "one", "three", "", "four"):
+        history.add(text)
+    assert [history.older() for _ in range(4)] == ["four", "three", "one", None]
+    assert [history.newer() for _ in range(3)] == ["three", "four", ""]

@@ -1,0 +1,157 @@
+"""The stream under keys: filter, failures, order, times, marks."""
+
+import pytest
+
+from console.panels.filterbar import FilterBar
+from tests.console.stills import NOON, entry, pictured
+from tests.console.test_app import Seat, seated
+
+
+def bodies(seat: Seat) -> str:
+    return "\n".join(strip.text for strip in seat.stream.render_lines(seat.stream.size.region))
+
+
+async def test_a_filter_works_while_it_is_typed_and_stays_after_enter() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"status:fai")
+        assert "2 of 22" in bodies(seat)
+        assert "cmd_3ff17fd374" in bodies(seat)
+        assert "cmd_b0cb91ce37" not in bodies(seat)
+        await seat.press("enter")
+        assert "/status:fai" in bodies(seat)
+        assert seat.app.focused is seat.stream
+        assert "Reconnect" in seat.screen()
+
+
+async def test_a_wrong_filter_says_so_and_keeps_the_last_good_one() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"via:poll", "space", *">x")
+        assert "> wants a time" in bodies(seat)
+        assert "3 of 22" in bodies(seat)
+        await seat.press("enter")
+        assert "wants a time" not in bodies(seat)
+        assert seat.stream.wanted.text == "via:poll"
+
+
+async def test_escape_brings_the_filter_before_back() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"via:poll", "enter", "slash", *" status:acked")
+        assert "1 of 22" in bodies(seat)
+        await seat.press("escape")
+        assert "3 of 22" in bodies(seat)
+
+
+async def test_filters_used_before_are_at_the_arrow() -> None:
+    async with seated(entries=pictured()) as seat:
+        for text in ("via:poll", "type:emit"):
+            await seat.press("slash", *["backspace"] * 10, *text, "enter")
+        await seat.press("slash", "up", "up")
+        assert seat.app.screen.query_one(FilterBar).value == "via:poll"
+        await seat.press("down")
+        assert seat.app.screen.query_one(FilterBar).value == "type:emit"
+
+
+async def test_the_filter_can_be_put_off_and_on() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("backslash", "slash", *"via:poll", "enter", "backslash")
+        assert "(/via:poll is off)" in bodies(seat)
+        assert "cmd_87ec1d7da0" in bodies(seat)
+        await seat.press("backslash")
+        assert "3 of 22" in bodies(seat)
+
+
+async def test_n_jumps_to_the_next_match_also_while_the_filter_is_off() -> None:
+    async with seated(entries=pictured()) as seat:
+
+        def at() -> str:
+            assert seat.stream.selected is not None
+            return seat.stream.selected.command_id
+
+        await seat.press("N")
+        assert at() == "cmd_77aa00f1c2"
+        await seat.press("N")
+        assert at() == "cmd_504a0fe75d"
+        await seat.press("slash", *"via:local", "enter", "backslash", "home", "n")
+        assert at() == "cmd_b27b121dc5"
+        await seat.press("n")
+        assert at() == "cmd_b27b121dc5"
+
+
+async def test_failures_only() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("exclamation_mark")
+        assert "✗ failures only" in bodies(seat)
+        assert "3 of 22" in bodies(seat)
+        await seat.press("exclamation_mark")
+        assert "cmd_87ec1d7da0" in bodies(seat)
+
+
+async def test_what_arrives_and_changes_goes_through_the_filter() -> None:
+    async with seated(entries=[entry(1, "cmd_1", status="running"), entry(2, "cmd_2")]) as seat:
+        await seat.press("exclamation_mark")
+        assert "Nothing passes the filter" in bodies(seat)
+        seat.host.feed.append(entry(1, "cmd_1", status="failed"))
+        seat.host.feed.append(entry(3, "cmd_3", status="failed"))
+        seat.host.feed.append(entry(4, "cmd_4"))
+        await seat.until(lambda: "2 of 4" in bodies(seat))
+        seat.host.feed.append(entry(1, "cmd_1", status="acked"))
+        await seat.until(lambda: "1 of 4" in bodies(seat))
+
+
+async def test_a_frozen_stream_under_a_filter_loses_nothing() -> None:
+    async with seated(entries=[entry(number, status="failed" if number % 2 else "acked") for number in range(1, 101)]) as seat:
+        await seat.press("exclamation_mark", "f")
+        for number in range(101, 121):
+            seat.host.feed.append(entry(number, status="failed" if number % 2 else "acked"))
+        await seat.until(lambda: "10 new" in bodies(seat))
+        assert entry(99).command_id in bodies(seat)
+        assert entry(119).command_id not in bodies(seat)
+        await seat.press("end")
+        assert entry(119).command_id in bodies(seat)
+        await seat.press("home")
+        assert seat.stream.selected is not None
+        assert seat.stream.selected.command_id == entry(1).command_id
+        await seat.press("pagedown", "down")
+        assert seat.stream.selected.command_id == entry(2 * 21 - 2 + 1).command_id
+
+
+async def test_newest_first_turns_the_window_and_the_keys_with_it() -> None:
+    async with seated(entries=[entry(number) for number in range(1, 101)]) as seat:
+        await seat.press("o")
+        rows = bodies(seat).splitlines()
+        assert entry(100).command_id in rows[2]
+        assert entry(99).command_id in rows[3]
+        await seat.press("down")
+        assert seat.stream.selected is not None
+        assert seat.stream.selected.command_id == entry(99).command_id
+        await seat.pilot.click("#stream", offset=(20, 4))
+        assert seat.stream.selected.command_id == entry(98).command_id
+        await seat.press("o")
+        assert "newest first" not in bodies(seat)
+
+
+async def test_ages_instead_of_times() -> None:
+    async with seated(entries=[entry(1, utc=NOON - 65)]) as seat:
+        await seat.press("t")
+        assert "1m 05s ago" in bodies(seat)
+        seat.clock.advance(2)
+        await seat.until(lambda: "1m 07s ago" in bodies(seat))
+        await seat.press("t")
+        assert "14:31:02.000" in bodies(seat)
+
+
+async def test_marks() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("space", "up", "space", "up", "space", "space")
+        assert [row.command_id for row in seat.stream.marked] == ["cmd_77aa00f1c2", "cmd_c305da84d1"]
+        assert bodies(seat).count("◆ ") == 1
+        assert "◆ 2 marked" in bodies(seat)
+
+
+@pytest.mark.parametrize("wild", ["/(a+)+$/", "x" * 300, "[/bold]", '"', "!", "!!", "/[/", "\\"])
+async def test_anything_may_be_typed(wild: str) -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash")
+        seat.app.screen.query_one(FilterBar).value = wild
+        await seat.press("enter", "n", "N", "backslash")
+        assert "Commands" in bodies(seat)
