@@ -407,7 +407,7 @@ def _insert(db: sqlite3.Connection, taken: dict[int, Took], ended: dict[int, End
 
 def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
     command = entry.command
-    payload = to_json(command.payload, inf_nan_mode="constants").decode()
+    payload = to_json(command.payload, inf_nan_mode="constants", fallback=dict).decode()
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
     proven = finished if ended is not None and ended.ack is None else None
     return (
