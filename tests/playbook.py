@@ -60,7 +60,7 @@ from agent_core.events import (
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, Pong, Welcome, command_of
 from agent_core.ledger import EffectClass, Trait
-from agent_core.records import Arrival, Began, Change, Ended, Memory, Remembered, State, Took, Via
+from agent_core.records import Arrival, Began, Change, Ended, Memory, Proved, Remembered, State, Took, Via
 from agent_core.snapshot import Phase, Snapshot
 
 TRAITS = {
@@ -213,6 +213,7 @@ class Playbook:
         self._row: list[Effect] = []
         self._pings: list[int] = []
         self._dialogue: list[str] = []
+        self._memory: dict[str, Remembered] = {}
         self._watch = Watch(self.config.timing.poll_within)
         self._born = self.clock.mono
 
@@ -222,6 +223,12 @@ class Playbook:
         """Something has happened."""
         self._row.clear()
         self._handle(event)
+        return self
+
+    def handle_together(self, *events: Event) -> "Playbook":
+        """Several things have happened at one instant: one step of the engine."""
+        self._row.clear()
+        self._handle(*events)
         return self
 
     def __lshift__(self, pattern: Pattern) -> "Playbook":
@@ -354,7 +361,7 @@ class Playbook:
         if self._watch.poll is None:
             return self
         carried = tuple(command_id for command_id, _ in self.find(Poll).carried)
-        arrivals = tuple(Arrival(one) for one in commands)
+        arrivals = tuple(self.arrival(one) for one in commands)
         return self >> PollAnswered(self._watch.poll, arrivals, carried=carried, **more)
 
     def fail_poll(self, failure: Failure) -> "Playbook":
@@ -363,7 +370,11 @@ class Playbook:
 
     def push(self, command_id: str, command_type: str = "send_message_now", **extra: Any) -> "Playbook":
         """A command comes by the open socket."""
-        return self >> CommandReceived(self.generation, Arrival(command(command_id, command_type, **extra)))
+        return self >> CommandReceived(self.generation, self.arrival(command(command_id, command_type, **extra)))
+
+    def arrival(self, one: Command) -> Arrival:
+        """A command as the agent hands it over: with what the journal remembers, where the engine must ask."""
+        return Arrival(one, None if self.engine.knows(one.command_id) else self._memory.get(one.command_id))
 
     def finish(self, command_id: str, error: str | None = None, **more: Any) -> "Playbook":
         """The handler of this command returns."""
@@ -394,13 +405,14 @@ class Playbook:
 
     # --- underneath
 
-    def _handle(self, event: Event) -> None:
-        self._dialogue.append(f"{self.now:10.3f} >> {_short(event)}")
+    def _handle(self, *events: Event) -> None:
+        self._dialogue += [f"{self.now:10.3f} >> {_short(event)}" for event in events]
         roll = self.dice if callable(self.dice) else lambda: self.dice
-        asked = self.engine.handle(event, self.clock.now(), roll)
-        self._watch.told(event)
-        if isinstance(event, FrameReceived) and isinstance(event.frame, Pong):
-            self._pings = [seq for seq in self._pings if event.frame.seq is not None and seq > event.frame.seq]
+        asked = self.engine.handle_all(events, self.clock.now(), roll)
+        for event in events:
+            self._watch.told(event)
+            if isinstance(event, FrameReceived) and isinstance(event.frame, Pong):
+                self._pings = [seq for seq in self._pings if event.frame.seq is not None and seq > event.frame.seq]
         for effect in asked:
             if isinstance(effect, Tell):
                 self._tell(effect)
@@ -409,6 +421,8 @@ class Playbook:
             if trouble := self._watch.asked(effect, self.now):
                 self._fail(f"an engine that keeps its promises, but {trouble}", [effect])
             self.ever.append((self.clock.mono, effect))
+            if isinstance(effect, Record):
+                self._remember(effect.changes)
             self._pings += [frame["data"]["seq"] for frame in frames_in(effect) if frame["type"] == "ping"]
             if isinstance(effect, OpenSocket):
                 self._pings.clear()
@@ -417,6 +431,17 @@ class Playbook:
             self._fail("a deadline in the future", [])
         if self.disk_is_prompt and (tickets := [effect.ticket for effect in asked if isinstance(effect, Record)]):
             self._handle(Recorded(tickets[-1]))
+
+    def _remember(self, changes: Iterable[Change]) -> None:
+        """As the journal would."""
+        for change in changes:
+            if isinstance(change, Took):
+                self._memory[change.entry.command.command_id] = change.entry
+            for past in list(self._memory.values()):
+                if isinstance(change, Ended) and change.seq == past.seq:
+                    self._memory[past.command.command_id] = past._replace(state=change.state, error=change.error, ack=change.ack)
+                elif isinstance(change, Proved) and past.seq in dict(change.acks):
+                    self._memory[past.command.command_id] = past._replace(proven_utc=change.utc, proven_by=change.by)
 
     def _tell(self, effect: Tell) -> None:
         if isinstance(effect.entry, LogEntry):

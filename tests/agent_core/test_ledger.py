@@ -302,6 +302,14 @@ def test_p1_nothing_runs_and_nothing_is_acked_before_the_disk_has_it() -> None:
     book << NOTHING
 
 
+def test_an_answer_for_one_ticket_covers_none_after_it() -> None:
+    book = online()
+    book.disk_is_prompt = False
+    book.push("c1").push("c2", payload=to("x"))
+    book >> Recorded(1)
+    book << executes("c1") << NOTHING
+
+
 def test_one_answer_covers_all_tickets_before_it() -> None:
     book = online()
     book.disk_is_prompt = False
@@ -450,6 +458,17 @@ def test_f27_what_a_lost_link_did_not_prove_is_sent_again_oldest_first_on_the_ne
     assert book.snapshot.commands.proven == 4
 
 
+def test_f27_what_was_sent_on_the_old_link_goes_before_what_was_made_since() -> None:
+    book = online(backend={"polling": "never"}).push("c1").push("c2", payload=to("x")).finish("c1")
+    book.disk_is_prompt = False
+    book.finish("c2")
+    book.handle_together(Lost(1, lost()), Recorded(book.find(Record).ticket))
+    book.disk_is_prompt = True
+    book.waits()
+    book.online()
+    assert book.count(acks("c1", "c2")) == 1
+
+
 def test_a_pong_of_the_new_link_proves_only_what_was_sent_on_it() -> None:
     book = online(backend={"polling": "never"}).push("c1").finish("c1").lose()
     book.waits()
@@ -565,6 +584,20 @@ def test_an_ack_that_is_made_while_another_of_the_same_command_travels_is_not_pr
     book.after(15) << carries("c1", status="completed")
     book.answer_poll()
     assert book.snapshot.commands.outbox == 0
+
+
+def test_an_ack_that_a_pong_has_proven_is_not_proven_again_by_the_poll_that_carried_it() -> None:
+    book = online(backend={"polling": "always"}).push("x").finish("x").lives(45, json_pongs=False)
+    book >> posted(book, "x", failure=http(404), unsupported=True)
+    while book.now < 74 or not book.snapshot.polling.in_flight:
+        book.after(0.5)
+        book.greet()
+    assert book.find(Poll).carried
+    book.pong()
+    assert book.snapshot.commands.outbox == 0
+    proofs = book.count(records(Proved))
+    book.answer_poll()
+    assert book.count(records(Proved)) == proofs
 
 
 def test_a_poll_that_fails_proves_nothing_of_what_it_carried() -> None:
