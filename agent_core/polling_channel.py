@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class PollingChannel:
         self._clock = clock
         self._post = post
         self._client: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
         self._ack_paths = list(ACK_PATHS)
 
     async def close(self) -> None:
@@ -59,19 +61,14 @@ class PollingChannel:
             "auth_token": self._credentials.secret,
         }  # fmt: skip
         try:
-            answer = _object(await self._call("/edge/register", body))
-            agent_id = answer.get("edge_agent_id")
+            agent_id, token = _registration(_object(await self._call("/edge/register", body)))
         except HttpTrouble as error:
             if error.failure.status == 404 and edge.agent_id:
                 self._post(Registered(edge.agent_id))
             else:
                 self._post(RegistrationFailed(error.failure))
         else:
-            if not isinstance(agent_id, str) or not 1 <= len(agent_id) <= 200 or not agent_id.isprintable():
-                self._post(RegistrationFailed(Failure(Trouble.GARBAGE, "the registration's answer has no edge_agent_id")))
-                return
-            token = answer.get("auth_token")
-            self._credentials.adopt(agent_id, token if isinstance(token, str) else None)
+            self._credentials.adopt(agent_id, token)
             self._post(Registered(agent_id))
 
     async def poll(self, effect: Poll) -> None:
@@ -141,9 +138,10 @@ class PollingChannel:
     async def _exchange(self, path: str, content: bytes) -> bytes:
         limit = self._config.websocket.max_frame_bytes
         headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if self._client is None:
-            self._client = await asyncio.to_thread(open_client, self._config)
-        client = self._client
+        async with self._opening:
+            if self._client is None:
+                self._client = await asyncio.to_thread(open_client, self._config)
+            client = self._client
         async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
             if not response.is_success:
                 if self._witness is not None:
@@ -161,7 +159,11 @@ class PollingChannel:
 
 
 def open_client(config: Config) -> "httpx.AsyncClient":
-    """The HTTP client of this configuration. Make it off the loop: importing httpx takes longer than an ack may."""
+    """The HTTP client of this configuration. Make it off the loop: importing httpx takes longer than an ack may.
+
+    httpx comes without its command line, which would bring rich and more: three times as long, and 6 MB.
+    """
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     import httpx
 
     url = config.backend.url.rstrip("/") + "/"
@@ -172,6 +174,20 @@ def open_client(config: Config) -> "httpx.AsyncClient":
         timeout=config.timing.poll_within,
         limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
     )
+
+
+def _registration(answer: dict[str, Any]) -> tuple[str, str | None]:
+    """The id and the token that a backend gives; both travel in headers from then on. Raises HttpTrouble."""
+    agent_id, token = answer.get("edge_agent_id"), answer.get("auth_token")
+    if not isinstance(agent_id, str) or not _fits_a_header(agent_id, 200):
+        raise HttpTrouble(Failure(Trouble.GARBAGE, "the registration's answer has no edge_agent_id of printable ASCII"))
+    if token is not None and not (isinstance(token, str) and _fits_a_header(token, 4_000)):
+        raise HttpTrouble(Failure(Trouble.GARBAGE, "the registration's auth_token cannot be sent in a header"))
+    return agent_id, token
+
+
+def _fits_a_header(text: str, longest: int) -> bool:
+    return 1 <= len(text) <= longest and text.isascii() and text.isprintable() and text == text.strip()
 
 
 async def _beginning(response: "httpx.Response") -> bytes:

@@ -21,6 +21,7 @@ from tests.faultproxy import FaultProxy
 from tests.rig import (
     AGENT,
     SECRET,
+    HttpStub,
     ack_of,
     argv_of,
     config,
@@ -28,6 +29,7 @@ from tests.rig import (
     descriptors_of,
     files_below,
     for_a_while,
+    http_answer,
     living,
     message,
     program,
@@ -138,6 +140,23 @@ async def test_an_agent_without_an_id_registers_first(tmp_path: Path) -> None:
             await settled(backend, await backend.queue(snapshot.agent_id, "send_message_now", message()))
 
 
+@pytest.mark.parametrize(("answer", "sentence"), [
+    ({"edge_agent_id": "caf\u00e9"}, "no edge_agent_id of printable ASCII"), ({"edge_agent_id": "a\r\nb"}, "no edge_agent_id"),
+    ({"edge_agent_id": "mac-9", "auth_token": "new\r\nX-Injected: yes"}, "auth_token cannot be sent"),
+    ({"edge_agent_id": "mac-9", "auth_token": 7}, "auth_token cannot be sent"),
+])  # fmt: skip
+async def test_a_registration_that_answers_nonsense_is_tried_again(tmp_path: Path, answer: dict[str, object], sentence: str) -> None:
+    answers = [http_answer(json.dumps(answer).encode())]
+    async with served() as backend, HttpStub(lambda _path: answers[-1]) as stub:
+        urls = {"websocket_url": backend.url.replace("http", "ws")}
+        edge = {"agent_id": None, "user_phone": "+13105550100"}
+        async with living(config(tmp_path, stub.url, backend=urls, edge=edge)) as here:
+            await here.hears(sentence)
+            assert here.now.agent_id is None
+            answers.append(http_answer(json.dumps({"edge_agent_id": "mac-9", "auth_token": SECRET}).encode()))
+            assert (await here.online()).agent_id == "mac-9"
+
+
 async def test_an_hmac_token_lets_in_too(tmp_path: Path) -> None:
     edge = {"user_phone": "+13105550100", "agent_id": AGENT}
     async with served() as backend, living(config(tmp_path, backend.url, auth={"mode": "hmac_token"}, edge=edge)) as here:
@@ -157,7 +176,8 @@ async def test_commands_queued_before_the_start_come_by_the_drain_sync(tmp_path:
 
 async def test_polling_modes_of_the_operator(tmp_path: Path) -> None:
     async with served() as backend, FaultProxy(backend.port) as proxy:
-        async with living(config(tmp_path, backend.url, backend={"websocket_url": proxy.socket_url})) as here:
+        urls = {"websocket_url": proxy.socket_url}
+        async with living(config(tmp_path, backend.url, backend=urls)) as here:
             await here.online()
             here.post(PollingModeChosen(PollingMode.ALWAYS))
             await here.until(lambda s: s.polling.active and s.link.phase is Phase.ONLINE)
