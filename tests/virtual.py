@@ -273,7 +273,19 @@ FAIR = Weather()
 class Wire:
     """One socket, from the dial to its end."""
 
-    __slots__ = ("accepted_at", "agent_gone", "dead", "down_at", "generation", "hub_generation", "open", "server_gone", "stuck_down", "stuck_up", "up_at")
+    __slots__ = (
+        "accepted_at",
+        "agent_gone",
+        "dead",
+        "down_at",
+        "generation",
+        "hub_generation",
+        "open",
+        "server_gone",
+        "stuck_down",
+        "stuck_up",
+        "up_at",
+    )
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
@@ -294,9 +306,8 @@ class Network:
         self.wires: dict[int, Wire] = {}
         self.read: dict[str, set[str]] = {}
         """Every ack text that the backend has read, by command."""
-        self.post: Callable[[Event], None] | None = None
+        self.post: Callable[..., None] | None = None
         self.life = 0
-        self.last_byte_at = 0.0
         self.dials: list[float] = []
         self._hub_due = float("inf")
 
@@ -318,8 +329,8 @@ class Network:
                     self._up(wire, *item)
             if not weather.no_down:
                 held, wire.stuck_down = wire.stuck_down, []
-                for item in held:
-                    self._down(wire, item)
+                if held:
+                    self._down(wire, *held)
 
     # --- sockets ---------------------------------------------------------------------------------------------
 
@@ -329,10 +340,10 @@ class Network:
         outcome = self.weather.dial
         if outcome == "hang" or self.weather.no_up or self.weather.no_down:
             if self._random.random() < 0.2:
-                self.time.call(self._random.uniform(10, 14), self._to_agent, wire, Opened(generation), self.life)
+                self.time.call(self._random.uniform(10, 14), self._to_agent, wire, (Opened(generation),), self.life)
             return
         if isinstance(outcome, Failure):
-            self.time.call(self.lag(), self._to_agent, wire, DialFailed(generation, outcome), self.life)
+            self.time.call(self.lag(), self._to_agent, wire, (DialFailed(generation, outcome),), self.life)
             return
         self.time.call(self.lag(), self._accept, wire)
 
@@ -364,7 +375,9 @@ class Network:
         wire.server_gone = True
         if wire.hub_generation is not None:
             self.hub.disconnect(NAME, wire.hub_generation, Ending(code or 1006, reason))
-        failure = Failure(Trouble.CLOSED, f"closed by the backend: {code}", code) if code else Failure(Trouble.LOST, "the connection was lost")
+        failure = (
+            Failure(Trouble.CLOSED, f"closed by the backend: {code}", code) if code else Failure(Trouble.LOST, "the connection was lost")
+        )
         self._down(wire, Lost(wire.generation, failure))
 
     def vanish(self) -> None:
@@ -448,8 +461,7 @@ class Network:
         if wire.hub_generation is None or wire.server_gone:
             return
         while texts := self.hub.take(NAME, wire.hub_generation, self.now):
-            for text in texts:
-                self._down(wire, text)
+            self._down(wire, *texts)
         due = self.hub.wake_at
         if due is not None and self._hub_due == float("inf"):
             self._hub_due = due
@@ -466,36 +478,25 @@ class Network:
             self.time.call(max(0.001, self.hub.wake_at - self.time.at), self._tick_hub)
         self.flush()
 
-    def _down(self, wire: Wire, item: Event | str) -> None:
+    def _down(self, wire: Wire, *items: Event | str) -> None:
+        """What is sent in one go arrives in one go."""
         if wire.dead:
             return
         if self.weather.no_down:
-            wire.stuck_down.append(item)
+            wire.stuck_down.extend(items)
             return
         wire.down_at = max(wire.down_at, self.time.at + self.lag())
-        self.time.call(wire.down_at - self.time.at, self._to_agent, wire, item, self.life)
+        self.time.call(wire.down_at - self.time.at, self._to_agent, wire, items, self.life)
 
-    def _to_agent(self, wire: Wire, item: Event | str, life: int) -> None:
+    def _to_agent(self, wire: Wire, items: tuple[Event | str, ...], life: int) -> None:
         """An old socket's news may still be on its way through the shell for a moment: it is passed on now and then."""
         if self.post is None or life != self.life or wire.dead or (wire.agent_gone and self._random.random() < 0.7):
             return
-        if isinstance(item, str):
-            frame = frames.parse(item)
-            news: Event = (
-                CommandReceived(wire.generation, Arrival(frame.command))
-                if isinstance(frame, frames.CommandFrame)
-                else FrameReceived(wire.generation, frame)
-            )
-        else:
-            news = item
-        if isinstance(news, Lost | DialFailed):
-            if not wire.agent_gone:
-                self.wires.pop(wire.generation, None)
-        elif not wire.agent_gone:
-            self.last_byte_at = self.time.at
-        self.post(news)
+        if isinstance(items[-1], Lost | DialFailed) and not wire.agent_gone:
+            self.wires.pop(wire.generation, None)
+        self.post(*[_news(wire.generation, item) for item in items])
 
-    def new_life(self, post: Callable[[Event], None] | None) -> None:
+    def new_life(self, post: Callable[..., None] | None) -> None:
         """Another process, or none: the kernel resets what the last one had open."""
         self.life += 1
         self.post = post
@@ -559,6 +560,15 @@ class Network:
 
     def answer(self, event: Event) -> None:
         self._answer(event)
+
+
+def _news(generation: int, item: Event | str) -> Event:
+    if not isinstance(item, str):
+        return item
+    frame = frames.parse(item)
+    if isinstance(frame, frames.CommandFrame):
+        return CommandReceived(generation, Arrival(frame.command))
+    return FrameReceived(generation, frame)
 
 
 class Call:

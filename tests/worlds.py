@@ -5,6 +5,7 @@ run again with less and less of its script until nothing can be left out, and is
 """
 
 import argparse
+import gc
 import sys
 import time
 from collections import Counter, defaultdict, deque
@@ -19,7 +20,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from agent_core import frames
-from agent_core.clock import Moment, iso
+from agent_core.clock import Moment
 from agent_core.config import Config, Edge
 from agent_core.engine import Engine, Vitals
 from agent_core.events import (
@@ -37,7 +38,6 @@ from agent_core.events import (
     Finish,
     FrameReceived,
     Heard,
-    LedgerOpened,
     Lost,
     Opened,
     OpenSocket,
@@ -67,16 +67,30 @@ from agent_core.records import Arrival, Began, Ended, OutboxRow, Proved, Remembe
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
-from tests.virtual import ACK_HEAD, FAIR, NAME, TRAITS, UTC, Broken, Died, Disk, Network, Timeline, Weather, demand
+from tests.virtual import ACK_HEAD, FAIR, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
 
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
 UP = frozenset({Phase.ONLINE, Phase.SUSPECT})
+LONGEST = {Phase.CONNECTING: 10.0, Phase.VERIFYING: 10.0, Phase.ONLINE: 10.0, Phase.SUSPECT: 5.0}
+"""Seconds that a phase's deadline may be away."""
 NO_DEADLINE = frozenset({Phase.STOPPED, Phase.OFF})
 EPS = 1e-6
 LATE = 1e-5
 """How late a timer of ours fires."""
-ALONE = (Opened, DialFailed, Lost, ReconnectRequested, RegistrationFailed, PollFailed, AcksPosted, PollAnswered, StopRequested, PollingModeChosen)
+ALONE = (
+    Started,
+    Opened,
+    DialFailed,
+    Lost,
+    ReconnectRequested,
+    RegistrationFailed,
+    PollFailed,
+    AcksPosted,
+    PollAnswered,
+    StopRequested,
+    PollingModeChosen,
+)
 CONFIG = Config(edge=Edge(agent_id=NAME))
 UNREGISTERED = Config(edge=Edge(user_phone="+13105550100"))
 SETTLE_WITHIN = 3_000.0
@@ -150,7 +164,9 @@ class Claim:
 class World:
     """One machine with its agent, and the world outside. `run()` raises Broken where something is not as it must be."""
 
-    def __init__(self, seed: int, script: Sequence[Item], config: Config = CONFIG, rules: Rules | None = None, *, latency: float | None = None) -> None:
+    def __init__(
+        self, seed: int, script: Sequence[Item], config: Config = CONFIG, rules: Rules | None = None, *, latency: float | None = None
+    ) -> None:
         self.seed, self.script, self.config = seed, script, config
         self.random = Random(seed)
         self.dice = Random(seed + 1).random
@@ -197,6 +213,7 @@ class World:
             self.process = Process(self)
             self.network.new_life(self.process.post)
             self.disk.attach(self.process.post)
+        if self.process is not None and not self.process.is_started:
             self.process.post(Started())
 
     def go(self, until: float, done: Any = None) -> None:
@@ -271,7 +288,7 @@ class World:
                 demand(effects == 0, "done, and acknowledged as not done:", command_id, row.state, row.error)
 
     def _check_sizes(self, sizes: dict[str, int]) -> None:
-        limits = {"tombstones": 10_000, "history": 720, "schedule": 64 + 3}
+        limits = {"tombstones": 10_000, "history": 720, "schedule": 2 * 64}
         for name, size in sizes.items():
             demand(size <= limits.get(name, 0), "memory that is not given back:", name, size)
 
@@ -284,6 +301,8 @@ class World:
     def play_weather(self, name: str, weather: Weather, seconds: float) -> None:
         self._weather_number += 1
         self.healed_at = None
+        if self.process is not None:
+            self.process.dead_since = None
         self.broken_all = name in {"gone", "vanished", "dns", "hole"}
         self.network.set_weather(weather)
         if name == "gone":
@@ -392,8 +411,6 @@ class World:
         if process is None or process.frozen:
             return
         self.tally.counts["crashes"] += 1
-        for seq in process.running:
-            self.caught[process.claims[seq].command.command_id] += 1
         self._end()
         self.time.call(self.crash_down, self.start)
 
@@ -402,14 +419,13 @@ class World:
     def _end(self) -> None:
         self.healed_at = None
         self.process = None
+        for row in self.disk.rows.values():
+            self.caught[row.entry.command.command_id] += row.entry.state == "running"
         self.network.new_life(None)
         self.disk.detach()
 
     def ended(self) -> None:
         """A graceful end."""
-        assert self.process is not None
-        for seq in self.process.running:
-            self.caught[self.process.claims[seq].command.command_id] += 1
         self._end()
 
     def play_stop(self, down: float) -> None:
@@ -471,7 +487,10 @@ class World:
             return
         order = self.random.choice(orders)
         if other and hub.connected(NAME) is not None and order.command_id in self.disk.ids:
-            hub.say(NAME, f'{{"type":"command","data":{{"command_id":"{order.command_id}","command_type":"file_message","payload":{{"thread_id":"t0","text":"other"}}}}}}')
+            hub.say(
+                NAME,
+                f'{{"type":"command","data":{{"command_id":"{order.command_id}","command_type":"file_message","payload":{{"thread_id":"t0","text":"other"}}}}}}',
+            )
         elif by_poll or hub.connected(NAME) is None:
             hub.repeat(order.command_id, by_poll=True)
         else:
@@ -503,7 +522,7 @@ class Process:
         self.vitals = self.engine.vitals
         self.wakes_at = float("inf")
         self.dead_since: float | None = None
-        self._in_turn = self._started = False
+        self._in_turn = self.is_started = False
         self._live: int | None = None
         self._opened = False
         self._ticket = 0
@@ -521,6 +540,7 @@ class Process:
         self._lane_last: dict[str, int] = {}
         self._lane_running: dict[str, int] = {}
         self._urgent: defaultdict[str, set[int]] = defaultdict(set)
+        self._held_back = False
         self._out: set[int] = set()
         """Whose message has gone out."""
         self._polled_at: float | None = None
@@ -529,7 +549,11 @@ class Process:
     @property
     def is_plain(self) -> bool:
         """Nothing but the ladder stands between it and its next dial."""
-        return self.vitals.phase in {Phase.WAITING, Phase.CONNECTING} and self._not_before <= self.world.now().mono and self._poll_not_before <= self.world.now().mono
+        return (
+            self.vitals.phase in {Phase.WAITING, Phase.CONNECTING}
+            and self._not_before <= self.world.now().mono
+            and self._poll_not_before <= self.world.now().mono
+        )
 
     def disturbed(self) -> None:
         """Its clocks were not what they should be: the promises on time are counted from here."""
@@ -539,8 +563,8 @@ class Process:
 
     # --- turns -----------------------------------------------------------------------------------------------
 
-    def post(self, event: Event) -> None:
-        self.inbox.append(event)
+    def post(self, *events: Event) -> None:
+        self.inbox.extend(events)
         if not self.frozen and not self._in_turn:
             self.turn()
 
@@ -562,7 +586,6 @@ class Process:
         if self.engine.finished:
             self.world.ended()
             return
-        self.wakes_at = self.engine.wake_at - 1_000.0 + self.world.slept + LATE
 
     def _batch(self) -> list[Event]:
         """What came at once; the turns of the link stay apart, so that each can be judged."""
@@ -587,27 +610,37 @@ class Process:
         effects = engine.handle_all(events, now, world.dice)
         world.tally.events += len(events)
         self.vitals = after = engine.vitals
+        self.wakes_at = engine.wake_at - 1_000.0 + world.slept + LATE
         world.dialogue.append((world.time.at, events[0] if len(events) == 1 else events, effects))
         if quiet and all(isinstance(event, Ticked) for event in news):
             demand(not effects and after == before, "news of an old socket, or nothing at all, changed something:", events, effects)
         if drifted or now.mono - promised > 1.9:
             self.disturbed()
-        if any(isinstance(event, FrameReceived | CommandReceived | Heard | Opened) for event in news):
-            self._heard = now.mono
-        if any(isinstance(event, Opened) for event in news):
-            self._opened = True
+        turn = news[0] if news and isinstance(news[0], ALONE) else None
+        self._note(news, turn, now)
         for effect in effects:
             if isinstance(effect, Record):
                 self._claim(effect, now)
-        forced = any(isinstance(event, ReconnectRequested) for event in news)
         for effect in effects:
-            self._perform(effect, now, records, forced=forced)
-        if any(isinstance(event, Lost | DialFailed) for event in news):
+            self._perform(effect, now, records, forced=isinstance(turn, ReconnectRequested))
+        if isinstance(turn, Lost | DialFailed):
             self._live = None
-        self.mode = next((event.mode for event in news if isinstance(event, PollingModeChosen)), self.mode)
-        self._started = self._started or any(isinstance(event, Started) for event in news)
-        if self._started:
-            self._check(news, before, after, now)
+        if self.is_started:
+            self._check(turn, before, after, now)
+
+    def _note(self, news: list[Event], turn: Event | None, now: Moment) -> None:
+        """What the news means for what must hold."""
+        if isinstance(turn, Opened):
+            self._opened, self._heard = True, now.mono
+        elif isinstance(turn, PollingModeChosen):
+            self.mode = turn.mode
+        elif isinstance(turn, Started):
+            self.is_started = True
+        elif turn is None:
+            for event in news:
+                if isinstance(event, FrameReceived | CommandReceived | Heard):
+                    self._heard = now.mono
+                    break
 
     def _is_stale(self, event: Event, before: Vitals) -> bool:
         """News of a socket that is not, or no longer, the present one."""
@@ -657,6 +690,12 @@ class Process:
                 self._execute(effect, now)
             case OpenSocket(generation):
                 self._dial(generation, now, forced=forced)
+            case _:
+                self._perform_rare(effect, now)
+
+    def _perform_rare(self, effect: Effect, now: Moment) -> None:
+        world = self.world
+        match effect:
             case AbortSocket(generation):
                 demand(generation == self._live, "an abort of what is not there", effect, self._live)
                 self._live = None
@@ -667,7 +706,7 @@ class Process:
             case SendStatus(generation, scheduled, uptime):
                 demand(generation == self._live and self._opened, "a status for a socket that is not open", effect)
                 world.network.send(generation, (frames.dump_status(scheduled, uptime, 40.0, now.utc),))
-            case Poll(number, _, carried, _):
+            case Poll(carried=carried):
                 self._poll(effect, now)
                 for _, text in carried:
                     self._check_ack(text)
@@ -680,8 +719,6 @@ class Process:
             case Register():
                 world.network.register(10.0)
             case CancelRunning():
-                for seq in self.running:
-                    world.caught[self.claims[seq].command.command_id] += 1
                 self.running.clear()
             case Finish():
                 demand(self.vitals.phase is Phase.STOPPED, "finished, and the link is not stopped")
@@ -781,14 +818,12 @@ class Process:
                         self._urgent[claim.lane].add(entry.seq)
                     if entry.state == "running":
                         self._check_lane(entry.seq, claim)
-                case Ended(seq, state, _, _, ack, _):
+                case Ended(seq=seq, ack=ack):
                     claim = self.claims[seq]
                     claim.ack = ack
                     self._urgent[claim.lane].discard(seq)
                     if self._lane_running.get(claim.lane) == seq:
                         del self._lane_running[claim.lane]
-                    if claim.command.command_type in CANCELS and state == "completed" and ack is not None:
-                        self._forbid(ack)
                 case Began(seq):
                     self._check_lane(seq, self.claims[seq])
                 case Proved(acks):
@@ -797,15 +832,14 @@ class Process:
                         read = self.world.network.read.get(claim.command.command_id, ())
                         demand(claim.ack in read, "proven, and the backend has not read it:", claim.command.command_id, change.by)
 
-    def _forbid(self, ack: str) -> None:
-        outcome = from_json(ack)["result"]
-        self.world.forbidden.update(str(name) for name in outcome.values())
-
     def _check_ack(self, text: str) -> None:
-        command_id = from_json(text)["command_id"]
-        seq = self.world.disk.ids.get(command_id)
+        ack = from_json(text)
+        seq = self.world.disk.ids.get(ack["command_id"])
         row = self.world.disk.rows[seq] if seq is not None else None
         demand(row is not None and text in row.texts, "an ack goes out that is not on disk:", text)
+        assert row is not None
+        if row.entry.command.command_type in CANCELS and ack["status"] == "completed":
+            self.world.forbidden.update(map(str, ack["result"].values()))
         self.world.maybe_die("ack")
 
     def _check_lane(self, seq: int, claim: Claim) -> None:
@@ -820,11 +854,11 @@ class Process:
                 demand(seq > self._lane_last.get(lane, 0), "the order in a thread is broken", lane, seq)
                 self._lane_last[lane] = seq
 
-    def _check(self, news: list[Event], before: Vitals, after: Vitals, now: Moment) -> None:
+    def _check(self, turn: Event | None, before: Vitals, after: Vitals, now: Moment) -> None:
         phase, mono = after.phase, now.mono
         self._check_deadline(after, mono)
-        self._check_ladder(news, before, after, mono)
-        self._check_polling(news, before, after, mono)
+        self._check_ladder(turn, before, after, mono)
+        self._check_polling(turn, before, after, mono)
         demand(after.running == len(self.running) or after.running <= self.world.config.executor.concurrency, "too many run at once")
         if phase in UP and mono - self._disturbed_at > 15.5:
             demand(mono - self._heard <= 15.1, "said to be online, and nothing was heard for", mono - self._heard)
@@ -834,25 +868,22 @@ class Process:
 
     def _check_deadline(self, after: Vitals, mono: float) -> None:
         phase, deadline = after.phase, after.deadline
-        demand((deadline is None) == (phase in NO_DEADLINE), "a phase without its deadline, or a deadline without its phase:", phase, deadline)
+        demand(
+            (deadline is None) == (phase in NO_DEADLINE), "a phase without its deadline, or a deadline without its phase:", phase, deadline
+        )
         wake = self.engine.wake_at
         if deadline is not None:
-            timing = self.world.config.timing
-            longest = {
-                Phase.CONNECTING: timing.dial_within, Phase.VERIFYING: 10.0, Phase.ONLINE: timing.silence_after, Phase.SUSPECT: timing.probe_within,
-            }.get(phase, 990.0)  # fmt: skip
+            longest = LONGEST.get(phase, 990.0)
             demand(deadline <= mono + longest + EPS, "a deadline too far away:", phase, deadline - mono)
             demand(wake <= deadline, "the engine would sleep past its deadline:", phase, wake, deadline)
 
-    def _check_ladder(self, news: list[Event], before: Vitals, after: Vitals, mono: float) -> None:
+    def _check_ladder(self, turn: Event | None, before: Vitals, after: Vitals, mono: float) -> None:
         if before.phase in BETWEEN and after.phase in BETWEEN:
             assert after.deadline is not None
             assert before.deadline is not None
             demand(after.deadline <= before.deadline + EPS, "a wait became longer")
         elif after.phase in BETWEEN:
-            self._failed(news, after, mono)
-        elif before.phase in BETWEEN and after.phase is Phase.CONNECTING:
-            pass
+            self._failed(turn, after, mono)
         if after.phase in UP and before.phase not in UP:
             self._online_at = mono
         elif before.phase in UP and after.phase is Phase.CONNECTING:
@@ -863,15 +894,14 @@ class Process:
     def _stable(self, mono: float) -> bool:
         return self._online_at is not None and mono - self._online_at >= max(30.0, self._step_before)
 
-    def _failed(self, news: list[Event], after: Vitals, mono: float) -> None:
+    def _failed(self, turn: Event | None, after: Vitals, mono: float) -> None:
         """An attempt or a link ended: is the wait what FAULTS §2 says?"""
         first = self._online_at is not None and (self._attempt == 0 or self._stable(mono))
         self._attempt = 1 if self._stable(mono) else self._attempt + 1
         self._online_at = None
         demand(after.attempt == self._attempt, "the ladder is on the wrong step:", after.attempt, self._attempt)
-        reasons = [event.failure for event in news if isinstance(event, Lost | DialFailed | RegistrationFailed)]
-        failure = reasons[0] if reasons else Failure(Trouble.TIMEOUT, "")
-        self._step_before = step = min(60.0, 2.0 ** (self._attempt - 1))
+        failure = turn.failure if isinstance(turn, Lost | DialFailed | RegistrationFailed) else Failure(Trouble.TIMEOUT, "")
+        self._step_before = step = min(60.0, 2.0 ** min(self._attempt - 1, 9))
         least, most, phase = _wait(failure, step, first=first)
         assert after.deadline is not None
         wait = after.deadline - mono
@@ -880,24 +910,31 @@ class Process:
         demand(after.phase is phase, "the wrong phase:", after.phase, phase, failure)
         self._not_before = mono + least if phase is not Phase.WAITING or least >= 15 else float("-inf")
 
-    def _check_polling(self, news: list[Event], before: Vitals, after: Vitals, mono: float) -> None:
+    def _check_polling(self, turn: Event | None, before: Vitals, after: Vitals, mono: float) -> None:
         possible = after.agent_id is not None and not self.stopping
         should = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and after.phase not in UP))
         demand(after.polling == should, "polling runs and should not, or should and does not:", after.polling, should)
-        for event in news:
-            self._note_hold(event, before, mono)
+        if turn is not None:
+            self._note_hold(turn, before, mono)
         if after.polling and not after.poll_in_flight:
-            demand(after.poll_at <= max(mono + 331.0, self._poll_not_before * 1.0 + 91.0), "the next poll is too far away:", after.poll_at - mono)
+            demand(
+                after.poll_at <= max(mono + 331.0, self._poll_not_before * 1.0 + 91.0),
+                "the next poll is too far away:",
+                after.poll_at - mono,
+            )
 
     def _note_hold(self, event: Event, before: Vitals, mono: float) -> None:
         """Until when the backend wants no poll."""
         failure: Failure | None = None
-        if isinstance(event, PollFailed) and before.poll_in_flight and event.number == self._poll_number:
-            failure = event.failure
-        elif isinstance(event, AcksPosted) and event.failed and not event.unsupported:
+        if (isinstance(event, PollFailed) and before.poll_in_flight and event.number == self._poll_number) or (
+            isinstance(event, AcksPosted) and event.failed and not event.unsupported
+        ):
             failure = event.failure
         elif isinstance(event, PollAnswered) and before.poll_in_flight and event.number == self._poll_number:
             self._poll_not_before = float("-inf")
+            self._held_back = False
+        if failure is not None and (failure.status in {401, 403, 429} or failure.retry_after is not None):
+            self._held_back = True
         if failure is not None and (failure.status == 429 or failure.retry_after is not None):
             self._poll_not_before = mono + min(900.0, max(15.0, failure.retry_after or 0.0))
         elif failure is not None and failure.status in {401, 403}:
@@ -913,11 +950,11 @@ class Process:
             world.healed_at = None
             return
         if self.dead_since is not None and mono - self._disturbed_at > 16:
-            figures["P5 detection"].add(world.time.at - self.dead_since)
+            figures["P5 detection"].add(min(world.time.at - self.dead_since, mono - self._heard))
         self.dead_since = None
         if self.mode is PollingMode.AUTO and not self.stopping and self._poll_not_before <= mono:
             recent = self._polled_at if self._polled_at is not None else float("-inf")
-            demand(self.vitals.poll_in_flight or recent == mono, "the link is lost and no poll went out at once")
+            demand(self.vitals.poll_in_flight or recent == mono or self._held_back, "the link is lost and no poll went out at once")
 
 
 def _claim_of(entry: Remembered) -> Claim:
@@ -966,6 +1003,12 @@ STATUSES = (401, 403, 404, 426, 429, 500, 502, 503, 530)
 CODES = (None, 1000, 1001, 1002, 1006, 1008, 1009, 1012, 1013, 4001, 4009, 4401)
 
 
+SETTINGS: tuple[dict[str, Any], ...] = ({"sync_interval": 12}, {"sync_interval": 15}, {"ping_interval": 25}, {"log_level": "info"}, {})
+SAYINGS = (
+    '{"type":"pong"}', '{"type":"pong","data":{"seq":0}}', '{"type":"ping"}', '{"type":"noise"}', '{"type":"command"}', "[1]", "{",
+)  # fmt: skip
+
+
 def random_script(seed: int, hours: float = 1.5) -> list[Item]:
     """What happens to a world, drawn from a seed."""
     random = Random(seed * 7919 + 5)
@@ -990,7 +1033,8 @@ def _random_item(random: Random, at: float) -> Item:
 
 def _random_blow(random: Random, at: float) -> Item:
     verb = random.choice(
-        ("close", "close", "vanish", "sleep", "stall", "clock", "crash", "crash", "stop", "reconnect", "reconnect", "mode", "mode", "replay", "tick",
+        ("close", "close", "vanish", "sleep", "stall", "clock", "crash", "crash", "stop", "reconnect", "reconnect", "mode", "mode",
+         "replay", "tick",
          "disk", "disk", "again", "again", "say", "settings")
     )  # fmt: skip
     args: tuple[Any, ...] = {
@@ -1003,8 +1047,8 @@ def _random_blow(random: Random, at: float) -> Item:
         "stop": lambda: (random.choice((0.2, 60.0)),),
         "mode": lambda: (random.choice((PollingMode.AUTO, PollingMode.AUTO, PollingMode.ALWAYS, PollingMode.NEVER)),),
         "disk": lambda: (random.choice(("failing", "slow", "slower")), random.choice((1.0, 10.0, 60.0)) * random.uniform(0.3, 1)),
-        "settings": lambda: (random.choice(({"sync_interval": 20}, {"sync_interval": 15}, {"ping_interval": 25}, {"log_level": "info"}, {"x": 1})),),
-        "say": lambda: (random.choice(('{"type":"pong"}', '{"type":"ping"}', '{"type":"noise"}', "[1]", "{", '{"type":"command"}', '{"type":"pong","data":{"seq":0}}')),),
+        "settings": lambda: (random.choice(SETTINGS),),
+        "say": lambda: (random.choice(SAYINGS),),
     }.get(verb, tuple)()  # fmt: skip
     return Item(at, verb, args)
 
@@ -1023,13 +1067,21 @@ def _random_command(random: Random) -> tuple[str, dict[str, Any], str | None]:
     if draw < 0.21:
         return "update_config", {"ping_interval": random.choice((20, 30, 4))}, None
     if draw < 0.36:
-        payload: dict[str, Any] = {"thread_id": thread, "text": "later", "after": random.choice((-2_000, -5, 0.5, 20, 300, 900)) * random.uniform(0.5, 1)}
+        payload: dict[str, Any] = {
+            "thread_id": thread,
+            "text": "later",
+            "after": random.choice((-2_000, -5, 0.5, 20, 300, 900)) * random.uniform(0.5, 1),
+        }
         if random.random() < 0.6:
             payload["schedule_id"] = 0
         return random.choice(("schedule_message", "send_message", "put_message")), payload, None
     if draw < 0.46:
         return "emit_event", {"event": "x"}, priority
-    return random.choice(("send_message", "send_message", "slow_message", "file_message", "put_message")), {"thread_id": thread, "text": "hi"}, priority
+    return (
+        random.choice(("send_message", "send_message", "slow_message", "file_message", "put_message")),
+        {"thread_id": thread, "text": "hi"},
+        priority,
+    )
 
 
 def _random_weather(random: Random) -> tuple[str, Weather]:
@@ -1037,7 +1089,9 @@ def _random_weather(random: Random) -> tuple[str, Weather]:
     status = random.choice(STATUSES)
     wait = random.choice((None, None, 5.0, 30.0, 400.0, 5_000.0)) if status in {429, 503} else None
     answer = Failure(Trouble.HTTP, f"Unexpected server response: {status}", status, wait)
-    page = random.choice((Failure(Trouble.GARBAGE, "no WebSocket handshake"), Failure(Trouble.HTTP, "200", 200), Failure(Trouble.HTTP, "302", 302)))
+    page = random.choice(
+        (Failure(Trouble.GARBAGE, "no WebSocket handshake"), Failure(Trouble.HTTP, "200", 200), Failure(Trouble.HTTP, "302", 302))
+    )
     choices: dict[str, Weather] = {
         "gone": Weather(dial=refused, http=refused),
         "vanished": Weather(dial=random.choice((refused, "hang")), http=random.choice((refused, "hang"))),
@@ -1075,7 +1129,8 @@ class Trial:
 
     def __str__(self) -> str:
         lines = "\n".join(f"    {item}" for item in self.script)
-        return f"world {self.seed} fails: {self.why}\n  its script, as short as it could be made:\n{lines}\n  the end of its dialogue:\n{self.dialogue}"
+        head = f"world {self.seed} fails: {self.why}\n  its script, as short as it could be made:\n{lines}"
+        return f"{head}\n  the end of its dialogue:\n{self.dialogue}"
 
 
 def world_of(seed: int, script: Sequence[Item] | None = None) -> World:
@@ -1119,6 +1174,7 @@ def shrink(trial: Trial, within: float = 30.0) -> Trial:
 
 def _share(seeds: Iterable[int], events: int) -> Tally | Trial:
     total = Tally()
+    gc.set_threshold(200_000)
     for seed in seeds:
         result = attempt(seed)
         if isinstance(result, Trial):
@@ -1155,13 +1211,24 @@ def table(total: Tally, took: float) -> str:
     return "\n".join(rows)
 
 
+def _drill(number: int) -> int:
+    for seed in range(number):
+        if isinstance(failed := attempt(seed), Trial):
+            sys.stdout.write(f"world {seed}: {failed.why}\n")
+            return 1
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.worlds", description=__doc__)
     parser.add_argument("--days", type=float, default=10.0, help="simulated days")
     parser.add_argument("--seed", type=int, default=None, help="the first world; with --only, the one world")
     parser.add_argument("--only", action="store_true", help="run that one world, and shrink it if it fails")
+    parser.add_argument("--drill", type=int, default=0, metavar="N", help="N worlds, ended by the first that fails (for tests.mutants)")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args(arguments)
+    if asked.drill:
+        return _drill(asked.drill)
     first = asked.seed if asked.seed is not None else time.time_ns() % 10**9
     sys.stdout.write(f"first seed {first}\n")
     result = attempt(first) if asked.only else simulate(first, days=asked.days, jobs=asked.jobs)

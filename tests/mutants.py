@@ -1,0 +1,251 @@
+"""The mutation drill (`make mutants`): bugs sown one at a time in a copy of the engine; random worlds, then the playbooks, must catch each.
+
+A bug is an exact replacement that must match once: where the source has moved on, the drill fails until the bug is sown anew.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORLDS = 40
+PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in ("backoff", "outcomes", "schedule", "link", "polling", "ledger", "engine"))
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """`old` stands exactly once in agent_core/`file`; `new` is wrong."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+BUGS = (
+    Bug(
+        "backoff reset on open",
+        "link.py",
+        "        self._heard_at = now.mono\n        self._pings.clear()\n",
+        "        self._heard_at = now.mono\n        self.attempt = 0\n        self._pings.clear()\n",
+    ),
+    Bug("jitter over the cap", "backoff.py", "return low + (limit - low) * dice()", "return low + limit * dice()"),
+    Bug("the ladder does not double", "backoff.py", "2.0 ** min(max(attempt, 1) - 1, 60)", "2.0 * min(max(attempt, 1) - 1, 60)"),
+    Bug(
+        "no deadline after a dial failed",
+        "link.py",
+        "self._enter(rule.phase, now, self._politely(now.mono + wait))",
+        "self._enter(rule.phase, now, None)",
+    ),
+    Bug(
+        "no deadline while dialling",
+        "link.py",
+        "            self._enter(Phase.CONNECTING, now, now.mono + self._timing.dial_within)\n            self.generation += 1",
+        "            self._enter(Phase.CONNECTING, now, None)\n            self.generation += 1",
+    ),
+    Bug(
+        "Retry-After ignored by the link",
+        "backoff.py",
+        "min(max(retry_after or 0, timing.busy_first) * (1 + 0.1 * dice())",
+        "min(timing.busy_first * (1 + 0.1 * dice())",
+    ),
+    Bug("Retry-After ignored by polling", "polling.py", "max(failure.retry_after or 0.0, timing.busy_first)", "timing.busy_first"),
+    Bug("a refusal climbs the normal ladder", "outcomes.py", "    if status in {401, 403}:\n        return Rule.REFUSED\n", ""),
+    Bug("a rival is fought", "outcomes.py", "4009: Rule.REPLACED, 4409: Rule.REPLACED,", ""),
+    Bug("a hint without rate limit", "link.py", "if now.mono - self._hinted_at < self._timing.hint_every:", "if False:"),
+    Bug(
+        "a hint hurries a refusal", "link.py", "if self.phase is Phase.WAITING and self._rule not in PATIENT:", "if self.phase in BETWEEN:"
+    ),
+    Bug("no hint at all", "engine.py", "        if was_failing:\n            self._link.hint(self._now, self._dice)\n", ""),
+    Bug(
+        "silence counted from the opening",
+        "link.py",
+        "        self._heard_at = now.mono\n        if self.stopping:",
+        "        if self.stopping:",
+    ),
+    Bug(
+        "silence never probed",
+        "link.py",
+        "        elif self.phase is Phase.ONLINE and silent < self._timing.silence_after:",
+        "        elif self.phase is Phase.ONLINE:",
+    ),
+    Bug(
+        "a probe twice as long",
+        "link.py",
+        "self._enter(Phase.SUSPECT, now, now.mono + self._timing.probe_within)",
+        "self._enter(Phase.SUSPECT, now, now.mono + 2 * self._timing.probe_within)",
+    ),
+    Bug("waking up does not probe", "engine.py", "            self._link.woke(self._now, self._dice)\n", ""),
+    Bug(
+        "a pong to no ping is taken for a proof",
+        "link.py",
+        "        if not self._pings or (seq is not None and not self._pings[0][0] <= seq <= self._pings[-1][0]):\n"
+        "            return None\n",
+        "        if not self._pings or seq == 0:\n            return self._ping_seq, 0.0\n",
+    ),
+    Bug("old sockets are believed", "link.py", "return generation == self.generation and (", "return generation <= self.generation and ("),
+    Bug(
+        "a dial beside an open socket",
+        "link.py",
+        '            if self.phase in OPEN:\n                self.close_for(Cause.OPERATOR, "reconnect asked for by the operator", now)\n',
+        "",
+    ),
+    Bug(
+        "a forced dial beside a dial",
+        "link.py",
+        "            self._emit(AbortSocket(self.generation))\n            self._dial(now)\n\n    def close_for",
+        "            self._dial(now)\n\n    def close_for",
+    ),
+    Bug(
+        "online on opening",
+        "link.py",
+        "        self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)\n",
+        "        self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)\n"
+        "        self._verified(now)\n",
+    ),
+    Bug(
+        "polling does not resume",
+        "polling.py",
+        "        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))",
+        "        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online"
+        " and not self._last_ok_utc))",
+    ),
+    Bug("polling goes on while online", "polling.py", "(self.mode is PollingMode.AUTO and not online)", "self.mode is PollingMode.AUTO"),
+    Bug(
+        "no drain on opening",
+        "engine.py",
+        "        if link.online and not self._was_online:\n            self._polling.sync_soon(now)\n        elif",
+        "        if",
+    ),
+    Bug(
+        "an old poll's answer counts",
+        "polling.py",
+        "        if number != self._number or self._in_flight is None:\n            return None\n        purpose, self._in_flight",
+        "        if number > self._number:\n            return None\n        purpose, self._in_flight",
+    ),
+    Bug("proof by an earlier ping", "link.py", "        return self._ping_seq + 1\n", "        return self._ping_seq\n"),
+    Bug(
+        "unproven acks dropped on loss",
+        "ledger.py",
+        "        self._kept.extendleft(reversed(self._sent))\n        self._sent.clear()",
+        "        self._sent.clear()",
+    ),
+    Bug(
+        "a failed post counts as proof",
+        "ledger.py",
+        "        accepted = set(proven)\n        batch, self._posted",
+        "        accepted = {ack.entry.command.command_id for ack in self._posted}\n        batch, self._posted",
+    ),
+    Bug(
+        "ack before record",
+        "engine.py",
+        "            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id))",
+        "            self._held.append(Held(self._ticket, (), ledger.taken_last or self._last_command_id))\n"
+        "            for item in ledger.after:\n                ledger.release(item)",
+    ),
+    Bug("released by an earlier record", "engine.py", "self._held[0].ticket <= ticket", "self._held[0].ticket <= ticket + 1"),
+    Bug(
+        "dedup in memory only",
+        "ledger.py",
+        "        if known is None and arrival.remembered is not None and self.intake_open:\n",
+        "        if known is None and arrival.remembered is not None and not self.intake_open:\n",
+    ),
+    Bug("no dedup", "ledger.py", "        known = self._entries.get(command.command_id)\n", "        known = None\n"),
+    Bug(
+        "an interrupted command runs again",
+        "ledger.py",
+        "elif past.state is State.RUNNING and not self._trait(entry).repeatable:",
+        "elif past.state is State.RUNNING and not self._traits:",
+    ),
+    Bug(
+        "a repeatable command is given up",
+        "ledger.py",
+        "elif past.state is State.RUNNING and not self._trait(entry).repeatable:",
+        "elif past.state is State.RUNNING:",
+    ),
+    Bug(
+        "first in, last out",
+        "ledger.py",
+        "        (lane.urgent if urgent else lane.normal).append(entry)\n",
+        "        (lane.urgent if urgent else lane.normal).appendleft(entry)\n",
+    ),
+    Bug("two of one thread at once", "ledger.py", "                lane.busy = True\n", ""),
+    Bug("urgent commands wait in line", "ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
+    Bug("cancel forgotten when early", "ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""),
+    Bug("cancel forgotten at a restart", "ledger.py", "if until > now.utc}\n        for past", "if until < now.utc}\n        for past"),
+    Bug("a cancelled message stays planned", "ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
+    Bug("a scheduled message goes early", "schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
+    Bug(
+        "intake goes on while the disk fails",
+        "engine.py",
+        "        self._ledger.intake_open = False\n\n    def _replay",
+        "\n    def _replay",
+    ),
+    Bug(
+        "the deaf check never ends",
+        "engine.py",
+        "            self._deaf_check_at = None\n            if self._suspects",
+        "            if self._suspects",
+    ),
+)
+
+
+HEALTHY = Bug("(the source itself)", "engine.py", "class Engine:", "class Engine:")
+
+
+def sow(bug: Bug, ground: Path) -> None:
+    """Copy the source and its tests to `ground`, with this bug. Raises ValueError where it does not match once."""
+    for name in ("agent_core", "tests", "console"):
+        shutil.copytree(ROOT / name, ground / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", ground)
+    path = ground / "agent_core" / bug.file
+    source = path.read_text()
+    if source.count(bug.old) != 1:
+        raise ValueError(f"`{bug.name}` matches {source.count(bug.old)} times in {bug.file}")
+    path.write_text(source.replace(bug.old, bug.new))
+
+
+def hunt(bug: Bug) -> str | None:
+    """What caught it, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        ground = Path(folder)
+        sow(bug, ground)
+        world = _run(ground, "-m", "tests.worlds", "--drill", str(WORLDS))
+        if world.returncode == 1:
+            return next((line for line in world.stdout.splitlines() if line.startswith("world")), "a world")[:110]
+        there = [name for name in PLAYBOOKS if (ground / name).exists()]
+        played = _run(ground, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *there) if there else world
+        if played.returncode == 1:
+            return next((line for line in played.stdout.splitlines() if line.startswith("FAILED")), "a playbook")[:110]
+        return None if played.returncode == 0 else f"neither could run: {played.stdout[-200:]}{played.stderr[-200:]}"
+
+
+def _run(ground: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ground, capture_output=True, text=True, timeout=180, check=False)
+
+
+def main(names: Sequence[str] = ()) -> int:
+    """Hunt all bugs, or those named; 1 where one was not caught."""
+    began, escaped = time.monotonic(), 0
+    if (trouble := hunt(HEALTHY)) is not None:
+        sys.stdout.write(f"nothing can be told: the source itself fails: {trouble}\n")
+        return 1
+    chosen = [bug for bug in BUGS if not names or any(name in bug.name for name in names)]
+    with ThreadPoolExecutor(2) as pool:
+        for bug, caught in zip(chosen, pool.map(hunt, chosen), strict=True):
+            missed = caught is None or caught.startswith("neither")
+            escaped += missed
+            sys.stdout.write(f"{'NOT CAUGHT' if missed else 'caught':<11}{bug.name:<42} {caught or ''}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen) - escaped} of {len(chosen)} seeded bugs caught in {time.monotonic() - began:.0f} s\n")
+    return 1 if escaped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""Whole worlds in virtual time: a million random events, and the faults of FAULTS §4 that are about time (issue 4)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from agent_core.events import Failure, Trouble
+from agent_core.reference.faults import Faults
+from agent_core.snapshot import Phase
+from tests.virtual import Weather
+from tests.worlds import CONFIG, Item, Tally, Trial, World, attempt, shrink, simulate, table
+
+EVENTS = 1_000_000
+REFUSED = Failure(Trouble.CONNECT, "connection refused")
+GONE = Weather(dial=REFUSED, http=REFUSED)
+DAY = 86_400.0
+FOR_EVER = 10 * DAY
+
+
+def status(code: int, retry_after: float | None = None) -> Failure:
+    return Failure(Trouble.HTTP, f"Unexpected server response: {code}", code, retry_after)
+
+
+def calm(until: float = 60.0, **options: float) -> World:
+    """A world whose link is up and stable."""
+    world = World(1, (), CONFIG, latency=0.02, **options)
+    world.start()
+    world.go(until)
+    return world
+
+
+def phase(world: World) -> Phase:
+    assert world.process is not None
+    return world.process.vitals.phase
+
+
+def online(world: World) -> bool:
+    return phase(world) is Phase.ONLINE
+
+
+def befall(world: World, weather: Weather, seconds: float = FOR_EVER, *, close: int | bool | None = False) -> float:
+    """This weather from now on; `close` ends the open socket with that code, None with a reset."""
+    world.play(Item(world.time.at, "weather", ("fault", weather, seconds)))
+    if close is not False:
+        world.play_close(close)
+    return world.time.at
+
+
+def dials_in(world: World, since: float, until: float) -> int:
+    return sum(since <= at < until for at in world.network.dials)
+
+
+def polite(world: World, since: float, minutes: int = 30) -> None:
+    """P8: at most 14 dials in the first minute of a fault, at most 8 in any later one."""
+    world.go(since + 60 * minutes)
+    counts = [dials_in(world, since + 60 * n, since + 60 * (n + 1)) for n in range(minutes)]
+    assert counts[0] <= 14
+    assert max(counts[1:]) <= 8
+    assert min(counts[5:]) >= 0
+
+
+# --- random worlds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(400)
+def test_a_million_random_events(capsys: pytest.CaptureFixture[str]) -> None:
+    result = simulate(0, events=EVENTS)
+    if isinstance(result, Trial):
+        pytest.fail(str(shrink(result)), pytrace=False)
+    total, took = result
+    with capsys.disabled():
+        print(f"\n{table(total, took)}")
+    assert total.events >= EVENTS
+    assert total.figures["P5 detection"].worst <= 15.5
+    assert total.figures["P7 recovery"].worst <= 17.6
+
+
+def test_a_world_is_the_same_each_time() -> None:
+    first, again = attempt(11), attempt(11)
+    assert isinstance(first, Tally)
+    assert isinstance(again, Tally)
+    assert first == again
+
+
+def test_a_failing_world_is_cut_down_to_what_matters() -> None:
+    noise = tuple(Item(10.0 * n, "close", (1000,)) for n in range(8))
+    trial = attempt(1, (*noise[:5], Item(45.0, "never_heard_of"), *noise[5:]))
+    assert isinstance(trial, Trial)
+    assert [item.verb for item in shrink(trial).script] == ["never_heard_of"]
+    assert "never_heard_of" in str(trial)
+
+
+# --- the faults that are about time ----------------------------------------------------------------------------------
+
+
+def test_f44_a_day_without_a_backend_fits_the_log() -> None:
+    world = calm()
+    before = world.lines
+    befall(world, GONE, close=None)
+    world.go(60 + DAY)
+    assert world.lines - before <= 2_000
+    world.play_fair()
+    world.go(world.time.at + 17.6)
+    assert online(world)
+
+
+def test_flapping_for_a_day_fits_the_log_and_is_polite() -> None:
+    world = calm()
+    since = befall(world, Weather(dial="brief", brief_code=1000), close=None)
+    before = world.lines
+    polite(world, since, minutes=24 * 60)
+    assert world.lines - before <= 20_000
+
+
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1012, 1006])
+def test_f5_f7_accepted_and_closed_for_ever(code: int | None) -> None:
+    world = calm()
+    polite(world, befall(world, Weather(dial="brief", brief_code=code), close=code))
+    world.play_fair()
+    world.go(world.time.at + 62)
+    assert online(world)
+
+
+def test_f6_a_busy_backend_is_left_alone() -> None:
+    world = calm()
+    since = befall(world, Weather(dial="brief", brief_code=1013), close=1013)
+    world.go(since + 600)
+    assert 600 / 17 <= len([at for at in world.network.dials if at > since]) <= 600 / 15
+    assert dials_in(world, since, since + 15) == 0
+
+
+def test_f8_a_refused_secret_is_tried_seldom_and_forgiven() -> None:
+    world = calm()
+    since = befall(world, Weather(dial=status(401), http=status(401)), close=1001)
+    world.go(since + 20)
+    assert phase(world) is Phase.REFUSED
+    world.go(since + 600)
+    assert dials_in(world, since, since + 600) <= 6
+    assert world.tally.counts["polls"] <= 6 + 3
+    world.play_fair()
+    world.go(world.time.at + 301)
+    assert online(world)
+
+
+@pytest.mark.parametrize("code", [4401, 1008, 4001])
+def test_f9_a_refusing_close_is_obeyed_and_the_key_dials_now(code: int) -> None:
+    world = calm()
+    since = befall(world, Weather(dial="brief", brief_code=code), close=code)
+    world.go(since + 600)
+    assert dials_in(world, since, since + 600) <= 6
+    assert phase(world) is Phase.REFUSED
+    world.play_fair()
+    world.play_reconnect()
+    world.go(world.time.at + 1)
+    assert online(world)
+
+
+def test_f10_retry_after_is_obeyed() -> None:
+    world = calm()
+    since = befall(world, Weather(dial=status(429, 30.0)), close=1000)
+    world.go(since + 40)
+    first, second = [at for at in world.network.dials if at > since][:2]
+    assert 30.0 <= second - first <= 33.1
+
+
+@pytest.mark.parametrize("code", [404, 502, 503, 530])
+def test_f11_other_answers_take_the_ladder(code: int) -> None:
+    world = calm()
+    since = befall(world, Weather(dial=status(code)), close=None)
+    polite(world, since)
+    assert phase(world) in {Phase.WAITING, Phase.CONNECTING}
+    world.play_fair()
+    world.go(world.time.at + 61)
+    assert online(world)
+
+
+def test_f15_f16_half_open_links_are_noticed() -> None:
+    for weather in (Weather(no_up=True, no_down=True, http="hang"), Weather(no_down=True)):
+        world = calm()
+        befall(world, weather)
+        world.go(75.6)
+        assert phase(world) not in {Phase.ONLINE, Phase.SUSPECT}
+
+
+def test_f52_ignored_pings_keep_the_link_and_acks_are_proven_by_http() -> None:
+    world = calm()
+    befall(world, Weather(faults=Faults(ignore_pings=True)))
+    world.go(120)
+    world.play_commands([("send_message", {"thread_id": "t", "text": str(n)}, None) for n in range(20)])
+    sessions = world.tally.counts["sessions"]
+    world.go(1_000)
+    assert online(world)
+    assert world.tally.counts["sessions"] == sessions
+    assert world.network.hub.open_count == 0
+    assert world.process is not None
+    assert world.process.vitals.outbox == 0
+
+
+@pytest.mark.parametrize("how", ["refused", "hang", "dns"])
+def test_p7_back_soon_after_the_backend_is_back(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    weathers: dict[str, Callable[[], Weather]] = {
+        "refused": lambda: GONE,
+        "hang": lambda: Weather(dial="hang", http="hang", no_up=True, no_down=True),
+        "dns": lambda: Weather(dial=Failure(Trouble.DNS, "no such host"), http=Failure(Trouble.DNS, "no such host")),
+    }
+    took = [_recovery(seed, weathers[how](), 3.0 * 1.06**seed) for seed in range(100)]
+    with capsys.disabled():
+        print(f"\nP7 after {how}: mean {sum(took) / len(took):.1f} s, worst {max(took):.1f} s")
+    assert max(took) <= 17.6
+    assert sum(took) / len(took) <= 8
+
+
+def _recovery(seed: int, weather: Weather, outage: float) -> float:
+    world = World(seed, (), CONFIG, latency=0.02)
+    world.start()
+    world.go(60)
+    befall(world, weather, close=None)
+    world.go(60 + outage)
+    world.play_fair()
+    back = world.time.at
+    world.go(back + 70, lambda: online(world))
+    return world.time.at - back
+
+
+@pytest.mark.parametrize("code", [1012, 1001])
+def test_after_a_restart_the_link_is_back_within_six_seconds(code: int) -> None:
+    for seed in range(50):
+        world = World(seed, (), CONFIG, latency=0.02)
+        world.start()
+        world.go(60)
+        world.play_close(code)
+        world.go(66)
+        assert online(world)
