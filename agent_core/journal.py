@@ -128,6 +128,7 @@ class Journal:
         self._sieve: Sieve | None = None
         self._untrimmed = TRIM_EVERY
         self._ticket = 0
+        self._reserved = False
         self._horizon_utc = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
@@ -214,7 +215,7 @@ class Journal:
                 if self._wait_closing():
                     return None
             else:
-                _keep_reserve(self.path.parent)
+                self._reserved = _keep_reserve(self.path.parent)
                 self._post(LedgerOpened(memory))
                 return db
 
@@ -257,8 +258,8 @@ class Journal:
                 self._ticket = batch[-1][0]
                 self._post(Recorded(self._ticket, self._horizon_utc))
                 self._untrimmed += sum(isinstance(change, Took) for _, changes in batch for change in changes)
-                if told is not None:
-                    _keep_reserve(self.path.parent)
+                if not self._reserved:
+                    self._reserved = _keep_reserve(self.path.parent)
                 return True
 
     def _tell(self, error: Exception, told: str | None) -> str:
@@ -276,6 +277,7 @@ class Journal:
     def _free_reserve(self, error: Exception) -> None:
         """On a full disk give up the reserve, so that what already runs can still be closed (P4)."""
         if "full" in str(error):
+            self._reserved = False
             with suppress(OSError):
                 (self.path.parent / RESERVE_NAME).unlink(missing_ok=True)
 
@@ -366,14 +368,19 @@ def _quarantine(path: Path, why: str, clock: Clock) -> str:
     return f"{path} is damaged ({why}), a copy is {target.name}; no command is run until you move it away, and its memory with it"
 
 
-def _keep_reserve(folder: Path) -> None:
-    """Space set aside for closing what runs when the disk is full."""
+def _keep_reserve(folder: Path) -> bool:
+    """Space set aside for closing what runs when the disk is full; False while there is too little of it to set any aside."""
     reserve = folder / RESERVE_NAME
-    with suppress(OSError):
-        if not reserve.exists() and shutil.disk_usage(folder).free > 16 * RESERVE_BYTES:
+    try:
+        if not reserve.exists():
+            if shutil.disk_usage(folder).free <= 16 * RESERVE_BYTES:
+                return False
             descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(b"\0" * RESERVE_BYTES)
+    except OSError:
+        return False
+    return True
 
 
 def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:

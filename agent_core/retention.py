@@ -17,7 +17,7 @@ from agent_core.records import Remembered, State, Via
 
 STEP = 1_000
 """Rows looked at in one step: a few milliseconds."""
-FILE_LIMIT = 56 * 2**20
+FILE_LIMIT = 48 * 2**20
 FADED_MOST = 300_000
 ROW_BYTES = 250
 """What a whole row takes beside its payload and its ack."""
