@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent_core import frames, settings
@@ -222,7 +222,8 @@ class Ledger:
 
     def knows(self, command_id: str) -> bool:
         """It is at hand here, so the journal need not be asked."""
-        return command_id in self._entries
+        entry = self._entries.get(command_id)
+        return entry is not None and entry.command.payload is not ON_DISK
 
     def take(self, arrival: Arrival, via: Via, now: Moment) -> bool:
         """One command, come by socket or poll. True where it was new and is taken."""
@@ -231,7 +232,7 @@ class Ledger:
         if known is None and arrival.remembered is not None and self.intake_open:
             known = self._adopt(arrival.remembered, now)
         if known is not None:
-            self._repeat(command, via, known, now)
+            self._repeat(arrival, via, known, now)
             return False
         if not self._may_take(now):
             self.counts.refused += 1
@@ -319,13 +320,15 @@ class Ledger:
             self._by_name.setdefault(name, entry)
         return message.due_utc
 
-    def _repeat(self, command: Command, via: Via, known: Entry, now: Moment) -> None:
+    def _repeat(self, arrival: Arrival, via: Via, known: Entry, now: Moment) -> None:
         """An id that is known: its stored ack again, unchanged, and never its effect (PROTOCOL §4)."""
+        command, remembered = arrival.command, arrival.remembered
         self.counts.duplicates += 1
         if not self.intake_open:
             return
         self.changes.append(Repeated(known.seq, via, now.utc))
-        if known.command.payload is not ON_DISK and command[1:3] != known.command[1:3]:
+        original = remembered.command if remembered is not None else known.command
+        if original.payload is not ON_DISK and command[1:3] != original[1:3]:
             self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
@@ -566,7 +569,13 @@ class Ledger:
         self._let_go(proven)
 
     def _take_kept(self, count: int) -> tuple[Ack, ...]:
-        return tuple(self._kept.popleft() for _ in range(min(count, len(self._kept))))
+        """The oldest, one a command, for a batch's answer goes by command: a copy, or an acceptance that the outcome overtook, is dropped."""
+        taken: dict[int, Ack] = {}
+        while self._kept and len(taken) < count:
+            ack = self._kept.popleft()
+            if ack.terminal or not ack.entry.state.ended:
+                taken.setdefault(ack.entry.seq, ack)
+        return tuple(taken.values())
 
     def _time(self, ack: Ack, now: Moment) -> None:
         entry = ack.entry
