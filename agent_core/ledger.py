@@ -15,7 +15,7 @@ high go first; cancels act at once; an ack leaves by proof only; memory holds wh
 answer comes with the event (`Arrival`).
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -598,16 +598,11 @@ class Ledger:
         self._sent.clear()
 
     def posted(self, proven: Iterable[str], now: Moment) -> None:
-        """An HTTP batch came back: the proven ones are settled, the others kept again. Of two acks of one command, one proof is the first's."""
-        proofs = Counter(proven)
+        """An HTTP batch came back: the proven ones are settled, the others kept again."""
+        accepted = set(proven)
         batch, self._posted = self._posted, ()
-        settled, again = [], []
-        for ack in batch:
-            command_id = ack.entry.command.command_id
-            (settled if proofs[command_id] > 0 else again).append(ack)
-            proofs[command_id] -= 1
-        self._prove(settled, "http", now)
-        self._kept.extendleft(reversed(again))
+        self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
+        self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
 
     def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
         """The backend names acks that it has; of a scheduled message it may mean the one on acceptance, so that proves nothing."""
