@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.config import Config
@@ -61,6 +61,9 @@ from agent_core.records import Arrival, Remembered
 from agent_core.snapshot import Snapshot
 from agent_core.websocket_channel import WebSocketChannel
 
+if TYPE_CHECKING:
+    from agent_core.recording import Recorder
+
 HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
 PUBLISH_EVERY = 0.05
@@ -77,18 +80,25 @@ class Agent:
 
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
-        log_to: Callable[[Sequence[LogEntry]], None] | None = None,
+        log_to: Callable[[Sequence[LogEntry]], None] | None = None, recorder: "Recorder | None" = None,
     ) -> None:  # fmt: skip
-        """`host` is this machine's name for the console; `log_to` gets the feed's lines, a turn's at a time."""
+        """`host` is this machine's name for the console; `log_to` gets the feed's lines, a turn's at a time.
+
+        `recorder` keeps the run, and brings the seed for it.
+        """
         self.config = config
         self._log = log_to or (lambda _lines: None)
         self._lines: list[LogEntry] = []
         self.feed = Feed()
         self._clock = clock or SystemClock()
-        self._dice = random.Random(seed).random
+        self._recorder = recorder
+        self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)
-        self._engine = Engine(config, traits_for(self._messenger, self._registry), host)
+        traits = traits_for(self._messenger, self._registry)
+        self._engine = Engine(config, traits, host)
+        if recorder is not None:
+            recorder.begin(config, traits, self._clock.now())
         self._credentials = Credentials(config)
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
         self._inbox: deque[Event] = deque()
@@ -152,6 +162,8 @@ class Agent:
             self._published = self._engine.snapshot(self._clock.now())
             await self._http.close()
             self._journal.close()
+            if self._recorder is not None:
+                self._recorder.close()
 
     async def _await_ledger(self) -> None:
         """Let the journal say how it stands before the link starts, so that a normal start takes commands from the first moment."""
@@ -192,7 +204,11 @@ class Agent:
         changes: list[Record] = []
         for _ in range(TURNS_IN_ONE):
             events = [event for event in map(self._with_memory, self._take_inbox()) if event is not None]
-            self._perform_all(self._engine.handle_all(events, self._clock.now(), self._dice), changes)
+            now = self._clock.now()
+            effects = self._engine.handle_all(events, now, self._dice)
+            if self._recorder is not None:
+                self._recorder.step(now, events, effects, self._engine.vitals.phase)
+            self._perform_all(effects, changes)
             if not self._inbox:
                 break
         for record in changes:

@@ -1,0 +1,385 @@
+"""A run as a list of stamped events, on disk; and the same run again, in virtual time (DESIGN §1).
+
+One JSON object a line: a header (version, seed, configuration without secrets, traits), then a step a line — both clocks, the events the
+engine was told, its phase where that changed, and what it asked for, in short —, then an end mark. Since time and dice are arguments of the
+engine, the events and the seed are the run: a field report replays as a test.
+
+Message texts are not kept, only their lengths: each becomes as many hex digits, the same for the same text, so that a command that comes
+again still looks the same. Ids, threads and times stay, for the engine goes by them.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import platform
+import random
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from agent_core import __version__, events, frames, records, snapshot
+from agent_core.clock import Moment, iso
+from agent_core.config import Config
+from agent_core.engine import Engine
+from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send, Tell
+from agent_core.feed import CommandEntry, LogEntry
+from agent_core.frames import Command
+from agent_core.ledger import EffectClass, Trait
+from agent_core.plain import plain
+from agent_core.records import OutboxRow, Took
+from agent_core.settings import SPELLINGS
+from agent_core.snapshot import Phase
+
+FORMAT = 1
+MOST = 64 * 2**20
+"""Bytes of a recording; then it is closed with the mark `full`."""
+FLUSH_EVERY = 1.0
+KEPT_KEYS = frozenset({"thread_id", "priority", *frames.SEND_AT_KEYS, *frames.TARGET_KEYS, *SPELLINGS})
+"""What the engine reads of a payload; every other text in it is masked."""
+DRY_RUN = "Dry run of "
+AROUND, WINDOW = 3, 200
+
+
+class RecordingError(Exception):
+    """A recording that cannot be read or replayed, and why, in one sentence."""
+
+
+# --- masking -----------------------------------------------------------------------------------------------------------------
+
+
+class Mask:
+    """Texts made unreadable: equal ones stay equal, lengths stay, and nobody can look one up."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+
+    def text(self, text: str) -> str:
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key).hexdigest()
+        return (digest * (len(text) // len(digest) + 1))[: len(text)]
+
+    def payload(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value if key in KEPT_KEYS else self._any(value) for key, value in payload.items()}
+
+    def _any(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {key: self._any(inner) for key, inner in value.items()}
+        return [self._any(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    def __call__(self, value: Any) -> Any:
+        """`value` itself, or a copy of it without texts where it is something that has any."""
+        match value:
+            case Command(payload=payload) if payload:
+                return value._replace(payload=self.payload(payload))
+            case OutboxRow(text=text):
+                return value._replace(text=self.text(text))
+            case ReplayRequested(payload=payload) if payload:
+                return dataclasses.replace(value, payload=self.payload(payload))
+        return value
+
+
+# --- events as JSON ----------------------------------------------------------------------------------------------------------
+
+
+def _classes(*modules: ModuleType) -> dict[str, type]:
+    return {
+        name: kind for module in modules for name, kind in vars(module).items()
+        if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, Enum) or hasattr(kind, "_fields"))
+    }  # fmt: skip
+
+
+_KINDS = _classes(events, frames, records, snapshot)
+
+
+def encode(value: Any, mask: Mask | None = None) -> Any:
+    """As JSON has it: every object is tagged with its class, so that `decode` gives back an equal value."""
+    if isinstance(value, Enum):
+        return {"$": type(value).__name__, "v": value.value}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if mask is not None:
+        value = mask(value)
+    names = getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", None)
+    if names is not None:
+        return {"$": type(value).__name__} | {name: encode(getattr(value, name), mask) for name in names}
+    if isinstance(value, Mapping):
+        return {"$": "map", "v": {str(key): encode(inner, mask) for key, inner in value.items()}}
+    if isinstance(value, tuple):
+        return {"$": "tuple", "v": [encode(inner, mask) for inner in value]}
+    if isinstance(value, list):
+        return [encode(inner, mask) for inner in value]
+    if dataclasses.is_dataclass(value):
+        return {"$": type(value).__name__}
+    raise TypeError(type(value).__name__)
+
+
+def decode(value: Any) -> Any:
+    """Raises RecordingError where the class or its fields are not known here."""
+    if isinstance(value, list):
+        return [decode(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    name = value.get("$")
+    if name == "tuple":
+        return tuple(decode(inner) for inner in value["v"])
+    if name == "map":
+        return {key: decode(inner) for key, inner in value["v"].items()}
+    kind = _KINDS.get(str(name))
+    if kind is None:
+        raise RecordingError(f"it holds a {plain(name, 60)}, which this version does not know")
+    try:
+        return kind(value["v"]) if issubclass(kind, Enum) else kind(**{key: decode(inner) for key, inner in value.items() if key != "$"})
+    except (TypeError, ValueError, KeyError):
+        raise RecordingError(f"its {kind.__name__} has other fields than this version's") from None
+
+
+# --- effects in short --------------------------------------------------------------------------------------------------------
+
+
+def short(effect: Effect) -> str:
+    """One line that tells what is asked for, with ids and numbers and without anybody's text."""
+    match effect:
+        case Tell(LogEntry(_, level, text)):
+            return f"{level} {text.partition(':')[0] if text.startswith(DRY_RUN) else text}"
+        case Tell(CommandEntry() as entry):
+            return f"Row {entry.row} {entry.command_id} {entry.status}"
+        case Send(generation, texts):
+            return f"Send {generation} " + ", ".join(map(_frame, texts))
+        case Poll(number, last_command_id, carried):
+            return f"Poll {number} after {last_command_id}" + (f" with {_ids(carried)}" if carried else "")
+        case PostAcks(acks):
+            return f"PostAcks {_ids(acks)}"
+        case Record(ticket, changes):
+            return f"Record {ticket} " + ", ".join(map(_change, changes))
+        case Execute(seq, command):
+            return f"Execute {seq} {command.command_id} {command.command_type}"
+    values = [str(getattr(effect, name)) for name in getattr(effect, "__dataclass_fields__", ())]
+    return " ".join([type(effect).__name__, *values])
+
+
+def _ids(acks: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(command_id for command_id, _ in acks)
+
+
+def _frame(text: str) -> str:
+    body = json.loads(text)
+    fields = body.get("data") or {}
+    told = [fields.get(key) for key in ("seq", "command_id", "status", "success")]
+    return " ".join([body["type"], *(str(one) for one in told if one is not None)])
+
+
+def _change(change: records.Change) -> str:
+    if isinstance(change, Took):
+        return f"Took {change.entry.seq} {change.entry.command.command_id} {change.entry.state}"
+    told = [getattr(change, name, None) for name in ("seq", "state", "via", "target", "key", "value", "by")]
+    if isinstance(change, records.Proved):
+        told.append(" ".join(str(seq) for seq, _ in change.acks))
+    return " ".join([type(change).__name__, *(str(one) for one in told if one is not None)])
+
+
+# --- recording ---------------------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Keeps a run. One thread calls it; it never raises after it was made, for a recording must not end the agent."""
+
+    def __init__(self, path: Path, *, seed: int | None = None, texts: bool = False, most: int = MOST) -> None:
+        """`texts` keeps the message texts; `most` is the size at which it ends. Raises OSError; an existing file is not overwritten."""
+        self.seed = secrets.randbits(48) if seed is None else seed
+        self.steps = 0
+        self._mask = None if texts else Mask()
+        self._room = most
+        self._phase: Phase | None = None
+        self._flushed_at = float("-inf")
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+
+    def begin(self, config: Config, traits: Mapping[str, Trait], now: Moment) -> None:
+        """The header."""
+        told = config.model_dump(mode="json", by_alias=True)
+        told["data_dir"] = config.data_dir.name
+        told["logging"]["file"] = told["messenger"]["path"] = None
+        told["messenger"]["kind"] = "outbox"
+        told["edge"]["user_phone"] = told["edge"]["apple_id"] = None
+        self._write({
+            "recording": FORMAT, "version": __version__, "python": platform.python_version(), "begun": iso(now.utc), "seed": self.seed,
+            "texts": self._mask is None, "config": told,
+            "traits": {name: dataclasses.asdict(trait) for name, trait in traits.items()},
+        })  # fmt: skip
+
+    def step(self, now: Moment, told: Sequence[Event], asked: Sequence[Effect], phase: Phase) -> None:
+        """One `handle_all`: what went in, what came out, and the phase it led to."""
+        if self._file.closed:
+            return
+        line: dict[str, Any] = {"m": now.mono, "u": now.utc}
+        if phase is not self._phase:
+            self._phase = phase
+            line["p"] = phase.value
+        try:
+            if told:
+                line["e"] = [encode(event, self._mask) for event in told]
+            if asked:
+                line["d"] = [short(effect) for effect in asked]
+        except (TypeError, ValueError) as error:
+            self.close(f"a step that cannot be written: {plain(error, 100)}")
+            return
+        self.steps += 1
+        self._write(line)
+        if not self._file.closed and now.mono - self._flushed_at >= FLUSH_EVERY:
+            self._flushed_at = now.mono
+            self._flush()
+
+    def close(self, why: str = "closed") -> None:
+        """The end mark; a second time it does nothing."""
+        if not self._file.closed:
+            try:
+                with self._file:
+                    self._file.write(json.dumps({"end": why, "steps": self.steps}) + "\n")
+            except OSError:
+                self._give_up()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        text = json.dumps(line, separators=(",", ":")) + "\n"
+        self._room -= len(text)
+        if self._room < 0:
+            self.steps -= 1
+            self.close("full")
+            return
+        try:
+            self._file.write(text)
+        except OSError:
+            self._give_up()
+
+    def _flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The disk is full or gone: what is there stays there, the agent goes on."""
+        try:
+            self._file.close()
+        except OSError:
+            self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (closed below)
+            self._file.close()
+
+
+# --- replaying ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a recording."""
+
+    now: Moment
+    told: tuple[Event, ...]
+    phase: Phase | None
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A run as it was recorded. `end` is closed, full, or `cut off` where the process ended first."""
+
+    version: str
+    begun: str
+    seed: int
+    config: Config
+    traits: Mapping[str, Trait]
+    steps: tuple[Step, ...]
+    end: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises RecordingError, OSError."""
+        steps: list[Step] = []
+        end = "cut off"
+        with path.open(encoding="utf-8") as file:
+            header = _parsed(file.readline())
+            if header is None or header.get("recording") != FORMAT:
+                raise RecordingError(f"{plain(path, 300)} is not a recording of format {FORMAT}")
+            for text in file:
+                line = _parsed(text)
+                if line is None or "end" in line:
+                    end = str(line["end"]) if line else end
+                    break
+                steps.append(_step(line))
+        version = plain(header.get("version"), 40)
+        try:
+            traits = {name: Trait(**{**fields, "effect": EffectClass(fields["effect"])}) for name, fields in header["traits"].items()}
+            config = Config.model_validate(header["config"])
+            return cls(version, plain(header["begun"], 40), int(header["seed"]), config, traits, tuple(steps), plain(end, 40))
+        except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
+            raise RecordingError(f"it was made by version {version}, whose header this version does not understand") from None
+
+    @property
+    def seconds(self) -> float:
+        return self.steps[-1].now.mono - self.steps[0].now.mono if self.steps else 0.0
+
+    def story(self) -> list[str]:
+        """The phases and effects as they were recorded."""
+        return _story(self.steps)
+
+    def replayed(self) -> list[str]:
+        """The phases and effects of this version's engine for the same events."""
+        return _story(self._again())
+
+    def _again(self) -> Iterator[Step]:
+        engine = Engine(self.config, self.traits)
+        dice = random.Random(self.seed).random
+        last: Phase | None = None
+        for step in self.steps:
+            asked = tuple(short(effect) for effect in engine.handle_all(step.told, step.now, dice))
+            phase = engine.vitals.phase
+            yield Step(step.now, step.told, None if phase is last else phase, asked)
+            last = phase
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _step(line: Mapping[str, Any]) -> Step:
+    try:
+        phase = Phase(line["p"]) if "p" in line else None
+        told = tuple(decode(event) for event in line.get("e", ()))
+        return Step(Moment(float(line["m"]), float(line["u"])), told, phase, tuple(map(str, line.get("d", ()))))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise RecordingError("a line of it is no step of this version") from None
+
+
+def _story(steps: Iterable[Step]) -> list[str]:
+    lines: list[str] = []
+    start: float | None = None
+    for step in steps:
+        start = step.now.mono if start is None else start
+        stamp = f"{step.now.mono - start:+12.3f}"
+        lines += [f"{stamp}  {plain(text)}" for text in step.asked]
+        if step.phase is not None:
+            lines.append(f"{stamp}  ── {step.phase}")
+    return lines
+
+
+def difference(recorded: Sequence[str], replayed: Sequence[str], before: str, after: str) -> list[str]:
+    """A unified diff from the first line that differs on, bounded; empty where there is none."""
+    if recorded == replayed:
+        return []
+    pairs = zip(recorded, replayed, strict=False)
+    first = next((number for number, (one, other) in enumerate(pairs) if one != other), min(len(recorded), len(replayed)))
+    begin = max(0, first - AROUND)
+    window = slice(begin, first + WINDOW)
+    note = f"(from line {begin + 1})"
+    return list(difflib.unified_diff(recorded[window], replayed[window], f"{before} {note}", f"{after} {note}", n=AROUND, lineterm=""))
