@@ -569,7 +569,7 @@ class Ledger:
         self._let_go(proven)
 
     def _take_kept(self, count: int) -> tuple[Ack, ...]:
-        """The oldest, one a command, for a batch's answer goes by command: a copy, or an acceptance that the outcome overtook, is dropped."""
+        """The oldest, one a command, since the answer goes by command: a copy, or an acceptance that the outcome overtook, is dropped."""
         taken: dict[int, Ack] = {}
         while self._kept and len(taken) < count:
             ack = self._kept.popleft()

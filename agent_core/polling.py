@@ -29,7 +29,7 @@ class Polling:
         self.every = config.backend.sync_interval_seconds
         self.mode = config.backend.polling
         self.failing = False
-        self._active = False
+        self._active = self._first = False
         self._next_at: float | None = None
         self._sync_at: float | None = None
         self._safety_at: float | None = None
@@ -104,15 +104,23 @@ class Polling:
         self._answer_by = now.mono + self._timing.poll_within + GRACE
         self._sync_at = None
         if self._next_at is not None:
-            self._next_at = now.mono + self.every * (1 + self._timing.poll_jitter * (2 * dice() - 1))
+            self._next_at = now.mono + self.every * self._share(dice)
         if self._safety_at is not None:
             self._safety_at = now.mono + self._timing.safety_sync_every
         self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status))
+
+    def _share(self, dice: Dice) -> float:
+        """Of the interval, until the next poll; at first any part of it, so that agents that lost a backend together part ways."""
+        jitter = self._timing.poll_jitter
+        least, most = (jitter if self._first else 1 - jitter), 1 + jitter
+        self._first = False
+        return least + (most - least) * dice()
 
     def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
         wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))
         if wanted and not self._active:
             self._next_at = now.mono
+            self._first = True
             self._say(now, "INFO", f"Command delivery: HTTP polling every {self.every:g}s")
         elif not wanted:
             self._next_at = None

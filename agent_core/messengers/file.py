@@ -21,7 +21,8 @@ class FileMessenger:
 
     def _append(self, envelope: Envelope) -> None:
         """One write to a file in append mode, so that neighbours never mix; a line cut short by a full disk is taken back."""
-        line = {"command_id": envelope.command_id, "thread_id": envelope.message.thread_id, "text": envelope.message.text, "sent_utc": envelope.utc}
+        message = envelope.message
+        line = {"command_id": envelope.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": envelope.utc}
         content = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

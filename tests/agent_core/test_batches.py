@@ -3,7 +3,18 @@
 from agent_core.clock import ManualClock
 from agent_core.config import Auth, Config, Edge
 from agent_core.engine import Engine
-from agent_core.events import CommandFinished, CommandReceived, Event, Execute, FrameReceived, LedgerOpened, Opened, Record, Recorded, Started
+from agent_core.events import (
+    CommandFinished,
+    CommandReceived,
+    Event,
+    Execute,
+    FrameReceived,
+    LedgerOpened,
+    Opened,
+    Record,
+    Recorded,
+    Started,
+)
 from agent_core.frames import Command, Pong
 from agent_core.ledger import EffectClass, Trait
 from agent_core.records import Arrival

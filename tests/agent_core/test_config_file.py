@@ -1,6 +1,6 @@
 """Loading: layers, and a sentence for each trouble."""
 
-
+# ruff: noqa: E501  an expected sentence stays in one piece
 
 import os
 import time
