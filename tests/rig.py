@@ -43,7 +43,7 @@ FAST: dict[str, dict[str, Any]] = {
     "backoff": {"base_seconds": 0.1, "cap_seconds": 0.8, "floor_seconds": 0.05},
 }  # fmt: skip
 """Every wait a tenth or less of its default; silence stays at its defaults, so that a busy machine drops no healthy link."""
-QUICK_EARS = {"silence_after": 0.4, "probe_within": 0.4, "wake_probe_within": 0.4}
+QUICK_EARS = {"silence_after": 0.3, "probe_within": 0.3, "wake_probe_within": 0.4}
 """For the tests of silence alone."""
 
 
