@@ -7,6 +7,9 @@ from agent_core.outcomes import Rule
 
 Dice = Callable[[], float]
 """A number in [0, 1); the engine's only source of chance."""
+CROWD = (16.0, 24.0)
+"""First steps that the first redial and each later one are spread over at least, when a stable link was lost: of 200 agents that
+lose their backend at one instant, no more than a fifth dials in any second, and each is back as soon (P7)."""
 
 
 def step(attempt: int, backoff: Backoff) -> float:
@@ -22,8 +25,11 @@ def ladder(backoff: Backoff) -> tuple[float, ...]:
     return tuple(steps)
 
 
-def delay(rule: Rule, attempt: int, failures: int, retry_after: float | None, dice: Dice, timing: Timing, backoff: Backoff) -> float:
-    """Seconds until the next dial. `attempt` climbs the ladder; `failures` counts the same rule in a row, for its own doubling."""
+def delay(
+    rule: Rule, attempt: int, failures: int, retry_after: float | None, dice: Dice, timing: Timing, backoff: Backoff, *, crowd: bool = False
+) -> float:
+    """Seconds until the next dial. `attempt` climbs the ladder; `failures` counts the same rule in a row, for its own doubling;
+    `crowd` says that it all began with the loss of a stable link, which others may have lost at the same instant (FAULTS F51)."""
     match rule:
         case Rule.REFUSED:
             return min(timing.refused_cap, timing.refused_first * 2.0 ** min(failures - 1, 60))
@@ -40,11 +46,12 @@ def delay(rule: Rule, attempt: int, failures: int, retry_after: float | None, di
         case Rule.TLS:
             return max(timing.tls_least, _jittered(step(attempt, backoff), dice, backoff))
         case Rule.LADDER:
-            return _jittered(step(attempt, backoff), dice, backoff)
+            spread = CROWD[attempt > 1] * backoff.base_seconds if crowd else 0.0
+            return _jittered(step(attempt, backoff), dice, backoff, spread)
 
 
-def _jittered(limit: float, dice: Dice, backoff: Backoff) -> float:
-    return limit if backoff.jitter == "none" else _within(limit, dice, backoff.floor_seconds)
+def _jittered(limit: float, dice: Dice, backoff: Backoff, spread: float = 0.0) -> float:
+    return limit if backoff.jitter == "none" else _within(max(limit, spread), dice, backoff.floor_seconds)
 
 
 def _within(limit: float, dice: Dice, floor: float) -> float:

@@ -81,7 +81,7 @@ class Link:
         self._outage: tuple[float, float] | None = None
         self._said_down = False
         self._hinted_at = float("-inf")
-        self._hinted = False
+        self._hinted = self._crowd = False
         self._pings: deque[tuple[int, float]] = deque()
         self._ping_seq = 0
         self._pinged_at: float | None = None
@@ -348,6 +348,7 @@ class Link:
         if self.stopping:
             self._enter(Phase.STOPPED, now, None)
             return
+        self._crowd = self._stable(now) or (self._crowd and self._online_at is None)
         self._forgive(now)
         rule = rule_for(failure, first_loss=self.attempt == 0 and self._online_at is not None)
         cause = Cause.SLEEP if self._woke else cause_of(failure, rule)
@@ -356,7 +357,8 @@ class Link:
         self.attempt += 1
         self._narrate(now, f"WebSocket error: {failure.detail}", "WARNING")
         self._forget(cause, failure.detail, now)
-        wait = backoff.delay(rule, self.attempt, self._rule_failures, failure.retry_after, dice, self._timing, self._config.backoff)
+        timing, ladder = self._timing, self._config.backoff
+        wait = backoff.delay(rule, self.attempt, self._rule_failures, failure.retry_after, dice, timing, ladder, crowd=self._crowd)
         self._step = backoff.step(self.attempt, self._config.backoff)
         self._wait_from = now.mono
         if self.attempt == 1:

@@ -104,17 +104,10 @@ class Polling:
         self._answer_by = now.mono + self._timing.poll_within + GRACE
         self._sync_at = None
         if self._next_at is not None:
-            self._next_at = now.mono + self.every * self._share(dice)
+            self._next_at = now.mono + self.every * (1 + self._timing.poll_jitter * (2 * dice() - 1))
         if self._safety_at is not None:
             self._safety_at = now.mono + self._timing.safety_sync_every
         self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status))
-
-    def _share(self, dice: Dice) -> float:
-        """Of the interval, until the next poll; at first any part of it, so that agents that lost a backend together part ways."""
-        jitter = self._timing.poll_jitter
-        least, most = (jitter if self._first else 1 - jitter), 1 + jitter
-        self._first = False
-        return least + (most - least) * dice()
 
     def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
         wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))
@@ -143,14 +136,18 @@ class Polling:
         purpose, self._in_flight = self._in_flight, None
         if self.failing:
             self._say(now, "INFO", "HTTP polling works again")
-        self.failing = False
+        self.failing = self._first = False
         self._refusals = 0
         self._not_before = self._post_not_before = float("-inf")
         self._last_ok_utc, self._last_error = now.utc, None
         return purpose
 
     def failed(self, number: int, failure: Failure, now: Moment, dice: Dice) -> None:
-        """No answer, or a bad one: said once per spell, and held back where the backend asks for it."""
+        """No answer, or a bad one: said once per spell, and held back where the backend asks for it.
+
+        Where the first poll after a loss fails, the next one comes at any time within the interval, so that agents that lost their backend
+        together do not find it together (FAULTS F51).
+        """
         if number != self._number or self._in_flight is None:
             return
         self._in_flight = None
@@ -158,6 +155,10 @@ class Polling:
         detail = plain(failure.detail, 200)
         self._say(now, "WARNING" if not self.failing or detail != self._last_error else "DEBUG", f"HTTP polling failed: {detail}")
         self.failing, self._last_error = True, detail
+        if self._first and self._next_at is not None:
+            least, most = self._timing.poll_jitter, 1 + self._timing.poll_jitter
+            self._next_at = min(self._next_at, now.mono + self.every * (least + (most - least) * dice()))
+        self._first = False
         self._hold_back(failure, now, dice)
 
     def acks_posted(self, event: AcksPosted, now: Moment, dice: Dice) -> None:

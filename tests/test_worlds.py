@@ -1,5 +1,6 @@
 """Whole worlds in virtual time: a million random events, and the faults of FAULTS §4 that are about time (issue 4)."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 
 import pytest
@@ -220,6 +221,22 @@ def _recovery(seed: int, weather: Weather, outage: float) -> float:
     back = world.time.at
     world.go(back + 70, lambda: online(world))
     return world.time.at - back
+
+
+@pytest.mark.parametrize("outage", [0.5, 3.0, 5.0, 8.0, 12.0, 15.0, 20.0, 60.0])
+def test_f51_agents_that_lose_their_backend_together_do_not_dial_together(outage: float) -> None:
+    dials = sorted(at for seed in range(200) for at in _dials_after_loss(seed, outage))
+    busiest = max(bisect_right(dials, at + 1.0) - number for number, at in enumerate(dials))
+    assert busiest <= 0.2 * 200
+
+
+def _dials_after_loss(seed: int, outage: float) -> list[float]:
+    world = World(seed, (), CONFIG, latency=0.02)
+    world.start()
+    world.go(60)
+    befall(world, GONE, outage, close=None)
+    world.go(60 + outage + 40)
+    return [at for at in world.network.dials if at > 60]
 
 
 @pytest.mark.parametrize("code", [1012, 1001])

@@ -540,7 +540,7 @@ class Process:
         self._lane_last: dict[str, int] = {}
         self._lane_running: dict[str, int] = {}
         self._urgent: defaultdict[str, set[int]] = defaultdict(set)
-        self._held_back = False
+        self._held_back = self._crowd = False
         self._out: set[int] = set()
         """Whose message has gone out."""
         self._polled_at: float | None = None
@@ -897,12 +897,16 @@ class Process:
     def _failed(self, turn: Event | None, after: Vitals, mono: float) -> None:
         """An attempt or a link ended: is the wait what FAULTS §2 says?"""
         first = self._online_at is not None and (self._attempt == 0 or self._stable(mono))
+        stable, opened = self._stable(mono), self._online_at is not None
         self._attempt = 1 if self._stable(mono) else self._attempt + 1
         self._online_at = None
         demand(after.attempt == self._attempt, "the ladder is on the wrong step:", after.attempt, self._attempt)
         failure = turn.failure if isinstance(turn, Lost | DialFailed | RegistrationFailed) else Failure(Trouble.TIMEOUT, "")
         self._step_before = step = min(60.0, 2.0 ** min(self._attempt - 1, 9))
+        self._crowd = stable or (self._crowd and not opened)
         least, most, phase = _wait(failure, step, first=first)
+        if self._crowd and least == min(0.25, step) and phase is Phase.WAITING:
+            most = max(most, 16.0 if self._attempt == 1 else 24.0)
         assert after.deadline is not None
         wait = after.deadline - mono
         polite = 60.0 if len(self._dials) >= 7 else 0.0

@@ -548,6 +548,8 @@ def down_for_long(**more: object) -> Playbook:
     book >> Ticked()
     while not book.snapshot.polling.in_flight:
         book.after(0.5)
+    if book.phase is Phase.CONNECTING:
+        book >> DialFailed(book.generation, refused())
     return book
 
 
