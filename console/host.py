@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent_core.clock import Clock
 from agent_core.config import Config
@@ -12,6 +12,9 @@ from agent_core.events import Event, StopRequested
 from agent_core.feed import Feed, LogEntry
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from agent_core.recording import Recorder
 
 
 class Host(Protocol):
@@ -47,10 +50,13 @@ class Host(Protocol):
 class LocalHost:
     """An agent in this process, in a thread and loop of its own: a terminal that nobody reads cannot stall it."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, log_to: Callable[[Sequence[LogEntry]], None] | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, log_to: Callable[[Sequence[LogEntry]], None] | None = None,
+        recorder: "Recorder | None" = None,
+    ) -> None:  # fmt: skip
         from agent_core.agent import Agent
 
-        self._agent = Agent(config, clock=clock, host=socket.gethostname(), log_to=log_to)
+        self._agent = Agent(config, clock=clock, host=socket.gethostname(), log_to=log_to, recorder=recorder)
         self.feed = self._agent.feed
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="agent", daemon=True)
