@@ -9,17 +9,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from agent_core.config import Config
+from console.diagnosis_commands import recorder_for
 from console.host import LocalHost
+
+if TYPE_CHECKING:
+    from agent_core.recording import Recorder
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
 
 
-def run_console(config: Config, stack: ExitStack, seconds: float | None) -> int:
+def run_console(config: Config, stack: ExitStack, seconds: float | None, recorder: "Recorder | None" = None) -> int:
     """Open the console; returns the exit code. The agent starts first, so that it dials while textual is imported."""
-    host = start_agent(config, stack)
+    host = start_agent(config, stack, recorder)
     from console.app import EdgeConsole, calm_collector, run
 
     app = EdgeConsole(host, pictures=pictures(config), on_first_paint=calm_collector)
@@ -38,7 +43,7 @@ def run_console(config: Config, stack: ExitStack, seconds: float | None) -> int:
 
 def take_screenshot(config: Config, stack: ExitStack, options: argparse.Namespace) -> int:
     """One picture after `options.after` seconds."""
-    host = start_agent(config, stack)
+    host = start_agent(config, stack, recorder_for(options))
     from console.app import EdgeConsole
     from console.screenshot import capture, png_of, write
 
@@ -53,12 +58,12 @@ def take_screenshot(config: Config, stack: ExitStack, options: argparse.Namespac
     return 0
 
 
-def start_agent(config: Config, stack: ExitStack) -> LocalHost:
+def start_agent(config: Config, stack: ExitStack, recorder: "Recorder | None" = None) -> LocalHost:
     from agent_core.logs import start_logging
 
     logs = start_logging(config, stream=None, to_file=True)
     stack.callback(logs.stop)
-    host = LocalHost(config, log_to=logs.tell)
+    host = LocalHost(config, log_to=logs.tell, recorder=recorder)
     host.start()
     return host
 
