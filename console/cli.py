@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_core import __version__
-from console import ledger_commands
+from console import diagnosis_commands, ledger_commands
 
 OK, FAILED, USAGE, NOT_ONLINE, NOT_RUNNING, NO_PERMISSION = range(6)
 
@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_outbox)
 
     ledger_commands.add_parsers(commands, _add_config_options)
+    diagnosis_commands.add_parsers(commands, _add_config_options)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
     _add_run_options(screenshot)
@@ -114,6 +115,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     _add_config_options(parser)
     parser.add_argument("--demo", action="store_true", help="against a reference backend inside, with traffic")
     parser.add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after so long")
+    diagnosis_commands.add_record_options(parser)
 
 
 # --- argument types ------------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ def _run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         from console.run import run_console
 
-        return run_console(_configured(options, stack), stack, options.seconds)
+        return run_console(_configured(options, stack), stack, options.seconds, diagnosis_commands.recorder_for(options))
 
 
 def _run_headless(options: argparse.Namespace) -> int:
@@ -205,7 +207,8 @@ def _run_headless(options: argparse.Namespace) -> int:
         config = _configured(options, stack)
         logs = start_logging(config, stream=sys.stdout, to_file=True)
         stack.callback(logs.stop)
-        asyncio.run(run_headless(Agent(config, log_to=logs.tell), options.seconds))
+        recorder = diagnosis_commands.recorder_for(options)
+        asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder), options.seconds))
     return OK
 
 
