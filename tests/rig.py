@@ -209,7 +209,8 @@ class Puppet:
         self._close_after = close_after
 
     async def __aenter__(self) -> Self:
-        self._server = await serve(self._talk, "127.0.0.1", 0, compression=None, ping_interval=None, max_size=None)
+        short = {"open_timeout": 1.0, "close_timeout": 0.5}
+        self._server = await serve(self._talk, "127.0.0.1", 0, compression=None, ping_interval=None, max_size=None, **short)
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self
 

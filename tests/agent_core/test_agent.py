@@ -141,19 +141,26 @@ async def test_an_agent_without_an_id_registers_first(tmp_path: Path) -> None:
             await settled(backend, await backend.queue(snapshot.agent_id, "send_message_now", message()))
 
 
-@pytest.mark.parametrize(("answer", "sentence"), [
+NONSENSE: tuple[tuple[dict[str, object], str], ...] = (
     ({"edge_agent_id": "caf\u00e9"}, "no edge_agent_id of printable ASCII"), ({"edge_agent_id": "a\r\nb"}, "no edge_agent_id"),
+    ({}, "no edge_agent_id"),
     ({"edge_agent_id": "mac-9", "auth_token": "new\r\nX-Injected: yes"}, "auth_token cannot be sent"),
     ({"edge_agent_id": "mac-9", "auth_token": 7}, "auth_token cannot be sent"),
-])  # fmt: skip
-async def test_a_registration_that_answers_nonsense_is_tried_again(tmp_path: Path, answer: dict[str, object], sentence: str) -> None:
-    answers = [http_answer(json.dumps(answer).encode())]
+)  # fmt: skip
+
+
+async def test_a_registration_that_answers_nonsense_is_tried_again(tmp_path: Path) -> None:
+    answers = [http_answer()]
     async with served() as backend, HttpStub(lambda _path: answers[-1]) as stub:
         urls = {"websocket_url": backend.url.replace("http", "ws")}
         edge = {"agent_id": None, "user_phone": "+13105550100"}
-        async with living(config(tmp_path, stub.url, backend=urls, edge=edge)) as here:
-            await here.hears(sentence)
-            assert here.now.agent_id is None
+        quick = {"timing": {"portal_least": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05}}
+        async with living(config(tmp_path, stub.url, backend=urls, edge=edge, **quick)) as here:
+            for answer, sentence in NONSENSE:
+                said = len(here.lines)
+                answers.append(http_answer(json.dumps(answer).encode()))
+                await until(lambda words=sentence, before=said: any(words in line for line in here.lines[before:]))
+                assert here.now.agent_id is None
             answers.append(http_answer(json.dumps({"edge_agent_id": "mac-9", "auth_token": SECRET}).encode()))
             assert (await here.online()).agent_id == "mac-9"
 

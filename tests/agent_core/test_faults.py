@@ -122,14 +122,14 @@ async def test_f3_cut_mid_session(tmp_path: Path, *, gently: bool) -> None:
         await at.sends("after")
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1011])
-async def test_f4_closed_by_the_backend(tmp_path: Path, code: int) -> None:
+async def test_f4_closed_by_the_backend(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
-        await at.here.online()
-        polls = at.backend.hub.counts["syncs"]
-        await at.backend.close_links(code, "bye")
-        await at.here.hears(f"WebSocket error: closed by the backend: {code} bye")
-        await until(lambda: at.backend.hub.counts["syncs"] > polls)
+        for count, code in enumerate((1000, 1001, 1011), 1):
+            await at.here.until(lambda s, sessions=count: s.link.sessions == sessions and s.link.phase is Phase.ONLINE)
+            polls = at.backend.hub.counts["syncs"]
+            await at.backend.close_links(code, "bye")
+            await at.here.hears(f"WebSocket error: closed by the backend: {code} bye")
+            await until(lambda before=polls: at.backend.hub.counts["syncs"] > before)
         await at.here.online()
         await at.sends("after")
 
@@ -188,16 +188,17 @@ async def test_f8_401_on_both_ways_then_let_in(tmp_path: Path) -> None:
         assert at.here.sent() == ["held"]
 
 
-@pytest.mark.parametrize("faults", [Faults(upgrade_status=403), Faults(close_code=4401), Faults(close_code=1008), Faults(close_code=4001)])
-async def test_f9_refused_by_status_or_code(tmp_path: Path, faults: Faults) -> None:
-    async with served() as backend:
-        backend.faults = faults
-        async with living(config(tmp_path, backend.url, timing={"refused_first": 0.3})) as here:
-            await here.reaches(Phase.REFUSED)
-            await here.hears("reconnect attempt 1/10 in 300ms")
-            await settled(backend, await backend.queue(AGENT, "send_message_now", message("polled")))
-            backend.faults = Faults()
-            await here.online()
+async def test_f9_refused_by_status_or_code(tmp_path: Path) -> None:
+    async with scene(tmp_path, timing={"refused_first": 0.05, "refused_cap": 0.1}) as at:
+        for count, faults in enumerate((Faults(upgrade_status=403), *(Faults(close_code=code) for code in (4401, 1008, 4001, 4003, 4403)))):
+            await at.here.online()
+            at.backend.faults = faults
+            at.proxy.cut()
+            await at.here.reaches(Phase.REFUSED)
+            await at.sends(f"polled {count}")
+            at.backend.faults = Faults()
+        await at.here.online()
+        assert dict(at.here.now.link.drops)[Cause.AUTH] >= 6
 
 
 async def test_f10_429_with_retry_after_is_obeyed_on_both_ways(tmp_path: Path) -> None:
@@ -529,17 +530,18 @@ def _blocks_at_once(command: Command, context: Context) -> Outcome:
     return Outcome()
 
 
-@pytest.mark.parametrize(("command_type", "error"), [
-    ("rig_raises", "RuntimeError: the phone is"), ("rig_raises_at_once", "KeyError"), ("rig_hangs", "timed out after 0.3 s"),
-    ("rig_exits", "SystemExit"),
-])  # fmt: skip
-async def test_f30_a_handler_that_raises_or_hangs_is_a_failed_command(tmp_path: Path, command_type: str, error: str) -> None:
+async def test_f30_a_handler_that_raises_hangs_or_exits_is_a_failed_command(tmp_path: Path) -> None:
+    ends = {
+        "rig_raises": "RuntimeError: the phone is", "rig_raises_at_once": "KeyError", "rig_hangs": "timed out after 0.3 s",
+        "rig_exits": "SystemExit",
+    }  # fmt: skip
     async with scene(tmp_path, executor={"timeout_seconds": 0.3}) as at:
         await at.here.online()
-        order, = await settled(at.backend, await at.backend.queue(AGENT, command_type, {}))
-        assert order.status is Status.FAILED
-        assert error in ack_of(order)["error"]
-        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("command-")]
+        for command_type, error in ends.items():
+            order, = await settled(at.backend, await at.backend.queue(AGENT, command_type, {}))
+            assert order.status is Status.FAILED
+            assert error in ack_of(order)["error"]
+        await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("command-")])
         assert at.here.now.link.dials == 1
         await at.sends("after")
 
