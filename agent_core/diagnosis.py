@@ -240,8 +240,7 @@ class _Diagnosis:
         return plain(self._credentials.masked(text), limit)
 
     def _pairs(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        secret = {"authorization", "proxy-authorization", "cookie", "set-cookie"}
-        return tuple((plain(name, 60), "***" if name.lower() in secret else self._clean(value)) for name, value in headers)[:40]
+        return tuple((plain(name, 60), _hidden(name, value) or self._clean(value)) for name, value in headers)[:40]
 
     def _body(self, raw: bytes) -> str:
         return self._clean(raw[:READ].decode("utf-8", "replace"))
@@ -527,10 +526,10 @@ class _Diagnosis:
     async def _moves(self, done: Callable[[], bool]) -> None:
         """Until `done`, or for most of a stage's time."""
         end = self._clock.now().mono + self._within * 0.9
-        while not done() and self._clock.now().mono < end:
+        while not done() and (left := end - self._clock.now().mono) > 0:
             self._said.moved.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(0.1, self._within)):
+                async with asyncio.timeout(min(0.1, left)):
                     await self._said.moved.wait()
 
     def _closed(self) -> Failure | None:
@@ -569,7 +568,7 @@ class _Diagnosis:
         exchange = seen[-1] if seen else None
         match self._answers.pop():
             case PollAnswered(arrivals=arrivals, settings=settings):
-                waiting = f"; {len(arrivals)} command(s) wait there, and stay" if arrivals else ""
+                waiting = f"; {len(arrivals)} command(s) wait and stay; a backend may pause before it offers them again" if arrivals else ""
                 if settings:
                     return _warning(f"accepted{waiting}; it brought settings that the agent may not be sent again", exchange)
                 return _ok(f"accepted{waiting}", exchange)
@@ -585,6 +584,12 @@ class _Diagnosis:
 
 def _existing(folder: Path) -> Path:
     return next((above for above in (folder, *folder.parents) if above.exists()), Path("/"))
+
+
+def _hidden(name: str, value: str) -> str | None:
+    if name.lower() in {"authorization", "proxy-authorization"}:
+        return f"{plain(value.partition(' ')[0], 20)} ***"
+    return "***" if name.lower() in {"cookie", "set-cookie"} else None
 
 
 def _without_login(url: str) -> str:
