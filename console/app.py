@@ -1,12 +1,14 @@
 """The console: draws snapshots, posts events, holds no truth of its own."""
 
+import asyncio
 import gc
 import sys
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
@@ -17,25 +19,36 @@ from textual.theme import Theme
 from textual.timer import Timer
 from textual.widgets import Input
 
-from agent_core.clock import Clock, SystemClock
+from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
-from agent_core.feed import CommandEntry
+from agent_core.feed import CommandEntry, Entry, LogEntry
 from agent_core.plain import plain
-from agent_core.snapshot import PollingMode
+from agent_core.snapshot import PollingMode, Snapshot
 from console.filters import FilterError, parse
 from console.host import Host
 from console.panels.backoff import backoff
+from console.panels.banner import banner, notice_of
 from console.panels.connection import connection
+from console.panels.details import DETAILS
 from console.panels.filterbar import FilterBar
 from console.panels.footer import footer
 from console.panels.header import header
 from console.panels.latency import latency
 from console.panels.lines import Line, centred
-from console.panels.pane import Pane
+from console.panels.pane import Detail, Pane
 from console.panels.ring import Row
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
+from console.replay import Batch
+from console.screens.dialog import Question
+from console.screens.inspector import Choice, Inspector, SternQuestion
+from console.screens.pages import Beside, record_page, replay_page
+from console.tally import Tally
+from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, inks_of, theme_of
+
+if TYPE_CHECKING:
+    from console.screens.editor import Edited
 
 TICK = 0.1
 BLURRED_TICK = 1.0
@@ -63,11 +76,23 @@ class EdgeConsole(App[str]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R", "reconnect", "Reconnect", tooltip="Dial now, whatever the backoff says", id="reconnect"),
         Binding("p", "polling", "Polling", tooltip="Polling mode: auto, always, never", id="polling"),
-        Binding("r", "replay", "Replay", tooltip="Run the selected command again, after a question", id="replay"),
+        Binding("r", "replay", "Replay", tooltip="Run the selected or the marked commands again, after a question", id="replay"),
+        Binding("e", "edit", "Edit", tooltip="Change the payload of the selected command, then run it or see what would run", id="edit"),
         Binding("enter", "inspect", "Inspect", tooltip="All that is known of the selected command", id="inspect", key_display="⏎"),
         Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze the stream", id="follow"),
         Binding("slash", "filter", "Filter", tooltip="Show only some commands", id="filter", key_display="/"),
-        Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture (SVG)", id="screenshot", key_display="^s"),
+        Binding("y", "copy", "Copy", show=False, tooltip="Copy the selected command: id, text, JSON or a curl line", id="copy"),
+        Binding("w", "save_rows", "Save rows", show=False, tooltip="Save what passes the filter as a file", id="save_rows"),
+        Binding("L", "load", "Load", show=False, tooltip="Look at a saved session", id="load"),
+        *(
+            Binding(str(number), f"detail({number})", name, show=False, tooltip=f"{name}, at length", id=f"panel_{number}")
+            for number, (name, _) in enumerate(DETAILS, 1)
+        ),
+        Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel in the stream's place", id="next_panel", priority=True),
+        Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before", priority=True),
+        Binding("z", "zoom", "Zoom", show=False, tooltip="The stream or panel alone on the screen", id="zoom"),
+        Binding("escape", "leave", "Back", show=False, tooltip="Leave a panel or a session, cancel replays, drop the marks", id="back"),
+        Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture (SVG) and text", id="screenshot", key_display="^s"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent cleanly; a second time: at once", id="quit"),
         Binding("ctrl+c,ctrl+q", "quit", "Quit", show=False, system=True),
@@ -82,10 +107,14 @@ class EdgeConsole(App[str]):
         clock: Clock | None = None,
         zone: tzinfo | None = None,
         pictures: Path | None = None,
+        exports: Path | None = None,
+        read_only: bool = False,
+        keys: Mapping[str, str] | None = None,
         theme: str = "edge-dark",
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
-        """`zone` is of the times shown, None the operator's own; `pictures` is the directory of screenshots, None: there are none."""
+        """`zone` is of the times shown, None the operator's own; `pictures` and `exports` are directories for what is saved, None: nothing
+        is; `keys` binds actions by name to other keys (`console.keys.checked` judges them)."""
         super().__init__()
         for name in self.available_themes:
             self.unregister_theme(name)
@@ -96,6 +125,14 @@ class EdgeConsole(App[str]):
         self._clock = clock or SystemClock()
         self._zone = zone
         self._pictures = pictures
+        self._exports = exports
+        self._read_only = read_only
+        self._tally = Tally()
+        self._lines: deque[LogEntry] = deque(maxlen=2_000)
+        self._back = 0
+        self._detail = 0
+        """Which panel is in the stream's place, from 1; 0: none."""
+        self._batch: Batch | None = None
         self._on_first_paint = on_first_paint
         self._cursor = 0
         self._drawn: tuple[object, ...] = ()
@@ -105,6 +142,8 @@ class EdgeConsole(App[str]):
         """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
         self._quit_by: float | None = None
         self._filter_before = parse("")
+        if keys:
+            self.set_keymap(dict(keys))
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -116,7 +155,9 @@ class EdgeConsole(App[str]):
         yield Pane(connection, id="connection")
         yield Pane(backoff, id="backoff")
         yield Pane(latency, id="latency")
+        yield Pane(banner, id="banner", band=True)
         yield Stream(id="stream")
+        yield Detail(self._draw_detail, id="detail")
         yield Pane(footer, id="footer", band=True)
         yield FilterBar(id="filter")
         yield Pane(too_small, id="small")
@@ -144,25 +185,51 @@ class EdgeConsole(App[str]):
         if self._ended():
             return
         now = self._clock.now()
+        if self._batch is not None and self._batch.silent(now.mono):
+            self._advance(self._batch, (), now.mono)
         snapshot = self.host.snapshot()
         news, self._cursor, missed = self.host.feed.since(self._cursor, TAKE_AT_ONCE)
         instant = int(now.mono / TICK) if counting(snapshot, now) else 0
         stopping = self._quit_by is not None
-        drawn = (snapshot.revision, int(now.utc), instant if self.app_focus else 0, self.theme, stopping)
+        drawn = (snapshot.revision, int(now.utc), instant if self.app_focus else 0, self.theme, stopping, self._detail, self._back)
         if drawn == self._drawn and not news:
             return
         self._drawn = drawn
-        stream = self._stream
         if news or missed:
-            stream.take((entry for entry in news if isinstance(entry, CommandEntry)), missed)
-        view = View(snapshot, now, inks_of(self.theme), self._zone, self._keys, stopping)
-        stream.show(view)
-        for pane in self._panes:
-            pane.show(view)
-        if self.screen is not self._main:
-            self.screen.refresh()
+            self._take(news, missed, now)
+        self._draw(snapshot, now)
         if len(news) == TAKE_AT_ONCE:
             self.call_later(self._tick)
+
+    def _take(self, news: list[Entry], missed: int, now: Moment) -> None:
+        commands = [entry for entry in news if isinstance(entry, CommandEntry)]
+        lines = [entry for entry in news if isinstance(entry, LogEntry)]
+        self._lines.extend(lines)
+        if self._back:
+            self._back = min(self._back + len(lines), len(self._lines))
+        self._stream.take(commands, missed)
+        self._tally.take(commands, now.utc)
+        for line in lines:
+            if line.text.startswith("Dry run of "):
+                self._say(line.text)
+        if self._batch is not None:
+            self._advance(self._batch, commands, now.mono)
+
+    def _draw(self, snapshot: Snapshot, now: Moment) -> None:
+        view = View(
+            snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only, self._tally,
+            list(self._lines) if self._detail else (), self._back,
+        )  # fmt: skip
+        main = self._main
+        main.set_class(notice_of(view) is not None, "-banner")
+        self._stream.show(view)
+        for pane in self._panes:
+            pane.show(view)
+        if self.screen is not main:
+            self.screen.refresh()
+
+    def _draw_detail(self, view: View, width: int, height: int) -> Sequence[Line]:
+        return DETAILS[self._detail - 1][1](view, width, height) if self._detail else ()
 
     def _ended(self) -> bool:
         failure = self.host.failure
@@ -221,11 +288,21 @@ class EdgeConsole(App[str]):
     def action_theme(self, name: str) -> None:
         self.theme = name
 
+    def _may_not(self) -> bool:
+        """Whether this console only looks; says so."""
+        if self._read_only:
+            self._say("This console only looks (--read-only).", "warning")
+        return self._read_only
+
     def action_reconnect(self) -> None:
+        if self._may_not():
+            return
         self.host.post(ReconnectRequested())
         self._say("Dialling now.")
 
     def action_polling(self) -> None:
+        if self._may_not():
+            return
         now = self._clock.now().mono
         chosen, until = self._chosen
         current = chosen if now < until else self.host.snapshot().polling.mode
@@ -256,38 +333,223 @@ class EdgeConsole(App[str]):
         self._stream.blame("")
         self._stream.focus()
 
+    # --- replays ----------------------------------------------------------------------------------------------------
+
     def action_replay(self) -> None:
+        if self._may_not():
+            return
+        rows = self._stream.marked if not isinstance(self.screen, Inspector) else []
+        if not rows:
+            row = self._selected()
+            rows = [] if row is None else [row]
+        if not rows:
+            return
+        if all(row.effect == "harmless" for row in rows):
+            self._replay(rows, True)
+            return
+        record = self.host.lookup(rows[0].command_id) if len(rows) == 1 else None
+        lines = replay_page(rows, record, inks_of(self.theme))
+        title = f"Replay these {len(rows)} commands?" if len(rows) > 1 else "Replay this command?"
+        stern = any(row.effect == "external" for row in rows)
+        asked = SternQuestion if stern else Question
+        hint = "y replay · n leave it" if not stern else "y replay (enter does not) · n leave it"
+        self.push_screen(asked(title, lines, hint), partial(self._replay, rows))
+
+    def _replay(self, rows: Sequence[Row], agreed: bool | None) -> None:
+        if not agreed:
+            return
+        now = self._clock.now().mono
+        if self._batch is None:
+            self._batch = Batch(self._stream.live.newest_number, now)
+        self._batch.add((row.command_id, row.replay_of or row.command_id) for row in rows)
+        self._stream.unmark()
+        self._advance(self._batch, (), now)
+        if len(rows) == 1:
+            self._say(f"Replaying {shown(rows[0].command_id, 60)}.")
+
+    def _advance(self, batch: Batch, entries: Sequence[CommandEntry], now: float) -> None:
+        """Follow the replays; ask for the next ones."""
+        for entry in entries:
+            batch.saw(entry, now)
+        for command_id in batch.next():
+            self.host.post(ReplayRequested(command_id))
+        if batch.over or batch.silent(now):
+            self._batch = None
+            self._say(self._outcome(batch), "information" if not batch.failed and batch.over else "warning")
+        self._stream.progress = "" if self._batch is None else f"{batch} · Esc cancels"
+
+    def _outcome(self, batch: Batch) -> str:
+        if not batch.over:
+            return f"{batch}: no answer any more; see the log (5)."
+        if batch.total > 1 or batch.last is None:
+            return f"{batch}: done."
+        last = batch.last
+        word = "✓ completed" if last.status == "acked" else f"✗ {last.status}: {shown(last.error or '', 100)}"
+        before = self.host.lookup(last.replay_of or "")
+        beside = f" The original: {before.state}." if before is not None else ""
+        return f"Replay {word} in {milliseconds(last.run_ms)} ms.{beside} ⏎ on its row compares the two."
+
+    def action_edit(self) -> None:
+        if self._may_not():
+            return
         row = self._selected()
-        if row is None:
+        record = None if row is None else self.host.lookup(row.command_id)
+        if row is None or record is None:
+            self._say("The journal has no record of it.", "warning")
             return
-        if row.effect == "harmless":
-            self._replay(row, True)
+        from console.screens.editor import LARGEST, Editor, editable
+
+        if len(editable(record.command.payload)) > LARGEST:
+            self._say("Its payload is too large to edit here.", "warning")
             return
-        from console.screens.dialog import Question
-        from console.screens.pages import replay_page
+        self.push_screen(Editor(shown(row.command_id, 60), record.command.payload), partial(self._edited, row))
 
-        lines = replay_page(row, self.host.lookup(row.command_id), inks_of(self.theme))
-        self.push_screen(Question("Replay this command?", lines, "y replay · n leave it"), partial(self._replay, row))
+    def _edited(self, row: Row, edited: "Edited | None") -> None:
+        if edited is None:
+            return
+        request = ReplayRequested(row.command_id, edited.payload, edited.dry_run)
+        if edited.dry_run or row.effect == "harmless":
+            self.host.post(request)
+            return
+        record = self.host.lookup(row.command_id)
+        changed = record._replace(command=record.command._replace(payload=edited.payload)) if record is not None else None
+        stern = row.effect == "external"
+        asked = SternQuestion if stern else Question
+        lines = replay_page([row], changed, inks_of(self.theme))
+        question = asked("Run it with this payload?", lines, "y run · n leave it")
+        self.push_screen(question, lambda agreed: self.host.post(request) if agreed else None)
 
-    def _replay(self, row: Row, agreed: bool | None) -> None:
-        if agreed:
-            self.host.post(ReplayRequested(row.command_id))
-            self._say(f"Replaying {plain(row.command_id, 60)}.")
+    # --- looking ----------------------------------------------------------------------------------------------------
 
     def action_inspect(self) -> None:
         row = self._selected()
         if row is None:
             return
-        from console.screens.dialog import Dialog
-        from console.screens.pages import record_page
+        record = self.host.lookup(row.command_id)
+        lines = record_page(row, record, inks_of(self.theme), self._zone, self._beside(row))
+        self.push_screen(Inspector(row, lines))
 
-        self.push_screen(Dialog("Command", record_page(row, self.host.lookup(row.command_id), inks_of(self.theme), self._zone)))
+    def _beside(self, row: Row) -> Beside | None:
+        """What to compare with: of a replay its original, else the command marked last before or after it."""
+        name, other = "the original", row.replay_of
+        if other is None:
+            marked = [mark.command_id for mark in self._stream.marked if mark.command_id != row.command_id]
+            name, other = "the marked one", marked[-1] if marked else None
+        record = None if other is None else self.host.lookup(other)
+        return None if record is None else Beside(name, record)
+
+    def action_copy(self) -> None:
+        row = self._selected()
+        if row is None:
+            return
+        from console.clipboard import copies
+
+        snapshot = self.host.snapshot()
+        found = copies(row.command_id, self.host.lookup(row.command_id), snapshot.agent_id, snapshot.backend_url)
+        texts = {key: text for key, _, text in found}
+        self.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self._copy(texts[key]), inks_of(self.theme)))
+
+    def _copy(self, text: str) -> None:
+        from console.clipboard import MOST_CHARACTERS, hand_to, programs
+
+        if len(text) > MOST_CHARACTERS:
+            self._say("It is too large for a clipboard; w saves rows to a file.", "warning")
+            return
+        self.copy_to_clipboard(text)
+        for program in programs():
+            self.run_worker(hand_to(program, text), name=program[0], group="clipboard")
+        self._say(f"Copied {shown(text, 60)}")
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def action_save_rows(self) -> None:
+        if self._exports is None:
+            self._say("This console has nowhere to save rows.", "warning")
+            return
+        from console.export import FORMATS
+
+        kinds = [("j", "JSON Lines (L loads it again)"), ("c", "CSV"), ("m", "Markdown")]
+        title = f"Save {grouped(self._stream.count)} commands as"
+        self.push_screen(Choice(title, kinds, lambda key: self._save_rows(FORMATS[key]), inks_of(self.theme)))
+
+    def _save_rows(self, kind: str) -> None:
+        rows = list(self._stream.sifted)
+        self.run_worker(self._write_rows(rows, kind), name="save rows", exclusive=True, group="rows")
+
+    async def _write_rows(self, rows: list[Row], kind: str) -> None:
+        from console.export import save_rows
+
+        assert self._exports is not None
+        try:
+            path = await asyncio.to_thread(save_rows, rows, kind, self._exports, self._clock.now().utc)
+        except OSError as error:
+            self._say(f"Nothing saved: {plain(error.strerror or error, 100)}.", "error")
+        else:
+            self._say(f"Saved {grouped(len(rows))} commands: {path}")
+
+    def action_load(self) -> None:
+        from console.export import saved_sessions
+
+        files = saved_sessions(self._exports)[:9] if self._exports is not None else []
+        if not files:
+            self._say("No saved session: w saves one (JSON Lines).", "warning")
+            return
+        names = [(str(number), shown(path.name, 60)) for number, path in enumerate(files, 1)]
+        self.push_screen(Choice("Look at a saved session", names, lambda key: self._load(files[int(key) - 1]), inks_of(self.theme)))
+
+    def _load(self, path: Path) -> None:
+        from console.export import load
+
+        try:
+            ring = load(path)
+        except (OSError, ValueError) as error:
+            self._say(f"{path.name} cannot be shown: {plain(error, 120)}.", "error")
+        else:
+            self._stream.look_at(ring, path.name)
+            self._say("A saved session; Esc returns to the live commands.")
+
+    # --- panels -----------------------------------------------------------------------------------------------------
+
+    def action_detail(self, number: int) -> None:
+        self._show_detail(0 if number == self._detail else number)
+
+    def action_next_detail(self, step: int) -> None:
+        self._show_detail((self._detail + step) % (len(DETAILS) + 1))
+
+    def _show_detail(self, number: int) -> None:
+        self._detail, self._back = number, 0
+        self._main.set_class(number > 0, "-detail")
+        (self._main.query_one(Detail) if number else self._stream).focus()
+        self.call_after_refresh(self._tick)
+
+    def action_zoom(self) -> None:
+        self._main.toggle_class("-zoom")
+
+    def action_leave(self) -> None:
+        """The nearest thing to leave."""
+        if self._batch is not None:
+            left = self._batch.cancel()
+            self._say(f"Cancelled: {left} not asked for." if left else "All are asked for already.")
+        elif self._detail:
+            self._show_detail(0)
+        elif self._main.has_class("-zoom"):
+            self.action_zoom()
+        elif self._stream.session:
+            self._stream.look_at(None)
+        else:
+            self._stream.unmark()
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll the log, where it is what is shown."""
+        if self._detail == len(DETAILS):
+            self._back = min(max(0, self._back + lines), max(0, len(self._lines) - 1))
+            self._tick()
 
     def on_stream_opened(self) -> None:
         self.action_inspect()
 
     def _selected(self) -> Row | None:
-        row = self._stream.selected
+        row = self.screen.row if isinstance(self.screen, Inspector) else self._stream.selected
         if row is None:
             self._say("No command yet.")
         return row

@@ -27,7 +27,7 @@ def run_console(config: Config, stack: ExitStack, seconds: float | None, recorde
     host = start_agent(config, stack, recorder)
     from console.app import EdgeConsole, calm_collector, run
 
-    app = EdgeConsole(host, pictures=pictures(config), on_first_paint=calm_collector)
+    app = EdgeConsole(host, pictures=pictures(config), exports=config.data_dir / "exports", on_first_paint=calm_collector)
     stop_on_signals(host, app.exit)
     if seconds is not None:
         timer = threading.Timer(seconds, host.stop)

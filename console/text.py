@@ -1,7 +1,9 @@
 """Plain formatting: durations, figures, columns, short ids; nothing here knows a terminal or a colour."""
 
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
+from typing import Any
 
 from rich.cells import cell_len
 
@@ -166,3 +168,8 @@ def host_of(url: str) -> str:
     """The host and port of a URL, or all of it where it has none."""
     rest = url.split("://", 1)[-1]
     return rest.split("/", 1)[0].rsplit("@", 1)[-1]
+
+
+def text_of_message(payload: Mapping[str, Any]) -> str | None:
+    """What a sending command says, under whichever name it came."""
+    return next((str(payload[key]) for key in ("text", "message", "message_text") if key in payload), None)

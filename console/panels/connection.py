@@ -162,7 +162,11 @@ def _reason(view: View, inner: int) -> Line:
 
 
 def _availability(view: View, inner: int) -> Line:
-    """The last hour as a strip: socket, polling, down; what came before the start is left faint."""
+    return availability(view, inner)[0]
+
+
+def availability(view: View, inner: int) -> tuple[Line, dict[str, float]]:
+    """The last hour as a strip: socket, polling, down; what came before the start is left faint. And the share of each."""
     length = inner - 5
     seconds = HISTORY_SECONDS / length
     start = view.now.utc - HISTORY_SECONDS
@@ -178,7 +182,9 @@ def _availability(view: View, inner: int) -> Line:
             spent[column][kind] = spent[column].get(kind, 0.0) + share
     columns = [_told(kinds) for kinds in spent]
     strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
-    return (*strip, ("   1h", view.inks.faint))
+    known = sum(sum(kinds.values()) for kinds in spent) or 1.0
+    shares = {kind: sum(kinds.get(kind, 0.0) for kinds in spent) / known for kind in _TONES}
+    return (*strip, ("   1h", view.inks.faint)), shares
 
 
 def _since_the_start(marks: tuple[tuple[float, str], ...]) -> tuple[tuple[float, str], ...]:

@@ -11,7 +11,7 @@ def footer(view: View, width: int, height: int) -> list[Line]:
     del height
     gap = 2 if width >= 100 else 1
     keys = [key for key in view.keys if key.label != "palette"]
-    while len(keys) > 2 and sum(line_width(_key(view, key)) + gap for key in keys) > width:
+    while len(keys) > 2 and sum(line_width(_key(view, key)) + gap for key in keys) >= width:
         del keys[-3]
     left: Line = tuple(piece for key in keys for piece in ((" " * (gap if key is not keys[0] else 1), view.inks.band), *_key(view, key)))
     palette = [key for key in view.keys if key.label == "palette"]

@@ -1,5 +1,6 @@
 """Row 1: who talks to whom, and the state as a filled pill."""
 
+from agent_core.snapshot import PollingMode
 from console.panels.lines import Line, line_width, spread
 from console.panels.view import View, status_of
 from console.text import cut, host_of, shown, time_of_day
@@ -11,6 +12,7 @@ def header(view: View, width: int, height: int) -> list[Line]:
     inks, snapshot = view.inks, view.snapshot
     status = status_of(snapshot, view.now, view.stopping)
     right: Line = (
+        *_badges(view, width),
         (f" {status.glyph} {status.word} ", inks.pill(status.tone)),
         *((("  v" + shown(snapshot.version, 20), inks.muted),) if snapshot.version and width >= 90 else ()),
         ("  " + time_of_day(view.now.utc, view.zone) + " ", inks.bright),
@@ -25,3 +27,19 @@ def header(view: View, width: int, height: int) -> list[Line]:
     if agent and backend and room > 8:
         left = (*left, (" → ", inks.faint), (cut(backend, room), inks.muted))
     return [spread(left, right, width, inks.band)]
+
+
+def _badges(view: View, width: int) -> Line:
+    """What is not as usual: short words, filled."""
+    snapshot = view.snapshot
+    found: list[tuple[str, str]] = []
+    if view.read_only:
+        found.append(("READ-ONLY", "accent"))
+    if snapshot.polling.mode is not PollingMode.AUTO:
+        found.append((f"POLL {snapshot.polling.mode.upper()}", "warn"))
+    if snapshot.link.deaf:
+        found.append(("DEAF", "warn"))
+    if not snapshot.disk.ok:
+        found.append(("DISK", "bad"))
+    room = max(0, (width - 45) // 12)
+    return tuple(piece for word, tone in found[:room] for piece in ((f" {word} ", view.inks.pill(tone)), (" ", view.inks.band)))

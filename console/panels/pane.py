@@ -1,8 +1,10 @@
 """A flat widget that shows a drawing and repaints only the rows that changed."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from rich.style import Style
+from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -60,3 +62,16 @@ class Pane(Widget):
         strips = self._strips
         shown = [strips[y].crop(crop.x, crop.right) if y < len(strips) else blank for y in range(crop.y, crop.bottom)]
         return [strip if strip.cell_length == crop.width else strip.adjust_cell_length(crop.width, self._ground) for strip in shown]
+
+
+class Detail(Pane, can_focus=True):
+    """A panel in the stream's place, which the app scrolls."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "app.scroll(1)", "Up", show=False),
+        Binding("down,j", "app.scroll(-1)", "Down", show=False),
+        Binding("pageup", "app.scroll(10)", "Page up", show=False),
+        Binding("pagedown", "app.scroll(-10)", "Page down", show=False),
+        Binding("home,g", "app.scroll(10000)", "Oldest", show=False),
+        Binding("end,G", "app.scroll(-10000)", "Newest", show=False),
+    ]

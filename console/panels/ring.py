@@ -52,6 +52,11 @@ class Ring:
         self._texts: list[Texts] = []
         self._shared: dict[Texts, Texts] = {}
 
+    @property
+    def newest_number(self) -> int:
+        """The highest number so far; -1 while there is none."""
+        return self._order[(self.end - 1) % self.capacity] if self.end > self.first else -1
+
     def put(self, entry: CommandEntry) -> int:
         """Keep the entry, in the place of the one with the same number if there is one; its position."""
         position = self.find(entry.row)

@@ -197,6 +197,11 @@ class Stream(Widget, can_focus=True):
         return [self.ring.row(position) for position in sorted(self._marks) if self.ring.first <= position < self.ring.end]
 
     @property
+    def count(self) -> int:
+        """How many pass the filter."""
+        return self._lens.count
+
+    @property
     def sifted(self) -> Iterator[Row]:
         """All that pass the filter, oldest first."""
         return (self.ring.row(self._lens.at(rank)) for rank in range(self._lens.count))

@@ -1,10 +1,13 @@
 """What a drawing is drawn from: the present, the time, and the ink."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from agent_core.clock import Moment
+from agent_core.feed import LogEntry
 from agent_core.snapshot import Phase, PollingMode, Snapshot
+from console.tally import Tally
 from console.themes import Inks
 
 DEGRADED_TONES = frozenset({"warn", "bad"})
@@ -29,6 +32,11 @@ class View:
     zone: tzinfo | None = None
     keys: tuple[Key, ...] = ()
     stopping: bool = False
+    read_only: bool = False
+    tally: Tally = field(default_factory=Tally)
+    log: Sequence[LogEntry] = ()
+    back: int = 0
+    """Lines that the log is scrolled back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,30 @@
 """What the dialogs say: the help, a command's record, the question before a replay."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
-from typing import Any
+from difflib import unified_diff
+from typing import Any, NamedTuple
 
 from agent_core.records import Remembered
+from console.clipboard import command_json
 from console.panels.columns import STATUS
 from console.panels.lines import BLANK, Line
 from console.panels.ring import Row
 from console.panels.view import Key
-from console.text import day_stamp, fit, milliseconds, shown, stamp
+from console.text import cut, day_stamp, fit, milliseconds, shown, stamp, text_of_message
 from console.themes import Inks
 
 MOST_LINES = 400
 MOST_CHARACTERS = 20_000
-_TEXT_KEYS = ("text", "message", "message_text")
+
+
+class Beside(NamedTuple):
+    """Another command to compare with, and what it is to this one: `the original`, `the marked one`."""
+
+    name: str
+    record: Remembered
 
 
 def help_page(groups: Mapping[str, Sequence[Key]], inks: Inks) -> list[Line]:
@@ -28,30 +37,41 @@ def help_page(groups: Mapping[str, Sequence[Key]], inks: Inks) -> list[Line]:
     return lines
 
 
-def replay_page(row: Row, record: Remembered | None, inks: Inks) -> list[Line]:
-    """What will be run again, and what that means."""
-    payload = record.command.payload if record is not None else {}
-    text = next((payload[key] for key in _TEXT_KEYS if key in payload), None)
-    lines = [
-        _field("command", shown(row.command_id, 200), inks),
-        _field("type", shown(row.command_type, 200), inks),
+def replay_page(rows: Sequence[Row], record: Remembered | None, inks: Inks) -> list[Line]:
+    """What will be run again, and what that means; `record` is of the only one."""
+    lines: list[Line] = []
+    if len(rows) == 1:
+        lines = _one_replay(rows[0], record, inks)
+    else:
+        kinds = Counter(row.command_type for row in rows)
+        lines.append(((f"{len(rows)} marked commands", inks.tone("bright", bold=True)),))
+        lines += [((f"{count:>5} × ", inks.muted), (shown(kind, 100), inks.bright)) for kind, count in kinds.most_common(8)]
+    effects = {row.effect for row in rows}
+    seen = "external" in effects
+    kind = "seen outside" if seen else "recorded in the outbox" if "transactional" in effects else "none that anybody sees"
+    what = "Their effects" if len(rows) > 1 else "Its effect"
+    return [
+        *lines,
+        BLANK,
+        ((f"{what} will be ", inks.text), (kind, inks.tone("bad" if seen else "warn", bold=True)), (" a second time.", inks.text)),
+        (("The backend is not told: a replay sends no ack.", inks.muted),),
     ]
+
+
+def _one_replay(row: Row, record: Remembered | None, inks: Inks) -> list[Line]:
+    payload = record.command.payload if record is not None else {}
+    text = text_of_message(payload)
+    lines = [_field("command", shown(row.command_id, 200), inks), _field("type", shown(row.command_type, 200), inks)]
     thread = payload.get("thread_id", row.thread_id)
     if thread is not None:
         lines.append(_field("thread", shown(thread, 200), inks))
     if text is not None:
         lines.append(_field("text", shown(text, 300), inks))
-    kind = "recorded in the outbox" if row.effect == "transactional" else "seen outside"
-    return [
-        *lines,
-        BLANK,
-        (("Its effect will be ", inks.text), (kind, inks.tone("warn", bold=True)), (" a second time.", inks.text)),
-        (("The backend is not told: a replay sends no ack.", inks.muted),),
-    ]
+    return lines
 
 
-def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | None) -> list[Line]:
-    """Everything that is known of one command."""
+def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | None, beside: Beside | None = None) -> list[Line]:
+    """Everything that is known of one command, and how it differs from another."""
     glyph, word, tone = STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
     lines: list[Line] = [
         _field("command", shown(row.command_id, 300), inks),
@@ -69,10 +89,41 @@ def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | 
     if record is None:
         return [*lines, BLANK, (("The journal has no record of it (any more).", inks.muted),)]
     lines += [BLANK, (("Life", inks.head),), *_life(record, inks, zone)]
+    if beside is not None:
+        lines += [BLANK, ((f"Beside {beside.name}", inks.head), (f" {shown(beside.record.command.command_id, 100)}", inks.muted))]
+        lines += _difference(record, beside.record, inks)
     lines += [BLANK, (("Payload", inks.head),), *_json(record.command.payload, inks)]
     if record.ack:
         lines += [BLANK, (("Ack", inks.head),), *_wrapped(shown(record.ack, 2_000), inks)]
-    return lines
+    raw = command_json(record)
+    return [*lines, BLANK, (("Raw", inks.head), (" the command as one line", inks.muted)), *_wrapped(shown(raw, 4_000), inks)]
+
+
+def _difference(one: Remembered, other: Remembered, inks: Inks) -> list[Line]:
+    """Side by side what came of each, then what differs in their payloads."""
+    lines: list[Line] = [((" " * 10, inks.muted), (fit("this", 28), inks.head), ("the other", inks.head))]
+    for name, of in _COMPARED.items():
+        mine, yours = shown(of(one), 200), shown(of(other), 200)
+        ink = inks.text if mine == yours else inks.tone("warn")
+        lines.append(((fit(name, 10), inks.muted), (fit(mine, 27) + " ", ink), (cut(yours, 60), ink)))
+    before, after = (_pretty(record.command.payload).splitlines()[:MOST_LINES] for record in (other, one))
+    changed = [line for line in unified_diff(before, after, lineterm="", n=1) if not line.startswith(("---", "+++", "@@"))]
+    if not changed:
+        return [*lines, (("payloads are the same", inks.muted),)]
+    tones = {"+": "good", "-": "bad"}
+    return [*lines, *(((shown(line, 300), inks.tone(tones.get(line[0], "muted"))),) for line in changed[:MOST_LINES])]
+
+
+def _took(record: Remembered) -> str:
+    if record.started_utc is None or record.finished_utc is None:
+        return "·"
+    return f"{milliseconds((record.finished_utc - record.started_utc) * 1_000)} ms"
+
+
+_COMPARED: dict[str, Callable[[Remembered], object]] = {
+    "type": lambda record: record.command.command_type, "via": lambda record: record.via, "state": lambda record: record.state,
+    "run": _took, "error": lambda record: record.error or "–",
+}  # fmt: skip
 
 
 def _field(name: str, text: str, inks: Inks) -> Line:
@@ -102,11 +153,14 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
 
 
 def _json(payload: Mapping[str, Any], inks: Inks) -> list[Line]:
+    return [line for text in _pretty(payload).splitlines()[:MOST_LINES] for line in _wrapped(shown(text, 2_000), inks)]
+
+
+def _pretty(payload: Mapping[str, Any]) -> str:
     try:
-        pretty = json.dumps(payload, indent=2, ensure_ascii=False, default=str)
+        return json.dumps(dict(payload), indent=2, ensure_ascii=False, default=str)[:MOST_CHARACTERS]
     except (ValueError, RecursionError):
-        pretty = "(too deep to show)"
-    return [line for text in pretty[:MOST_CHARACTERS].splitlines()[:MOST_LINES] for line in _wrapped(shown(text, 2_000), inks)]
+        return "(too deep to show)"
 
 
 def _wrapped(text: str, inks: Inks) -> list[Line]:

@@ -186,14 +186,26 @@ async def test_hostile_text_is_painted_and_pictured_harmlessly() -> None:
 
 async def test_hostile_text_harms_no_dialog_and_no_toast() -> None:
     async with seated(OFFLINE, hostile(), size=(80, 24)) as seat:
-        for raw in reversed(HOSTILE):
-            seat.host.records[raw] = remembered(raw, raw, {raw: raw, "thread_id": raw, "text": raw}, ack=raw, error=raw)
+        await seat.press("slash", *"!via:local", "enter")
+        for number, raw in enumerate(reversed(HOSTILE), 1_000):
+            payload = {raw[:999]: raw[:999], "thread_id": raw[:999], "text": raw[:9_999]}
+            seat.host.records[raw] = remembered(raw, raw, payload, ack=raw, error=raw)
             await seat.pilot.press("r")
             assert clean(seat.dialog())
             await seat.pilot.press("y")
             assert seat.host.posted[-1] == ReplayRequested(raw)
+            seat.host.feed.append(entry(number, f"replay-{raw}", raw, status="failed", error=raw, replay_of=raw, via="local"))
+            await seat.until(lambda: "Replay ✗ failed" in seat.toasts())
             await seat.pilot.press("enter")
             assert clean(seat.dialog())
+            assert clean(seat.toasts())
+            seat.app.clear_notifications()
+            await seat.press("y")
+            assert clean(seat.dialog())
+            await seat.press("c")
+            assert seat.app.clipboard.isascii()
+            assert clean(seat.app.clipboard)
+            await seat.until(lambda: "Copied" in seat.toasts() or "too large" in seat.toasts())
             assert clean(seat.toasts())
             seat.app.clear_notifications()
             await seat.pilot.press("escape", "up")

@@ -1,0 +1,202 @@
+"""The panels at length, in the place of the stream: link, backoff, latency, schedule and outbox, log."""
+
+from collections.abc import Callable, Sequence
+
+from rich.style import Style
+
+from agent_core.snapshot import Phase, PollingMode
+from console.panels.connection import availability
+from console.panels.lines import BLANK, Line, framed
+from console.panels.view import View, due_at, status_of
+from console.tally import BOUNDS_MS, SLO_MS, WAYS, middle
+from console.text import ago, countdown, cut, day_stamp, duration, fit, fit_right, grouped, milliseconds, seconds_name, shown, time_of_day
+
+Body = Callable[[View, int, int], list[Line]]
+_WAY_NAMES = {"ws": "socket", "poll": "polling", "local": "replays"}
+_LEVELS = {"DEBUG": "muted", "INFO": "text", "WARNING": "warn", "ERROR": "bad"}
+
+
+def _detail(title: str, body: Body, foot: str) -> Callable[[View, int, int], Sequence[Line]]:
+    def draw(view: View, width: int, height: int) -> Sequence[Line]:
+        inks = view.inks
+        degraded = status_of(view.snapshot, view.now, view.stopping).degraded and title in {"Link", "Backoff"}
+        ink = inks.tone("warn" if degraded else "accent", bold=True)
+        rows = body(view, width - 4, height - 2)
+        return framed(rows, width, height, inks.edge_warn if degraded else inks.edge_lit, ((title, ink),), ((foot, inks.muted),))
+
+    return draw
+
+
+def _field(view: View, name: str, text: str, tone: str = "bright") -> Line:
+    return ((fit(name, 16), view.inks.muted), (text, view.inks.tone(tone)))
+
+
+def _doubt(view: View, name: str, trouble: str | None, fine: str) -> Line:
+    return _field(view, name, fine if trouble is None else trouble, "bright" if trouble is None else "warn")
+
+
+def _beside(left: Sequence[Line], right: Sequence[Line], inner: int, space: Style) -> list[Line]:
+    """Two columns where there is room, else one below the other."""
+    if inner < 96:
+        return [*left, *right]
+    half = inner // 2
+    rows: list[Line] = []
+    for index in range(max(len(left), len(right))):
+        one = left[index] if index < len(left) else BLANK
+        width = sum(len(text) for text, _ in one)
+        other = right[index] if index < len(right) else BLANK
+        rows.append((*one, (" " * max(1, half - width), space), *other))
+    return rows
+
+
+def _link(view: View, inner: int, height: int) -> list[Line]:
+    del height
+    snapshot, link, now = view.snapshot, view.snapshot.link, view.now
+    drop = link.last_drop
+    left = [
+        _field(view, "phase", f"{link.phase.upper()} for {duration(now.mono - link.since_at)}"),
+        _field(view, "socket", cut(shown(snapshot.socket_url, 200), 60)),
+        _field(view, "fallback", cut(shown(snapshot.backend_url, 200), 50) + "/edge/sync"),
+        _field(view, "dials", f"{grouped(link.dials)}, of them {grouped(link.sessions)} came to a link"),
+        _field(view, "attempt", f"{link.attempt} of {link.attempts_max}" if link.attempt else "none under way"),
+        _field(view, "last pong", ago(now.mono - link.last_pong_at) if link.last_pong_at is not None else "–"),
+        _doubt(view, "JSON pings", "ignored by the backend" if link.pings_ignored else None, "answered"),
+        _doubt(view, "deaf", "yes: a sync brought what the socket should have" if link.deaf else None, "no"),
+    ]
+    right = [_field(view, "drops", ", ".join(f"{cause} ×{count}" for cause, count in link.drops) or "none")]
+    if drop is not None:
+        right.append(_field(view, "the last", f"{time_of_day(drop.utc, view.zone)} {drop.cause}"))
+        right.append(_field(view, "", cut(shown(drop.detail, 200), 60), "muted"))
+    if link.last_outage_utc is not None:
+        outage = f"{day_stamp(link.last_outage_utc, view.zone)[:19]} for {duration(link.last_outage_seconds)}"
+        right.append(_field(view, "last outage", outage))
+    right.append(_field(view, "links lived", ", ".join(duration(seconds) for seconds in link.lifetimes[-5:]) or "–"))
+    strip, shares = availability(view, inner)
+    parts = "   ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return [*_beside(left, right, inner, view.inks.ground), BLANK, strip, ((parts, view.inks.muted),)]
+
+
+def _backoff(view: View, inner: int, height: int) -> list[Line]:
+    del height
+    link, polling, now = view.snapshot.link, view.snapshot.polling, view.now
+    due = due_at(view.snapshot)
+    names = {Phase.ONLINE: "next ping", Phase.OFF: "next poll"}
+    steps = tuple(
+        (f" {seconds_name(step)} ", view.inks.pill("warn")) if step == link.step and link.phase is Phase.WAITING
+        else (f" {seconds_name(step)} ", view.inks.muted) for step in link.ladder
+    )  # fmt: skip
+    left: list[Line] = [
+        _field(view, names.get(link.phase, "next dial"), f"in {countdown(due - now.mono)} s" if due is not None else "–"),
+        _field(view, "attempt", f"{link.attempt} of {link.attempts_max}" + (", then the slow lane" if link.attempt else "")),
+        ((fit("ladder", 16), view.inks.muted), *steps, (" s", view.inks.muted)),
+        _field(view, "refused", "60 s, doubling to 5 min; R dials now"),
+        _field(view, "replaced", "holds 60 s, then one try each 5 min"),
+    ]
+    forced = polling.mode is not PollingMode.AUTO
+    poll = "asking …" if polling.in_flight else f"in {duration(polling.next_at - now.mono + 0.5)}" if polling.next_at is not None else "–"
+    right = [
+        _field(view, "polling mode", str(polling.mode) + (" (forced; p changes it)" if forced else ""), "warn" if forced else "bright"),
+        _field(view, "polling now", "runs" if polling.active else "paused"),
+        _field(view, "next poll", poll if polling.active else "when the link is lost"),
+        _field(view, "polls", f"{grouped(polling.polls)}, {grouped(polling.failures)} failed"),
+        _field(view, "last success", ago(now.utc - polling.last_ok_utc) if polling.last_ok_utc is not None else "–"),
+        _doubt(view, "last error", cut(shown(polling.last_error, 200), 60) if polling.last_error else None, "none"),
+    ]
+    return _beside(left, right, inner, view.inks.ground)
+
+
+def _latency(view: View, inner: int, height: int) -> list[Line]:
+    inks, tally = view.inks, view.tally
+    head = "".join(fit_right(name, 12) for name in ("acked", "ack p50", "ack p99", "run p50", "the rest", "proof p50"))
+    lines: list[Line] = [((fit("by", 10) + head, inks.head),)]
+    for way in WAYS:
+        samples = tally.of(way)
+        runs = [sample.run for sample in samples]
+        rest = [sample.ack - sample.run for sample in samples if sample.ack is not None and sample.run is not None]
+        acks = [sample.ack for sample in samples]
+        proof = [sample.proof for sample in samples]
+        figures = (middle(acks), middle(acks, 0.99), middle(runs), middle(rest), middle(proof))
+        cells = [grouped(tally.counts[way]), *map(milliseconds, figures)]
+        lines.append(((fit(_WAY_NAMES[way], 10), inks.bright), ("".join(fit_right(cell, 12) for cell in cells), inks.text)))
+    every = view.snapshot.polling.every
+    median = middle([sample.ack for sample in tally.of("ws")])
+    if median is not None:
+        saved = max(0.0, every / 2 - median / 1_000)
+        total = f"{saved:.1f} s a command, {duration(saved * tally.counts['ws'])} in all"
+        lines.append((("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {every:g} s)", inks.muted)))
+    lines += [BLANK, *_histogram(view, inner, height - len(lines) - 1)]
+    return lines
+
+
+def _histogram(view: View, inner: int, room: int) -> list[Line]:
+    """Acks by socket and polling together; what is slower than the line misses the objective."""
+    inks = view.inks
+    counts = [a + b for a, b in zip(view.tally.histogram("ws"), view.tally.histogram("poll"), strict=True)]
+    whole, most = sum(counts), max(counts)
+    names = [f"≤ {bound} ms" if bound < 1_000 else f"≤ {bound // 1_000} s" for bound in BOUNDS_MS] + ["slower"]
+    lines: list[Line] = []
+    width = max(4, inner - 30)
+    for index, (name, count) in enumerate(zip(names, counts, strict=True)):
+        bound = BOUNDS_MS[index] if index < len(BOUNDS_MS) else float("inf")
+        if index and BOUNDS_MS[index - 1] == SLO_MS:
+            inside = sum(counts[:index]) / whole if whole else 1.0
+            label = f"── objective {SLO_MS} ms: {inside:.2%} within "
+            lines.append(((label + "─" * max(0, inner - len(label)), inks.tone("warn")),))
+        bar = round(count / most * width) if most else 0
+        tone = "good" if bound <= SLO_MS else "bad"
+        figure = f" {grouped(count)}" if count else ""
+        lines.append(((fit_right(name, 10) + " ", inks.muted), ("━" * max(bar, count > 0), inks.tone(tone)), (figure, inks.text)))
+    if room >= len(lines):
+        return lines
+    kept = [index for index, line in enumerate(lines) if len(line) == 1 or line[2][0]]
+    return [lines[index] for index in kept[: max(0, room)]]
+
+
+def _schedule(view: View, inner: int, height: int) -> list[Line]:
+    inks, snapshot = view.inks, view.snapshot
+    commands = snapshot.commands
+    lines: list[Line] = [
+        _field(view, "unproven acks", f"{grouped(commands.outbox)}, {grouped(commands.proven)} proven so far",
+               "warn" if commands.outbox and snapshot.link.phase is not Phase.ONLINE else "bright"),
+        _field(view, "waiting to run", f"{grouped(commands.queued)} queued, {commands.running} running"),
+        _field(view, "scheduled", grouped(snapshot.scheduled_count)),
+        BLANK,
+    ]  # fmt: skip
+    if not snapshot.scheduled:
+        return [*lines, (("Nothing is due later.", inks.faint),)]
+    lines.append(((fit("DUE", 26) + fit("IN", 14) + fit("THREAD", 24) + "SCHEDULE", inks.head),))
+    for item in snapshot.scheduled[: max(0, height - len(lines))]:
+        left = item.due_utc - view.now.utc
+        lines.append(
+            (
+                (fit(day_stamp(item.due_utc, view.zone)[:19], 26), inks.bright),
+                (fit(duration(left) if left > 0 else "now", 14), inks.tone("accent")),
+                (fit(shown(item.thread_id, 100), 23) + " ", inks.muted),
+                (cut(shown(item.schedule_id, 200), max(8, inner - 64)), inks.text),
+            )
+        )
+    return lines
+
+
+def _log(view: View, inner: int, height: int) -> list[Line]:
+    del inner
+    inks, log = view.inks, view.log
+    end = max(min(len(log), height), len(log) - view.back)
+    lines: list[Line] = [
+        (
+            (time_of_day(entry.utc, view.zone) + " ", inks.muted),
+            (fit(entry.level, 8), inks.tone(_LEVELS.get(entry.level, "text"), bold=entry.level in {"WARNING", "ERROR"})),
+            (shown(entry.text), inks.tone(_LEVELS.get(entry.level, "text"))),
+        )
+        for entry in log[max(0, end - height) : end]
+    ]
+    return lines or [(("Nothing has been logged yet.", inks.faint),)]
+
+
+DETAILS = (
+    ("Link", _detail("Link", _link, "R reconnect")),
+    ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),
+    ("Latency", _detail("Latency", _latency, "the last 2 000 of each")),
+    ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten")),
+    ("Log", _detail("Log", _log, "↑ ↓ PgUp PgDn")),
+)

@@ -1,0 +1,264 @@
+"""What the operator does with commands: replay, edit, copy, save, load, look at panels."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import TextArea
+
+from agent_core.events import ReplayRequested
+from agent_core.feed import LogEntry
+from agent_core.snapshot import DiskView, Phase, PollingMode, PollingView, ScheduledView
+from console.replay import AT_ONCE, SILENT_AFTER
+from console.screens.editor import PayloadError, editable, payload_of
+from tests.console.stills import HOSTILE, NOON, ONLINE, REFUSED, WAITING, entry, pictured, present, remembered
+from tests.console.test_app import clean, seated
+from tests.console.test_stream import bodies
+
+
+async def test_marked_commands_are_replayed_a_few_at_once_with_progress() -> None:
+    commands = [entry(number, f"cmd_{number}") for number in range(1, 8)]
+    async with seated(entries=commands) as seat:
+        for _ in range(7):
+            await seat.press("space", "up")
+        await seat.press("r")
+        assert "7 marked commands" in seat.dialog()
+        await seat.press("y")
+        asked = [f"cmd_{number}" for number in range(1, 8)]
+        assert [event.command_id for event in seat.host.posted] == asked[:AT_ONCE]  # type: ignore[union-attr]
+        seat.host.feed.append(entry(101, "replay-101-cmd_1", via="local", replay_of="cmd_1"))
+        seat.host.feed.append(entry(102, "replay-102-cmd_2", via="local", replay_of="cmd_2", status="failed"))
+        await seat.until(lambda: "↻ replay 2/7, 1 failed · Esc cancels" in bodies(seat))
+        assert [event.command_id for event in seat.host.posted] == asked[: AT_ONCE + 2]  # type: ignore[union-attr]
+        await seat.press("escape")
+        await seat.until(lambda: "1 not asked for" in seat.toasts())
+        for number in range(3, 7):
+            seat.host.feed.append(entry(100 + number, f"replay-{number}", via="local", replay_of=f"cmd_{number}"))
+        await seat.until(lambda: "6/7, 1 failed: done" in seat.toasts())
+        assert len(seat.host.posted) == 6
+
+
+async def test_an_effect_seen_outside_wants_a_y() -> None:
+    async with seated(entries=[entry(1, "cmd_1", effect="external")]) as seat:
+        await seat.press("r")
+        assert "seen outside" in seat.dialog()
+        await seat.press("enter")
+        assert seat.host.posted == []
+        await seat.press("y")
+        assert seat.host.posted == [ReplayRequested("cmd_1")]
+
+
+async def test_a_replay_that_nobody_answers_is_given_up() -> None:
+    async with seated(entries=[entry(1, "cmd_1", effect="harmless")]) as seat:
+        await seat.press("r")
+        seat.clock.advance(SILENT_AFTER + 1)
+        await seat.until(lambda: "no answer any more" in seat.toasts())
+
+
+async def test_a_replay_is_compared_with_its_original() -> None:
+    told = [entry(1, "cmd_1", status="failed"), entry(2, "replay-2-cmd_1", via="local", replay_of="cmd_1")]
+    async with seated(entries=told) as seat:
+        seat.host.records["replay-2-cmd_1"] = remembered("replay-2-cmd_1", payload={"text": "changed"}, replay_of="cmd_1")
+        await seat.press("enter")
+        for part in ("Beside the original cmd_1", "the other", '-  "text": "hi there"', '+  "text": "changed"'):
+            assert part in seat.dialog()
+
+
+async def test_a_command_is_compared_with_the_marked_one() -> None:
+    async with seated(entries=[entry(1, "cmd_1"), entry(2, "cmd_2")]) as seat:
+        await seat.press("up", "space", "end", "enter")
+        assert "Beside the marked one cmd_1" in seat.dialog()
+        assert "payloads are the same" in seat.dialog()
+
+
+async def test_the_payload_is_edited_judged_in_place_and_run_after_a_question() -> None:
+    async with seated(entries=[entry(1, "cmd_1")]) as seat:
+        await seat.press("e")
+        area = seat.app.screen.query_one(TextArea)
+        area.text = '{"text": }'
+        await seat.pilot.pause()
+        assert "✗ line 1, column 10: Expecting value" in seat.dialog()
+        await seat.press("ctrl+r")
+        assert seat.host.posted == []
+        area.text = '{"thread_id": "+1", "text": "again"}'
+        await seat.press("ctrl+r")
+        assert "Run it with this payload?" in str(seat.app.screen.query(".dialog").first().border_title)
+        assert "again" in seat.dialog()
+        await seat.press("y")
+        assert seat.host.posted == [ReplayRequested("cmd_1", {"thread_id": "+1", "text": "again"})]
+
+
+async def test_a_dry_run_asks_nothing_and_its_answer_is_shown() -> None:
+    async with seated(entries=[entry(1, "cmd_1", effect="external")]) as seat:
+        await seat.press("e", "ctrl+d")
+        assert seat.host.posted == [ReplayRequested("cmd_1", {"thread_id": "+13105550100", "text": "hi there"}, dry_run=True)]
+        seat.host.feed.append(LogEntry(NOON, "INFO", "Dry run of cmd_1: would run send_message with {}"))
+        await seat.until(lambda: "would run send_message" in seat.toasts())
+
+
+@pytest.mark.parametrize("raw", HOSTILE)
+def test_what_is_edited_is_printable_and_says_the_same(raw: str) -> None:
+    payload = {"text": raw[:2_000]}
+    text = editable(payload)
+    assert text.replace("\n", "").isprintable()
+    assert payload_of(text) == payload
+
+
+@pytest.mark.parametrize(("text", "says"), [("[1]", "an object"), ("NaN", "no JSON"), ("{", "line 1"), ("[" * 100_000, "depth")])
+def test_what_is_no_payload_says_why(text: str, says: str) -> None:
+    with pytest.raises(PayloadError, match=says):
+        payload_of(text)
+
+
+@pytest.mark.parametrize(("key", "expected"), [("i", "cmd_1"), ("v", "hi there"), ("j", '"command_id": "cmd_1"'), ("c", "/admin/commands")])
+async def test_copy(key: str, expected: str) -> None:
+    async with seated(entries=[entry(1, "cmd_1")]) as seat:
+        await seat.press("y", key)
+        assert expected in seat.app.clipboard
+        await seat.until(lambda: "Copied" in seat.toasts())
+
+
+async def test_a_curl_line_is_one_that_a_shell_takes_apart_safely() -> None:
+    async with seated(entries=[entry(1, "cmd_1")]) as seat:
+        seat.host.records["cmd_1"] = remembered("cmd_1", payload={"text": "'; rm -rf / #\n$(x) `y`"})
+        await seat.press("y", "c")
+        words = shlex.split(seat.app.clipboard)
+        assert words[:5] == ["curl", "-sS", "-X", "POST", "https://api.example.net/admin/commands"]
+        assert json.loads(words[-1])["payload"] == {"text": "'; rm -rf / #\n$(x) `y`"}
+
+
+@pytest.mark.parametrize(("key", "kind"), [("j", "jsonl"), ("c", "csv"), ("m", "md")])
+async def test_what_passes_the_filter_is_saved(tmp_path: Path, key: str, kind: str) -> None:
+    async with seated(entries=pictured(), exports=tmp_path / "exports") as seat:
+        await seat.press("exclamation_mark", "w", key)
+        await seat.until(lambda: "Saved 3 commands" in seat.toasts())
+    (saved,) = (tmp_path / "exports").iterdir()
+    assert saved.suffix == f".{kind}"
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert "3ff17fd374" in saved.read_text()
+    assert "b0cb91ce37" not in saved.read_text()
+
+
+async def test_a_saved_session_is_looked_at_while_the_live_one_goes_on(tmp_path: Path) -> None:
+    async with seated(entries=pictured(), exports=tmp_path) as seat:
+        await seat.press("exclamation_mark", "w", "j")
+        await seat.until(lambda: "Saved" in seat.toasts())
+        await seat.press("exclamation_mark", "L", "1")
+        assert "Session commands-20261106-143207-000.jsonl" in bodies(seat)
+        assert seat.stream.count == 3
+        seat.host.feed.append(entry(90, "cmd_live"))
+        await seat.until(lambda: seat.stream.live.end == 23)
+        assert "cmd_live" not in bodies(seat)
+        await seat.press("escape")
+        assert "cmd_live" in bodies(seat)
+
+
+@pytest.mark.parametrize("wrong", ["{", "[]", '{"utc": "x"}', "\x1b[2J", '{"utc": 1e999}'])
+async def test_a_file_that_is_no_session_is_refused(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "x.jsonl").write_text(wrong + "\n")
+    async with seated(entries=pictured(), exports=tmp_path) as seat:
+        await seat.press("L", "1")
+        await seat.until(lambda: "x.jsonl cannot be shown: line 1 is no saved command" in seat.toasts())
+
+
+async def test_nowhere_to_save_and_nothing_to_load() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("w")
+        await seat.until(lambda: "nowhere to save rows" in seat.toasts())
+        await seat.press("L")
+        await seat.until(lambda: "No saved session" in seat.toasts())
+
+
+SCHEDULED = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3_600),), scheduled_count=1)
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 36), (200, 60)])
+async def test_panels_at_length(size: tuple[int, int]) -> None:
+    async with seated(SCHEDULED, pictured(), size=size) as seat:
+        seat.host.feed.append(LogEntry(NOON, "WARNING", "the backend says hello"))
+        expected = {"1": "phase", "2": "polling mode", "3": "ack p50", "4": "sched_1", "5": "says hello"}
+        for key, words in expected.items():
+            await seat.press(key)
+            await seat.until(lambda words=words: words in seat.screen())
+        await seat.press("5")
+        await seat.until(lambda: "Commands" in seat.screen())
+        await seat.press("tab", "tab")
+        await seat.until(lambda: "polling mode" in seat.screen())
+        await seat.press("shift+tab", "z")
+        await seat.until(lambda: "Ack latency" not in seat.screen() and "phase" in seat.screen())
+        await seat.press("escape", "escape")
+        await seat.until(lambda: "Ack latency" in seat.screen())
+        assert seat.app.focused is seat.stream
+
+
+async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
+    async with seated() as seat:
+        for number in range(100):
+            seat.host.feed.append(LogEntry(NOON, "INFO", f"line {number:03d}."))
+        await seat.press("5")
+        await seat.until(lambda: "line 099." in seat.screen())
+        await seat.press("pageup", "up")
+        await seat.until(lambda: "line 088." in seat.screen() and "line 089." not in seat.screen())
+        seat.host.feed.append(LogEntry(NOON, "INFO", "line 100."))
+        await seat.pilot.pause(0.3)
+        assert "line 088." in seat.screen()
+        assert "line 089." not in seat.screen()
+        await seat.press("end")
+        await seat.until(lambda: "line 100." in seat.screen())
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        (REFUSED, "✗ REFUSED by the backend: 403"),
+        (present(Phase.REPLACED), "✗ REPLACED"),
+        (present(Phase.ONLINE, deaf=True), "▲ DEAF"),
+        (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
+        (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands were interrupted"),
+    ],
+)
+async def test_a_banner_for_what_needs_the_operator(snapshot: object, words: str) -> None:
+    async with seated(snapshot, pictured()) as seat:  # type: ignore[arg-type]
+        await seat.until(lambda: words in seat.screen())
+        seat.host.change(link=ONLINE.link, disk=DiskView(), commands=ONLINE.commands)
+        await seat.until(lambda: words not in seat.screen())
+
+
+async def test_no_banner_where_there_is_no_need() -> None:
+    async with seated(WAITING) as seat:
+        assert not seat.app.query_one("#banner").display
+
+
+async def test_badges() -> None:
+    trouble = replace(present(Phase.ONLINE, PollingView(mode=PollingMode.ALWAYS), deaf=True), disk=DiskView(False, "full"))
+    async with seated(trouble, read_only=True) as seat:
+        for badge in (" READ-ONLY ", " POLL ALWAYS ", " DEAF ", " DISK "):
+            assert badge in seat.screen().splitlines()[0]
+
+
+async def test_read_only_refuses_all_that_changes_anything() -> None:
+    async with seated(entries=pictured(), read_only=True) as seat:
+        for key in ("R", "p", "r", "e"):
+            await seat.press(key)
+            assert len(seat.app.screen_stack) == 1
+        await seat.until(lambda: "only looks" in seat.toasts())
+        assert seat.host.posted == []
+        await seat.press("enter", "r", "escape")
+        assert seat.host.posted == []
+
+
+@pytest.mark.parametrize("raw", HOSTILE)
+async def test_hostile_text_harms_no_panel(raw: str) -> None:
+    trouble = replace(
+        REFUSED, disk=DiskView(False, raw), backend_url=raw, socket_url=raw, scheduled=(ScheduledView(raw, raw, raw, NOON + 5),),
+        polling=replace(WAITING.polling, last_error=raw), link=replace(REFUSED.link, last_drop=replace(WAITING.link.last_drop, detail=raw)),
+    )  # fmt: skip
+    async with seated(trouble) as seat:
+        seat.host.feed.append(LogEntry(NOON, "INFO", raw))
+        for key in "12345":
+            await seat.press(key)
+            assert clean(seat.screen())
+            detail = seat.app.query_one("#detail")
+            assert {strip.cell_length for strip in detail.render_lines(detail.size.region)} == {120}
