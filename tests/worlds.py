@@ -324,7 +324,7 @@ class World:
         if process is not None:
             process.dead_since = None
             down = process.vitals.phase not in OPEN
-            if self.broken_all and down and not process.frozen and process.is_plain and process.mode is not PollingMode.NEVER:
+            if self.broken_all and down and not process.frozen and process.is_plain and process.hopes:
                 self.healed_at = self.time.at
         self.broken_all = False
 
@@ -540,7 +540,7 @@ class Process:
         self._lane_last: dict[str, int] = {}
         self._lane_running: dict[str, int] = {}
         self._urgent: defaultdict[str, set[int]] = defaultdict(set)
-        self._held_back = self._crowd = False
+        self._held_back = self._crowd = self.polls_fail = False
         self._out: set[int] = set()
         """Whose message has gone out."""
         self._polled_at: float | None = None
@@ -554,6 +554,11 @@ class Process:
             and self._not_before <= self.world.now().mono
             and self._poll_not_before <= self.world.now().mono
         )
+
+    @property
+    def hopes(self) -> bool:
+        """Its polls have failed, and the next good one will be a hint."""
+        return self.polls_fail and self.mode is not PollingMode.NEVER
 
     def disturbed(self) -> None:
         """Its clocks were not what they should be: the promises on time are counted from here."""
@@ -934,9 +939,10 @@ class Process:
             isinstance(event, AcksPosted) and event.failed and not event.unsupported
         ):
             failure = event.failure
+            self.polls_fail = self.polls_fail or isinstance(event, PollFailed)
         elif isinstance(event, PollAnswered) and before.poll_in_flight and event.number == self._poll_number:
             self._poll_not_before = float("-inf")
-            self._held_back = False
+            self._held_back = self.polls_fail = False
         if failure is not None and (failure.status in {401, 403, 429} or failure.retry_after is not None):
             self._held_back = True
         if failure is not None and (failure.status == 429 or failure.retry_after is not None):
