@@ -33,7 +33,7 @@ WITHIN = 15.0
 LOOK_EVERY = 0.01
 T = TypeVar("T")
 FAST: dict[str, dict[str, Any]] = {
-    "backend": {"sync_interval_seconds": 0.25},
+    "backend": {"sync_interval_seconds": 0.1},
     "websocket": {"pong_timeout_seconds": 2.0, "ping_interval_seconds": 0.5},
     "timing": {
         "dial_within": 3.0, "close_within": 0.3, "poll_within": 3.0, "hint_every": 0.5, "hint_within": 0.1, "barrier_every": 0.1,

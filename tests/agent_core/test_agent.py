@@ -68,12 +68,12 @@ async def test_refused_403_polling_delivers_then_the_socket_takes_over(tmp_path:
         async with living(config(tmp_path, backend.url)) as here:
             await here.hears("WebSocket error: .*403")
             await here.hears("WebSocket disconnected - falling back to HTTP polling")
-            await here.hears(r"Command delivery: HTTP polling every 0\.25s")
+            await here.hears(r"Command delivery: HTTP polling every 0\.1s")
             await here.hears(r"Scheduling WebSocket reconnect attempt 1/10 in \d+ms")
             polls = backend.hub.counts["syncs"]
             names = [await backend.queue(AGENT, "send_message_now", message(f"polled {number}")) for number in range(3)]
             orders = await settled(backend, *names)
-            assert backend.hub.counts["syncs"] <= polls + 3, "delivered within an interval, or the two that a slow machine takes"
+            assert backend.hub.counts["syncs"] <= polls + 5, "delivered within an interval, or the few that a slow machine takes"
             assert [(order.pushed, order.polled) for order in orders] == [(0, 1)] * 3
             assert {ack.way for order in orders for ack in order.acks} == {AckWay.HTTP}
             assert sorted(here.sent()) == ["polled 0", "polled 1", "polled 2"]
