@@ -30,7 +30,7 @@ SOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 FINGERPRINT_HELP = """Prints 8 hex digits that both sides can compare, instead of the secret: the first 8 of the SHA-256 of
 "edge-console:" followed by the secret. On the backend's side:
 
-  printf 'edge-console:%s' "$EDGE_SECRET" | sha256sum | cut -c1-8
+  printf 'edge-console:%s' "$EDGE_SECRET" | sha256sum | cut -c1-8     (macOS: shasum -a 256)
 
 The secret is taken from EDGE_SECRET, or from .env beside config.yaml, as the agent takes it."""
 DOCTOR_HELP = """Looks at everything between this machine and the backend, stage by stage, with the agent's own dial, and names the first

@@ -1,0 +1,128 @@
+"""The commands as an operator types them: exit codes, eighty columns, and never the secret."""
+
+import asyncio
+import json
+import shlex
+import shutil
+import stat
+from pathlib import Path
+
+from agent_core.credentials import fingerprint
+from agent_core.reference.faults import Faults
+from tests.rig import AGENT, SECRET, message, program, served, settled, write_config
+
+
+async def run(*arguments: str, cwd: Path, expect: int, within: float = 40.0) -> str:
+    """Standard output of a command that ends with this exit code; the secret is in neither stream."""
+    async with program(*arguments, cwd=cwd) as process:
+        code = await process.ends(within)
+        said, complained = "\n".join(process.out), "\n".join(process.err)
+    assert code == expect, (code, said, complained)
+    assert SECRET not in said + complained
+    assert "Traceback" not in complained
+    return said or complained
+
+
+async def test_doctor_on_a_healthy_backend(tmp_path: Path) -> None:
+    async with served() as backend:
+        arguments = write_config(tmp_path, backend.url)
+        text = await run("doctor", *arguments, cwd=tmp_path, expect=0)
+        assert text.endswith("No stage failed.")
+        assert "✓ ok       upgrade " in text
+        assert max(map(len, text.splitlines())) <= 80
+        told = json.loads(await run("doctor", "--json", *arguments, cwd=tmp_path, expect=0))
+    assert told["ok"] is True
+    assert told["conclusion"] is None
+    assert told["fingerprint"] == fingerprint(SECRET)
+    assert [stage["status"] for stage in told["stages"] if stage["name"] in {"health", "upgrade", "sync"}] == [200, 101, 200]
+
+
+async def test_doctor_names_the_first_failing_stage(tmp_path: Path) -> None:
+    async with served() as backend:
+        backend.faults = Faults(upgrade_status=403, upgrade_body=f"\x1b[2J{SECRET}")
+        text = await run("doctor", *write_config(tmp_path, backend.url), cwd=tmp_path, expect=1)
+    assert "First failing stage: upgrade" in text
+    assert "Likely: the same secret is accepted by /edge/sync but refused by /edge/ws" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert not [char for char in text if char != "\n" and not char.isprintable()]
+
+
+async def test_doctor_tells_of_a_configuration_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("backnd:\n  url: x\n")
+    told = json.loads(await run("doctor", "--json", cwd=tmp_path, expect=1))
+    assert told["conclusion"]["stage"] == "configuration"
+    assert "did you mean backend" in told["stages"][0]["sentence"]
+    await run("doctor", "--jsn", cwd=tmp_path, expect=2)
+    await run("doctor", "-o", "x", cwd=tmp_path, expect=2)
+
+
+async def test_the_report_for_the_backends_engineer(tmp_path: Path) -> None:
+    async with served() as backend:
+        backend.faults = Faults(upgrade_status=403, upgrade_body="| `not` <b>you</b>\n# no heading")
+        arguments = write_config(tmp_path, backend.url)
+        await run("doctor", *arguments, "--for-backend", "-o", "report.md", cwd=tmp_path, expect=1)
+        file = tmp_path / "report.md"
+        report = file.read_text()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert SECRET not in report
+        assert "    Authorization: Bearer ***" in report
+        assert "    HTTP 403" in report
+        assert "<b>" not in next(line for line in report.splitlines() if line.startswith("| upgrade"))
+        assert not [line for line in report.splitlines() if line.startswith("# no")]
+        assert report.count("\n## ") == 5
+        command = report[report.index("    curl --http1.1") :].replace("\\\n", " ").splitlines()[0]
+    words = shlex.split(command)
+    assert words[-1] == f"{backend.url}/edge/ws?edge_agent_id={AGENT}"
+    assert "Authorization: Bearer $EDGE_SECRET" in words
+
+
+async def test_a_doctor_beside_a_running_agent_disturbs_nobody(tmp_path: Path) -> None:
+    async with served() as backend:
+        arguments = write_config(tmp_path, backend.url)
+        async with program("--no-ui", *arguments, cwd=tmp_path) as agent:
+            await agent.hears("real-time mode enabled")
+            text = await run("doctor", *arguments, cwd=tmp_path, expect=0)
+            assert f"pid {agent.pid}" in " ".join(text.split())
+            assert "The socket itself was not tried." in text
+            await settled(backend, await backend.queue(AGENT, "send_message_now", message("undisturbed")))
+            assert backend.hub.counts["connects"] == 1
+
+
+async def test_the_fingerprint_can_be_had_on_both_sides(tmp_path: Path) -> None:
+    assert await run("secret", "fingerprint", cwd=tmp_path, expect=0) == fingerprint(SECRET)
+    digest = "sha256sum" if shutil.which("sha256sum") else "shasum -a 256"
+    other = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"printf 'edge-console:%s' \"$S\" | {digest} | cut -c1-8", env={"S": SECRET, "PATH": "/usr/bin:/bin"},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await other.communicate()
+    assert said.decode().strip() == fingerprint(SECRET)
+    async with program("secret", "fingerprint", cwd=tmp_path, secret=None) as process:
+        assert await process.ends() == 2
+
+
+async def test_simulate(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("backoff:\n  jitter: none\n")
+    text = await run("backoff", "simulate", "--outage", "2m", "--agents", "3", cwd=tmp_path, expect=0)
+    rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
+    assert [row[2] for row in rows] == ["1.00", "2.00", "4.00", "8.00", "16.00", "32.00"]
+    assert "7.5 s on average" in text
+    assert max(map(len, text.splitlines())) <= 100
+    for wrong in (("--outage", "soon"), ("--outage", "0"), ("--agents", "0"), ("--outage", "30d", "--agents", "1000")):
+        await run("backoff", "simulate", *wrong, cwd=tmp_path, expect=2)
+
+
+async def test_a_recorded_demo_with_its_outage_replays_without_a_difference(tmp_path: Path) -> None:
+    await run("--no-ui", "--demo", "--for", "6", "--record", "run.jsonl", cwd=tmp_path, expect=0)
+    text = await run("replay", "run.jsonl", cwd=tmp_path, expect=0)
+    assert text.splitlines()[-1].endswith("the same phases and effects as recorded")
+    assert "── waiting" in text
+    assert "via HTTP polling" in text
+    file = tmp_path / "run.jsonl"
+    changed = file.read_text().replace('"cap_seconds":2.0', '"cap_seconds":0.3')
+    (tmp_path / "other.jsonl").write_text(changed)
+    text = await run("replay", "-q", "other.jsonl", cwd=tmp_path, expect=1)
+    assert text.startswith("--- recorded by ")
+    assert "NOT the same" in text.splitlines()[-1]
+    assert "demo-secret" not in changed
+    await run("replay", "nothing.jsonl", cwd=tmp_path, expect=1)
