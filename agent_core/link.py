@@ -64,6 +64,7 @@ class Link:
         self.last_drop: Drop | None = None
         self.drops: Counter[Cause] = Counter()
         self.lifetimes: deque[float] = deque(maxlen=10)
+        self._cuts: list[float] = []
         self.stopping = False
         self._since = self._verified_at = Moment(0, 0)
         self._deadline: float | None = None
@@ -376,7 +377,8 @@ class Link:
         lifetime = self._lifetime(now) if self._online_at is not None else None
         if lifetime is not None:
             self.lifetimes.append(lifetime)
-            if cause is Cause.NETWORK and self._cut_regularly():
+            self._cuts = [*self._cuts[-2:], lifetime] if cause is Cause.NETWORK else []
+            if self._cut_regularly():
                 cause, detail = Cause.IDLE_CUT, f"{detail}; cut every {lifetime:.0f} s"
         self.last_drop = Drop(now.utc, cause, plain(detail), lifetime)
         self.drops[cause] += 1
@@ -389,7 +391,7 @@ class Link:
             self._say(now, "WARNING", "WebSocket disconnected - falling back to HTTP polling")
 
     def _cut_regularly(self) -> bool:
-        last = list(self.lifetimes)[-3:]
+        last = self._cuts
         return len(last) == 3 and min(last) >= 5 and max(last) <= 1.05 * min(last)
 
     def _lifetime(self, now: Moment) -> float:
