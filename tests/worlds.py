@@ -420,7 +420,8 @@ class World:
         self.healed_at = None
         self.process = None
         for row in self.disk.rows.values():
-            self.caught[row.entry.command.command_id] += row.entry.state == "running"
+            if row.entry.state == "running":
+                self.caught[row.entry.command.command_id] += 1
         self.network.new_life(None)
         self.disk.detach()
 
@@ -476,7 +477,7 @@ class World:
                 if key in fields:
                     fields[key] = f"{letter}{self.queued + fields[key]}"
             hub.queue(NAME, command_type, fields, now, command_id=f"c{self.queued}", priority=priority)
-        self.tally.counts["commands"] += self.queued - self.tally.counts["commands"]
+        self.tally.counts["commands"] = self.queued
         self.network.flush()
 
     def play_again(self, by_poll: bool, other: bool) -> None:
