@@ -238,11 +238,18 @@ class Agent:
                 case ReplayRequested() if event.remembered is None:
                     return replace(event, remembered=self._journal.recall(event.command_id))
         except LedgerBusy as error:
-            log.warning("the ledger cannot be read (%s): commands stay with the backend", error)
-            return replace(event, arrivals=()) if isinstance(event, PollAnswered) else None
+            log.warning("the ledger cannot be read (%s): nothing is replayed", error)
+            return None
         return event
 
     def _recall(self, arrival: Arrival) -> Arrival:
+        try:
+            return self._recalled(arrival)
+        except LedgerBusy as error:
+            log.debug("the ledger cannot be read (%s): a command stays with the backend", error)
+            return arrival._replace(unread=True)
+
+    def _recalled(self, arrival: Arrival) -> Arrival:
         command = arrival.command
         remembered = None if self._engine.knows(command.command_id) else self._journal.recall(command.command_id)
         target = None

@@ -63,6 +63,8 @@ from agent_core.records import Kept, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
+ASKS_MOST = 40
+"""So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
 
 
 class Held(NamedTuple):
@@ -113,6 +115,8 @@ class Engine:
         self._unknown_types: set[str] = set()
         self._suspects: set[str] = set()
         self._deaf_check_at: float | None = None
+        self._ask_at: float | None = None
+        self._asks = 0
         self._post_at: float | None = None
         self._stop_by: float | None = None
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
@@ -149,7 +153,7 @@ class Engine:
         times = [self._link.wake_at, self._polling.wake_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
-        times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
+        times += [at for at in (self._post_at, self._ask_at, self._deaf_check_at, self._stop_by) if at is not None]
         return min(times)
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
@@ -438,15 +442,30 @@ class Engine:
 
     def _couple_polling(self) -> None:
         now = self._now
-        if self._ledger.turned_away and self._ledger.intake_open and self._ledger.pending <= self._config.executor.max_pending // 2:
-            self._ledger.turned_away = False
-            self._polling.sync_soon(now)
+        self._ask_for_owed(now)
         stopping = self._stop_by is not None
         status = {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.unproven}
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
             carry=self._ledger.carry, last_command_id=self._last_command_id, status=status,
         )  # fmt: skip
+
+    def _ask_for_owed(self, now: Moment) -> None:
+        """What was not taken: at once when there is room, then each interval, since the backend may hold back what it has just sent."""
+        ledger = self._ledger
+        room = ledger.intake_open and ledger.pending <= self._config.executor.max_pending // 2
+        due = self._ask_at is not None and now.mono >= self._ask_at
+        if not (ledger.turned_away or ledger.owed):
+            self._ask_at = None
+        elif room and (ledger.turned_away or due):
+            self._asks = 0 if ledger.turned_away else self._asks + 1
+            ledger.turned_away = False
+            if self._asks > ASKS_MOST:
+                ledger.owed.clear()
+            self._ask_at = now.mono + self._polling.every
+            self._polling.sync_soon(now)
+        elif due:
+            self._ask_at = now.mono + self._polling.every
 
     def _record(self) -> None:
         """Number this step's changes; hold back what must wait for them, or for those still on their way."""

@@ -181,6 +181,8 @@ class Ledger:
         self.intake_open = False
         self.turned_away = False
         """A command was not taken since the last sync: ask the backend again when there is room."""
+        self.owed: set[str] = set()
+        """Ids that were not taken and have not come again: the backend may hold them back for a while, so it is asked more than once."""
 
     # --- intake --------------------------------------------------------------------------------------------------
 
@@ -234,16 +236,22 @@ class Ledger:
         if known is not None:
             self._repeat(arrival, via, known, now)
             return False
-        if not self._may_take(now):
-            self.counts.refused += 1
-            self.turned_away = True
+        if arrival.unread or not self._may_take(now):
+            self._turn_away(command.command_id)
             return False
+        self.owed.discard(command.command_id)
         self.counts.received += 1
         self.taken_last = command.command_id
         for warning in command.warnings:
             self._say(now, "WARNING", f"Command {command.command_id}: {warning}")
         self._begin(self._new(command, via, now), now, arrival.target)
         return True
+
+    def _turn_away(self, command_id: str) -> None:
+        self.counts.refused += 1
+        self.turned_away = True
+        if len(self.owed) < self._config.executor.max_pending:
+            self.owed.add(command_id)
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
         """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
@@ -656,6 +664,7 @@ class Ledger:
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
             "lanes": len(self._lanes), "schedule": self._schedule.footprint,
             "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.unproven,
+            "owed": len(self.owed),
         }  # fmt: skip
 
     @property

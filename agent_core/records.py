@@ -65,6 +65,8 @@ class Arrival(NamedTuple):
     command: Command
     remembered: Remembered | None = None
     target: Remembered | None = None
+    unread: bool = False
+    """The journal could not be asked: not to be taken now."""
 
 
 class OutboxRow(NamedTuple):
