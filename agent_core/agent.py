@@ -130,6 +130,10 @@ class Agent:
         self._observed = True
         return self._published
 
+    def present(self) -> Snapshot:
+        """The present itself; on the agent's own thread only."""
+        return self._engine.snapshot(self._clock.now(), self._lag_ms)
+
     def lookup(self, command_id: str) -> Remembered | None:
         """A command's whole record, read from the journal on a connection of its own."""
         from agent_core.ledger_file import find
