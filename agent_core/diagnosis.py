@@ -16,7 +16,6 @@ import socket
 import ssl
 import stat
 import tempfile
-import threading
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -42,6 +41,7 @@ from agent_core.network import failure_of, is_loopback, tls_context
 from agent_core.outcomes import Rule, rule_for
 from agent_core.plain import plain
 from agent_core.polling_channel import PollingChannel, open_client
+from agent_core.reach import certificate, certificate_trouble, described, reach, resolved, unverified
 from agent_core.websocket_channel import Connection, dial, dial_failure, loss
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ READ = 2_048
 SHOWN = 300
 ADDRESSES = 8
 CLOCK_OFF = 60.0
+EXPIRY_NEAR = 14
+"""Days that a certificate should still be good for."""
 ROOM, LITTLE_ROOM = 10 * 2**20, 200 * 2**20
-UNTIMED = 0x20_0000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME."""
 
 
 async def diagnose(
@@ -332,7 +332,7 @@ class _Diagnosis:
 
     async def _dns(self, target: _Target) -> Stage:
         try:
-            self._addresses = await _resolved(target.host, target.port)
+            self._addresses = await resolved(target.host, target.port)
         except socket.gaierror as error:
             failure = failure_of(error)
             return _failed(
@@ -348,7 +348,7 @@ class _Diagnosis:
         """Every address at once; one that answers is enough, as it is for the link."""
         tried = self._addresses[:ADDRESSES]
         limit = self._within * 0.9
-        results = await asyncio.gather(*(_reach(family, address, limit) for family, address in tried))
+        results = await asyncio.gather(*(reach(family, address, limit) for family, address in tried))
         words = ", ".join(f"{address[0]} {result or 'answers'}" for (_, address), result in zip(tried, results, strict=True))
         if None in results:
             return _ok(f"port {target.port}: {words}")
@@ -366,11 +366,11 @@ class _Diagnosis:
         if target.proxied:
             return _skipped("through a proxy; the upgrade checks it")
         try:
-            certificate = await _certificate(target, tls_context(), target.name)
+            shown = await certificate(target.host, target.port, tls_context(), target.name)
         except ssl.SSLCertVerificationError as error:
-            seen = await self._unverified(target)
+            seen = await unverified(target.host, target.port, target.name)
             return _failed(
-                f"{error.verify_message}{'; it is ' + seen if seen else ''}", *_certificate_trouble(error, target.name),
+                f"{error.verify_message}{'; it is ' + seen if seen else ''}", *certificate_trouble(error, target.name),
                 failure=failure_of(error),
             )  # fmt: skip
         except (ssl.SSLError, ConnectionError) as error:
@@ -378,20 +378,8 @@ class _Diagnosis:
                 failure_of(error).detail, f"{target.host}:{target.port} does not speak TLS, or not one of this decade",
                 "check the port, and whether the backend expects http:// there", failure=failure_of(error),
             )  # fmt: skip
-        return _ok(_described(certificate))
-
-    async def _unverified(self, target: _Target) -> str:
-        """The subject, issuer and expiry of a certificate that did not verify, by trusting just that one for a moment. Nothing is sent."""
-        with suppress(OSError, ssl.SSLError, ValueError):
-            anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            anything.check_hostname = False
-            anything.verify_mode = ssl.CERT_NONE
-            only_it = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            only_it.check_hostname = False
-            only_it.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | UNTIMED
-            only_it.load_verify_locations(cadata=await _certificate(target, anything, target.name, raw=True))
-            return _described(await _certificate(target, only_it, target.name))
-        return ""
+        days = (ssl.cert_time_to_seconds(shown["notAfter"]) - self._clock.now().utc) / 86_400 if "notAfter" in shown else EXPIRY_NEAR
+        return _warning(f"{described(shown)}: only {days:.0f} day(s) more") if days < EXPIRY_NEAR else _ok(described(shown))
 
     async def _health(self) -> Stage:
         client = await asyncio.to_thread(open_client, self._config)
@@ -606,79 +594,6 @@ def _target(url: str, proxy: str | None, suffix: str) -> _Target:
     via = urlsplit(proxy if "://" in proxy else f"//{proxy}")
     usual = 1080 if via.scheme.startswith("socks") else 443 if via.scheme == "https" else 80
     return _Target(suffix, via.hostname or "", via.port or usual, name, secure, proxied=True)
-
-
-async def _resolved(host: str, port: int) -> list[tuple[Any, ...]]:
-    """(family, address) of each; on a thread that nobody waits for, since a resolver cannot be stopped. Raises socket.gaierror."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
-
-    def tell(found: list[tuple[Any, ...]] | None, error: OSError | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(found or [])
-
-    def ask() -> None:
-        found, error = None, None
-        try:
-            found = [(family, address) for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except (OSError, UnicodeError) as trouble:
-            error = trouble if isinstance(trouble, OSError) else socket.gaierror(socket.EAI_NONAME, "not a name")
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, found, error)
-
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
-    return await answer
-
-
-async def _reach(family: int, address: tuple[Any, ...], within: float) -> str | None:
-    """Why it cannot be connected to, or None."""
-    try:
-        async with asyncio.timeout(within):
-            _, writer = await asyncio.open_connection(address[0], address[1], family=family)
-    except TimeoutError:
-        return "does not answer"
-    except OSError as error:
-        return failure_of(error).detail.removeprefix("connection ")
-    writer.transport.abort()
-    return None
-
-
-async def _certificate(target: _Target, context: ssl.SSLContext, name: str, *, raw: bool = False) -> Any:
-    """What the peer shows: as `getpeercert` has it, or with `raw` its bytes. Raises OSError, ssl.SSLError."""
-    _, writer = await asyncio.open_connection(target.host, target.port, ssl=context, server_hostname=name, happy_eyeballs_delay=0.25)
-    try:
-        return writer.get_extra_info("ssl_object").getpeercert(binary_form=raw)
-    finally:
-        writer.transport.abort()
-
-
-def _described(certificate: dict[str, Any]) -> str:
-    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in {"DNS", "IP Address"}]
-    subject = ", ".join(names[:4]) or _name(certificate.get("subject", ())) or "nobody"
-    return f"for {subject}, by {_name(certificate.get('issuer', ())) or 'nobody'}, until {certificate.get('notAfter', '?')}"
-
-
-def _name(parts: Iterable[Iterable[tuple[str, str]]]) -> str:
-    flat = {key: value for part in parts for key, value in part}
-    return flat.get("commonName") or flat.get("organizationName") or ""
-
-
-def _certificate_trouble(error: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
-    said = error.verify_message.lower()
-    if "mismatch" in said:
-        return f"the certificate there is not for {host}: a wrong URL, or another server answers", "check the URL; the secret was not sent"
-    if "expired" in said:
-        return "the certificate has expired, or this machine's clock is ahead", "renew it at the backend; check the clock"
-    if "not yet" in said:
-        return "the certificate is not valid yet: this machine's clock is probably behind", "set the clock (NTP)"
-    return (
-        "nobody this machine trusts has signed the certificate: a private authority, or a proxy that looks inside TLS",
-        "add the authority to the system's trust store, or name its file in SSL_CERT_FILE; the secret was not sent",
-    )
 
 
 def _title(body: bytes) -> str:

@@ -47,9 +47,10 @@ def add_parsers(commands: Any, add_config_options: Callable[[argparse.ArgumentPa
     raw = argparse.RawDescriptionHelpFormatter
     doctor = commands.add_parser("doctor", help="why it does not connect: stage by stage", description=DOCTOR_HELP, formatter_class=raw)
     add_config_options(doctor)
-    doctor.add_argument("--json", action="store_true", help="one object: ok, stages, conclusion")
     doctor.add_argument("--force", action="store_true", help="dial and sync though an agent runs on the same data_dir")
-    doctor.add_argument("--for-backend", action="store_true", help="a Markdown report for the backend's engineer, with no secret in it")
+    form = doctor.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one object: ok, stages, conclusion")
+    form.add_argument("--for-backend", action="store_true", help="a Markdown report for the backend's engineer, with no secret in it")
     doctor.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there instead of to standard output")
     doctor.set_defaults(command=_doctor)
 

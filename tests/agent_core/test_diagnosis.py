@@ -116,6 +116,11 @@ async def test_a_good_certificate_is_described(tmp_path: Path, monkeypatch: pyte
         found = await look(config(tmp_path, f"https://localhost:{proxy.port}"))
         assert found.conclusion is None
         assert found["tls"].sentence.startswith("for localhost, by ")
+        near = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trusted.issue_cert("localhost", not_after=datetime.now(UTC) + timedelta(days=3)).configure_cert(near)
+        async with FaultProxy(backend.port, tls=near) as other:
+            found = await look(config(tmp_path, f"https://localhost:{other.port}"))
+            assert found["tls"].verdict is Verdict.WARNING
 
 
 async def test_a_port_that_does_not_speak_tls(tmp_path: Path) -> None:
