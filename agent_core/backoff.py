@@ -46,7 +46,7 @@ def delay(
         case Rule.TLS:
             return max(timing.tls_least, _jittered(step(attempt, backoff), dice, backoff))
         case Rule.LADDER:
-            spread = CROWD[attempt > 1] * backoff.base_seconds if crowd else 0.0
+            spread = min(backoff.cap_seconds, CROWD[attempt > 1] * backoff.base_seconds) if crowd else 0.0
             return _jittered(step(attempt, backoff), dice, backoff, spread)
 
 
