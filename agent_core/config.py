@@ -192,6 +192,12 @@ class Logging(Section):
     max_bytes: int = Field(2_000_000, ge=10_000, le=100_000_000, description="a log file's size; five are kept")
 
 
+class Console(Section):
+    """How the console is worked. What its keys may be called, the console knows (console/keys.py)."""
+
+    keys: dict[str, str] = Field({}, description="other keys for actions, by name, as {reconnect: f5, replay: ctrl+r}; ? shows the names")
+
+
 class Config(Section):
     """Everything the agent is told."""
 
@@ -207,6 +213,7 @@ class Config(Section):
     ack: Ack = Ack()
     auth: Auth = Auth()
     logging: Logging = Logging()
+    console: Console = Console()
     data_dir: Path = Field(Path("~/.local/share/edge-console"), description="the ledger, the log, screenshots")
 
     @property

@@ -65,7 +65,7 @@ class Key:
     def choices(self) -> tuple[str, ...]:
         if get_origin(self.kind) is Literal:
             return get_args(self.kind)
-        return tuple(str(choice) for choice in self.kind) if issubclass(self.kind, StrEnum) else ()
+        return tuple(str(choice) for choice in self.kind) if isinstance(self.kind, type) and issubclass(self.kind, StrEnum) else ()
 
     @property
     def expected(self) -> str:
@@ -79,6 +79,8 @@ class Key:
             return f"a {'whole ' if self.kind is int else ''}number {low} to {_figure(bound['le'])}"
         if self.name.endswith("url"):
             return "a wss:// URL" if "websocket" in self.name else "an https:// URL"
+        if self.kind == dict[str, str]:
+            return "names with keys, as {reconnect: f5}"
         if self.kind is str:
             return f"text of at most {bound['max_length']} characters"
         return {bool: "true or false", Path: "a path"}.get(self.kind, "a secret")
@@ -91,6 +93,8 @@ class Key:
             return str(default).lower()
         if isinstance(default, SecretStr) or default is None:
             return ""
+        if isinstance(default, dict):
+            return "{}"
         return _figure(default) if isinstance(default, int | float) else str(default)
 
 
@@ -328,6 +332,8 @@ def _unquoted(raw: str) -> str | None:
 
 def _converted(key: Key, given: object, base: Path) -> Any:
     """`given` as the key's type; text only where it is written just as that type is."""
+    if key.kind == dict[str, str]:
+        return _bindings(key, given)
     if isinstance(given, Branch | Sequence):
         raise _Misfit(f"expected {key.expected}, found {kind_of(given)}")
     if not isinstance(given, Scalar):
@@ -337,6 +343,17 @@ def _converted(key: Key, given: object, base: Path) -> Any:
             return None
         raise _Misfit(f"expected {key.expected}, found nothing")
     return _from_text(key, given, base)
+
+
+def _bindings(key: Key, given: object) -> dict[str, str]:
+    """A mapping in a file; in a variable `reconnect=f5 replay=ctrl+r`."""
+    if isinstance(given, Branch) and all(isinstance(node, Scalar) for node in given.values.values()):
+        return {name: node.text for name, node in given.values.items() if isinstance(node, Scalar)}
+    if isinstance(given, Scalar):
+        parts = [part.partition("=") for part in given.text.split()]
+        if all(name and sign and value for name, sign, value in parts):
+            return {name: value for name, _, value in parts}
+    raise _Misfit(f"expected {key.expected}, found {kind_of(given) if isinstance(given, Branch | Sequence) else 'something else'}")
 
 
 def _from_text(key: Key, given: Scalar, base: Path) -> Any:

@@ -2,15 +2,33 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
-from agent_core.agent import Agent, settle_garbage
+from agent_core.agent import Agent, data_dir, log, settle_garbage
 from agent_core.events import StopRequested
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def save_state(agent: Agent) -> None:
+    """SIGUSR1: the whole present as text in the data directory, beside the console's screenshots."""
+    folder = data_dir(agent.config) / "screenshots"
+    present = dataclasses.asdict(agent.present())
+    path = folder / f"state-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.txt"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(present, indent=1) + "\n")
+    except OSError as error:
+        log.warning("the state cannot be saved: %s", error.strerror)
+    else:
+        log.info("state saved: %s", path)
 
 
 async def run_headless(agent: Agent, seconds: float | None = None, beside: Coroutine[Any, Any, None] | None = None) -> None:
@@ -30,6 +48,7 @@ async def run_headless(agent: Agent, seconds: float | None = None, beside: Corou
 
     for number in SIGNALS:
         loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
     companion = asyncio.create_task(beside, name="beside") if beside is not None else None
     loop.call_later(2.0, settle_garbage)
@@ -42,5 +61,5 @@ async def run_headless(agent: Agent, seconds: float | None = None, beside: Corou
             companion.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await companion
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGUSR1):
             loop.remove_signal_handler(number)

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import NoColor
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
@@ -45,7 +48,7 @@ from console.screens.inspector import Choice, Inspector, SternQuestion
 from console.screens.pages import Beside, record_page, replay_page
 from console.tally import Tally
 from console.text import grouped, milliseconds, shown
-from console.themes import PALETTES, inks_of, theme_of
+from console.themes import PALETTES, PLAIN, inks_of, theme_of
 
 if TYPE_CHECKING:
     from console.screens.editor import Edited
@@ -88,7 +91,7 @@ class EdgeConsole(App[str]):
             Binding(str(number), f"detail({number})", name, show=False, tooltip=f"{name}, at length", id=f"panel_{number}")
             for number, (name, _) in enumerate(DETAILS, 1)
         ),
-        Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel in the stream's place", id="next_panel", priority=True),
+        Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel", id="next_panel", priority=True),
         Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before", priority=True),
         Binding("z", "zoom", "Zoom", show=False, tooltip="The stream or panel alone on the screen", id="zoom"),
         Binding("escape", "leave", "Back", show=False, tooltip="Leave a panel or a session, cancel replays, drop the marks", id="back"),
@@ -121,6 +124,8 @@ class EdgeConsole(App[str]):
         for palette in PALETTES.values():
             self.register_theme(theme_of(palette))
         self.theme = theme
+        if theme == PLAIN.name:
+            self._filters = [NoColor()]
         self.host = host
         self._clock = clock or SystemClock()
         self._zone = zone
@@ -144,6 +149,11 @@ class EdgeConsole(App[str]):
         self._filter_before = parse("")
         if keys:
             self.set_keymap(dict(keys))
+
+    @classmethod
+    def named_bindings(cls) -> list[Binding]:
+        """Every binding of the console, for `console.keys`."""
+        return [binding for owner in (cls, Stream) for binding in owner.BINDINGS if isinstance(binding, Binding)]
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -169,6 +179,9 @@ class EdgeConsole(App[str]):
         self._pulse = self.set_interval(TICK, self._tick)
         if self._on_first_paint is not None:
             self.call_after_refresh(self._on_first_paint)
+
+        if self._pictures is not None and hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.action_save_picture)
 
     def watch_app_focus(self, focused: bool) -> None:
         """While nobody looks, look less often."""
@@ -569,14 +582,14 @@ class EdgeConsole(App[str]):
         if self._pictures is None:
             self._say("This console has nowhere to save pictures.", "warning")
             return
-        from console.screenshot import save, svg_of
+        from console.screenshot import save
 
         try:
-            path = save(svg_of(self), self._pictures, self._clock.now().utc)
+            path = save(self, self._pictures, self._clock.now().utc)
         except OSError as error:
             self._say(f"No picture: {plain(error.strerror or error, 100)}.", "error")
         else:
-            self._say(f"Saved {path}")
+            self._say(f"Saved {path} (and .txt)")
 
     async def action_quit(self) -> None:
         if self._quit_by is not None:

@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edge-console {__version__}")
     _add_run_options(parser)
     parser.add_argument("--no-ui", action="store_true", help="run the agent without the console")
+    parser.add_argument("--read-only", action="store_true", help="the console only looks: it refuses all that changes anything")
     parser.add_argument("--log-format", choices=("text", "json"), help="of the lines of --no-ui")
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -193,7 +194,8 @@ def _run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         from console.run import run_console
 
-        return run_console(_configured(options, stack), stack, options.seconds, diagnosis_commands.recorder_for(options))
+        recorder = diagnosis_commands.recorder_for(options)
+        return run_console(_configured(options, stack), stack, options.seconds, recorder, read_only=options.read_only)
 
 
 def _run_headless(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -22,12 +23,18 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
 
 
-def run_console(config: Config, stack: ExitStack, seconds: float | None, recorder: "Recorder | None" = None) -> int:
+def run_console(
+    config: Config, stack: ExitStack, seconds: float | None, recorder: "Recorder | None" = None, *, read_only: bool = False
+) -> int:
     """Open the console; returns the exit code. The agent starts first, so that it dials while textual is imported."""
+    keys = checked_keys(config)
     host = start_agent(config, stack, recorder)
     from console.app import EdgeConsole, calm_collector, run
 
-    app = EdgeConsole(host, pictures=pictures(config), exports=config.data_dir / "exports", on_first_paint=calm_collector)
+    app = EdgeConsole(
+        host, pictures=pictures(config), exports=config.data_dir / "exports", read_only=read_only, keys=keys,
+        theme="edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", on_first_paint=calm_collector,
+    )  # fmt: skip
     stop_on_signals(host, app.exit)
     if seconds is not None:
         timer = threading.Timer(seconds, host.stop)
@@ -39,6 +46,16 @@ def run_console(config: Config, stack: ExitStack, seconds: float | None, recorde
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return code
+
+
+def checked_keys(config: Config) -> dict[str, str]:
+    """The configured keys, judged before anything starts. Raises `ConfigError`."""
+    if not config.console.keys:
+        return {}
+    from console.app import EdgeConsole
+    from console.keys import checked
+
+    return checked(config.console.keys, EdgeConsole.named_bindings())
 
 
 def take_screenshot(config: Config, stack: ExitStack, options: argparse.Namespace) -> int:

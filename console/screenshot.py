@@ -34,12 +34,22 @@ _BLOCKS = {" ": (0, 0, 0, 0), "▌": (0, 0, CELL // 2, LINE), "▐": (CELL // 2,
 
 def svg_of(app: "EdgeConsole") -> str:
     """What is on the screen now, as an SVG with every character in its own cell; it names no server."""
+    width, height = app.size
+    return _drawn(_painted(app), width, height, app.title, _hex(app.screen.rich_style.bgcolor) or "#000000")
+
+
+def text_of(app: "EdgeConsole") -> str:
+    """What is on the screen now, as lines of plain text."""
+    return "".join("".join(segment.text for segment in line).rstrip() + "\n" for line in _painted(app))
+
+
+def _painted(app: "EdgeConsole") -> list[list[Segment]]:
     compositor = app.screen._compositor  # noqa: SLF001 - there is no public way to the cells
     painted = compositor.render_update(full=True, screen_stack=app._background_screens)  # noqa: SLF001
     width, height = app.size
     console = Console(width=width, height=height, color_system="truecolor", legacy_windows=False)
     lines = [] if painted is None else list(Segment.split_lines(Segment.filter_control(console.render(painted))))
-    return _drawn(lines[:height], width, height, app.title, _hex(app.screen.rich_style.bgcolor) or "#000000")
+    return lines[:height]
 
 
 def _drawn(lines: list[list[Segment]], width: int, height: int, title: str, ground: str) -> str:
@@ -135,12 +145,13 @@ def png_of(svg: str) -> bytes:
         )
 
 
-def save(svg: str, directory: Path, utc: float) -> Path:
-    """Write the picture into `directory` under a name of its own, readable by nobody else; its path."""
+def save(app: "EdgeConsole", directory: Path, utc: float) -> Path:
+    """Write what is on the screen, as SVG and as text, into `directory`, readable by nobody else; the SVG's path."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     moment = datetime.fromtimestamp(utc, UTC)
     path = directory / f"edge-console-{moment:%Y%m%d-%H%M%S}-{moment.microsecond // 1_000:03d}.svg"
-    write(path, svg.encode())
+    write(path.with_suffix(".txt"), text_of(app).encode())
+    write(path, svg_of(app).encode())
     return path
 
 

@@ -50,7 +50,15 @@ CONTRAST = Palette(
     good="#5fff5f", warn="#ffff00", bad="#ff8080", note="#e0a0ff", run="#5f9fff", on_pill="#000000",
     failed_ground="#500000", cursor_ground="#003a70",
 )  # fmt: skip
-PALETTES = {palette.name: palette for palette in (DARK, LIGHT, CONTRAST)}
+PLAIN = Palette(
+    name="edge-plain", title="no colour", dark=True,
+    ground="#000000", band="#000000", text="#ffffff", bright="#ffffff", muted="#c0c0c0", faint="#808080", accent="#ffffff",
+    good="#ffffff", warn="#ffffff", bad="#ffffff", note="#ffffff", run="#ffffff", on_pill="#000000",
+    failed_ground="#000000", cursor_ground="#303030",
+)  # fmt: skip
+"""For NO_COLOR: the panels draw with bold, dim and reverse alone; Textual's own widgets lose the colours that stand here."""
+PALETTES = {palette.name: palette for palette in (DARK, LIGHT, CONTRAST, PLAIN)}
+_PLAIN_INKS = {"muted": Style(dim=True), "faint": Style(dim=True), "warn": Style(bold=True), "bad": Style(bold=True, underline=True)}
 
 
 def blend(under: str, over: str, share: float) -> str:
@@ -123,16 +131,22 @@ class Inks:
 
 @lru_cache(maxsize=256)
 def _tone(palette: Palette, name: str, bold: bool) -> Style:
+    if palette is PLAIN:
+        return _PLAIN_INKS.get(name, Style()) + Style(bold=bold or None)
     return _ink(getattr(palette, name), bold=bold)
 
 
 @lru_cache(maxsize=64)
 def _pill_tone(palette: Palette, name: str) -> Style:
+    if palette is PLAIN:
+        return Style(reverse=True, bold=True)
     return _pill(palette.on_pill, getattr(palette, name))
 
 
 @lru_cache(maxsize=64)
 def _bar_tone(palette: Palette, name: str) -> Style:
+    if palette is PLAIN:
+        return Style(reverse=True)
     return _ground(getattr(palette, name))
 
 
@@ -140,6 +154,8 @@ def _bar_tone(palette: Palette, name: str) -> Style:
 def inks_of(name: str) -> Inks:
     """The inks of a theme by name; an unknown one gets the dark ones."""
     palette = PALETTES.get(name, DARK)
+    if palette is PLAIN:
+        return _plain_inks()
     return Inks(
         palette,
         ground=_ground(palette.ground),
@@ -158,3 +174,11 @@ def inks_of(name: str) -> Inks:
         edge_lit=_ink(palette.accent),
         edge_warn=_ink(blend(palette.ground, palette.warn, 0.75)),
     )
+
+
+def _plain_inks() -> Inks:
+    nothing, bold, dim = Style(), Style(bold=True), Style(dim=True)
+    return Inks(
+        PLAIN, ground=nothing, band=nothing, failed=bold, cursor=Style(reverse=True), text=nothing, bright=bold, muted=dim, faint=dim,
+        head=Style(underline=True), accent=bold, key=bold, run=dim, edge=dim, edge_lit=nothing, edge_warn=bold,
+    )  # fmt: skip

@@ -162,6 +162,9 @@ def _schedule(view: View, inner: int, height: int) -> list[Line]:
         _field(view, "scheduled", grouped(snapshot.scheduled_count)),
         BLANK,
     ]  # fmt: skip
+    if height < 8:
+        short = f"{grouped(commands.outbox)} acks unproven · {grouped(commands.queued)} queued · {snapshot.scheduled_count} scheduled"
+        lines = [((short, inks.text),)]
     if not snapshot.scheduled:
         return [*lines, (("Nothing is due later.", inks.faint),)]
     lines.append(((fit("DUE", 26) + fit("IN", 14) + fit("THREAD", 24) + "SCHEDULE", inks.head),))

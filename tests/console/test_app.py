@@ -370,7 +370,7 @@ async def test_the_palette_has_our_actions_and_no_others() -> None:
 
 async def test_every_theme_can_be_put_on() -> None:
     async with seated(entries=pictured()) as seat:
-        assert set(seat.app.available_themes) == {"edge-dark", "edge-light", "edge-contrast"}
+        assert set(seat.app.available_themes) == {"edge-dark", "edge-light", "edge-contrast", "edge-plain"}
         for name in ("edge-light", "edge-contrast", "edge-dark"):
             seat.app.action_theme(name)
             await seat.pilot.pause(0.2)
@@ -389,7 +389,8 @@ async def test_screenshot_is_saved_and_said(tmp_path: Path) -> None:
     async with seated(pictures=pictures) as seat:
         await seat.press("ctrl+s")
         await seat.until(lambda: "Saved" in seat.toasts())
-    (saved,) = pictures.iterdir()
+    (saved,) = pictures.glob("*.svg")
+    assert "Connection" in saved.with_suffix(".txt").read_text()
     assert saved.name == "edge-console-20261106-143207-000.svg"
     assert saved.stat().st_mode & 0o777 == 0o600
     assert pictures.stat().st_mode & 0o777 == 0o700

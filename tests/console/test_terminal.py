@@ -1,5 +1,6 @@
 """The console as an operator meets it: the real program, a real terminal, real keys."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -98,3 +99,37 @@ def assert_restored(terminal: Terminal) -> None:
     assert terminal.raw.rfind(b"\x1b[?25h") > terminal.raw.rfind(b"\x1b[?25l")
     assert terminal.raw.rfind(b"\x1b[?1000l") > terminal.raw.rfind(b"\x1b[?1000h")
     assert terminal.modes == terminal.modes_before
+
+
+def test_sigusr1_saves_a_picture_and_text_of_a_running_console(tmp_path: Path) -> None:
+    with Terminal("--demo", "--data-dir", str(tmp_path)) as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        terminal.process.send_signal(signal.SIGUSR1)
+        terminal.until(lambda: "Saved" in terminal.text, what="the notice")
+        terminal.press("q")
+        assert terminal.ends() == 0
+    folder = tmp_path / "screenshots"
+    assert next(folder.glob("*.svg")).read_text().startswith("<svg")
+    assert "Connection" in next(folder.glob("*.txt")).read_text()
+
+
+def test_no_color_means_none(tmp_path: Path) -> None:
+    with Terminal("--demo", "--data-dir", str(tmp_path), env={"NO_COLOR": "1"}) as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        terminal.press("?")
+        terminal.until(lambda: "Dial now" in terminal.text, what="the help")
+        colours = re.findall(rb"\x1b\[[0-9;]*?(?:3[0-8]|4[0-8])(?:;[0-9;]*)?m", bytes(terminal.raw))
+        assert colours == []
+
+
+def test_read_only_and_other_keys(tmp_path: Path) -> None:
+    keys = {"EDGE__CONSOLE__KEYS": "reconnect=p"}
+    with Terminal("--demo", "--read-only", "--data-dir", str(tmp_path)) as terminal:
+        terminal.until(lambda: "READ-ONLY" in terminal.text, what="the badge")
+        terminal.press("R")
+        terminal.until(lambda: "only looks" in terminal.text, what="the refusal")
+    wrong = tmp_path / "config.yaml"
+    wrong.touch()
+    with Terminal("--config", str(wrong), env={"EDGE_SECRET": "a-secret-that-is-fine", **keys}) as terminal:
+        assert terminal.ends() == 2
+        assert b"console.keys: p is for reconnect and for polling" in terminal.raw
