@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shlex
 import shutil
 import stat
@@ -119,7 +120,7 @@ async def test_a_recorded_demo_with_its_outage_replays_without_a_difference(tmp_
     assert "── waiting" in text
     assert "via HTTP polling" in text
     file = tmp_path / "run.jsonl"
-    changed = file.read_text().replace('"cap_seconds":2.0', '"cap_seconds":0.3')
+    changed = re.sub('"sync_interval_seconds":[0-9.]+', '"sync_interval_seconds":9.5', file.read_text(), count=1)
     (tmp_path / "other.jsonl").write_text(changed)
     text = await run("replay", "-q", "other.jsonl", cwd=tmp_path, expect=1)
     assert text.startswith("--- recorded by ")
