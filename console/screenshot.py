@@ -66,6 +66,7 @@ def _drawn(lines: list[list[Segment]], width: int, height: int, title: str, grou
                 grounds.append(_rect(x * CELL, y * LINE, cells * CELL, LINE, under))
             grounds += _blocks(text, x, y, ink)
             css = f"fill:{ink}" + (";font-weight:bold" if style.bold else "") + (";text-decoration:underline" if style.underline else "")
+            css += ";opacity:.55" if style.dim else ""
             texts += _words(text, x, y, classes.setdefault(css, f"c{len(classes)}"))
             x += cells
     return _page("".join(grounds), "".join(texts), classes, (width * CELL, height * LINE), title, ground)

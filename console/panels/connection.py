@@ -92,7 +92,7 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
         "polling": _polling(view),
         "received": (grouped(commands.received), "bright"),
         "acked": (grouped(commands.proven), "bright"),
-        "outbox": (grouped(unproven), "warn" if link.phase is not Phase.ONLINE else "bright" if unproven else "good"),
+        "outbox": (grouped(unproven), "good" if not unproven else "bright" if link.phase is Phase.ONLINE else "warn"),
         "deduped": (grouped(commands.duplicates), "bright"),
         "ping": (ago(now.mono - pong) if pong is not None and link.phase is Phase.ONLINE else "–", "bright"),
         "retries": (grouped(max(link.dials - 1, 0)), "bright"),

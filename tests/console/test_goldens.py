@@ -1,0 +1,81 @@
+"""Pictures of fixed presents, compared letter by letter. `make goldens` draws them anew; look at them before you commit them."""
+
+import os
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from agent_core.feed import LogEntry
+from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
+from console.app import EdgeConsole
+from console.screenshot import svg_of
+from tests.console.stills import NOON, NOTHING_YET, ONLINE, REFUSED, WAITING, StillHost, clock, pictured, remembered
+
+FOLDER = Path(__file__).with_name("goldens")
+SMALL, USUAL, LARGE = (80, 24), (120, 36), (200, 60)
+POLLING = replace(WAITING, commands=replace(WAITING.commands, outbox=12))
+LATER = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3_600),), scheduled_count=1)
+EMPTY = replace(NOTHING_YET, latency=LatencyView(), commands=CommandsView())
+
+
+class Picture(NamedTuple):
+    name: str
+    snapshot: Snapshot
+    size: tuple[int, int]
+    keys: tuple[str, ...] = ()
+    theme: str = "edge-dark"
+    empty: bool = False
+
+
+FILTER = ("slash", *"via:poll,local", "space", *">20ms")
+PICTURES = (
+    *(Picture(f"online-{size[0]}", ONLINE, size) for size in (SMALL, USUAL, LARGE)),
+    *(Picture(f"waiting-{size[0]}", WAITING, size) for size in (SMALL, USUAL, LARGE)),
+    *(Picture(f"polling-{size[0]}", POLLING, size, ("f",)) for size in (SMALL, USUAL)),
+    *(Picture(f"refused-{size[0]}", REFUSED, size) for size in (SMALL, USUAL, LARGE)),
+    *(Picture(f"inspector-{size[0]}", ONLINE, size, ("N", "enter")) for size in (SMALL, USUAL)),
+    *(Picture(f"filter-{size[0]}", ONLINE, size, FILTER) for size in (SMALL, USUAL)),
+    *(Picture(f"help-{size[0]}", ONLINE, size, ("question_mark",)) for size in (SMALL, USUAL)),
+    *(Picture(f"empty-{size[0]}", EMPTY, size, empty=True) for size in (SMALL, USUAL)),
+    Picture("too-small", ONLINE, (59, 15)),
+    Picture("latency", ONLINE, USUAL, ("3",)),
+    Picture("link-light", ONLINE, USUAL, ("1",), "edge-light"),
+    Picture("schedule", LATER, SMALL, ("4",)),
+    Picture("log", ONLINE, SMALL, ("5",)),
+    Picture("marks-light", ONLINE, USUAL, ("space", "up", "up", "space", "r"), "edge-light"),
+    Picture("contrast", WAITING, USUAL, (), "edge-contrast"),
+    Picture("no-colour", WAITING, USUAL, ("exclamation_mark",), "edge-plain"),
+)  # fmt: skip
+
+
+async def drawn(picture: Picture) -> str:
+    told = [] if picture.empty else [entry._replace(proven=entry.status == "acked") for entry in pictured()]
+    host = StillHost(picture.snapshot, told, {entry.command_id: remembered(entry.command_id) for entry in told})
+    for number in range(0 if picture.empty else 12):
+        host.feed.append(LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened"))
+    app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme)
+    async with app.run_test(size=picture.size) as pilot:
+        for key in picture.keys:
+            await pilot.press(key)
+        for widget in app.screen.query("Input, TextArea"):
+            widget.cursor_blink = False  # type: ignore[attr-defined]
+        await pilot.pause(0.1)
+        return svg_of(app)
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+async def test_golden(picture: Picture, tmp_path: Path) -> None:
+    svg = await drawn(picture)
+    golden = FOLDER / f"{picture.name}.svg"
+    if os.environ.get("UPDATE_GOLDENS"):
+        golden.write_text(svg)
+    if svg != golden.read_text():
+        (tmp_path / golden.name).write_text(svg)
+        pytest.fail(f"{picture.name} looks different: compare {golden} with {tmp_path / golden.name}; `make goldens` takes the new one")
+
+
+def test_no_golden_is_left_behind() -> None:
+    assert {path.stem for path in FOLDER.glob("*.svg")} == {picture.name for picture in PICTURES}
