@@ -84,6 +84,7 @@ class Link:
         self._hinted_at = float("-inf")
         self._hinted = self._crowd = False
         self._pings: deque[tuple[int, float]] = deque()
+        self._numbered = False
         self._ping_seq = 0
         self._pinged_at: float | None = None
         self._ponged_at: float | None = None
@@ -137,6 +138,7 @@ class Link:
             return
         self._heard_at = now.mono
         self._pings.clear()
+        self._numbered = False
         self.pings_ignored = self.deaf = self._probing = self._woke = False
         self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)
         self._ping(now)
@@ -161,7 +163,13 @@ class Link:
             self._verified(now)
 
     def ponged(self, seq: int | None, now: Moment) -> tuple[int, float] | None:
-        """Which ping this answers and its round trip in seconds. Without a number it is the oldest: too early a proof is none."""
+        """Which ping this answers and its round trip in seconds. Without a number it is the oldest: too early a proof is none.
+
+        From a peer that numbers its pongs, one without a number answers nothing.
+        """
+        if seq is None and self._numbered:
+            return None
+        self._numbered = seq is not None
         if not self._pings or (seq is not None and not self._pings[0][0] <= seq <= self._pings[-1][0]):
             return None
         number, sent_at = self._pings.popleft()
