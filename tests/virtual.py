@@ -7,7 +7,7 @@ and can be set. What is asserted here is what the parts of the model can see by 
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import count
 from random import Random
 from typing import Any
@@ -265,6 +265,10 @@ class Weather:
     """Seconds more of latency at most."""
     no_ack_call: bool = False
     faults: Faults = NO_FAULTS
+
+    def __str__(self) -> str:
+        """What is not fair about it."""
+        return ", ".join(f"{spec.name}={getattr(self, spec.name)}" for spec in fields(self) if getattr(self, spec.name) != spec.default)
 
 
 FAIR = Weather()

@@ -1154,7 +1154,8 @@ def attempt(seed: int, script: Sequence[Item] | None = None) -> Tally | Trial:
         return world.run()
     except Exception as error:  # noqa: BLE001  (whatever the engine raises is a failed world)
         why = f"{type(error).__name__}: {error}"
-        return Trial(seed, tuple(world.script), why, _transcript(world))
+        came = tuple(item for item in world.script if item.at <= world.time.at)
+        return Trial(seed, came, why, _transcript(world))
 
 
 def _transcript(world: World, last: int = 25) -> str:
