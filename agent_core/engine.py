@@ -303,12 +303,12 @@ class Engine:
         self._link.heard(now, frame=True)
 
     def _poll_answered(self, event: PollAnswered) -> None:
-        was_failing = self._polling.failing
+        back, alone = self._polling.failing, self._polling.first
         purpose = self._polling.answered(event.number, self._now)
         if purpose is None:
             return
-        if was_failing:
-            self._link.hint(self._now, self._dice)
+        if back or alone:
+            self._link.hint(self._now, self._dice, alone=not back)
         self._malformed += len(event.malformed)
         for reason in event.malformed:
             self._say("WARNING", f"Malformed command in a sync answer ignored: {reason}")

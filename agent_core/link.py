@@ -94,6 +94,11 @@ class Link:
     # --- what others ask -----------------------------------------------------------------------------------------
 
     @property
+    def _blip(self) -> bool:
+        """A stable link was lost by no more than the network, and this is the wait before its first redial."""
+        return self.phase is Phase.WAITING and self._rule is Rule.LADDER and self._crowd and self.attempt == 1
+
+    @property
     def online(self) -> bool:
         """The peer has spoken and is not known to be gone."""
         return self.phase is Phase.ONLINE or self.phase is Phase.SUSPECT
@@ -204,9 +209,12 @@ class Link:
         self._dial(now)
         self.deaf = True
 
-    def hint(self, now: Moment, dice: Dice) -> None:
-        """A poll has succeeded again after a failure: the backend is back, so dial soon (P7), or again soon where a dial hangs."""
-        if now.mono - self._hinted_at < self._timing.hint_every:
+    def hint(self, now: Moment, dice: Dice, *, alone: bool) -> None:
+        """A poll has succeeded again after a failure: the backend is back, so dial soon (P7), or again soon where a dial hangs.
+
+        `alone`: the first poll after a loss succeeded, so the backend was never gone; this link alone was lost, and no crowd dials with us.
+        """
+        if now.mono - self._hinted_at < self._timing.hint_every or (alone and not self._blip):
             return
         soon = self._politely(now.mono + self._timing.hint_within * dice())
         if self.phase is Phase.WAITING and self._rule not in PATIENT:

@@ -29,7 +29,7 @@ class Polling:
         self.every = config.backend.sync_interval_seconds
         self.mode = config.backend.polling
         self.failing = False
-        self._active = self._first = False
+        self._active = self.first = False
         self._next_at: float | None = None
         self._sync_at: float | None = None
         self._safety_at: float | None = None
@@ -113,7 +113,7 @@ class Polling:
         wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))
         if wanted and not self._active:
             self._next_at = now.mono
-            self._first = True
+            self.first = True
             self._say(now, "INFO", f"Command delivery: HTTP polling every {self.every:g}s")
         elif not wanted:
             self._next_at = None
@@ -136,7 +136,7 @@ class Polling:
         purpose, self._in_flight = self._in_flight, None
         if self.failing:
             self._say(now, "INFO", "HTTP polling works again")
-        self.failing = self._first = False
+        self.failing = self.first = False
         self._refusals = 0
         self._not_before = self._post_not_before = float("-inf")
         self._last_ok_utc, self._last_error = now.utc, None
@@ -155,10 +155,10 @@ class Polling:
         detail = plain(failure.detail, 200)
         self._say(now, "WARNING" if not self.failing or detail != self._last_error else "DEBUG", f"HTTP polling failed: {detail}")
         self.failing, self._last_error = True, detail
-        if self._first and self._next_at is not None:
+        if self.first and self._next_at is not None:
             least, most = self._timing.poll_jitter, 1 + self._timing.poll_jitter
             self._next_at = min(self._next_at, now.mono + self.every * (least + (most - least) * dice()))
-        self._first = False
+        self.first = False
         self._hold_back(failure, now, dice)
 
     def acks_posted(self, event: AcksPosted, now: Moment, dice: Dice) -> None:

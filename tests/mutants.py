@@ -58,11 +58,11 @@ BUGS = (
     Bug("Retry-After ignored by polling", "polling.py", "max(failure.retry_after or 0.0, timing.busy_first)", "timing.busy_first"),
     Bug("a refusal climbs the normal ladder", "outcomes.py", "    if status in {401, 403}:\n        return Rule.REFUSED\n", ""),
     Bug("a rival is fought", "outcomes.py", "4009: Rule.REPLACED, 4409: Rule.REPLACED,", ""),
-    Bug("a hint without rate limit", "link.py", "if now.mono - self._hinted_at < self._timing.hint_every:", "if False:"),
+    Bug("a hint without rate limit", "link.py", "if now.mono - self._hinted_at < self._timing.hint_every or (", "if ("),
     Bug(
         "a hint hurries a refusal", "link.py", "if self.phase is Phase.WAITING and self._rule not in PATIENT:", "if self.phase in BETWEEN:"
     ),
-    Bug("no hint at all", "engine.py", "        if was_failing:\n            self._link.hint(self._now, self._dice)\n", ""),
+    Bug("no hint at all", "engine.py", "        if back or alone:\n            self._link.hint(self._now, self._dice, alone=not back)\n", ""),
     Bug(
         "silence counted from the opening",
         "link.py",

@@ -559,6 +559,16 @@ def test_p7_a_poll_that_succeeds_again_is_a_hint_to_dial_within_a_second() -> No
     assert book.waits() <= 1
 
 
+def test_a_lone_loss_redials_within_a_second_when_the_first_poll_shows_that_the_backend_was_never_gone() -> None:
+    book = Playbook(dice=0.9).online()
+    book.lives(40)
+    book >> Lost(book.generation, refused())
+    assert book.snapshot.link.retry_at is not None
+    assert book.snapshot.link.retry_at - book.clock.mono > 10, "a crowd would part ways"
+    book.answer_poll()
+    assert book.waits() <= 1
+
+
 def test_a_poll_that_goes_on_succeeding_is_no_hint() -> None:
     book = down_for_long()
     book.answer_poll()
