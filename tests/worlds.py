@@ -288,7 +288,7 @@ class World:
                 demand(effects == 0, "done, and acknowledged as not done:", command_id, row.state, row.error)
 
     def _check_sizes(self, sizes: dict[str, int]) -> None:
-        limits = {"tombstones": 10_000, "history": 720, "schedule": 2 * 64}
+        limits = {"suspects": 1_000, "tombstones": 10_000, "history": 720, "schedule": 2 * 64}
         for name, size in sizes.items():
             demand(size <= limits.get(name, 0), "memory that is not given back:", name, size)
 
@@ -628,7 +628,7 @@ class Process:
             if isinstance(effect, Record):
                 self._claim(effect, now)
         for effect in effects:
-            self._perform(effect, now, records, forced=isinstance(turn, ReconnectRequested))
+            self._perform(effect, now, records)
         if isinstance(turn, Lost | DialFailed):
             self._live = None
         if self.is_started:
@@ -642,6 +642,9 @@ class Process:
             self.mode = turn.mode
         elif isinstance(turn, Started):
             self.is_started = True
+        elif isinstance(turn, ReconnectRequested):
+            self._not_before = float("-inf")
+            self._dials.clear()
         elif turn is None:
             for event in news:
                 if isinstance(event, FrameReceived | CommandReceived | Heard):
@@ -679,7 +682,7 @@ class Process:
 
     # --- effects ---------------------------------------------------------------------------------------------
 
-    def _perform(self, effect: Effect, now: Moment, records: list[Record], *, forced: bool) -> None:
+    def _perform(self, effect: Effect, now: Moment, records: list[Record]) -> None:
         world = self.world
         match effect:
             case Tell(entry):
@@ -695,7 +698,7 @@ class Process:
             case Execute():
                 self._execute(effect, now)
             case OpenSocket(generation):
-                self._dial(generation, now, forced=forced)
+                self._dial(generation, now)
             case _:
                 self._perform_rare(effect, now)
 
@@ -731,13 +734,10 @@ class Process:
             case _:
                 pass
 
-    def _dial(self, generation: int, now: Moment, *, forced: bool) -> None:
+    def _dial(self, generation: int, now: Moment) -> None:
         demand(self._live is None, "a dial while another socket is there:", generation, self._live)
         demand(generation > self._generation, "a generation that is not new", generation)
         self._live, self._opened, self._generation = generation, False, generation
-        if forced:
-            self._not_before = float("-inf")
-            self._dials.clear()
         demand(now.mono >= self._not_before - EPS, "a dial before the time that the backend asked to wait for:", now.mono, self._not_before)
         self._dials.append(now.mono)
         while self._dials[0] < now.mono - 60:
