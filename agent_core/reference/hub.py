@@ -3,7 +3,8 @@
 No I/O, no clock: each call is told when it happens. A shell (server.py, or a simulated world) carries frames between `receive` and `take`.
 A command is kept until its first terminal ack and goes
 - to the socket, once, while there is one;
-- to a poll, where no present socket has been given it, or `redeliver_after` has passed since; never once the agent says `received`.
+- to a poll, where no present socket has been given it, or `redeliver_after` has passed since; never once the agent says `received`;
+- to the socket again, with the answer to a ping, where a poll or an earlier socket was given it and `redeliver_after` has passed since.
 """
 
 import hashlib
@@ -82,6 +83,7 @@ class _Link:
     ping_heard_at: float | None = None
     control: deque[str] = field(default_factory=deque)
     pushes: deque[Order] = field(default_factory=deque)
+    overdue: deque[Order] = field(default_factory=deque)
 
 
 @dataclass(slots=True)
@@ -240,14 +242,16 @@ class Hub:
                 self.counts["malformed"] += 1
         elif kind == "ping":
             self.counts["pings"] += 1
-            return self._pinged(link, inner, now) if link is not None else None
+            return self._pinged(agent, link, inner, now) if link is not None else None
         elif kind == "status" and isinstance(inner, dict):
             agent.reported = _report(inner)
         elif kind != "pong":
             self.counts["unknown_frames"] += 1
         return None
 
-    def _pinged(self, link: _Link, inner: Any, now: Moment) -> Ending | None:
+    def _pinged(self, agent: _Agent, link: _Link, inner: Any, now: Moment) -> Ending | None:
+        delivered = (order for order in agent.open.values() if order.status is Status.DELIVERED)
+        link.overdue = deque(order for order in delivered if self._owed(order, link.generation, now))
         earlier, link.ping_heard_at = link.ping_heard_at, now.mono
         if earlier is not None and now.mono - earlier < self.rules.limits.ping_every:
             return Ending(POLICY, f"a ping each {self.rules.limits.ping_every:g} s is allowed")
@@ -266,7 +270,7 @@ class Hub:
 
     def has_frames(self, agent_id: str) -> bool:
         agent = self._agents.get(agent_id)
-        return agent is not None and agent.link is not None and bool(agent.link.control or agent.link.pushes or agent.settings)
+        return agent is not None and agent.link is not None and bool(agent.link.control or agent.link.pushes or agent.link.overdue or agent.settings)
 
     def take(self, agent_id: str, generation: int, now: Moment, at_most: int = 64) -> list[str]:
         """Frames to send now, in order; empty when there is nothing to say or the socket is no longer the agent's."""
@@ -284,6 +288,10 @@ class Hub:
         while link.pushes and len(frames) < at_most:
             order = link.pushes.popleft()
             if order.status is Status.QUEUED:
+                frames.extend(self._push(order, generation, now))
+        while link.overdue and len(frames) < at_most:
+            order = link.overdue.popleft()
+            if order.status is Status.DELIVERED:
                 frames.extend(self._push(order, generation, now))
         return frames
 

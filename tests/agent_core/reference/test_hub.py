@@ -103,6 +103,18 @@ def test_a_push_on_a_socket_that_is_gone_is_answered_at_once() -> None:
     assert talk.polled() == [first]
 
 
+def test_what_a_poll_was_given_and_nobody_acked_comes_with_a_later_pong() -> None:
+    talk = Talk()
+    command = talk.queue()
+    assert talk.polled() == [command]
+    link = talk.dial()
+    talk.says(link, {"type": "ping"})
+    assert talk.ids(link) == []
+    talk.after(30)
+    talk.says(link, {"type": "ping"})
+    assert talk.ids(link) == [command]
+
+
 def test_a_poll_leaves_alone_what_waits_for_the_socket() -> None:
     talk = Talk()
     link = talk.dial()
