@@ -270,7 +270,9 @@ class Hub:
 
     def has_frames(self, agent_id: str) -> bool:
         agent = self._agents.get(agent_id)
-        return agent is not None and agent.link is not None and bool(agent.link.control or agent.link.pushes or agent.link.overdue or agent.settings)
+        if agent is None or agent.link is None:
+            return False
+        return bool(agent.link.control or agent.link.pushes or agent.link.overdue or agent.settings)
 
     def take(self, agent_id: str, generation: int, now: Moment, at_most: int = 64) -> list[str]:
         """Frames to send now, in order; empty when there is nothing to say or the socket is no longer the agent's."""
