@@ -8,10 +8,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint simulate mutants torture bench clean
+.PHONY: help setup demo test lint simulate mutants torture bench bench-ui goldens screenshots clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make .venv, with the versions of constraints.txt
 
@@ -58,6 +58,16 @@ torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200)
 
 bench: $(STAMP) ## the agent against a bare client, interleaved, medians and ratios
 	@$(BIN)/python -m tests.bench
+
+bench-ui: $(STAMP) ## the console in a real terminal: CPU, delays, memory, and what it costs the agent
+	@$(BIN)/python -m tests.bench.ui
+
+goldens: $(STAMP) ## draw the pictures that the tests compare with anew
+	@UPDATE_GOLDENS=1 $(BIN)/python -m pytest tests/console/test_goldens.py
+
+screenshots: $(STAMP) ## the README's pictures, from the demo (a minute)
+	@$(BIN)/python -m console screenshot --demo --size 80x24 --after 33 -o docs/console-fallback.png & \
+	$(BIN)/python -m console screenshot --demo --size 120x36 --after 57 -o docs/console-online.png && wait
 
 clean: ## remove .venv and what the tools leave behind
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
