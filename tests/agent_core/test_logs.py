@@ -125,7 +125,7 @@ def test_p13_libraries_stay_at_warning(tmp_path: Path) -> None:
     try:
         with logged(tmp_path, level="DEBUG") as stream:
             edge.debug("mine")
-            for name in ("websockets.client", "httpx", "httpcore.http11", "uvicorn.error", "asyncio"):
+            for name in ("websockets.client", "httpx", "httpcore.http11", "uvicorn.lifespan", "asyncio"):
                 logging.getLogger(name).info("chatter")
                 logging.getLogger(name).warning("trouble")
     finally:
