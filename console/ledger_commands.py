@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - it prints: that is what it is for
 """`edge-console ledger …` and `audit …`: the ledger read from outside, also while the agent runs."""
 
 import argparse

@@ -225,10 +225,10 @@ class Ledgers(RuleBasedStateMachine):
         self.tell(Lost(self.generation, DOWN))
 
     @precondition(lambda self: self.online)
-    @rule()
-    def the_backend_reads(self) -> None:
-        """All that is on the wire, answering each ping."""
-        texts, self.unread = self.unread, []
+    @rule(count=st.sampled_from((1, 2, 1_000)))
+    def the_backend_reads(self, count: int = 1_000) -> None:
+        """The next of what is on the wire, answering each ping."""
+        texts, self.unread = self.unread[:count], self.unread[count:]
         for frame in (from_json(text) for text in texts):
             if frame["type"] == "command_ack" and frame["data"]["status"] != "received":
                 self.model[frame["data"]["command_id"]].read = True
@@ -288,7 +288,7 @@ class Ledgers(RuleBasedStateMachine):
                 self.tell(CommandFinished(run.seq, None, {}, row))
             self.the_link_opens()
             if self.online:
-                self.the_backend_reads()
+                self.the_backend_reads(count=1_000)
             if self.posted is not None:
                 self.the_post_is_over(read=True, answered=True)
             self.time_passes(3.0)
