@@ -53,6 +53,7 @@ from console.themes import PALETTES, PLAIN, inks_of, theme_of
 if TYPE_CHECKING:
     from console.screens.editor import Edited
 
+STREAM_NAMES = frozenset(binding.id for binding in Stream.BINDINGS if isinstance(binding, Binding))
 TICK = 0.1
 BLURRED_TICK = 1.0
 STOP_WITHIN = 5.0
@@ -79,12 +80,12 @@ class EdgeConsole(App[str]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R", "reconnect", "Reconnect", tooltip="Dial now, whatever the backoff says", id="reconnect"),
         Binding("p", "polling", "Polling", tooltip="Polling mode: auto, always, never", id="polling"),
-        Binding("r", "replay", "Replay", tooltip="Run the selected or the marked commands again, after a question", id="replay"),
-        Binding("e", "edit", "Edit", tooltip="Change the payload of the selected command, then run it or see what would run", id="edit"),
+        Binding("r", "replay", "Replay", tooltip="Run the selected or marked commands again", id="replay"),
+        Binding("e", "edit", "Edit", tooltip="Edit the payload, then run it, or a dry run", id="edit"),
         Binding("enter", "inspect", "Inspect", tooltip="All that is known of the selected command", id="inspect", key_display="⏎"),
-        Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze the stream", id="follow"),
+        Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze", id="follow"),
         Binding("slash", "filter", "Filter", tooltip="Show only some commands", id="filter", key_display="/"),
-        Binding("y", "copy", "Copy", show=False, tooltip="Copy the selected command: id, text, JSON or a curl line", id="copy"),
+        Binding("y", "copy", "Copy", show=False, tooltip="Copy its id, text, JSON or a curl line", id="copy"),
         Binding("w", "save_rows", "Save rows", show=False, tooltip="Save what passes the filter as a file", id="save_rows"),
         Binding("L", "load", "Load", show=False, tooltip="Look at a saved session", id="load"),
         *(
@@ -94,10 +95,10 @@ class EdgeConsole(App[str]):
         Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel", id="next_panel", priority=True),
         Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before", priority=True),
         Binding("z", "zoom", "Zoom", show=False, tooltip="The stream or panel alone on the screen", id="zoom"),
-        Binding("escape", "leave", "Back", show=False, tooltip="Leave a panel or a session, cancel replays, drop the marks", id="back"),
-        Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture (SVG) and text", id="screenshot", key_display="^s"),
+        Binding("escape", "leave", "Back", show=False, tooltip="Leave a panel, a session, replays, marks", id="back"),
+        Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture and as text", id="screenshot", key_display="^s"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
-        Binding("q", "quit", "Quit", tooltip="Stop the agent cleanly; a second time: at once", id="quit"),
+        Binding("q", "quit", "Quit", tooltip="Stop the agent and quit; twice: at once", id="quit"),
         Binding("ctrl+c,ctrl+q", "quit", "Quit", show=False, system=True),
         Binding("ctrl+p,colon", "command_palette", "palette", tooltip="Every action by name", id="palette", key_display="^p"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="suspend", tooltip="Back to the shell; fg returns"),
@@ -139,6 +140,8 @@ class EdgeConsole(App[str]):
         """Which panel is in the stream's place, from 1; 0: none."""
         self._batch: Batch | None = None
         self._on_first_paint = on_first_paint
+        self.painted = asyncio.Event()
+        """Set once the first picture is on the screen."""
         self._cursor = 0
         self._drawn: tuple[object, ...] = ()
         self._keys: tuple[Key, ...] = ()
@@ -177,6 +180,7 @@ class EdgeConsole(App[str]):
         self._keys = tuple(self._footer_keys())
         self._tick()
         self._pulse = self.set_interval(TICK, self._tick)
+        self.call_after_refresh(self.painted.set)
         if self._on_first_paint is not None:
             self.call_after_refresh(self._on_first_paint)
 
@@ -284,14 +288,15 @@ class EdgeConsole(App[str]):
         for node, binding, enabled, _ in screen.active_bindings.values():
             if enabled and binding.id and isinstance(node, (App, Stream)):
                 found.setdefault(binding.id, binding)
-        return sorted(found.values(), key=lambda binding: binding.id.startswith("stream.") if binding.id else True)
+        order = [binding.id for binding in self.named_bindings()]
+        return sorted(found.values(), key=lambda binding: order.index(binding.id))
 
     def get_system_commands(self, screen: Screen[None]) -> Iterable[SystemCommand]:
         """Everything the palette offers: our actions and our themes."""
         for binding in self._bindings_here(screen):
             if binding.id == "palette":
                 continue
-            target = "app" if not (binding.id or "").startswith("stream.") else "focused"
+            target = "focused" if binding.id in STREAM_NAMES else "app"
             title = f"{binding.description}  ({self.get_key_display(binding)})"
             yield SystemCommand(title, binding.tooltip or binding.description, partial(self.run_action, f"{target}.{binding.action}"))
         for palette in PALETTES.values():
@@ -573,8 +578,8 @@ class EdgeConsole(App[str]):
 
         groups: dict[str, list[Key]] = {}
         for binding in self._bindings_here(self._main):
-            title = "The stream" if (binding.id or "").startswith("stream.") else "Anywhere"
-            key = Key(self.get_key_display(binding), binding.tooltip or binding.description, binding.action)
+            title = "The stream" if binding.id in STREAM_NAMES else "Anywhere"
+            key = Key(self.get_key_display(binding), binding.tooltip or binding.description, binding.id or "")
             groups.setdefault(title, []).append(key)
         self.push_screen(Dialog("Keys", help_page(groups, inks_of(self.theme))))
 

@@ -169,15 +169,18 @@ def write(path: Path, content: bytes) -> None:
 
 
 async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> str:
-    """Run the app without a terminal for `after` seconds; the SVG of what it then shows."""
+    """Run the app without a terminal, from its first paint for `after` seconds; the SVG of what it then shows."""
     running = asyncio.create_task(app.run_async(headless=True, size=size), name="console")
+    painting = asyncio.create_task(app.painted.wait(), name="first paint")
     try:
+        await asyncio.wait({running, painting}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({running}, timeout=after)
         if running.done():
             running.result()
             raise RuntimeError(app.return_value or "the console ended before the picture was taken")
         return svg_of(app)
     finally:
+        painting.cancel()
         if not running.done():
             app.exit()
         await asyncio.wait({running})

@@ -167,15 +167,17 @@ def _schedule(view: View, inner: int, height: int) -> list[Line]:
         lines = [((short, inks.text),)]
     if not snapshot.scheduled:
         return [*lines, (("Nothing is due later.", inks.faint),)]
-    lines.append(((fit("DUE", 26) + fit("IN", 14) + fit("THREAD", 24) + "SCHEDULE", inks.head),))
+    due_width, in_width, thread_width = (26, 14, 24) if inner >= 90 else (10, 13, 16)
+    lines.append(((fit("DUE", due_width) + fit("IN", in_width) + fit("THREAD", thread_width) + "SCHEDULE", inks.head),))
     for item in snapshot.scheduled[: max(0, height - len(lines))]:
         left = item.due_utc - view.now.utc
+        due = day_stamp(item.due_utc, view.zone)[:19] if inner >= 90 else time_of_day(item.due_utc, view.zone)
         lines.append(
             (
-                (fit(day_stamp(item.due_utc, view.zone)[:19], 26), inks.bright),
-                (fit(duration(left) if left > 0 else "now", 14), inks.tone("accent")),
-                (fit(shown(item.thread_id, 100), 23) + " ", inks.muted),
-                (cut(shown(item.schedule_id, 200), max(8, inner - 64)), inks.text),
+                (fit(due, due_width), inks.bright),
+                (fit(duration(left) if left > 0 else "now", in_width), inks.tone("accent")),
+                (fit(shown(item.thread_id, 100), thread_width - 1) + " ", inks.muted),
+                (cut(shown(item.schedule_id, 200), max(8, inner - due_width - in_width - thread_width)), inks.text),
             )
         )
     return lines

@@ -26,8 +26,7 @@ _Key = tuple[int, bool, bool, bool]
 
 
 def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Binding:
-    name = "stream." + label.lower().replace(" ", "_")
-    return Binding(keys, action, label, show=False, id=name, key_display=display, tooltip=meaning)
+    return Binding(keys, action, label, show=False, id=label.lower().replace(" ", "_"), key_display=display, tooltip=meaning)
 
 
 class Stream(Widget, can_focus=True):
@@ -45,10 +44,10 @@ class Stream(Widget, can_focus=True):
         _key("pagedown", "page(1)", "Page down", "PgDn", "A page down"),
         _key("home,g", "oldest", "Oldest", "Home", "The oldest command kept"),
         _key("end,G", "newest", "Newest", "End", "The newest command, and follow"),
-        _key("space", "mark", "Mark", "space", "Mark the selected command, for replays and comparisons"),
+        _key("space", "mark", "Mark", "space", "Mark it, for replays and comparisons"),
         _key("exclamation_mark", "failures", "Failures", "!", "Only what failed, or all again"),
         _key("backslash", "sift", "Filter off", "\\", "The filter off, and on again"),
-        _key("n", "jump(1)", "Next match", "n", "The next command that the filter finds (without one: that failed)"),
+        _key("n", "jump(1)", "Next match", "n", "The next the filter finds (or that failed)"),
         _key("N", "jump(-1)", "Previous match", "N", "The one before"),
         _key("o", "turn", "Order", "o", "Newest last, or newest first"),
         _key("t", "ages", "Times", "t", "The time of day, or how long ago"),

@@ -28,12 +28,12 @@ class Beside(NamedTuple):
 
 
 def help_page(groups: Mapping[str, Sequence[Key]], inks: Inks) -> list[Line]:
-    """Every key that works here, by what it belongs to."""
+    """Every key that works here, by what it belongs to, with the name by which the configuration can give it another one."""
     lines: list[Line] = []
     for title, keys in groups.items():
         lines += [BLANK] if lines else []
         lines.append(((title, inks.head),))
-        lines += [((fit(key.display, 10), inks.key), (key.label, inks.text)) for key in keys]
+        lines += [((fit(key.display, 10), inks.key), (fit(key.action, 16), inks.muted), (key.label, inks.text)) for key in keys]
     return lines
 
 
