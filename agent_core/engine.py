@@ -22,6 +22,7 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.events import (
     AcksPosted,
+    CancelRequested,
     CancelRunning,
     CommandFinished,
     CommandReceived,
@@ -243,6 +244,9 @@ class Engine:
                 self._say("INFO", f"Polling mode: {mode}")
             case ReplayRequested():
                 self._replay(event)
+            case CancelRequested(command_id):
+                if self._trouble is not None or not self._ledger.cancel(command_id, now):
+                    self._say("WARNING", f"Command {command_id} cannot be cancelled: {self._trouble or 'it is not waiting'}")
             case StopRequested():
                 self._stop()
             case _:

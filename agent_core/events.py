@@ -188,6 +188,13 @@ class ReplayRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The operator wants a message that is due later not to be sent."""
+
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     pass
 
@@ -195,7 +202,8 @@ class StopRequested:
 Event = (
     Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandReceived | Heard
     | Lost | PollAnswered | PollFailed
-    | AcksPosted | Recorded | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested | StopRequested
+    | AcksPosted | Recorded | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested
+    | CancelRequested | StopRequested
 )
 
 

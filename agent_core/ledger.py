@@ -367,6 +367,15 @@ class Ledger:
         else:
             self._end(entry, State.FAILED, f"too late: {found.command.command_id} is {found.state}", {}, now)
 
+    def cancel(self, command_id: str, now: Moment) -> bool:
+        """By the operator; False where no such command is scheduled."""
+        victim = self._entries.get(command_id)
+        if victim is None or victim.state is not State.SCHEDULED:
+            return False
+        self._withdraw(victim)
+        self._end(victim, State.CANCELLED, "cancelled by the operator", {}, now)
+        return True
+
     def _bury(self, entry: Entry, target: str, now: Moment) -> None:
         """Nobody by that name here: remember the cancel for a message that may still come (P3)."""
         until = now.utc + self._config.ledger.tombstone_hours * 3600

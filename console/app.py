@@ -23,7 +23,7 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from agent_core.clock import Clock, Moment, SystemClock
-from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
+from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested
 from agent_core.feed import CommandEntry, Entry, LogEntry
 from agent_core.plain import plain
 from agent_core.snapshot import PollingMode, Snapshot
@@ -82,6 +82,7 @@ class EdgeConsole(App[str]):
         Binding("p", "polling", "Polling", tooltip="Polling mode: auto, always, never", id="polling"),
         Binding("r", "replay", "Replay", tooltip="Run the selected or marked commands again", id="replay"),
         Binding("e", "edit", "Edit", tooltip="Edit the payload, then run it, or a dry run", id="edit"),
+        Binding("x", "cancel", "Cancel", show=False, tooltip="Cancel the selected message that is due later", id="cancel"),
         Binding("enter", "inspect", "Inspect", tooltip="All that is known of the selected command", id="inspect", key_display="⏎"),
         Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze", id="follow"),
         Binding("slash", "filter", "Filter", tooltip="Show only some commands", id="filter", key_display="/"),
@@ -406,6 +407,20 @@ class EdgeConsole(App[str]):
         before = self.host.lookup(last.replay_of or "")
         beside = f" The original: {before.state}." if before is not None else ""
         return f"Replay {word} in {milliseconds(last.run_ms)} ms.{beside} ⏎ on its row compares the two."
+
+    def action_cancel(self) -> None:
+        if self._may_not():
+            return
+        row = self._selected()
+        if row is None:
+            return
+        if row.status != "scheduled":
+            self._say("Only what is due later can be cancelled.", "warning")
+            return
+        lines = replay_page([row], self.host.lookup(row.command_id), inks_of(self.theme))[:-3]
+        request = CancelRequested(row.command_id)
+        question = Question("Cancel this message?", lines, "y cancel it · n leave it")
+        self.push_screen(question, lambda agreed: self.host.post(request) if agreed else None)
 
     def action_edit(self) -> None:
         if self._may_not():

@@ -107,7 +107,7 @@ def _backoff(view: View, inner: int, height: int) -> list[Line]:
 
 def _latency(view: View, inner: int, height: int) -> list[Line]:
     inks, tally = view.inks, view.tally
-    head = "".join(fit_right(name, 12) for name in ("acked", "ack p50", "ack p99", "run p50", "the rest", "proof p50"))
+    head = "".join(fit_right(name, 12) for name in ("proven", "ack p50", "ack p99", "run p50", "the rest", "proof p50"))
     lines: list[Line] = [((fit("by", 10) + head, inks.head),)]
     for way in WAYS:
         samples = tally.of(way)
@@ -202,6 +202,6 @@ DETAILS = (
     ("Link", _detail("Link", _link, "R reconnect")),
     ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),
     ("Latency", _detail("Latency", _latency, "the last 2 000 of each")),
-    ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten")),
+    ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten · x on its row cancels")),
     ("Log", _detail("Log", _log, "↑ ↓ PgUp PgDn")),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import TextArea
 
-from agent_core.events import ReplayRequested
+from agent_core.events import CancelRequested, ReplayRequested
 from agent_core.feed import LogEntry
 from agent_core.snapshot import DiskView, Phase, PollingMode, PollingView, ScheduledView
 from console.replay import AT_ONCE, SILENT_AFTER
@@ -38,6 +38,18 @@ async def test_marked_commands_are_replayed_a_few_at_once_with_progress() -> Non
             seat.host.feed.append(entry(100 + number, f"replay-{number}", via="local", replay_of=f"cmd_{number}"))
         await seat.until(lambda: "6/7, 1 failed: done" in seat.toasts())
         assert len(seat.host.posted) == 6
+
+
+async def test_a_message_that_is_due_later_is_cancelled_after_a_question() -> None:
+    async with seated(entries=[entry(1, "cmd_1"), entry(2, "cmd_2", status="scheduled")]) as seat:
+        await seat.press("x")
+        assert "cmd_2" in seat.dialog()
+        await seat.press("n")
+        assert seat.host.posted == []
+        await seat.press("x", "y")
+        assert seat.host.posted == [CancelRequested("cmd_2")]
+        await seat.press("up", "x")
+        await seat.until(lambda: "Only what is due later" in seat.toasts())
 
 
 async def test_an_effect_seen_outside_wants_a_y() -> None:
@@ -240,7 +252,7 @@ async def test_badges() -> None:
 
 async def test_read_only_refuses_all_that_changes_anything() -> None:
     async with seated(entries=pictured(), read_only=True) as seat:
-        for key in ("R", "p", "r", "e"):
+        for key in ("R", "p", "r", "e", "x"):
             await seat.press(key)
             assert len(seat.app.screen_stack) == 1
         await seat.until(lambda: "only looks" in seat.toasts())

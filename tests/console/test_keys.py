@@ -15,7 +15,7 @@ BINDINGS = EdgeConsole.named_bindings()
     ("wanted", "says"),
     [
         ({"reconect": "f5"}, "console.keys: reconect is no action: did you mean reconnect?"),
-        ({"xyzzyx": "f5"}, "console.keys: xyzzyx is no action; there are back, copy, down"),
+        ({"xyzzyx": "f5"}, "console.keys: xyzzyx is no action; there are back, cancel, copy"),
         ({"reconnect": "p"}, "console.keys: p is for reconnect and for polling"),
         ({"polling": "ctrl+c"}, "console.keys: ctrl+c is for quitting and for polling"),
         ({"reconnect": "f5", "replay": "f5"}, "console.keys: f5 is for reconnect and for replay"),
