@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
@@ -115,6 +117,7 @@ class EdgeConsole(App[str]):
         exports: Path | None = None,
         read_only: bool = False,
         keys: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
         theme: str = "edge-dark",
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
@@ -126,13 +129,14 @@ class EdgeConsole(App[str]):
         for palette in PALETTES.values():
             self.register_theme(theme_of(palette))
         self.theme = theme
-        if theme == PLAIN.name:
-            self._filters = [NoColor()]
+        self._colour_filters = self._filters
+        self._filter_colours(theme)
         self.host = host
         self._clock = clock or SystemClock()
         self._zone = zone
         self._pictures = pictures
         self._exports = exports
+        self._log_file = log_file
         self._read_only = read_only
         self._tally = Tally()
         self._lines: deque[LogEntry] = deque(maxlen=2_000)
@@ -195,8 +199,12 @@ class EdgeConsole(App[str]):
             self._pulse = self.set_interval(TICK if focused else BLURRED_TICK, self._tick)
 
     def _theme_changed(self, theme: Theme) -> None:
-        del theme
+        self._filter_colours(theme.name)
         self._tick()
+
+    def _filter_colours(self, theme: str) -> None:
+        """Textual's own widgets have no colour where the panels have none."""
+        self._filters = [NoColor()] if theme == PLAIN.name else self._colour_filters
 
     def _tick(self) -> None:
         """Look at the host; draw what differs from what is on the screen."""
@@ -262,7 +270,11 @@ class EdgeConsole(App[str]):
     def _fatal_error(self) -> None:
         # Textual's own prints the locals of every frame, and a local may be a secret.
         error = sys.exc_info()[1]
-        self.panic(Text(f"edge-console: {type(error).__name__}: {plain(error, 200)}"))
+        frames = traceback.extract_tb(error.__traceback__)[-8:] if error is not None else []
+        way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+        logging.getLogger("edge").error("The console failed: %s: %s (%s)", type(error).__name__, plain(error, 200), way)
+        where = f"; the log: {plain(self._log_file, 300)}" if self._log_file is not None else ""
+        self.panic(Text(f"edge-console: {type(error).__name__}: {plain(error, 200)}{where}"))
 
     @property
     def _main(self) -> Screen[None]:

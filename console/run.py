@@ -33,6 +33,7 @@ def run_console(
 
     app = EdgeConsole(
         host, pictures=pictures(config), exports=config.data_dir / "exports", read_only=read_only, keys=keys,
+        log_file=config.logging.file or config.data_dir / "edge-console.log",
         theme="edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", on_first_paint=calm_collector,
     )  # fmt: skip
     stop_on_signals(host, app.exit)

@@ -439,3 +439,21 @@ async def test_a_modal_does_not_hide_that_the_link_is_gone() -> None:
         await seat.press("question_mark")
         seat.host.change(link=WAITING.link, polling=replace(FALLING_BACK, last_error="no route"))
         await seat.until(lambda: "✗ OFFLINE" in seat.screen())
+
+
+class Broken(StillHost):
+    """Fails when the operator reconnects."""
+
+    def post(self, event: object) -> None:
+        raise ZeroDivisionError("a\x1b[31m secret place")
+
+
+async def test_a_crash_says_one_line_and_where_the_log_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = EdgeConsole(Broken(ONLINE), clock=clock(), log_file=tmp_path / "edge.log")
+    with pytest.raises(ZeroDivisionError):
+        async with app.run_test() as pilot:
+            await pilot.press("R")
+    said = capsys.readouterr().err
+    assert app.return_code == 1
+    assert "ZeroDivisionError: a␛[31m secret place; the log:" in " ".join(said.split())
+    assert "Traceback" not in said

@@ -1,5 +1,6 @@
 """The console as an operator meets it: the real program, a real terminal, real keys."""
 
+import os
 import re
 import signal
 import subprocess
@@ -133,3 +134,21 @@ def test_read_only_and_other_keys(tmp_path: Path) -> None:
     with Terminal("--config", str(wrong), env={"EDGE_SECRET": "a-secret-that-is-fine", **keys}) as terminal:
         assert terminal.ends() == 2
         assert b"console.keys: p is for reconnect and for polling" in terminal.raw
+
+
+def test_suspended_it_gives_the_terminal_back_and_takes_it_again(demo: Terminal) -> None:
+    def stopped() -> bool:
+        pid, status = os.waitpid(demo.process.pid, os.WNOHANG | os.WUNTRACED)
+        return pid != 0 and os.WIFSTOPPED(status)
+
+    demo.press("\x1a")
+    demo.until(stopped, what="the stop")
+    while demo.read(0.1):
+        pass
+    assert demo.raw.rfind(b"\x1b[?1049l") > demo.raw.rfind(b"\x1b[?1049h")
+    mark = len(demo.raw)
+    demo.process.send_signal(signal.SIGCONT)
+    demo.until(lambda: b"\x1b[?1049h" in demo.raw[mark:] and "Connection" in demo.text, what="the console again")
+    demo.press("q")
+    assert demo.ends() == 0
+    assert_restored(demo)
