@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -359,9 +360,10 @@ class EdgeConsole(App[str]):
 
     def on_filter_bar_closed(self, event: FilterBar.Closed) -> None:
         self._main.remove_class("-filtering")
-        if not event.kept:
-            self._stream.sift(self._filter_before)
         self._stream.blame("")
+        if not event.kept:
+            with suppress(FilterError):
+                self._stream.sift(self._filter_before)
         self._stream.focus()
 
     # --- replays ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Commands: a window on the ring, drawn line by line; what was drawn once is kept."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from console.text import cut, grouped, shown
 
 WHEEL_ROWS = 3
 MOST_MARKS = 1_000
+JUMP_WITHIN = 0.5
 _Key = tuple[int, bool, bool, bool]
 
 
@@ -142,6 +144,13 @@ class Stream(Widget, can_focus=True):
         self._lens = Lens(self.ring, parse(wanted.text, failures_only=self.failures_only) if self.failures_only else wanted)
         self._redraw()
 
+    def _show_again(self) -> None:
+        """Look through with what is chosen; what takes too long is put off, and said."""
+        try:
+            self._look_through()
+        except FilterError as error:
+            self._give_up(str(error))
+
     def _give_up(self, why: str) -> None:
         self.sifting = self.failures_only = False
         self._look_through()
@@ -150,11 +159,11 @@ class Stream(Widget, can_focus=True):
     def action_sift(self) -> None:
         if self.wanted:
             self.sifting = not self.sifting
-            self._look_through()
+            self._show_again()
 
     def action_failures(self) -> None:
         self.failures_only = not self.failures_only
-        self._look_through()
+        self._show_again()
 
     def action_jump(self, step: int) -> None:
         """To the next that the filter finds, also while it is off."""
@@ -165,8 +174,16 @@ class Stream(Widget, can_focus=True):
         ring = self.ring
         ahead = range(at + 1, ring.end) if step > 0 else range(at - 1, ring.first - 1, -1)
         wanted = self.wanted or parse("", failures_only=True)
+        by = time.perf_counter() + JUMP_WITHIN
         for start in range(0, len(ahead), 512):
-            found = ring.passing(wanted, ahead[start : start + 512])
+            try:
+                found = ring.passing(wanted, ahead[start : start + 512])
+            except FilterError as error:
+                self.blame(str(error))
+                return
+            if time.perf_counter() > by:
+                self.blame("this pattern takes too long")
+                return
             place = next((position for position in found if self._lens.has(position)), None)
             if place is not None:
                 self._select(place)
@@ -220,7 +237,7 @@ class Stream(Widget, can_focus=True):
         self.ring, self.session = (self.live, "") if ring is None else (ring, name)
         self._marks.clear()
         self._following, self._cursor = True, None
-        self._look_through()
+        self._show_again()
 
     def unmark(self) -> None:
         self._marks.clear()
