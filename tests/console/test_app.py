@@ -87,7 +87,10 @@ async def test_f48_too_small_a_terminal_says_what_it_needs(size: tuple[int, int]
     async with seated(entries=pictured(), size=size) as seat:
         assert "60×16"[: size[0]] in seat.screen() or "needs" in seat.screen()
         assert f"has {size[0]}×{size[1]}" in seat.screen() or size[0] < 30
-        await seat.press("R", "f", "up", "question_mark", "escape")
+        await seat.press("R", "f", "up", "question_mark", "escape", "5", "z", "slash", "x", "escape")
+        seat.host.change(link=REFUSED.link)
+        await seat.pilot.pause(0.2)
+        assert "REFUSED" not in seat.screen()
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (99, 29), (120, 36), (200, 60)])
