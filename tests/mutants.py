@@ -62,7 +62,10 @@ BUGS = (
     Bug(
         "a hint hurries a refusal", "link.py", "if self.phase is Phase.WAITING and self._rule not in PATIENT:", "if self.phase in BETWEEN:"
     ),
-    Bug("no hint at all", "engine.py", "        if back or alone:\n            self._link.hint(self._now, self._dice, alone=not back)\n", ""),
+    Bug(
+        "no hint at all", "engine.py",
+        "        if back or alone:\n            self._link.hint(self._now, self._dice, alone=not back)\n", "",
+    ),
     Bug(
         "silence counted from the opening",
         "link.py",
