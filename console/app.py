@@ -184,6 +184,7 @@ class EdgeConsole(App[str]):
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._keys = tuple(self._footer_keys())
+        self._counting = (self._main.query_one("#backoff", Pane), self._main.query_one("#detail", Pane))
         self._tick()
         self._pulse = self.set_interval(TICK, self._tick)
         self.call_after_refresh(self.painted.set)
@@ -216,10 +217,11 @@ class EdgeConsole(App[str]):
             self._advance(self._batch, (), now.mono)
         snapshot = self.host.snapshot()
         news, self._cursor, missed = self.host.feed.since(self._cursor, TAKE_AT_ONCE)
-        instant = int(now.mono / TICK) if counting(snapshot, now) else 0
         stopping = self._quit_by is not None
-        drawn = (snapshot.revision, int(now.utc), instant if self.app_focus else 0, self.theme, stopping, self._detail, self._back)
+        drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._detail, self._back)
         if drawn == self._drawn and not news:
+            if self.app_focus and counting(snapshot, now):
+                self._count_down(snapshot, now)
             return
         self._drawn = drawn
         if news or missed:
@@ -242,11 +244,20 @@ class EdgeConsole(App[str]):
         if self._batch is not None:
             self._advance(self._batch, commands, now.mono)
 
-    def _draw(self, snapshot: Snapshot, now: Moment) -> None:
-        view = View(
+    def _view(self, snapshot: Snapshot, now: Moment) -> View:
+        return View(
             snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only, self._tally,
             list(self._lines) if self._detail else (), self._back,
         )  # fmt: skip
+
+    def _count_down(self, snapshot: Snapshot, now: Moment) -> None:
+        """Between two seconds only the countdown differs."""
+        view = self._view(snapshot, now)
+        for pane in self._counting:
+            pane.show(view)
+
+    def _draw(self, snapshot: Snapshot, now: Moment) -> None:
+        view = self._view(snapshot, now)
         main = self._main
         main.set_class(notice_of(view) is not None, "-banner")
         self._stream.show(view)

@@ -335,6 +335,17 @@ async def test_a_new_present_is_drawn() -> None:
         await seat.until(lambda: "next 1 s" in seat.screen())
 
 
+async def test_a_countdown_runs_between_two_seconds() -> None:
+    async with seated(WAITING, size=(200, 60)) as seat:
+        before = seat.screen()
+        seat.clock.advance(0.3)
+        await seat.until(lambda: seat.screen() != before)
+        await seat.press("2")
+        await seat.until(lambda: "in 12.4 s" in seat.screen())
+        seat.clock.advance(0.2)
+        await seat.until(lambda: "in 12.2 s" in seat.screen())
+
+
 async def test_while_nobody_looks_it_looks_less_often() -> None:
     async with seated() as seat:
         seat.app.post_message(AppBlur())
