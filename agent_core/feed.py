@@ -54,7 +54,7 @@ class Since(NamedTuple):
 class Feed:
     """A ring of the last `capacity` entries, numbered from 0."""
 
-    def __init__(self, capacity: int = 8_192) -> None:
+    def __init__(self, capacity: int = 16_384) -> None:
         self._slots: list[tuple[int, Entry] | None] = [None] * capacity
         self._next = 0
 

@@ -336,7 +336,8 @@ class Ledger:
             return
         self.changes.append(Repeated(known.seq, via, now.utc))
         original = remembered.command if remembered is not None else known.command
-        if original.payload is not ON_DISK and command[1:3] != original[1:3]:
+        comparable = original.command_type and original.payload is not ON_DISK
+        if comparable and command[1:3] != original[1:3]:
             self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")

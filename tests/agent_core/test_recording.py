@@ -18,6 +18,7 @@ from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.events import (
     AcksPosted,
+    CancelRequested,
     CommandFinished,
     CommandReceived,
     DialFailed,
@@ -49,7 +50,7 @@ SEEN: tuple[Event, ...] = (
     DialFailed(4, Failure(Trouble.HTTP, "503", 503, 2.5)),
     PollAnswered(2, (Arrival(COMMAND),), ("cmd_0",), {"sync_interval": 20, "odd": [None, True]}, ("no id",), ("cmd_9",)),
     AcksPosted(("a",), ("b",), Failure(Trouble.TIMEOUT, "late")), Recorded(4, 1.0), PollingModeChosen(PollingMode.NEVER),
-    CommandFinished(1, None, {"path": "x"}, OutboxRow(1, "cmd_1", "+1", WORDS, 3.0)),
+    CancelRequested("cmd_1"), CommandFinished(1, None, {"path": "x"}, OutboxRow(1, "cmd_1", "+1", WORDS, 3.0)),
     ReplayRequested("cmd_1", {"text": WORDS}, dry_run=True, remembered=PAST),
 )  # fmt: skip
 
