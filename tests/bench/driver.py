@@ -5,10 +5,12 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pydantic_core import from_json
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 COMMAND = (
     '{{"type":"command","data":{{"command_id":"{id}","command_type":"send_message_now","payload":{{"thread_id":"+1310555{thread:04d}",'
@@ -73,14 +75,15 @@ class Driver:
     async def _serve(self, connection: ServerConnection) -> None:
         self.sockets += 1
         self._connection = connection
-        async for raw in connection:
-            frame = from_json(raw)
-            if frame["type"] == "command_ack":
-                self._on_ack(frame["data"]["command_id"], time.perf_counter())
-            elif frame["type"] == "ping":
-                seq = (frame.get("data") or {}).get("seq", 0)
-                await connection.send(f'{{"type":"pong","data":{{"seq":{seq}}}}}')
-                self._connected.set()
+        with suppress(ConnectionClosed):
+            async for raw in connection:
+                frame = from_json(raw)
+                if frame["type"] == "command_ack":
+                    self._on_ack(frame["data"]["command_id"], time.perf_counter())
+                elif frame["type"] == "ping":
+                    seq = (frame.get("data") or {}).get("seq", 0)
+                    await connection.send(f'{{"type":"pong","data":{{"seq":{seq}}}}}')
+                    self._connected.set()
 
     async def pump(self, count: int, in_flight: int) -> Latencies:
         """Send `count` commands with at most `in_flight` unanswered, and time each."""
@@ -105,10 +108,8 @@ class Driver:
             command_id = f"cmd_{number:08d}"
             self._sent_at[command_id] = time.perf_counter()
             await self._connection.send(COMMAND.format(id=command_id, thread=number % 97))
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(60):
                 await done.wait()
-        except TimeoutError:
-            pass
         found.seconds = time.perf_counter() - began
         return found
