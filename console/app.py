@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
@@ -54,6 +54,7 @@ from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
 
 if TYPE_CHECKING:
+    from agent_core.findings import Conclusion, Stage
     from console.screens.editor import Edited
 
 STREAM_NAMES = frozenset(binding.id for binding in Stream.BINDINGS if isinstance(binding, Binding))
@@ -101,6 +102,7 @@ class EdgeConsole(App[str]):
         Binding("z", "zoom", "Zoom", show=False, tooltip="The stream or panel alone on the screen", id="zoom"),
         Binding("escape", "leave", "Back", show=False, tooltip="Leave a panel, a session, replays, marks", id="back"),
         Binding("ctrl+s", "save_picture", "Shot", tooltip="Save the screen as a picture and as text", id="screenshot", key_display="^s"),
+        Binding("D", "diagnose", "Diagnose", show=False, tooltip="Look at the way to the backend, stage by stage", id="diagnose"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent and quit; twice: at once", id="quit"),
         Binding("ctrl+c,ctrl+q", "quit", "Quit", show=False, system=True),
@@ -120,6 +122,7 @@ class EdgeConsole(App[str]):
         keys: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         theme: str = "edge-dark",
+        diagnosis: "Callable[[], Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None,
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
         """`zone` is of the times shown, None the operator's own; `pictures` and `exports` are directories for what is saved, None: nothing
@@ -133,6 +136,7 @@ class EdgeConsole(App[str]):
         self._colour_filters = self._filters
         self._filter_colours(theme)
         self.host = host
+        self._diagnosis = diagnosis
         self._clock = clock or SystemClock()
         self._zone = zone
         self._pictures = pictures
@@ -622,6 +626,20 @@ class EdgeConsole(App[str]):
             key = Key(self.get_key_display(binding), binding.tooltip or binding.description, binding.id or "")
             groups.setdefault(title, []).append(key)
         self.push_screen(Dialog("Keys", help_page(groups, inks_of(self.theme))))
+
+    def action_diagnose(self) -> None:
+        if self._diagnosis is None:
+            self._say("This console has no way to look at the backend.", "warning")
+            return
+        self._say("Looking at the way to the backend; this takes a few seconds.")
+        self.run_worker(self._diagnose(self._diagnosis()), group="diagnosis", exclusive=True)
+
+    async def _diagnose(self, looking: "Awaitable[tuple[Sequence[Stage], Conclusion | None]]") -> None:
+        from console.screens.dialog import Dialog
+        from console.screens.pages import diagnosis_page
+
+        stages, conclusion = await looking
+        self.push_screen(Dialog("Diagnosis", diagnosis_page(stages, conclusion, inks_of(self.theme))))
 
     def action_save_picture(self) -> None:
         if self._pictures is None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from console.diagnosis_commands import recorder_for
 from console.host import LocalHost
 
 if TYPE_CHECKING:
+    from agent_core.findings import Conclusion, Stage
     from agent_core.recording import Recorder
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -34,7 +36,8 @@ def run_console(
     app = EdgeConsole(
         host, pictures=pictures(config), exports=config.data_dir / "exports", read_only=read_only, keys=keys,
         log_file=config.logging.file or config.data_dir / "edge-console.log",
-        theme="edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", on_first_paint=calm_collector,
+        theme="edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", diagnosis=partial(diagnosed, config),
+        on_first_paint=calm_collector,
     )  # fmt: skip
     stop_on_signals(host, app.exit)
     if seconds is not None:
@@ -47,6 +50,16 @@ def run_console(
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return code
+
+
+async def diagnosed(config: Config) -> "tuple[list[Stage], Conclusion | None]":
+    """What `edge-console doctor` would see from here; the running agent is left alone."""
+    from agent_core.clock import SystemClock
+    from agent_core.diagnosis import diagnose
+    from agent_core.findings import conclude
+
+    stages = [stage async for stage in diagnose(config, SystemClock())]
+    return stages, conclude(stages, config)
 
 
 def checked_keys(config: Config) -> dict[str, str]:

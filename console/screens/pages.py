@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from difflib import unified_diff
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_core.records import Remembered
 from console.clipboard import command_json
@@ -15,6 +15,9 @@ from console.panels.ring import Row
 from console.panels.view import Key
 from console.text import cut, day_stamp, fit, milliseconds, shown, stamp, text_of_message
 from console.themes import Inks
+
+if TYPE_CHECKING:
+    from agent_core.findings import Conclusion, Stage
 
 MOST_LINES = 400
 MOST_CHARACTERS = 20_000
@@ -34,6 +37,26 @@ def help_page(groups: Mapping[str, Sequence[Key]], inks: Inks) -> list[Line]:
         lines += [BLANK] if lines else []
         lines.append(((title, inks.head),))
         lines += [((fit(key.display, 10), inks.key), (fit(key.action, 16), inks.muted), (key.label, inks.text)) for key in keys]
+    return lines
+
+
+DIAGNOSIS_GLYPHS = {"ok": ("✓", "good"), "failed": ("✗", "bad"), "warning": ("▲", "warn"), "skipped": ("·", "muted")}
+
+
+def diagnosis_page(stages: "Sequence[Stage]", conclusion: "Conclusion | None", inks: Inks) -> list[Line]:
+    """Each look on the way to the backend, and of the first that failed why it probably did and what to do."""
+    lines: list[Line] = []
+    for stage in stages:
+        glyph, tone = DIAGNOSIS_GLYPHS[stage.verdict]
+        head = (f"{glyph} {stage.verdict:<8} ", inks.tone(tone)), (f"{stage.name:<13} ", inks.bright)
+        lines.append((*head, (f"{stage.ms:>6.0f} ms  ", inks.muted), (shown(stage.sentence, 300), inks.text)))
+    lines.append(BLANK)
+    if conclusion is None:
+        lines.append((("No stage failed.", inks.text),))
+    else:
+        said = (("First failing stage", conclusion.stage), ("Likely", conclusion.cause), ("Do", conclusion.advice))
+        lines += [((f"{word}: ", inks.muted), (shown(text, 400), inks.text)) for word, text in said]
+    lines.append((("More with: ", inks.muted), ("edge-console doctor", inks.accent)))
     return lines
 
 
