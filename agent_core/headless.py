@@ -1,14 +1,11 @@
 """The agent without a screen: runs until a signal or for so many seconds, and ends cleanly."""
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import os
 import signal
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any
 
 from agent_core.agent import Agent, data_dir, log, settle_garbage
 from agent_core.events import StopRequested
@@ -31,10 +28,10 @@ def save_state(agent: Agent) -> None:
         log.info("state saved: %s", path)
 
 
-async def run_headless(agent: Agent, seconds: float | None = None, beside: Coroutine[Any, Any, None] | None = None) -> None:
+async def run_headless(agent: Agent, seconds: float | None = None) -> None:
     """Run an agent to its clean end. The first signal asks for it, a second one ends the process at once (P12).
 
-    `beside` runs along and is cancelled at the end. Raises what ended the agent.
+    Raises what ended the agent.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -50,16 +47,11 @@ async def run_headless(agent: Agent, seconds: float | None = None, beside: Corou
         loop.add_signal_handler(number, on_signal, number)
     loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
-    companion = asyncio.create_task(beside, name="beside") if beside is not None else None
     loop.call_later(2.0, settle_garbage)
     try:
         await agent.run()
     finally:
         if timer is not None:
             timer.cancel()
-        if companion is not None:
-            companion.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await companion
         for number in (*SIGNALS, signal.SIGUSR1):
             loop.remove_signal_handler(number)
