@@ -175,11 +175,11 @@ def test_f11_other_answers_take_the_ladder(code: int) -> None:
     assert online(world)
 
 
-def test_f15_f16_half_open_links_are_noticed() -> None:
+def test_p5_p15_f15_f16_half_open_links_are_no_longer_shown_online_after_15_5_seconds() -> None:
     for weather in (Weather(no_up=True, no_down=True, http="hang"), Weather(no_down=True)):
         world = calm()
         befall(world, weather)
-        world.go(75.6)
+        world.go(75.5)
         assert phase(world) not in {Phase.ONLINE, Phase.SUSPECT}
 
 
