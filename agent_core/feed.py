@@ -58,10 +58,6 @@ class Feed:
         self._slots: list[tuple[int, Entry] | None] = [None] * capacity
         self._next = 0
 
-    @property
-    def next_number(self) -> int:
-        return self._next
-
     def append(self, entry: Entry) -> None:
         self._slots[self._next % len(self._slots)] = (self._next, entry)
         self._next += 1

@@ -242,7 +242,7 @@ def dial_failure(error: Exception, utc: float) -> Failure:
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         wait = retry_after(error.response.headers.get("Retry-After"), utc)
-        return Failure(Trouble.HTTP, f"Unexpected server response: {status}", status, wait)
+        return Failure(Trouble.HTTP, f"HTTP {status}", status, wait)
     if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
         return Failure(Trouble.CONNECT, "the connection was closed during the handshake")
     if isinstance(error, InvalidHandshake):

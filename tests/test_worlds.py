@@ -19,7 +19,7 @@ FOR_EVER = 10 * DAY
 
 
 def status(code: int, retry_after: float | None = None) -> Failure:
-    return Failure(Trouble.HTTP, f"Unexpected server response: {code}", code, retry_after)
+    return Failure(Trouble.HTTP, f"HTTP {code}", code, retry_after)
 
 
 def calm(until: float = 60.0, **options: float) -> World:

@@ -357,7 +357,7 @@ class Network:
         try:
             self.hub.admit(NAME, self.now)
         except CallError as error:
-            failure = Failure(Trouble.HTTP, f"Unexpected server response: {error.status}", error.status, error.retry_after)
+            failure = Failure(Trouble.HTTP, f"HTTP {error.status}", error.status, error.retry_after)
             self._down(wire, DialFailed(wire.generation, failure))
             return
         admitted = self.hub.connect(NAME, self.now)

@@ -1099,7 +1099,7 @@ def _random_weather(random: Random) -> tuple[str, Weather]:
     refused, dns = Failure(Trouble.CONNECT, "connection refused"), Failure(Trouble.DNS, "no such host")
     status = random.choice(STATUSES)
     wait = random.choice((None, None, 5.0, 30.0, 400.0, 5_000.0)) if status in {429, 503} else None
-    answer = Failure(Trouble.HTTP, f"Unexpected server response: {status}", status, wait)
+    answer = Failure(Trouble.HTTP, f"HTTP {status}", status, wait)
     page = random.choice(
         (Failure(Trouble.GARBAGE, "no WebSocket handshake"), Failure(Trouble.HTTP, "200", 200), Failure(Trouble.HTTP, "302", 302))
     )

@@ -223,7 +223,7 @@ async def test_f11_http_errors_climb_the_normal_ladder(tmp_path: Path) -> None:
             await here.hears("reconnect attempt 1/10 in 50ms")
             for number, status in enumerate((408, 426, 500, 502, 503, 530), 2):
                 backend.faults = Faults(upgrade_status=status)
-                await here.hears(f"WebSocket error: Unexpected server response: {status}")
+                await here.hears(f"WebSocket error: HTTP {status}")
                 await here.hears(f"reconnect attempt {number}/10 in 100ms")
             backend.faults = Faults()
             await here.online()
@@ -237,7 +237,7 @@ async def test_f12_captive_portal_on_both_ways(tmp_path: Path) -> None:
     async with HttpStub(lambda _path: page) as portal, living(config(tmp_path, portal.url)) as here:
         await here.reaches(Phase.PORTAL)
         await here.hears("HTTP polling failed: .*not JSON")
-        await here.hears("Unexpected server response: 200", 2)
+        await here.hears("WebSocket error: HTTP 200", 2)
         assert here.now.commands.received == 0
         assert here.sent() == []
 
@@ -249,7 +249,7 @@ async def test_f12_a_redirect_is_never_followed(tmp_path: Path) -> None:
             async with living(config(tmp_path, portal.url)) as here:
                 await here.reaches(Phase.PORTAL)
                 await here.hears("HTTP polling failed: .*HTTP 30")
-                await here.hears("Unexpected server response: 30", 2)
+                await here.hears("WebSocket error: HTTP 30", 2)
                 await here.until(lambda s: s.polling.failures >= 2)
             assert any(SECRET in request for request in portal.requests)
             assert other.requests == []
