@@ -5,7 +5,9 @@ Cancels and `update_config` are not here: they change only the engine's own stat
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import replace
 from functools import partial
+from inspect import iscoroutinefunction
 from time import monotonic
 from types import MappingProxyType, coroutine
 from typing import Any, NamedTuple
@@ -57,8 +59,13 @@ def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
 
 
 def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY) -> dict[str, Trait]:
-    """What the engine needs to know of each type."""
-    return {name: Trait(messenger.effect, trait.idempotent, sends=True) if trait.sends else trait for name, (_, trait) in registry.items()}
+    """What the engine needs to know of each type: also the messenger's part, and whether the answer has to be awaited."""
+    found = {}
+    for name, (handler, declared) in registry.items():
+        effect = messenger.effect if declared.sends else declared.effect
+        awaited = iscoroutinefunction(messenger.send if declared.sends else handler)
+        found[name] = replace(declared, effect=effect, instant=not awaited and effect is not EffectClass.EXTERNAL)
+    return found
 
 
 @handles("send_message", "send_message_now", "schedule_message", trait=Trait(sends=True))

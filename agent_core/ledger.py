@@ -51,11 +51,15 @@ class EffectClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time)."""
+    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time).
+
+    An `instant` one touches nothing outside and has answered before the next one starts: it takes no place among those that run at once.
+    """
 
     effect: EffectClass = EffectClass.EXTERNAL
     idempotent: bool = False
     sends: bool = False
+    instant: bool = False
 
     @property
     def repeatable(self) -> bool:
@@ -115,7 +119,7 @@ class Lane:
 
     urgent: deque[Entry] = field(default_factory=deque)
     normal: deque[Entry] = field(default_factory=deque)
-    busy: bool = False
+    running: Entry | None = None
 
 
 class Release(NamedTuple):
@@ -313,6 +317,8 @@ class Ledger:
             self._plan(entry, due, now)
         elif due is not None and entry.via is not Via.LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+        elif self.intake_open and self._trait(entry).instant and entry.lane not in self._lanes:
+            self._start(entry, now)
         else:
             self._enqueue(entry)
             self._dispatch(now)
@@ -407,7 +413,7 @@ class Ledger:
             lane = self._lanes[victim.lane]
             (lane.urgent if victim in lane.urgent else lane.normal).remove(victim)
             self._queued -= 1
-            if not (lane.busy or lane.urgent or lane.normal):
+            if not (lane.running or lane.urgent or lane.normal):
                 del self._lanes[victim.lane]
 
     def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
@@ -442,18 +448,18 @@ class Ledger:
         urgent = entry.command.priority.overtakes
         (lane.urgent if urgent else lane.normal).append(entry)
         self._queued += 1
-        if not lane.busy:
+        if lane.running is None:
             (self._ready_urgent if urgent else self._ready).append(entry.lane)
 
     def _dispatch(self, now: Moment) -> None:
         """Start what may start: urgent lanes first, then by arrival, at most `executor.concurrency` at once."""
         while self.intake_open and self.running < self._config.executor.concurrency and (self._ready_urgent or self._ready):
             lane = self._lanes.get((self._ready_urgent or self._ready).popleft())
-            queue = (lane.urgent or lane.normal) if lane is not None and not lane.busy else None
+            queue = (lane.urgent or lane.normal) if lane is not None and lane.running is None else None
             if lane is not None and queue:
-                lane.busy = True
                 self._queued -= 1
-                self._start(queue.popleft(), now)
+                lane.running = queue.popleft()
+                self._start(lane.running, now)
 
     def _start(self, entry: Entry, now: Moment) -> None:
         self.running += 1
@@ -477,14 +483,17 @@ class Ledger:
             return
         entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
         self.running -= 1
-        lane = self._lanes[entry.lane]
-        lane.busy = False
-        if lane.urgent or lane.normal:
-            (self._ready_urgent if lane.urgent else self._ready).append(entry.lane)
-        else:
-            del self._lanes[entry.lane]
+        if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
+            self._leave(lane, entry.lane)
         self._end(entry, State.FAILED if event.error else State.COMPLETED, event.error, event.result, now, effect=event.effect)
         self._dispatch(now)
+
+    def _leave(self, lane: Lane, name: str) -> None:
+        lane.running = None
+        if lane.urgent or lane.normal:
+            (self._ready_urgent if lane.urgent else self._ready).append(name)
+        else:
+            del self._lanes[name]
 
     def _end(
         self, entry: Entry, state: State, error: str | None, result: Mapping[str, Any], now: Moment, *, effect: OutboxRow | None = None

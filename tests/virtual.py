@@ -62,12 +62,12 @@ UTC = 1_793_910_600.0
 NAME = "edge-1"
 ACK_HEAD = '{"type":"command_ack","data":'
 TRAITS = {
-    "send_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
+    "send_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True, instant=True),
     "slow_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
     "file_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
     "put_message": Trait(EffectClass.EXTERNAL, idempotent=True, sends=True),
     "schedule_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
-    "emit_event": Trait(EffectClass.HARMLESS, idempotent=True),
+    "emit_event": Trait(EffectClass.HARMLESS, idempotent=True, instant=True),
 }
 
 

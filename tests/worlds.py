@@ -768,7 +768,7 @@ class Process:
         self.running[seq] = command
         world.maybe_die("execute")
         fails = world.dice() < 0.05
-        if command.command_type in {"send_message", "emit_event"}:
+        if trait.instant:
             self._finish(seq, claim, fails=fails)
             return
         dwell = world.dice() * world.random.choice((0.01, 0.3, 3.0))
@@ -851,7 +851,8 @@ class Process:
     def _check_lane(self, seq: int, claim: Claim) -> None:
         lane = claim.lane
         demand(lane not in self._lane_running, "two of one thread run at once", lane, seq)
-        self._lane_running[lane] = seq
+        if not TRAITS[claim.command.command_type].instant:
+            self._lane_running[lane] = seq
         if claim.command.priority.overtakes:
             self._urgent[lane].discard(seq)
         else:
@@ -865,7 +866,7 @@ class Process:
         self._check_deadline(after, mono)
         self._check_ladder(turn, before, after, mono)
         self._check_polling(turn, before, after, mono)
-        demand(after.running == len(self.running) or after.running <= self.world.config.executor.concurrency, "too many run at once")
+        demand(len(self.running) <= self.world.config.executor.concurrency, "too many run at once")
         if phase in UP and mono - self._disturbed_at > 15.5:
             demand(mono - self._heard <= 15.1, "said to be online, and nothing was heard for", mono - self._heard)
         if (phase in UP) != (before.phase in UP):

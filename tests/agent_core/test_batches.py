@@ -1,5 +1,7 @@
 """Several events of one instant are one step; what the journal was asked before it holds until its end."""
 
+from pathlib import Path
+
 from agent_core.clock import ManualClock
 from agent_core.config import Auth, Config, Edge
 from agent_core.engine import Engine
@@ -16,10 +18,17 @@ from agent_core.events import (
     Started,
 )
 from agent_core.frames import Command, Pong
+from agent_core.handlers import traits_for
 from agent_core.ledger import EffectClass, Trait
+from agent_core.messengers import Dwelling
+from agent_core.messengers.file import FileMessenger
+from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.records import Arrival
 
-TRAITS = {"send_message": Trait(EffectClass.TRANSACTIONAL, sends=True)}
+TRAITS = {
+    "send_message": Trait(EffectClass.TRANSACTIONAL, sends=True),
+    "note": Trait(EffectClass.TRANSACTIONAL, sends=True, instant=True),
+}
 COMMAND = Command("cmd_1", "send_message", {"thread_id": "+1", "text": "hi"})
 
 
@@ -63,3 +72,35 @@ def test_a_settled_command_is_left_to_the_journal_after_the_step() -> None:
     run.step()
     run.step(FrameReceived(1, Pong(2)))
     assert not run.engine.knows("cmd_1")
+
+
+def test_p3_instant_commands_start_together_and_in_order_however_many_and_of_one_thread() -> None:
+    run = Run()
+    effects = run.step(*(came(f"cmd_{number}", "note") for number in range(20)))
+    assert started(effects) == [f"cmd_{number}" for number in range(20)]
+    assert len([effect for effect in effects if isinstance(effect, Record)]) == 1
+    run.step(*(CommandFinished(effect.seq, None) for effect in effects if isinstance(effect, Execute)))
+    assert run.engine.vitals.running == 0
+
+
+def test_p3_an_instant_command_waits_behind_a_slow_one_of_its_thread() -> None:
+    run = Run()
+    slow = run.step(came("slow", "send_message"), came("behind", "note"), came("beside", "note", "+2"))
+    assert started(slow) == ["slow", "beside"]
+    seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
+    assert started(run.step(CommandFinished(seq, None))) == ["behind"]
+
+
+def test_what_answers_at_once_and_stays_inside_the_ledger_is_instant(tmp_path: Path) -> None:
+    outbox, file = OutboxMessenger(), FileMessenger(tmp_path / "sent")
+    for messenger, instant in ((outbox, True), (file, False), (Dwelling(outbox, 0.1), False)):
+        assert traits_for(messenger)["send_message"].instant is instant
+    assert traits_for(file)["emit_event"].instant
+
+
+def came(command_id: str, command_type: str, thread: str = "+1") -> CommandReceived:
+    return CommandReceived(1, Arrival(Command(command_id, command_type, {"thread_id": thread, "text": "hi"})))
+
+
+def started(effects: list[object]) -> list[str]:
+    return [effect.command.command_id for effect in effects if isinstance(effect, Execute)]
