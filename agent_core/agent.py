@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,8 +216,8 @@ class Agent:
             self._perform_all(effects, changes)
             if not self._inbox:
                 break
-        for record in changes:
-            self._journal.write(record.ticket, record.changes)
+        if changes:
+            self._journal.write(changes[-1].ticket, tuple(chain.from_iterable(record.changes for record in changes)))
         if self._lines:
             self._log(self._lines)
             self._lines = []

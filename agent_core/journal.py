@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,14 @@ COLUMNS = (
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
 )
 TAKE = """INSERT OR IGNORE INTO commands (seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc,
- started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+ started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES {rows}"""
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL,
  proven_utc = CASE WHEN ? IS NULL THEN finished_utc END WHERE seq = ?"""
-PROVE = "UPDATE commands SET sent_utc = ?, proven_utc = ?, proven_by = ? WHERE seq = ?"
+PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
+ UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
-SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
+SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES {rows}"
 BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 
@@ -386,30 +388,42 @@ def _keep_reserve(folder: Path) -> bool:
 def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
     """Apply changes in order, in one transaction. A command taken and ended in the same group is written once."""
     db.execute("BEGIN IMMEDIATE")
-    taken: dict[int, Took] = {}
+    taken: dict[int, Remembered] = {}
     ended: dict[int, Ended] = {}
     for change in changes:
-        if isinstance(change, Took):
-            taken[change.entry.seq] = change
-        elif isinstance(change, Ended) and change.seq in taken:
-            ended[change.seq] = change
-        else:
-            _insert(db, taken, ended)
-            _apply(db, change)
+        match change:
+            case Took(entry):
+                taken[entry.seq] = entry
+            case Began(seq, utc) if seq in taken:
+                entry = taken[seq]
+                taken[seq] = entry._replace(state=State.RUNNING, started_utc=utc, runs=entry.runs + 1)
+            case Ended(seq) if seq in taken:
+                ended[seq] = change
+            case _:
+                _insert(db, taken, ended)
+                _apply(db, change)
     _insert(db, taken, ended)
     db.execute("COMMIT")
 
 
-def _insert(db: sqlite3.Connection, taken: dict[int, Took], ended: dict[int, Ended]) -> None:
+def _insert(db: sqlite3.Connection, taken: dict[int, Remembered], ended: dict[int, Ended]) -> None:
     """New commands, with their outcomes where those are known already; empties both."""
     if not taken:
         return
-    db.executemany(TAKE, [_new_row(took.entry, ended.get(seq)) for seq, took in taken.items()])
-    effects = [change.effect for change in ended.values() if change.effect is not None]
-    if effects:
-        db.executemany(SEND, effects)
+    _execute_rows(db, TAKE, [_new_row(entry, ended.get(seq)) for seq, entry in taken.items()])
+    _execute_rows(db, SEND, [change.effect for change in ended.values() if change.effect is not None])
     taken.clear()
     ended.clear()
+
+
+def _execute_rows(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """One statement for up to 128 rows: between two statements the interpreter's lock is lost, and got back late from a busy agent."""
+    done = 0
+    while left := len(rows) - done:
+        count = min(128, 1 << left.bit_length() - 1)
+        places = ",".join([f"({','.join('?' * len(rows[0]))})"] * count)
+        db.execute(statement.format(rows=places), [*chain.from_iterable(rows[done : done + count])])
+        done += count
 
 
 def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
@@ -431,9 +445,9 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
         case Ended(seq, state, utc, error, ack, effect):
             db.execute(END, (state, utc, error, ack, ack, seq))
             if effect is not None:
-                db.execute(SEND, effect)
+                _execute_rows(db, SEND, [effect])
         case Proved(acks, utc, by):
-            db.executemany(PROVE, [(sent, utc, by, seq) for seq, sent in acks])
+            _execute_rows(db, PROVE, [(seq, sent, utc, by) for seq, sent in acks])
         case Repeated(seq, via, utc):
             db.execute(REPEAT, (via, utc, seq))
         case Buried(target, by, until):

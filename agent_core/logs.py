@@ -30,6 +30,9 @@ FILES_KEPT = 5
 LINES_WAITING = 10_000
 LONGEST = 6_000
 LINES_AT_ONCE = 64
+GATHER_SECONDS = 0.02
+"""Between two writes: a thread that is woken for each line takes the interpreter from the agent as often."""
+SHORTEST_TOKEN = 80
 EDGE = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -37,7 +40,7 @@ _TALKATIVE = ("websockets", "httpx", "httpcore", "uvicorn", "asyncio")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HEADER = re.compile(r"""(?i)(authorization\b["']?\s*[:=,]\s*(?:b(?=["']))?["']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s"',;)}\]]+""")
 _BEARER = re.compile(r"""(?i)\b(bearer\s+)[^\s"',;)}\]]+""")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{80,2000}={0,2}")
+_BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{SHORTEST_TOKEN},2000}}={{0,2}}")
 _TOKEN = re.compile(r":\d{9,13}:[0-9a-fA-F]{64}\b")
 
 
@@ -61,7 +64,8 @@ class Mask:
         lowered = text.lower()
         if "authorization" in lowered or "bearer" in lowered:
             text = _BEARER.sub(r"\1***", _HEADER.sub(r"\1***", text))
-        text = _BASE64.sub(_token_masked, text)
+        if max(map(len, text.split()), default=0) >= SHORTEST_TOKEN:
+            text = _BASE64.sub(_token_masked, text)
         return _TOKEN.sub(":***", text)
 
 
@@ -227,12 +231,14 @@ class _Sink:
             with contextlib.suppress(Empty):
                 while item is not None:
                     records += item if isinstance(item, Sequence) else [item]
-                    if len(records) >= LINES_AT_ONCE:
+                    if len(records) >= LINES_WAITING:
                         break
                     item = self._queue.get_nowait()
             more = item is not None
             for first in range(0, len(records), LINES_AT_ONCE):
                 self._write(records[first : first + LINES_AT_ONCE])
+            if more:
+                time.sleep(GATHER_SECONDS)
         self._target.close()
 
     def _write(self, records: Sequence[logging.LogRecord | LogEntry]) -> None:

@@ -86,7 +86,10 @@ def _doomed(db: sqlite3.Connection, limits: Limits, utc: float) -> list[tuple[in
     surplus = max(faded + whole - limits.retention_count, faded - FADED_MOST)
     too_old = utc - limits.retention_days * 86_400
     doomed: list[tuple[int, float]] = []
-    for oldest in (OLDEST_FADED, OLDEST_WHOLE):
+    for table, oldest in (("faded", OLDEST_FADED), ("commands", OLDEST_WHOLE)):
+        first = db.execute(f"SELECT received_utc, min(seq) FROM {table}").fetchone()[0]
+        if surplus <= 0 and (first is None or first >= too_old):
+            continue
         for seq, issued, received in db.execute(oldest, (STEP - len(doomed),)):
             if surplus <= 0 and received >= too_old:
                 break
@@ -98,6 +101,8 @@ def _doomed(db: sqlite3.Connection, limits: Limits, utc: float) -> list[tuple[in
 def _fade(db: sqlite3.Connection) -> bool:
     """Whole rows, oldest first, as many as the file is over its limit; whether there were any."""
     excess = (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size") - FILE_LIMIT
+    if excess <= 0:
+        return False
     rows: list[tuple[Any, ...]] = []
     for *row, ack, length in db.execute(FADING, (STEP,)):
         if excess <= 0:
