@@ -191,15 +191,16 @@ class Agent:
     async def _rest(self) -> None:
         """Wait for an event or for the engine's next deadline."""
         assert self._wake is not None
+        assert self._loop is not None
         if self._inbox:
             await asyncio.sleep(0)
             return
         self._wake.clear()
-        wait = max(0.0, min(self._engine.wake_at - self._clock.now().mono, HEARTBEAT))
-        due = self._clock.now().mono + wait
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._wake.wait()
+        now = self._clock.now().mono
+        due = max(now, min(self._engine.wake_at, now + HEARTBEAT))
+        alarm = self._loop.call_later(due - now, self._wake.set)
+        await self._wake.wait()
+        alarm.cancel()
         late = self._clock.now().mono - due
         if late > 0 and not self._inbox:
             self._lag_ms = late * 1_000
@@ -237,7 +238,8 @@ class Agent:
         try:
             match event:
                 case CommandReceived(generation, arrival):
-                    return CommandReceived(generation, self._recall(arrival))
+                    recalled = self._recall(arrival)
+                    return event if recalled is arrival else CommandReceived(generation, recalled)
                 case PollAnswered() if event.arrivals:
                     return replace(event, arrivals=tuple(self._recall(arrival) for arrival in event.arrivals))
                 case ReplayRequested() if event.remembered is None:
@@ -268,19 +270,18 @@ class Agent:
 
     def _perform_all(self, effects: list[Effect], changes: list[Record]) -> None:
         for effect in effects:
-            match effect:
-                case Tell(entry):
-                    self.feed.append(entry)
-                    if isinstance(entry, LogEntry):
-                        self._lines.append(entry)
-                case Record():
-                    changes.append(effect)
-                case Send(generation, texts):
-                    self._socket.send(generation, texts)
-                case Execute():
-                    self._execute(effect)
-                case _:
-                    self._perform(effect)
+            if isinstance(effect, Tell):
+                self.feed.append(effect.entry)
+                if isinstance(effect.entry, LogEntry):
+                    self._lines.append(effect.entry)
+            elif isinstance(effect, Execute):
+                self._execute(effect)
+            elif isinstance(effect, Record):
+                changes.append(effect)
+            elif isinstance(effect, Send):
+                self._socket.send(effect.generation, effect.frames)
+            else:
+                self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
         match effect:

@@ -34,6 +34,8 @@ class Priority(IntEnum):
         return self <= Priority.HIGH
 
 
+PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+
 class Command(NamedTuple):
     """One command as the backend meant it, whatever its spelling. `warnings` names what had to be guessed."""
 
@@ -184,7 +186,9 @@ def _priority(value: Any, warnings: list[str]) -> Priority:
     if value is None:
         return Priority.NORMAL
     try:
-        return Priority[value.strip().upper()] if isinstance(value, str) and not value.strip().isdigit() else Priority(int(value))
+        if isinstance(value, str) and not value.strip().isdigit():
+            return PRIORITIES[value.strip().lower()]
+        return Priority(int(value))
     except (KeyError, ValueError, TypeError, OverflowError):
         warnings.append("unknown priority, taken as normal")
         return Priority.NORMAL
@@ -194,10 +198,9 @@ def instant(value: Any, warnings: list[str] | None = None) -> float:
     """Unix seconds from ISO 8601 (naive = UTC, with a warning), Unix seconds or milliseconds (PROTOCOL §2). Raises FrameError."""
     if isinstance(value, str):
         text = value.strip()
-        try:
-            value = float(text)
-        except ValueError:
+        if not text.replace(".", "", 1).isdecimal():
             return _iso_instant(text, warnings)
+        value = float(text)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
         raise FrameError("not a time: ISO 8601 or Unix seconds expected")
     return value / 1_000 if value >= 1e11 else float(value)
@@ -231,7 +234,7 @@ def message_of(command: Command) -> Message:
     text = _first(payload, TEXT_KEYS)
     if not isinstance(text, str) or not text:
         raise FrameError("missing text")
-    names = [str(payload[key]) for key in NAME_KEYS if isinstance(payload.get(key), str | int)]
+    names = [str(payload[key]) for key in NAME_KEYS if key in payload and isinstance(payload[key], str | int)]
     return Message(thread_of(command), text, _due(command), tuple(names))
 
 
@@ -348,8 +351,10 @@ def ack(
         body["status"] = status
     if dialect != "status":
         body["success"] = status != "failed"
-    body |= {"error": error, "timestamp": iso(utc), "completed_at": None if completed_utc is None else iso(completed_utc)}
-    return _text(body | {"result": dict(result or {})})
+    body["error"], body["timestamp"] = error, iso(utc)
+    body["completed_at"] = None if completed_utc is None else iso(completed_utc)
+    body["result"] = dict(result) if result else {}
+    return _text(body)
 
 
 def _text(body: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ INTERRUPTED = "interrupted: outcome unknown"
 POST_BATCH = 50
 CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
+ENGINES_OWN = CANCELS | {CONFIGURES}
 
 
 class EffectClass(StrEnum):
@@ -79,6 +80,7 @@ class Entry:
 
     seq: int
     command: Command
+    trait: Trait
     via: Via
     state: State
     arrived: Moment
@@ -204,7 +206,7 @@ class Ledger:
             self._schedule.add(entry.seq, past.due_utc, (entry.command.command_id, *entry.names))
             if past.ack is not None and past.proven_utc is None:
                 self._keep(entry)
-        elif past.state is State.RUNNING and not self._trait(entry).repeatable:
+        elif past.state is State.RUNNING and not entry.trait.repeatable:
             self.counts.interrupted += 1
             self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
             self._end(entry, State.INTERRUPTED, INTERRUPTED, {}, now)
@@ -217,10 +219,10 @@ class Ledger:
     def _adopt(self, past: Remembered, now: Moment) -> Entry:
         arrived = Moment(now.mono - max(0.0, now.utc - past.received_utc), past.received_utc)
         entry = Entry(
-            past.seq, past.command, past.via, past.state, arrived, fresh=False,
+            past.seq, past.command, self._traits.get(past.command.command_type, INTERNAL), past.via, past.state, arrived, fresh=False,
             due_utc=past.due_utc, error=past.error, ack=past.ack, proven=past.proven_utc is not None, replay_of=past.replay_of,
         )  # fmt: skip
-        if self._trait(entry).sends:
+        if entry.trait.sends:
             with suppress(FrameError):
                 self._address(entry)
         self._hold(entry)
@@ -268,7 +270,8 @@ class Ledger:
         self._begin(entry, now)
 
     def _new(self, command: Command, via: Via, now: Moment) -> Entry:
-        entry = Entry(self._next_seq, command, via, State.QUEUED, now, timed_from=now.mono)
+        trait = self._traits.get(command.command_type, INTERNAL)
+        entry = Entry(self._next_seq, command, trait, via, State.QUEUED, now, timed_from=now.mono)
         self._next_seq += 1
         self._hold(entry)
         return entry
@@ -290,10 +293,10 @@ class Ledger:
 
     def _begin(self, entry: Entry, now: Moment, target: Remembered | None = None) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
-        command, trait = entry.command, self._traits.get(entry.command.command_type)
+        command = entry.command
         if command.invalid is not None:
             self._end(entry, State.FAILED, command.invalid, {}, now)
-        elif trait is None and command.command_type not in {*CANCELS, CONFIGURES}:
+        elif entry.trait is INTERNAL and command.command_type not in ENGINES_OWN:
             self._end(entry, State.FAILED, f"unsupported_command_type: {plain(command.command_type, 100)}", {}, now)
         elif command.issued_utc is not None and command.issued_utc <= self.horizon_utc:
             self._end(entry, State.FAILED, "expired: older than the ledger remembers", {}, now)
@@ -310,14 +313,14 @@ class Ledger:
         if entry.command.command_type == CONFIGURES:
             self._configure(entry, now)
             return
-        due = self._address(entry) if self._trait(entry).sends else None
+        due = self._address(entry) if entry.trait.sends else None
         if (by := self._buried(entry, now)) is not None:
             self._end(entry, State.CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
         elif due is not None and entry.via is not Via.LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
-        elif self.intake_open and self._trait(entry).instant and entry.lane not in self._lanes:
+        elif self.intake_open and entry.trait.instant and entry.lane not in self._lanes:
             self._start(entry, now)
         else:
             self._enqueue(entry)
@@ -470,7 +473,7 @@ class Ledger:
             self._took(entry, began_utc=now.utc)
         else:
             self.changes.append(Began(entry.seq, now.utc))
-        if self._trait(entry).effect is EffectClass.EXTERNAL:
+        if entry.trait.effect is EffectClass.EXTERNAL:
             self._show(entry)
             self.after.append(Release(entry))
         else:
@@ -539,7 +542,8 @@ class Ledger:
             self._kept.append(item.ack)
             self._unshown.append(item.entry)
             if item.ack.terminal:
-                item.entry.command = item.entry.command._replace(payload=ON_DISK)
+                command = item.entry.command
+                item.entry.command = Command(command.command_id, command.command_type, ON_DISK)
                 item.entry.message = None
         elif item.entry.state is State.RUNNING:
             self._emit(Execute(item.entry.seq, item.entry.command, item.entry.message))
@@ -740,22 +744,19 @@ class Ledger:
             entry.command.command_id, status, now.utc, error=error, completed_utc=completed, result=result, dialect=dialect
         )
 
-    def _trait(self, entry: Entry) -> Trait:
-        return self._traits.get(entry.command.command_type, INTERNAL)
-
     def _show(self, entry: Entry) -> None:
         self._emit(Tell(self._row(entry)))
 
     def _row(self, entry: Entry) -> CommandEntry:
-        status: str = entry.state.value
+        status: str = entry.state
         if entry.state is State.COMPLETED:
             on_the_wire = entry.outgoing is not None and entry.outgoing.barrier
             status = "acked" if entry.proven or entry.via is Via.LOCAL else "sent" if on_the_wire else "outbox"
+        command = entry.command
         return CommandEntry(
-            entry.seq, entry.arrived.utc, entry.command.command_id, entry.command.command_type, entry.via.value, status,
-            thread_id=plain(entry.lane, 100) if entry.lane else None, run_ms=entry.run_ms, ack_ms=entry.ack_ms,
-            error=plain(entry.error) if entry.error else None, proven=entry.proven, replay_of=entry.replay_of,
-            effect=self._trait(entry).effect.value,
+            entry.seq, entry.arrived.utc, command.command_id, command.command_type, entry.via, status,
+            plain(entry.lane, 100) if entry.lane else None, entry.run_ms, entry.ack_ms, plain(entry.error) if entry.error else None,
+            entry.proven, entry.replay_of, entry.trait.effect,
         )  # fmt: skip
 
     def _say(self, now: Moment, level: str, text: str) -> None:

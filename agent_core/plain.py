@@ -17,6 +17,8 @@ def _visible(char: str) -> str:
 def plain(text: object, limit: int = 500) -> str:
     """`text` on one line, at most `limit` characters and then `…`, with every control, format or unassigned character made visible."""
     raw = str(text)
+    if len(raw) <= limit and raw.isprintable():
+        return raw
     cut = raw if len(raw) <= limit else raw[:limit]
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() or unicodedata.category(c) not in _HIDDEN else _visible(c) for c in cut)
