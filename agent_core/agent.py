@@ -40,6 +40,8 @@ from agent_core.events import (
     PollAnswered,
     PostAcks,
     Probe,
+    Recall,
+    Recalled,
     Record,
     RecordFailed,
     Register,
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
 PUBLISH_EVERY = 0.05
+RECALL_AGAIN = 0.5
 SLOW_TURN = 0.1
 TURNS_IN_ONE = 32
 """Handlers that need no waiting answer within the turn, and may start others: so often at most before the loop breathes."""
@@ -301,6 +304,8 @@ class Agent:
                 self._spawn_in_background(self._http.post_acks(acks), "post-acks")
             case Register():
                 self._spawn_in_background(self._http.register(), "register")
+            case Recall(seqs):
+                self._recall_all(seqs)
             case SetLogLevel(level):
                 log.setLevel(LEVELS[level])
             case CancelRunning():
@@ -310,6 +315,14 @@ class Agent:
                 pass
             case _:
                 raise AssertionError(effect)
+
+    def _recall_all(self, seqs: tuple[int, ...]) -> None:
+        try:
+            self._accept(Recalled(self._journal.recall_all(seqs)))
+        except LedgerBusy as error:
+            log.debug("the ledger cannot be read (%s): acks wait", error)
+            assert self._loop is not None
+            self._loop.call_later(RECALL_AGAIN, self._recall_all, seqs)
 
     def _execute(self, effect: Execute) -> None:
         """A plain handler at once, a coroutine as a task of its own."""

@@ -38,6 +38,7 @@ from agent_core.events import (
     PollAnswered,
     PollFailed,
     PollingModeChosen,
+    Recalled,
     ReconnectRequested,
     Record,
     Recorded,
@@ -56,7 +57,7 @@ from agent_core.events import (
 from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Window
-from agent_core.ledger import Ledger, Release, Route, Trait
+from agent_core.ledger import HELD_MOST, Ledger, Release, Route, Trait
 from agent_core.link import Link
 from agent_core.plain import plain
 from agent_core.polling import Polling
@@ -94,13 +95,14 @@ class Vitals(NamedTuple):
 class Engine:
     """The whole agent but its I/O. Not thread-safe: one task owns it."""
 
-    def __init__(self, config: Config, traits: Mapping[str, Trait], host: str = "") -> None:
+    def __init__(self, config: Config, traits: Mapping[str, Trait], host: str = "", *, held_most: int = HELD_MOST) -> None:
+        """`held_most` acks at most are at hand while they wait for proof; the journal has the others."""
         self._config = config
         self._host = host
         self._effects: list[Effect] = []
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
-        self._ledger = Ledger(config, traits, self._emit)
+        self._ledger = Ledger(config, traits, self._emit, held_most)
         self._acks, self._pings = Window(), Window()
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
@@ -205,6 +207,8 @@ class Engine:
                 self._frame_received(generation, frame)
             case Recorded(ticket, horizon_utc):
                 self._recorded(ticket, horizon_utc)
+            case Recalled(entries):
+                self._ledger.recalled(entries, now)
             case Heard(generation):
                 if self._link.is_current(generation):
                     self._link.heard(now, frame=False)
@@ -431,9 +435,11 @@ class Engine:
         self._record()
         posts_from = self._polling.posts_from(socket_down=not link.online, pings_ignored=link.pings_ignored)
         http = link.agent_id is not None and now.mono >= posts_from
-        ledger.route(Route(link.generation if link.online else None, link.barrier, http), now)
-        if link.online and link.pings_ignored and http:
-            ledger.prove_by_post(now)
+        ways = Route(link.generation if link.online else None, link.barrier, http)
+        ledger.route(ways, now)
+        if link.online and link.pings_ignored:
+            ledger.prove_without_pongs(now, post=http)
+        ledger.recall(ways)
         self._post_at = posts_from if ledger.unproven and now.mono < posts_from < float("inf") else None
         if ledger.awaits_pong:
             link.want_proof(now)

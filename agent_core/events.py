@@ -151,6 +151,12 @@ class Recorded(NamedTuple):
     horizon_utc: float = 0.0
 
 
+class Recalled(NamedTuple):
+    """What the journal holds of the commands asked for by `Recall`."""
+
+    entries: tuple[Remembered, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class RecordFailed:
     """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
@@ -202,7 +208,7 @@ class StopRequested:
 Event = (
     Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandReceived | Heard
     | Lost | PollAnswered | PollFailed
-    | AcksPosted | Recorded | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested
+    | AcksPosted | Recorded | Recalled | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested
     | CancelRequested | StopRequested
 )
 
@@ -286,6 +292,13 @@ class Record(NamedTuple):
     changes: tuple[Change, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Read these commands from the journal, by number; answer with one Recalled for all, however long it takes."""
+
+    seqs: tuple[int, ...]
+
+
 class Execute(NamedTuple):
     """Run the handler; answer with CommandFinished. `message` is what a sending command asks for."""
 
@@ -316,6 +329,6 @@ class Finish:
 
 
 Effect = (
-    Register | OpenSocket | AbortSocket | CloseSocket | Send | SendStatus | Probe | Poll | PostAcks | Record | Execute | CancelRunning
-    | SetLogLevel | Tell | Finish
+    Register | OpenSocket | AbortSocket | CloseSocket | Send | SendStatus | Probe | Poll | PostAcks | Record | Recall | Execute
+    | CancelRunning | SetLogLevel | Tell | Finish
 )

@@ -40,7 +40,19 @@ class CommandEntry(NamedTuple):
     """What running it does: `harmless`, `transactional` (only in the ledger's own database) or `external`."""
 
 
-Entry = LogEntry | CommandEntry
+def proven(entry: CommandEntry) -> CommandEntry:
+    """The same command with its ack proven."""
+    return entry._replace(status="acked" if entry.status == "sent" else entry.status, proven=True)
+
+
+class ProvenEntry(NamedTuple):
+    """The acks of these rows are proven: for many at once, in place of an entry each."""
+
+    utc: float
+    rows: tuple[int, ...]
+
+
+Entry = LogEntry | CommandEntry | ProvenEntry
 
 
 class Since(NamedTuple):

@@ -25,7 +25,7 @@ from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority
 from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Proved, Remembered, Repeated, State, Took, Via
-from agent_core.retention import UNSETTLED
+from agent_core.retention import UNENDED
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
@@ -158,6 +158,15 @@ class Journal:
         if self._reader is None:
             self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
         return self._reader
+
+    def recall_all(self, seqs: Sequence[int]) -> tuple[Remembered, ...]:
+        """The commands of these numbers, oldest first. Raises LedgerBusy."""
+        where = f"seq IN ({','.join('?' * len(seqs))})"
+        try:
+            rows = self._open_reader().execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq", seqs).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerBusy(str(error)) from error
+        return tuple(remembered(row) for row in rows)
 
     def recall_target(self, name: str) -> Remembered | None:
         """The same by command id or by schedule name, for a cancel. Raises LedgerBusy."""
@@ -466,8 +475,9 @@ def _name(entry: Remembered) -> str | None:
 
 
 def load(db: sqlite3.Connection) -> Memory:
-    """What is not settled, oldest first, with the kept facts (FAULTS P1, P4)."""
-    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNSETTLED} ORDER BY seq").fetchall()
+    """What has not ended, oldest first, and whose ack is not proven, with the kept facts (FAULTS P1, P4)."""
+    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq").fetchall()
+    unproven = db.execute(f"SELECT seq FROM commands WHERE proven_utc IS NULL AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
     top = db.execute("SELECT max(seq) FROM (SELECT max(seq) AS seq FROM commands UNION ALL SELECT max(seq) FROM faded)").fetchone()[0]
@@ -478,6 +488,7 @@ def load(db: sqlite3.Connection) -> Memory:
         next_seq=(top or 0) + 1,
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),
+        unproven=tuple(seq for (seq,) in unproven),
     )
 
 

@@ -12,7 +12,8 @@ has no effect but the row that is written together with its outcome, so it need 
 
 Invariants: an id is taken once, whatever way it came and however often; per thread first in, first out, one at a time; immediate and
 high go first; cancels act at once; an ack leaves by proof only; memory holds what is unsettled, the journal knows the rest and its
-answer comes with the event (`Arrival`).
+answer comes with the event (`Arrival`). Of acks, too, only so many are at hand; beyond that the ledger keeps their numbers (`Left` while
+they are out, `_unsent` while they are not) and has the journal's rows brought back when there is a way for them (`Recall`).
 """
 
 from collections import deque
@@ -27,8 +28,8 @@ from typing import Any, NamedTuple
 from agent_core import frames, settings
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.events import CommandFinished, Effect, Execute, PostAcks, Send, Tell
-from agent_core.feed import CommandEntry, LogEntry
+from agent_core.events import CommandFinished, Effect, Execute, PostAcks, Recall, Send, Tell
+from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command, FrameError, Message
 from agent_core.plain import plain
 from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
@@ -37,6 +38,10 @@ from agent_core.snapshot import CommandsView, ScheduledView
 
 INTERRUPTED = "interrupted: outcome unknown"
 POST_BATCH = 50
+HELD_MOST = 4_000
+"""Acks at hand with all that is known of them: a kilobyte each."""
+RECALL_BATCH = 500
+TOLD_AT_ONCE = 500
 CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
@@ -113,6 +118,16 @@ class Ack:
     barrier: int = 0
     """The ping whose pong proves it; 0 while it is not on the socket."""
     sent_utc: float | None = None
+    again: bool = False
+    """For a duplicate; the first one is on its way to proof, too."""
+
+
+class Left(NamedTuple):
+    """Acks that went out together, of which only the journal has more than the number."""
+
+    barrier: int
+    sent_utc: float
+    seqs: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -153,7 +168,7 @@ class Counts:
 class Ledger:
     """One machine; every method is a step at `now`. Effects that need no disk go to `emit` in order."""
 
-    def __init__(self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None]) -> None:
+    def __init__(self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None], held_most: int = HELD_MOST) -> None:
         self._config = config
         self._traits = traits
         self._emit = emit
@@ -169,6 +184,11 @@ class Ledger:
         self._tombstones: dict[str, tuple[str, float]] = {}
         self._kept: deque[Ack] = deque()
         self._sent: deque[Ack] = deque()
+        self._left: deque[Left] = deque()
+        self._left_count = 0
+        self._unsent: deque[int] = deque()
+        self._recalling: tuple[int, ...] = ()
+        self._held_most = held_most
         self._posted: tuple[Ack, ...] = ()
         self._carried: tuple[Ack, ...] = ()
         self._unshown: list[Entry] = []
@@ -197,6 +217,7 @@ class Ledger:
         self._next_seq = memory.next_seq
         self.horizon_utc = memory.horizon_utc
         self._tombstones = {target: (by, until) for target, by, until in memory.tombstones if until > now.utc}
+        self._unsent.extend(memory.unproven)
         for past in memory.entries:
             self._restore(past, now)
 
@@ -210,10 +231,8 @@ class Ledger:
             self.counts.interrupted += 1
             self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
             self._end(entry, State.INTERRUPTED, INTERRUPTED, {}, now)
-        elif not past.state.ended:
-            self._enqueue(entry)
         else:
-            self._keep(entry)
+            self._enqueue(entry)
         self._show(entry)
 
     def _adopt(self, past: Remembered, now: Moment) -> Entry:
@@ -353,7 +372,7 @@ class Ledger:
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         room = len(self._sent) < self._config.executor.max_pending
         if known.ack is not None and known.state is not State.RUNNING and room and not on_its_way:
-            self.after.append(Release(known, self._ack(known)))
+            self.after.append(Release(known, self._ack(known, again=True)))
         row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
         self._emit(Tell(row))
         self._next_seq += 1
@@ -527,9 +546,9 @@ class Ledger:
 
     # --- acks ----------------------------------------------------------------------------------------------------
 
-    def _ack(self, entry: Entry) -> Ack:
+    def _ack(self, entry: Entry, *, again: bool = False) -> Ack:
         assert entry.ack is not None
-        entry.outgoing = Ack(entry, entry.ack, entry.state.ended)
+        entry.outgoing = Ack(entry, entry.ack, entry.state.ended, again=again)
         return entry.outgoing
 
     def _keep(self, entry: Entry) -> None:
@@ -552,22 +571,59 @@ class Ledger:
         """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
         if self._kept:
             self._dispatch_acks(ways, now)
+        if len(self._kept) > self._held_most:
+            self._put_off()
         for entry in self._unshown:
             self._show(entry)
         self._unshown.clear()
 
     def _dispatch_acks(self, ways: Route, now: Moment) -> None:
         if ways.generation is not None:
-            frame_texts = []
+            frame_texts, left = [], []
             for ack in self._kept:
                 ack.barrier, ack.sent_utc = ways.barrier, now.utc
                 frame_texts.append(frames.dump_ack(ack.text))
                 self._time(ack, now)
-            self._sent.extend(self._kept)
+                if ack.terminal and not ack.again and len(self._sent) >= self._held_most:
+                    left.append(ack.entry)
+                else:
+                    self._sent.append(ack)
             self._kept.clear()
             self._emit(Send(ways.generation, tuple(frame_texts)))
+            if left:
+                self._left.append(Left(ways.barrier, now.utc, tuple(entry.seq for entry in left)))
+                self._left_count += len(left)
+                self._settled += left
         elif ways.post and not self._posted:
             self.post(now)
+
+    def _put_off(self) -> None:
+        """No way for so many: the newest are left to the journal."""
+        waiting = list(self._kept)
+        self._kept = deque(waiting[: self._held_most])
+        for ack in waiting[self._held_most :]:
+            if ack.terminal:
+                self._unsent.append(ack.entry.seq)
+                self._settled.append(ack.entry)
+            else:
+                self._kept.append(ack)
+
+    def recall(self, ways: Route) -> None:
+        """Nothing is kept and there is a way: have the next ones read that only the journal has."""
+        if self._unsent and not (self._kept or self._recalling) and (ways.generation is not None or ways.post):
+            count = min(RECALL_BATCH, self._held_most, len(self._unsent))
+            self._recalling = tuple(self._unsent.popleft() for _ in range(count))
+            self._emit(Recall(self._recalling))
+
+    def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
+        """The journal has brought back whose ack is to be sent again."""
+        self._recalling = ()
+        for past in entries:
+            if past.ack is not None and past.proven_utc is None:
+                entry = self._by_seq.get(past.seq) or self._adopt(past, now)
+                if entry.outgoing is None:
+                    self._keep(entry)
+                    self._unshown.append(entry)
 
     def post(self, now: Moment) -> None:
         """Send the oldest kept acks by HTTP."""
@@ -578,13 +634,14 @@ class Ledger:
                 self._time(ack, now)
             self._emit(PostAcks(tuple((ack.entry.command.command_id, ack.text) for ack in self._posted)))
 
-    def prove_by_post(self, now: Moment) -> None:
-        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, for the proof (FAULTS F52)."""
-        if self._sent and not self._posted:
-            count = min(POST_BATCH, len(self._sent))
-            for _ in range(count):
+    def prove_without_pongs(self, now: Moment, *, post: bool) -> None:
+        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, or with a poll, for the proof (FAULTS F52)."""
+        if post and not self._posted:
+            for _ in range(min(POST_BATCH, len(self._sent))):
                 self._kept.append(self._sent.popleft())
             self.post(now)
+        if not self._sent:
+            self._unsend_left()
 
     def carry(self, count: int) -> tuple[tuple[str, str], ...]:
         """The oldest unproven acks, to travel inside a poll; they stay where they are until the poll's 2xx (`arrived`)."""
@@ -619,7 +676,23 @@ class Ledger:
         proven = []
         while self._sent and self._sent[0].barrier <= ping:
             proven.append(self._sent.popleft())
+        left = []
+        while self._left and self._left[0].barrier <= ping:
+            left.append(self._left.popleft())
+        if left:
+            self._prove_left(left, now)
         self._prove(proven, "pong", now)
+
+    def _prove_left(self, batches: Iterable[Left], now: Moment) -> None:
+        acks = tuple((seq, batch.sent_utc) for batch in batches for seq in batch.seqs)
+        self.changes.append(Proved(acks, now.utc, "pong"))
+        self.counts.proven += len(acks)
+        self._left_count -= len(acks)
+        for seq, _ in acks:
+            if (again := self._by_seq.get(seq)) is not None:
+                again.proven = True
+        for first in range(0, len(acks), TOLD_AT_ONCE):
+            self._emit(Tell(ProvenEntry(now.utc, tuple(seq for seq, _ in acks[first : first + TOLD_AT_ONCE]))))
 
     def unsend(self) -> None:
         """The socket is gone: what it did not prove is kept again, oldest first."""
@@ -627,6 +700,12 @@ class Ledger:
             ack.barrier = 0
         self._kept.extendleft(reversed(self._sent))
         self._sent.clear()
+        self._unsend_left()
+
+    def _unsend_left(self) -> None:
+        self._unsent.extendleft(reversed([seq for left in self._left for seq in left.seqs]))
+        self._left.clear()
+        self._left_count = 0
 
     def posted(self, proven: Iterable[str], now: Moment) -> None:
         """An HTTP batch came back: the proven ones are settled, the others kept again."""
@@ -669,6 +748,7 @@ class Ledger:
     def forget_settled(self) -> None:
         """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
         for entry in self._settled:
+            entry.outgoing = None
             self._entries.pop(entry.command.command_id, None)
             self._by_seq.pop(entry.seq, None)
             for name in entry.names:
@@ -678,7 +758,8 @@ class Ledger:
 
     @property
     def unproven(self) -> int:
-        return len(self._kept) + len(self._sent) + len(self._posted)
+        on_disk = self._left_count + len(self._unsent) + len(self._recalling)
+        return len(self._kept) + len(self._sent) + len(self._posted) + on_disk
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -692,11 +773,7 @@ class Ledger:
 
     @property
     def awaits_pong(self) -> bool:
-        return bool(self._sent)
-
-    @property
-    def kept(self) -> int:
-        return len(self._kept)
+        return bool(self._sent or self._left)
 
     # --- words and views -----------------------------------------------------------------------------------------
 

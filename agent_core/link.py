@@ -40,6 +40,8 @@ POLITE_DIALS = 8
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
 PATIENT = frozenset({Rule.BUSY, Rule.REFUSED, Rule.REPLACED})
 """What asks for patience is not hurried by a poll's success."""
+HASTY = frozenset({Rule.LADDER, Rule.RESTART})
+"""What may be tried again soon after it failed, when a poll succeeded meanwhile: it has no least wait of its own."""
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 
 
@@ -380,7 +382,7 @@ class Link:
         self._wait_from = now.mono
         if self.attempt == 1:
             self._failing_since = now.mono
-        if self._hinted and rule.phase is Phase.WAITING and rule not in PATIENT:
+        if self._hinted and rule in HASTY:
             wait = min(wait, self._timing.hint_within)
             self._hinted_at = now.mono
         self._enter(rule.phase, now, self._politely(now.mono + wait))

@@ -30,7 +30,7 @@ from agent_core.clock import Moment, iso
 from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send, Tell
-from agent_core.feed import CommandEntry, LogEntry
+from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command
 from agent_core.ledger import EffectClass, Trait
 from agent_core.plain import plain
@@ -152,6 +152,8 @@ def short(effect: Effect) -> str:
             return f"{level} {text.partition(':')[0] if text.startswith(DRY_RUN) else text}"
         case Tell(CommandEntry() as entry):
             return f"Row {entry.row} {entry.command_id} {entry.status}"
+        case Tell(ProvenEntry(_, rows)):
+            return f"Proven {' '.join(map(str, rows))}"
         case Send(generation, texts):
             return f"Send {generation} " + ", ".join(map(_frame, texts))
         case Poll(number, last_command_id, carried):

@@ -146,7 +146,7 @@ Change = Took | Began | Ended | Proved | Repeated | Buried | Kept
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the journal hands to the engine at the start: what is not settled, oldest first, and the kept facts."""
+    """What the journal hands to the engine at the start: what has not ended, oldest first, and the kept facts."""
 
     entries: tuple[Remembered, ...] = ()
     tombstones: tuple[tuple[str, str, float], ...] = ()
@@ -154,4 +154,6 @@ class Memory:
     next_seq: int = 1
     last_command_id: str | None = None
     horizon_utc: float = 0.0
+    unproven: tuple[int, ...] = ()
+    """Numbers of the commands that have ended, but whose ack is not proven."""
 

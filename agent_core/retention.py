@@ -30,7 +30,8 @@ CREATE TABLE faded (
     seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, issued_utc REAL, received_utc REAL NOT NULL, via TEXT NOT NULL,
     state TEXT NOT NULL, ack BLOB);
 """
-UNSETTLED = "proven_utc IS NULL OR state IN ('queued', 'running', 'scheduled')"
+UNENDED = "state IN ('queued', 'running', 'scheduled')"
+UNSETTLED = f"proven_utc IS NULL OR {UNENDED}"
 OLDEST_FADED = "SELECT seq, issued_utc, received_utc FROM faded ORDER BY seq LIMIT ?"
 OLDEST_WHOLE = f"SELECT seq, issued_utc, received_utc FROM commands WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"
 FADING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, ack, length(payload) * 2 + length(ack) FROM commands

@@ -27,7 +27,7 @@ from textual.widgets import Input
 
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested
-from agent_core.feed import CommandEntry, Entry, LogEntry
+from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
 from agent_core.plain import plain
 from agent_core.snapshot import PollingMode, Snapshot
 from console.filters import FilterError, parse
@@ -235,7 +235,7 @@ class EdgeConsole(App[str]):
             self.call_later(self._tick)
 
     def _take(self, news: list[Entry], missed: int, now: Moment) -> None:
-        commands = [entry for entry in news if isinstance(entry, CommandEntry)]
+        commands = self._changes(news)
         lines = [entry for entry in news if isinstance(entry, LogEntry)]
         self._lines.extend(lines)
         if self._back:
@@ -247,6 +247,19 @@ class EdgeConsole(App[str]):
                 self._say(line.text)
         if self._batch is not None:
             self._advance(self._batch, commands, now.mono)
+
+    def _changes(self, news: list[Entry]) -> list[CommandEntry]:
+        """Every command that changed, as it is now; what is told of many at once for each of them that is still shown."""
+        found: list[CommandEntry] = []
+        latest: dict[int, CommandEntry] = {}
+        for entry in news:
+            if isinstance(entry, CommandEntry):
+                found.append(entry)
+                latest[entry.row] = entry
+            elif isinstance(entry, ProvenEntry):
+                shown = (latest.get(row) or self._stream.live.entry(row) for row in entry.rows)
+                found += [proven(one) for one in shown if one is not None]
+        return found
 
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(

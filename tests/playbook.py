@@ -49,6 +49,8 @@ from agent_core.events import (
     PollFailed,
     PostAcks,
     Probe,
+    Recall,
+    Recalled,
     Record,
     Recorded,
     Send,
@@ -57,9 +59,9 @@ from agent_core.events import (
     Ticked,
     Trouble,
 )
-from agent_core.feed import CommandEntry, LogEntry
+from agent_core.feed import CommandEntry, LogEntry, ProvenEntry, proven
 from agent_core.frames import Command, Pong, Welcome, command_of
-from agent_core.ledger import EffectClass, Trait
+from agent_core.ledger import HELD_MOST, EffectClass, Trait
 from agent_core.records import Arrival, Began, Change, Ended, Memory, Proved, Remembered, State, Took, Via
 from agent_core.snapshot import Phase, Snapshot
 
@@ -197,11 +199,14 @@ def to(thread: str, text: str = "hi", **more: Any) -> dict[str, Any]:
 class Playbook:
     """One engine, one clock, and everything that was said. Keywords are sections of the configuration."""
 
-    def __init__(self, *, traits: dict[str, Trait] | None = None, dice: float | Callable[[], float] = 0.5, **sections: Any) -> None:
+    def __init__(
+        self, *, traits: dict[str, Trait] | None = None, dice: float | Callable[[], float] = 0.5, held_most: int = HELD_MOST,
+        **sections: Any,
+    ) -> None:  # fmt: skip
         sections["edge"] = {"agent_id": AGENT_ID} | sections.get("edge", {})
         self.config = Config.model_validate(sections)
         self.clock = ManualClock()
-        self.engine = Engine(self.config, TRAITS if traits is None else traits, "test")
+        self.engine = Engine(self.config, TRAITS if traits is None else traits, "test", held_most=held_most)
         self.dice = dice
         """A number in [0, 1), or something that gives them."""
         self.disk_is_prompt = True
@@ -431,6 +436,9 @@ class Playbook:
             self._fail("a deadline in the future", [])
         if self.disk_is_prompt and (tickets := [effect.ticket for effect in asked if isinstance(effect, Record)]):
             self._handle(Recorded(tickets[-1]))
+        for recall in [effect for effect in asked if isinstance(effect, Recall)]:
+            if known := [past for past in self._memory.values() if past.seq in recall.seqs]:
+                self._handle(Recalled(tuple(known)))
 
     def _remember(self, changes: Iterable[Change]) -> None:
         """As the journal would."""
@@ -447,6 +455,8 @@ class Playbook:
         if isinstance(effect.entry, LogEntry):
             self.lines.append(effect.entry)
             self._dialogue.append(f"{'':10}    {effect.entry.level} {effect.entry.text}")
+        elif isinstance(effect.entry, ProvenEntry):
+            self.rows += [proven(row) for row in self.rows if row.row in effect.entry.rows]
         else:
             self.rows.append(effect.entry)
 
@@ -488,6 +498,8 @@ class Watch:
                 self._written = max(self._written, ticket)
             case LedgerOpened(memory):
                 self._remember(memory.entries)
+            case Recalled(entries):
+                self._remember(entries)
             case _:
                 pass
         arrivals = event.arrivals if isinstance(event, PollAnswered) else [event.arrival] if isinstance(event, CommandReceived) else []

@@ -240,10 +240,11 @@ class Disk:
 
     def memory(self) -> Memory:
         rows = sorted(self.rows.values(), key=lambda row: row.entry.seq)
-        unsettled = tuple(r.entry for r in rows if r.entry.proven_utc is None or not r.entry.state.ended)
+        unended = tuple(row.entry for row in rows if not row.entry.state.ended)
+        unproven = tuple(row.entry.seq for row in rows if row.entry.state.ended and row.entry.proven_utc is None)
         last = next((r.entry.command.command_id for r in reversed(rows) if r.entry.via is not Via.LOCAL), None)
         graves = tuple((target, by, until) for target, (by, until) in self.tombstones.items())
-        return Memory(unsettled, graves, tuple(self.facts.items()), (rows[-1].entry.seq if rows else 0) + 1, last)
+        return Memory(unended, graves, tuple(self.facts.items()), (rows[-1].entry.seq if rows else 0) + 1, last, unproven=unproven)
 
 
 # --- the network and the backend -------------------------------------------------------------------------------------

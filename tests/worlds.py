@@ -47,6 +47,8 @@ from agent_core.events import (
     PollingModeChosen,
     PostAcks,
     Probe,
+    Recall,
+    Recalled,
     ReconnectRequested,
     Record,
     Register,
@@ -513,7 +515,7 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.engine = Engine(world.config, TRAITS, "simulated")
+        self.engine = Engine(world.config, TRAITS, "simulated", held_most=10 if world.seed % 2 else 4_000)
         self.inbox: deque[Event] = deque()
         self.frozen = self.stopping = False
         self.stop_by = float("inf")
@@ -723,6 +725,8 @@ class Process:
                 for _, text in acks:
                     self._check_ack(text)
                 world.network.post_acks(acks, 10.0)
+            case Recall(seqs):
+                world.time.call(world.random.uniform(0, 0.003), self._recall_all, seqs)
             case CloseSocket(generation):
                 world.network.finish(generation)
             case Register():
@@ -733,6 +737,15 @@ class Process:
                 demand(self.vitals.phase is Phase.STOPPED, "finished, and the link is not stopped")
             case _:
                 pass
+
+    def _recall_all(self, seqs: tuple[int, ...]) -> None:
+        world = self.world
+        if world.process is not self:
+            return
+        if world.disk.failing or self.frozen:
+            world.time.call(0.5, self._recall_all, seqs)
+        else:
+            self.post(Recalled(tuple(world.disk.rows[seq].entry for seq in sorted(seqs))))
 
     def _dial(self, generation: int, now: Moment) -> None:
         demand(self._live is None, "a dial while another socket is there:", generation, self._live)

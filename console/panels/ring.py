@@ -82,6 +82,17 @@ class Ring:
         position = self.first + bisect_left(range(self.first, self.end), number, key=lambda place: order[place % capacity])
         return position if position < self.end and self._numbers[position % capacity] == number else None
 
+    def entry(self, number: int) -> CommandEntry | None:
+        """That command as it was told last; None where it is not kept any more."""
+        position = self.find(number)
+        if position is None:
+            return None
+        row = self.row(position)
+        return CommandEntry(
+            number, row.utc, row.command_id, row.command_type, row.via, row.status, row.thread_id, row.run_ms, row.ack_ms, row.error,
+            replay_of=row.replay_of, effect=row.effect,
+        )  # fmt: skip
+
     def _add(self, entry: CommandEntry) -> int:
         position = self.end
         slot = position % self.capacity

@@ -20,6 +20,8 @@ from agent_core.events import (
     PollAnswered,
     PollFailed,
     PostAcks,
+    Recall,
+    Recalled,
     Record,
     Recorded,
     RecordFailed,
@@ -29,7 +31,7 @@ from agent_core.events import (
     Started,
     StopRequested,
 )
-from agent_core.records import Arrival, Began, Buried, Ended, Kept, Memory, OutboxRow, Proved, Repeated, State, Took
+from agent_core.records import Arrival, Began, Buried, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took
 from tests.playbook import (
     NOTHING,
     THREAD,
@@ -827,12 +829,96 @@ def test_what_was_queued_runs_in_its_old_order() -> None:
     assert ran(book) == ["c1", "c2", "c3", "new"]
 
 
-def test_acks_that_were_not_proven_go_out_first_oldest_first() -> None:
-    past = tuple(remembered(command(f"c{n}"), State.COMPLETED, n, ack=f'{{"command_id":"c{n}","status":"completed"}}') for n in range(1, 4))
-    book = Playbook(backend={"polling": "never"}).online(Memory(past, next_seq=4))
+def test_acks_that_were_not_proven_are_read_again_and_go_out_oldest_first() -> None:
+    past = tuple(ended(f"c{n}", n) for n in range(1, 4))
+    book = Playbook(backend={"polling": "never"}).online(Memory(next_seq=4, unproven=(1, 2, 3)))
+    assert book.count(Recall((1, 2, 3))) == 1
+    assert book.snapshot.commands.outbox == 3
+    book >> Recalled(past)
     assert book.count(acks("c1", "c2", "c3")) == 1
     book.lives(12)
     assert (book.snapshot.commands.outbox, book.engine.sizes["entries"]) == (0, 0)
+
+
+def ended(command_id: str, seq: int, **more: object) -> Remembered:
+    return remembered(command(command_id), State.COMPLETED, seq, ack=f'{{"command_id":"{command_id}","status":"completed"}}', **more)
+
+
+# --- more acks than are kept at hand -------------------------------------------------------------------------------------
+
+
+def done(book: Playbook, *command_ids: str) -> Playbook:
+    for command_id in command_ids:
+        book.push(command_id).finish(command_id)
+    return book
+
+
+def test_p10_of_acks_beyond_so_many_only_the_number_is_kept_and_a_pong_proves_them_all_the_same() -> None:
+    book = done(online(held_most=2), "c1", "c2", "c3", "c4")
+    assert [book.count(acks(f"c{n}")) for n in range(1, 5)] == [1, 1, 1, 1]
+    assert (book.engine.sizes["entries"], book.snapshot.commands.outbox) == (2, 4)
+    book.lives(30)
+    left, at_hand = book.find(records(Proved, Proved)).changes
+    assert [[seq for seq, _ in change.acks] for change in (left, at_hand)] == [[3, 4], [1, 2]]
+    assert [book.row(f"c{n}").status for n in range(1, 5)] == ["acked"] * 4
+    assert (book.snapshot.commands.proven, book.snapshot.commands.outbox, book.engine.sizes["entries"]) == (4, 0, 0)
+
+
+def test_p10_f27_what_a_lost_link_leaves_unproven_is_read_again_and_sent_on_the_next() -> None:
+    book = done(online(held_most=1, backend={"polling": "never"}), "c1", "c2", "c3")
+    book.lose()
+    assert book.snapshot.commands.outbox == 3
+    book.waits()
+    book.online()
+    assert [book.count(Recall((n,))) for n in (2, 3)] == [1, 1]
+    assert [book.count(acks(f"c{n}")) for n in (1, 2, 3)] == [2, 2, 2]
+    book.lives(30)
+    assert (book.snapshot.commands.proven, book.snapshot.commands.outbox) == (3, 0)
+
+
+def test_p10_what_was_proven_before_it_is_read_again_is_not_sent_again() -> None:
+    book = Playbook(backend={"polling": "never"}).online(Memory(next_seq=3, unproven=(1, 2)))
+    book >> Recalled((ended("c1", 1, proven_utc=5.0), ended("c2", 2)))
+    assert [book.count(acks(one)) for one in ("c1", "c2")] == [0, 1]
+    assert book.snapshot.commands.outbox == 1
+
+
+def test_p10_without_any_way_no_more_acks_are_at_hand_either() -> None:
+    book = online(held_most=1, backend={"polling": "never"})
+    for number in range(1, 4):
+        book.push(f"c{number}")
+    book.lose()
+    for number in range(1, 4):
+        book.finish(f"c{number}")
+    assert (book.engine.sizes["entries"], book.snapshot.commands.outbox) == (1, 3)
+    book.waits()
+    book.online()
+    assert [book.count(acks(f"c{n}")) for n in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_p10_a_duplicate_of_one_of_those_gets_the_ack_that_the_journal_has() -> None:
+    book = done(online(held_most=1), "c1", "c2")
+    assert not book.engine.knows("c2")
+    book >> CommandReceived(book.generation, Arrival(command("c2"), ended("c2", 2)))
+    assert ran(book) == ["c1", "c2"]
+    assert book.count(acks("c2")) == 2
+    book.lives(30)
+    assert (book.snapshot.commands.proven, book.snapshot.commands.outbox) == (2, 0)
+
+
+def test_p10_by_http_they_are_read_again_batch_by_batch() -> None:
+    book = offline(held_most=1)
+    polled(book, *(command(f"c{n}", payload=to(f"t{n}")) for n in range(1, 4)))
+    book.finish("c1") << posts("c1")
+    first = posted(book)
+    book.finish("c2").finish("c3")
+    assert book.engine.sizes["entries"] == 2
+    book >> first
+    book << posts("c2")
+    book >> posted(book)
+    book << posts("c3")
+    book >> posted(book)
+    assert (book.snapshot.commands.proven, book.snapshot.commands.outbox) == (3, 0)
 
 
 def test_f26_a_duplicate_of_what_was_restored_is_known() -> None:

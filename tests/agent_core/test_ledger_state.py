@@ -32,6 +32,8 @@ from agent_core.events import (
     PollAnswered,
     PollFailed,
     PostAcks,
+    Recall,
+    Recalled,
     Record,
     Recorded,
     Send,
@@ -78,7 +80,7 @@ class Ledgers(RuleBasedStateMachine):
     def begin(self) -> None:
         self.posts: queue.Queue[Any] = queue.Queue()
         self.journal = Journal(self.folder, Config().ledger, self.posts.put, clock=self.clock)
-        self.engine = Engine(Config.model_validate({"edge": {"agent_id": AGENT_ID}}), TRAITS)
+        self.engine = Engine(Config.model_validate({"edge": {"agent_id": AGENT_ID}}), TRAITS, held_most=2)
         self.running: list[Execute] = []
         self.unread: list[str] = []
         """Frames that are on the wire."""
@@ -96,6 +98,7 @@ class Ledgers(RuleBasedStateMachine):
 
     def tell(self, event: Event) -> None:
         self.clock.advance(0.001)
+        wanted: list[int] = []
         for effect in self.engine.handle(event, self.clock.now(), lambda: 0.5):
             match effect:
                 case Record(ticket, changes):
@@ -113,9 +116,13 @@ class Ledgers(RuleBasedStateMachine):
                     self.poll = effect
                 case PostAcks():
                     self.posted = effect
+                case Recall(seqs):
+                    wanted += seqs
                 case _:
                     pass
             self.check_acks(acks_in(effect) if not isinstance(effect, Poll) else [])
+        if wanted:
+            self.tell(Recalled(self.journal.recall_all(wanted)))
 
     def check_acks(self, bodies: list[dict[str, Any]]) -> None:
         """A stored ack is the same for ever, and none leaves before the file has it."""

@@ -28,6 +28,7 @@ from agent_core.events import (
     LedgerOpened,
     PollAnswered,
     PollingModeChosen,
+    Recalled,
     Recorded,
     ReplayRequested,
     Started,
@@ -50,7 +51,7 @@ SEEN: tuple[Event, ...] = (
     DialFailed(4, Failure(Trouble.HTTP, "503", 503, 2.5)),
     PollAnswered(2, (Arrival(COMMAND),), ("cmd_0",), {"sync_interval": 20, "odd": [None, True]}, ("no id",), ("cmd_9",)),
     AcksPosted(("a",), ("b",), Failure(Trouble.TIMEOUT, "late")), Recorded(4, 1.0), PollingModeChosen(PollingMode.NEVER),
-    CancelRequested("cmd_1"), CommandFinished(1, None, {"path": "x"}, OutboxRow(1, "cmd_1", "+1", WORDS, 3.0)),
+    Recalled((PAST,)), CancelRequested("cmd_1"), CommandFinished(1, None, {"path": "x"}, OutboxRow(1, "cmd_1", "+1", WORDS, 3.0)),
     ReplayRequested("cmd_1", {"text": WORDS}, dry_run=True, remembered=PAST),
 )  # fmt: skip
 

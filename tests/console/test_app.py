@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from agent_core.clock import ManualClock
 from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
-from agent_core.feed import CommandEntry
+from agent_core.feed import CommandEntry, ProvenEntry
 from agent_core.snapshot import PollingMode, PollingView, Snapshot
 from console.app import EdgeConsole
 from console.panels.stream import Stream
@@ -240,6 +240,16 @@ async def test_a_command_changes_in_its_place() -> None:
         await seat.until(lambda: "✗ failed" in seat.screen())
         assert seat.screen().count("cmd_1") == 1
         assert "running" not in seat.screen()
+
+
+async def test_the_proof_of_many_acks_at_once_shows_at_each_of_them() -> None:
+    async with seated(entries=[entry(number, status="sent") for number in range(1, 4)]) as seat:
+        await seat.until(lambda: seat.stream.live.end == 3)
+        seat.host.feed.append(entry(4, status="sent"))
+        seat.host.feed.append(ProvenEntry(1.0, (1, 2, 4, 77)))
+        await seat.until(lambda: seat.stream.live.end == 4)
+        await seat.pilot.pause(0.2)
+        assert [seat.stream.live.row(place).status for place in range(4)] == ["acked", "acked", "sent", "acked"]
 
 
 async def test_the_cursor_stays_on_its_command_and_never_slides_away() -> None:
