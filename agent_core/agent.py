@@ -84,16 +84,16 @@ class Agent:
 
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
-        log_to: Callable[[Sequence[LogEntry]], None] | None = None, recorder: "Recorder | None" = None,
+        log_to: Callable[[Sequence[LogEntry]], None] | None = None, recorder: "Recorder | None" = None, feed: Feed | None = None,
     ) -> None:  # fmt: skip
         """`host` is this machine's name for the console; `log_to` gets the feed's lines, a turn's at a time.
 
-        `recorder` keeps the run, and brings the seed for it.
+        `recorder` keeps the run, and brings the seed for it. `feed` is another one than a viewer needs.
         """
         self.config = config
         self._log = log_to or (lambda _lines: None)
         self._lines: list[LogEntry] = []
-        self.feed = Feed()
+        self.feed = feed or Feed()
         self._clock = clock or SystemClock()
         self._recorder = recorder
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random

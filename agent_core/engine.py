@@ -70,11 +70,12 @@ ASKS_MOST = 40
 
 
 class Held(NamedTuple):
-    """What waits for ticket `ticket` to be on disk, and the last command id that is then durable."""
+    """What waits for ticket `ticket` to be on disk, the last command id that is then durable, and how many were taken."""
 
     ticket: int
     releases: tuple[Release, ...]
     last_command_id: str | None
+    taken: int
 
 
 class Vitals(NamedTuple):
@@ -340,6 +341,7 @@ class Engine:
         while self._held and self._held[0].ticket <= ticket:
             held = self._held.popleft()
             self._last_command_id = held.last_command_id
+            self._ledger.written = held.taken
             for item in held.releases:
                 self._ledger.release(item)
         if self._trouble is not None:
@@ -484,7 +486,7 @@ class Engine:
             self._ticket += 1
             self._emit(Record(self._ticket, tuple(ledger.changes)))
             ledger.changes.clear()
-            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id))
+            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))
         elif ledger.after and self._held:
             last = self._held.pop()
             self._held.append(last._replace(releases=(*last.releases, *ledger.after)))

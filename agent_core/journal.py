@@ -338,7 +338,6 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 4194304")
-    db.execute("PRAGMA cache_size = -4096")
     if sys.platform == "darwin":
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA checkpoint_fullfsync = ON")

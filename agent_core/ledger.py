@@ -38,7 +38,7 @@ from agent_core.snapshot import CommandsView, ScheduledView
 
 INTERRUPTED = "interrupted: outcome unknown"
 POST_BATCH = 50
-HELD_MOST = 4_000
+HELD_MOST = 2_000
 """Acks at hand with all that is known of them: a kilobyte each."""
 RECALL_BATCH = 500
 TOLD_AT_ONCE = 500
@@ -195,6 +195,8 @@ class Ledger:
         self._settled: list[Entry] = []
         self._told_full = False
         self.running = 0
+        self.taken = self.written = 0
+        """Commands taken, and those of them that are on disk, as the engine says."""
         self.counts = Counts()
         self.changes: list[Change] = []
         self.after: list[Release] = []
@@ -308,7 +310,8 @@ class Ledger:
 
     @property
     def pending(self) -> int:
-        return self._queued + self.running
+        """Commands that wait for their turn or for the disk."""
+        return max(self._queued + self.running, self.taken - self.written)
 
     def _begin(self, entry: Entry, now: Moment, target: Remembered | None = None) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
@@ -805,6 +808,7 @@ class Ledger:
 
     def _took(self, entry: Entry, began_utc: float | None = None) -> None:
         entry.fresh = False
+        self.taken += 1
         self.changes.append(
             Took(
                 Remembered(

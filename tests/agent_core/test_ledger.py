@@ -389,6 +389,21 @@ def test_a_full_disk_closes_the_intake_keeps_the_link_and_ends_by_itself_with_a_
     assert ran(book) == ["c1", "q1"]
 
 
+def test_p10_a_disk_that_is_slow_but_does_not_fail_fills_no_memory() -> None:
+    book = online(executor={"max_pending": 4})
+    book.disk_is_prompt = False
+    for number in range(4):
+        book.push(f"n{number}", "look", payload={}).finish(f"n{number}")
+    book.push("n4", "look", payload={}).push("n5", "look", payload={})
+    assert (book.snapshot.commands.received, book.snapshot.commands.refused) == (4, 2)
+    book.told("Intake is full: 4 commands are waiting", "WARNING", times=1)
+    book.disk_is_prompt = True
+    book >> Recorded(book.find(Record).ticket)
+    book << Poll
+    book.answer_poll(command("n4", "look", payload={}))
+    assert book.snapshot.commands.received == 5
+
+
 def test_what_was_turned_away_while_the_disk_was_full_comes_by_poll() -> None:
     book = online()
     book.disk_is_prompt = False
