@@ -10,9 +10,12 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from tests.bench.backlog import Backlog
 from tests.bench.driver import Driver
 
 SECRET = "bench-secret-0001"
+POLL_EVERY = 0.05
+BY_POLLING = 1_000
 Figures = dict[str, float]
 
 
@@ -42,12 +45,27 @@ async def measure(kind: str, driver: Driver, port: int, scratch: Path, burst: in
     return figures
 
 
-async def start(kind: str, port: int, scratch: Path) -> asyncio.subprocess.Process:
+async def measure_polling(kind: str, backlog: Backlog, port: int, scratch: Path, name: str) -> Figures:
+    """One client process without a socket, through a backlog."""
+    process = await start(kind, port, scratch, by_polling=True)
+    try:
+        drained = await backlog.drain(name, BY_POLLING)
+    finally:
+        process.terminate()
+        await process.wait()
+    return {"by polling, commands/s": drained.per_second, "by polling, lost": drained.lost}
+
+
+async def start(kind: str, port: int, scratch: Path, *, by_polling: bool = False) -> asyncio.subprocess.Process:
     if kind == "bare":
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.bare", f"ws://127.0.0.1:{port}/edge/ws")
+        bare = ("tests.bench.bare_poller", f"http://127.0.0.1:{port}", str(POLL_EVERY)) if by_polling else (
+            "tests.bench.bare", f"ws://127.0.0.1:{port}/edge/ws",
+        )  # fmt: skip
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", *bare)
     config = scratch / "config.yaml"
+    ways = f"polling: always, sync_interval_seconds: {POLL_EVERY}" if by_polling else "polling: never"
     config.write_text(
-        f"edge: {{agent_id: bench}}\nbackend: {{url: 'http://127.0.0.1:{port}', polling: never}}\n"
+        f"edge: {{agent_id: bench}}\nbackend: {{url: 'http://127.0.0.1:{port}', {ways}}}\nwebsocket: {{enabled: {not by_polling}}}\n"
         f"executor: {{max_pending: 100000}}\ndata_dir: '{tempfile.mkdtemp(dir=scratch)}'\n"
     )
     environment = {**os.environ, "EDGE_SECRET": SECRET}
@@ -64,15 +82,18 @@ def resident_mb(pid: int) -> float:
 
 
 async def main(rounds: int, burst: int) -> None:
-    driver = Driver()
-    port = await driver.start()
+    driver, backlog = Driver(), Backlog()
+    port, http_port = await driver.start(), backlog.start()
     found: dict[str, list[Figures]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(1, rounds + 1):
             for kind in ("bare", "agent"):
-                found[kind].append(await measure(kind, driver, port, Path(scratch), burst))
+                figures = await measure(kind, driver, port, Path(scratch), burst)
+                figures |= await measure_polling(kind, backlog, http_port, Path(scratch), f"{kind}{number}")
+                found[kind].append(figures)
                 print(f"round {number}/{rounds}: {kind} measured", file=sys.stderr)
     await driver.stop()
+    await backlog.stop()
     print_table(found)
 
 
