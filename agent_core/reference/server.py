@@ -374,11 +374,13 @@ class BackendThread:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2_048)
+        listening = socket.create_server((host, port), family=family, backlog=2_048)
     except OSError as error:
         if error.errno in {48, 98, 10048}:
             raise PortTakenError(f"port {port} on {host} is taken by another program") from None
         raise CannotServeError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio does it only where the protocol is named
+    return listening
 
 
 async def _refused(_request: Request, error: CallError) -> Response:

@@ -30,6 +30,7 @@ class Backlog:
 
     def start(self) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._serving = asyncio.create_task(self._server.serve([listening]), name="backlog")
         return int(listening.getsockname()[1])
 
