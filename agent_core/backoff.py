@@ -7,7 +7,7 @@ from agent_core.outcomes import Rule
 
 Dice = Callable[[], float]
 """A number in [0, 1); the engine's only source of chance."""
-CROWD = (16.0, 32.0)
+CROWD = (20.0, 32.0)
 """First steps that the first redial and each later one are spread over at least, when a stable link was lost: of 200 agents that
 lose their backend at one instant, no more than a fifth dials in any second, and each is back as soon (P7)."""
 

@@ -926,7 +926,7 @@ class Process:
         self._crowd = stable or (self._crowd and not opened)
         least, most, phase = _wait(failure, step, first=first)
         if self._crowd and least == min(0.25, step) and phase is Phase.WAITING:
-            most = max(most, 16.0 if self._attempt == 1 else 32.0)
+            most = max(most, 20.0 if self._attempt == 1 else 32.0)
         assert after.deadline is not None
         wait = after.deadline - mono
         polite = 60.0 if len(self._dials) >= 7 else 0.0
