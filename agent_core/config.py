@@ -100,7 +100,7 @@ class Timing(Section):
     drift: Seconds = Field(5, description="wall clock and monotonic clock apart by more: the machine slept, or the clock was set")
     stall: Seconds = Field(2, description="a timer late by more: this process was stopped, the peer is not to blame")
     poll_within: Seconds = Field(10, description="one poll or HTTP ack, in total")
-    poll_jitter: float = Field(0.1, ge=0, le=0.5, description="each poll comes up to this part of the interval early or late")
+    poll_jitter: float = Field(0.1, ge=0.02, le=0.5, description="each poll is early, by half to all of this part of the interval")
     hint_every: Seconds = Field(10, description="a poll that succeeds again is a hint to dial, at most this often")
     hint_within: Seconds = Field(1, description="how soon the hint dials")
     stable_after: Seconds = Field(30, description="a link this old resets the ladder")

@@ -9,6 +9,9 @@ The disk is a part of the state: a step's changes leave as one numbered `Record`
 start, an ack) is held under that number until `Recorded` covers it. A slow or full disk therefore holds back commands and acks, and never
 the link. Order of what falls due at one instant: the link, the schedule, polling, the deafness check, shutdown.
 
+What is shown is never better than the truth for longer than 15 s (P15): a socket that is silent for so long is dropped (link.py), an answer
+to a poll vouches for no longer (polling.py), and `wake_at` has both ends, so that a viewer hears of them.
+
 Nothing raises across this edge for anything the world can send; time and chance are arguments.
 """
 
@@ -82,6 +85,7 @@ class Vitals(NamedTuple):
     """What can be checked after every step, at a fraction of a snapshot's cost."""
 
     phase: Phase
+    way: str
     deadline: float | None
     generation: int
     attempt: int
@@ -182,8 +186,8 @@ class Engine:
     def vitals(self) -> Vitals:
         link, polling, ledger = self._link, self._polling, self._ledger
         return Vitals(
-            link.phase, link.deadline, link.generation, link.attempt, link.agent_id,
-            polling.active, polling.in_flight, polling.wake_at, ledger.unproven, ledger.running,
+            link.phase, self._way, link.deadline, link.generation, link.attempt, link.agent_id,
+            polling.active, polling.in_flight, polling.due_at, ledger.unproven, ledger.running,
         )  # fmt: skip
 
     @property
@@ -405,6 +409,7 @@ class Engine:
             what = "The machine slept or its clock was set" if drifted else "This process was stopped for a while"
             self._say("WARNING", f"{what}; checking the link")
             self._link.woke(self._now, self._dice)
+            self._polling.woke(self._now)
 
     def _fire(self) -> None:
         """Whatever is due."""
@@ -495,11 +500,15 @@ class Engine:
                 ledger.release(item)
         ledger.after.clear()
 
+    @property
+    def _way(self) -> str:
+        """What brings commands now, as far as is known."""
+        return "socket" if self._link.online else "polling" if self._polling.works else "down"
+
     def _note_history(self) -> None:
-        """The hour's strip: who brings commands now."""
-        state = "socket" if self._link.online else "polling" if self._polling.working else "down"
-        if not self._history or self._history[-1][1] != state:
-            self._history.append((self._now.utc, state))
+        """The hour's strip."""
+        if not self._history or self._history[-1][1] != self._way:
+            self._history.append((self._now.utc, self._way))
         while len(self._history) > 1 and self._history[1][0] < self._now.utc - HOUR:
             self._history.popleft()
 

@@ -1,8 +1,12 @@
 """The HTTP fallback as deadlines: it is derived, never switched (DESIGN §3).
 
-In mode `auto` it runs exactly while the link is not online: at once when the link is lost, then each interval ± jitter. Over a live link
-there is one drain sync after each opening, and a slow safety sync. One poll is in flight at a time; its number tells a late answer from
-the present one. Refusals (401, 403) and Retry-After hold polling back on a ladder of its own.
+In mode `auto` it runs exactly while the link is not online: at once when the link is lost, then each interval, a little early. Over a live
+link there is one drain sync after each opening, and a slow safety sync. One poll is in flight at a time; its number tells a late answer
+from the present one. Refusals (401, 403) and Retry-After hold polling back on a ladder of its own.
+
+Polling *works* as long as its last good answer vouches for it (P15): for the silence that a socket is allowed too, silence_after and
+probe_within together, or for one interval where that is longer. A bad answer, or none in time, ends it at once, and so does a sleep. Each
+poll is early, so that while all is well its answer comes before the last one is too old.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,6 +46,7 @@ class Polling:
         self._refusals = 0
         self._polls = 0
         self._failures = 0
+        self._works_until: float | None = None
         self._last_ok_utc: float | None = None
         self._last_error: str | None = None
 
@@ -49,6 +54,13 @@ class Polling:
 
     @property
     def wake_at(self) -> float:
+        """When something is due, or what polling is said to be no longer holds."""
+        ends = self._works_until if self._active else None
+        return self.due_at if ends is None else min(self.due_at, ends)
+
+    @property
+    def due_at(self) -> float:
+        """When the next poll goes out, or the answer to the present one is overdue."""
         if self._in_flight is not None:
             return self._answer_by or float("inf")
         times = [at for at in (self._next_at, self._sync_at, self._safety_at) if at is not None]
@@ -63,9 +75,9 @@ class Polling:
         return self._in_flight is not None
 
     @property
-    def working(self) -> bool:
-        """It runs, and the last answer was a good one."""
-        return self._active and not self.failing and self._last_ok_utc is not None
+    def works(self) -> bool:
+        """It runs, and its last answer still vouches for it."""
+        return self._active and self._works_until is not None
 
     def posts_from(self, *, socket_down: bool, pings_ignored: bool) -> float:
         """Since when acks may go by HTTP; infinity where they may not."""
@@ -76,6 +88,7 @@ class Polling:
         return PollingView(
             mode=self.mode, active=self._active, in_flight=self._in_flight is not None,
             next_at=max(self._next_at, self._not_before) if self._next_at is not None else None,
+            works_until_at=self._works_until if self._active else None,
             polls=self._polls, failures=self._failures, last_ok_utc=self._last_ok_utc, last_error=self._last_error, every=self.every,
         )  # fmt: skip
 
@@ -85,12 +98,20 @@ class Polling:
         """One sync at once, whoever else brings commands: after an opening, or when there is room again."""
         self._sync_at = now.mono
 
+    def woke(self, now: Moment) -> None:
+        """The machine or this process slept: what was answered before vouches for nothing; ask again at once."""
+        self._works_until = None
+        if self._next_at is not None:
+            self._next_at = now.mono
+
     def couple(
         self, now: Moment, dice: Dice, *, possible: bool, online: bool, carry: Callable[[int], tuple[tuple[str, str], ...]],
         last_command_id: str | None, status: Mapping[str, Any],
     ) -> None:  # fmt: skip
         """Derive whether polling runs, and send what is due."""
         self._derive(now, possible=possible, online=online)
+        if self._works_until is not None and now.mono >= self._works_until:
+            self._works_until = None
         if self._in_flight is not None and self._answer_by is not None and now.mono >= self._answer_by:
             self.failed(self._number, Failure(Trouble.TIMEOUT, "no answer"), now, dice)
         if self._in_flight is not None or now.mono < self._not_before:
@@ -104,7 +125,7 @@ class Polling:
         self._answer_by = now.mono + self._timing.poll_within + GRACE
         self._sync_at = None
         if self._next_at is not None:
-            self._next_at = now.mono + self.every * (1 + self._timing.poll_jitter * (2 * dice() - 1))
+            self._next_at = now.mono + self.every * (1 - self._timing.poll_jitter * (1 + dice()) / 2)
         if self._safety_at is not None:
             self._safety_at = now.mono + self._timing.safety_sync_every
         self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status))
@@ -139,6 +160,7 @@ class Polling:
         self.failing = self.first = False
         self._refusals = 0
         self._not_before = self._post_not_before = float("-inf")
+        self._works_until = now.mono + max(self._timing.silence_after + self._timing.probe_within, self.every)
         self._last_ok_utc, self._last_error = now.utc, None
         return purpose
 
@@ -154,9 +176,9 @@ class Polling:
         self._failures += 1
         detail = plain(failure.detail, 200)
         self._say(now, "WARNING" if not self.failing or detail != self._last_error else "DEBUG", f"HTTP polling failed: {detail}")
-        self.failing, self._last_error = True, detail
+        self.failing, self._works_until, self._last_error = True, None, detail
         if self.first and self._next_at is not None:
-            least, most = self._timing.poll_jitter, 1 + self._timing.poll_jitter
+            least, most = self._timing.poll_jitter, 1 - self._timing.poll_jitter / 2
             self._next_at = min(self._next_at, now.mono + self.every * (least + (most - least) * dice()))
         self.first = False
         self._hold_back(failure, now, dice)

@@ -103,6 +103,8 @@ class PollingView:
     active: bool = False
     in_flight: bool = False
     next_at: float | None = None
+    works_until_at: float | None = None
+    """Until when the last good answer vouches that polling works (P15); None: it does not run, or nothing vouches for it."""
     polls: int = 0
     failures: int = 0
     last_ok_utc: float | None = None

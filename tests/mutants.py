@@ -63,8 +63,10 @@ BUGS = (
         "a hint hurries a refusal", "link.py", "if self.phase is Phase.WAITING and self._rule not in PATIENT:", "if self.phase in BETWEEN:"
     ),
     Bug(
-        "no hint at all", "engine.py",
-        "        if back or alone:\n            self._link.hint(self._now, self._dice, alone=not back)\n", "",
+        "no hint at all",
+        "engine.py",
+        "        if back or alone:\n            self._link.hint(self._now, self._dice, alone=not back)\n",
+        "",
     ),
     Bug(
         "silence counted from the opening",
@@ -120,6 +122,37 @@ BUGS = (
         " and not self._last_ok_utc))",
     ),
     Bug("polling goes on while online", "polling.py", "(self.mode is PollingMode.AUTO and not online)", "self.mode is PollingMode.AUTO"),
+    Bug(
+        "an answer vouches for ever",
+        "polling.py",
+        "        if self._works_until is not None and now.mono >= self._works_until:\n            self._works_until = None\n",
+        "",
+    ),
+    Bug(
+        "an answer vouches for too long",
+        "polling.py",
+        "max(self._timing.silence_after + self._timing.probe_within, self.every)",
+        "2 * self.every",
+    ),
+    Bug(
+        "nobody is woken when polling is in doubt",
+        "polling.py",
+        "return self.due_at if ends is None else min(self.due_at, ends)",
+        "return self.due_at if ends is None else self.due_at",
+    ),
+    Bug(
+        "a bad answer still vouches",
+        "polling.py",
+        "self.failing, self._works_until, self._last_error = True, None, detail",
+        "self.failing, self._last_error = True, detail",
+    ),
+    Bug("an answer before a sleep still vouches", "engine.py", "            self._polling.woke(self._now)\n", ""),
+    Bug(
+        "a healthy poller flaps",
+        "polling.py",
+        "(1 - self._timing.poll_jitter * (1 + dice()) / 2)",
+        "(1 + self._timing.poll_jitter * (2 * dice() - 1))",
+    ),
     Bug(
         "no drain on opening",
         "engine.py",

@@ -308,6 +308,8 @@ class Network:
         self.time, self._random, self._latency = time, random, base_latency
         self.hub = Hub(rules)
         self.weather = FAIR
+        self.mute_since: float | None = None
+        """Since when no call has been answered well; None: they are."""
         self.wires: dict[int, Wire] = {}
         self.read: dict[str, set[str]] = {}
         """Every ack text that the backend has read, by command."""
@@ -326,6 +328,7 @@ class Network:
 
     def set_weather(self, weather: Weather) -> None:
         self.weather = weather
+        self.mute_since = None if weather.http is None else self.time.at if self.mute_since is None else self.mute_since
         self.hub.faults = weather.faults
         for wire in list(self.wires.values()):
             if not weather.no_up:

@@ -78,6 +78,8 @@ LONGEST = {Phase.CONNECTING: 10.0, Phase.VERIFYING: 10.0, Phase.ONLINE: 10.0, Ph
 """Seconds that a phase's deadline may be away."""
 NO_DEADLINE = frozenset({Phase.STOPPED, Phase.OFF})
 EPS = 1e-6
+UNDER_WAY = 4.5
+"""Seconds that an answer may still be under way when the backend is gone, at most."""
 LATE = 1e-5
 """How late a timer of ours fires."""
 ALONE = (
@@ -447,6 +449,7 @@ class World:
 
     def play_mode(self, mode: PollingMode) -> None:
         if self.process is not None:
+            self.healed_at = None
             self._tell(PollingModeChosen(mode))
 
     def play_replay(self) -> None:
@@ -547,6 +550,7 @@ class Process:
         self._out: set[int] = set()
         """Whose message has gone out."""
         self._polled_at: float | None = None
+        self._answered_at = float("-inf")
         self._disturbed_at = float("-inf")
 
     @property
@@ -614,6 +618,7 @@ class Process:
         quiet = now.mono < promised and offset == self._offset
         drifted = self._offset is not None and abs(offset - self._offset) > 1.0
         self._offset = offset
+        self._check_shown(before, now.mono)
         news = [event for event in events if not self._is_stale(event, before)]
         effects = engine.handle_all(events, now, world.dice)
         world.tally.events += len(events)
@@ -642,6 +647,8 @@ class Process:
             self._opened, self._heard = True, now.mono
         elif isinstance(turn, PollingModeChosen):
             self.mode = turn.mode
+        elif isinstance(turn, PollAnswered) and turn.number == self._poll_number:
+            self._answered_at = now.mono
         elif isinstance(turn, Started):
             self.is_started = True
         elif isinstance(turn, ReconnectRequested):
@@ -886,6 +893,13 @@ class Process:
             self._turned(phase, mono)
         demand(mono <= self.stop_by, "stopping takes longer than 5.5 s")
 
+    def _check_shown(self, shown: Vitals, mono: float) -> None:
+        """What was shown until now: was polling as good as it was said to be, within 15 s (P15)?"""
+        mute = self.world.network.mute_since
+        if shown.way == "polling" and mute is not None and mono - self._disturbed_at > 16:
+            silent = self.world.time.at - mute
+            demand(silent <= 15.1 + UNDER_WAY, "polling is said to work, and the backend has answered nobody for", silent)
+
     def _check_deadline(self, after: Vitals, mono: float) -> None:
         phase, deadline = after.phase, after.deadline
         demand(
@@ -940,6 +954,10 @@ class Process:
         demand(after.polling == should, "polling runs and should not, or should and does not:", after.polling, should)
         if turn is not None:
             self._note_hold(turn, before, mono)
+        if after.way == "polling":
+            until = self._answered_at + 15.0
+            demand(mono < until, "polling is said to work, and its last answer is old:", mono - self._answered_at)
+            demand(self.engine.wake_at <= until + EPS, "nobody would be woken when polling can no longer be said to work")
         if after.polling and not after.poll_in_flight:
             demand(
                 after.poll_at <= max(mono + 331.0, self._poll_not_before * 1.0 + 91.0),

@@ -1,5 +1,6 @@
 """Connection: where the link is, how commands travel, what has been proven."""
 
+from agent_core.clock import Moment
 from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
 from console.panels.lines import BLANK, Line, framed, line_width, merged, spread
 from console.panels.view import Status, View, polling_works, status_of
@@ -54,8 +55,8 @@ def _phase(view: View, status: Status, inner: int) -> Line:
     word = _WORDS.get(link.phase, link.phase.upper())
     if status.word == "STOPPING":
         glyph, tone, word = status.glyph, status.tone, status.word
-    elif status.word == "OFFLINE":
-        tone = "bad"
+    elif status.word == "OFFLINE" or link.phase is Phase.OFF:
+        tone = status.tone
     ink = view.inks.tone(tone, bold=True)
     down = link.down_since_at
     if down is not None and link.phase is not Phase.OFF:
@@ -88,7 +89,7 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
     unproven = commands.outbox
     pong = link.last_pong_at
     return {
-        "transport": _transport(snapshot, polling_works(snapshot, now)),
+        "transport": _transport(snapshot, now),
         "polling": _polling(view),
         "received": (grouped(commands.received), "bright"),
         "acked": (grouped(commands.proven), "bright"),
@@ -99,10 +100,10 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
     }
 
 
-def _transport(snapshot: Snapshot, polls: bool | None) -> tuple[str, str]:
+def _transport(snapshot: Snapshot, now: Moment) -> tuple[str, str]:
     if snapshot.link.phase is Phase.ONLINE:
         return ("socket, deaf", "warn") if snapshot.link.deaf else ("socket", "bright")
-    if snapshot.polling.active and polls is not False:
+    if polling_works(snapshot, now):
         return "polling", "accent" if snapshot.link.phase is Phase.OFF else "warn"
     return "none", "bad" if _is_down(snapshot.link) else "muted"
 

@@ -53,14 +53,11 @@ class Status:
 
 
 def polling_works(snapshot: Snapshot, now: Moment) -> bool | None:
-    """Whether the fallback delivers at present; None: nobody knows yet."""
+    """Whether the fallback delivers, as long as its last answer vouches for that; None: nobody knows."""
     polling = snapshot.polling
     if polling.mode is PollingMode.NEVER or polling.last_error is not None:
         return False
-    if not polling.active or polling.last_ok_utc is None:
-        return None
-    fresh = now.utc - polling.last_ok_utc <= 2 * polling.every + 10
-    return True if fresh else None
+    return True if polling.works_until_at is not None and now.mono < polling.works_until_at else None
 
 
 _FIXED = {
@@ -80,13 +77,13 @@ def status_of(snapshot: Snapshot, now: Moment, stopping: bool = False) -> Status
     if link.phase in _FIXED:
         return _FIXED[link.phase]
     works = polling_works(snapshot, now)
-    if link.phase is Phase.OFF:
-        return Status("●", "POLLING", "accent") if works is not False else Status("✗", "OFFLINE", "bad")
     first = link.sessions == 0 and link.last_drop is None
     if first and link.phase in {Phase.CONNECTING, Phase.VERIFYING}:
         return Status("◌", link.phase.upper(), "accent")
+    if works is None and link.phase is Phase.OFF and snapshot.polling.last_ok_utc is None:
+        return Status("◌", "CONNECTING", "accent")
     if works:
-        return Status("▲", "FALLBACK", "warn")
+        return Status("●", "POLLING", "accent") if link.phase is Phase.OFF else Status("▲", "FALLBACK", "warn")
     if works is False:
         return Status("✗", "OFFLINE", "bad")
     if link.phase is Phase.PORTAL:

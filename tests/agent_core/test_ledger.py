@@ -569,7 +569,7 @@ def test_f52_and_without_a_call_for_acks_the_safety_sync_carries_them() -> None:
 
 
 def test_ack_events_prove_what_they_name() -> None:
-    book = online(backend={"polling": "always"}).lives(14.9).push("c1").finish("c1").push("c2").finish("c2")
+    book = online(backend={"polling": "always"}).lives(13.8).push("c1").finish("c1").push("c2").finish("c2")
     book.after(0.2).answer_poll(proven=("c1", "nobody"))
     assert (book.snapshot.commands.proven, book.snapshot.commands.outbox) == (1, 1)
 

@@ -826,7 +826,7 @@ def dials_by_minute(book: Playbook, minutes: int, answer: Callable[[Playbook], N
         book.after(max(0.0, min(book.engine.wake_at - book.clock.mono, 5.0)))
     times = book.times(OpenSocket)
     later = [at for at in times if at > 60]
-    return [sum(at <= 60 for at in times), max(sum(0 <= other - at < 60 for other in later) for at in later)]
+    return [sum(at <= 60 for at in times), max(sum(0 <= other - at < 59.999 for other in later) for at in later)]
 
 
 def restarts_for_ever(book: Playbook) -> None:

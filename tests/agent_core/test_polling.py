@@ -20,6 +20,7 @@ from agent_core.events import (
     PostAcks,
     ReconnectRequested,
     Started,
+    Ticked,
     Trouble,
 )
 from agent_core.records import Arrival
@@ -97,7 +98,7 @@ def test_p6_the_first_poll_is_at_once_when_the_link_is_lost() -> None:
     book.told("Command delivery: HTTP polling every 15s")
 
 
-@pytest.mark.parametrize(("dice", "interval"), [(0.0, 13.5), (0.5, 15.0), (0.999_999, 16.5)])
+@pytest.mark.parametrize(("dice", "interval"), [(0.0, 14.25), (0.5, 13.875), (0.999_999, 13.5)])
 def test_p6_and_then_each_interval_within_ten_percent(dice: float, interval: float) -> None:
     book = Playbook(websocket=OFF, dice=dice).started()
     for _ in range(5):
@@ -105,6 +106,53 @@ def test_p6_and_then_each_interval_within_ten_percent(dice: float, interval: flo
         book.after(interval + 0.01) << Poll << NOTHING
     times = book.times(Poll)
     assert [b - a for a, b in pairwise(times)] == pytest.approx([interval] * 5, abs=0.06)
+
+
+def test_p15_an_answer_vouches_for_polling_for_15_seconds() -> None:
+    book = Playbook(websocket=OFF).started()
+    assert book.snapshot.polling.works_until_at is None
+    book.answer_poll()
+    assert book.snapshot.polling.works_until_at == book.clock.mono + 15
+    book.after(14.99)
+    assert ways(book) == ["down", "polling"]
+    book.after(0.01)
+    assert book.snapshot.polling.in_flight
+    assert book.snapshot.polling.works_until_at is None
+    assert ways(book) == ["down", "polling", "down"]
+    book.answer_poll()
+    assert ways(book)[3:] == ["polling"]
+
+
+def test_p15_a_bad_answer_ends_it_at_once() -> None:
+    book = Playbook(websocket=OFF).started().answer_poll()
+    book.after(14.25).fail_poll(refused())
+    assert book.snapshot.polling.works_until_at is None
+    assert ways(book)[-1] == "down"
+
+
+def test_p15_a_drain_sync_vouches_when_the_link_is_lost_and_a_sleep_ends_that() -> None:
+    book = Playbook().online()
+    assert book.snapshot.polling.works_until_at is None
+    book.lose()
+    assert ways(book)[-2:] == ["socket", "polling"]
+    book.answer_poll().sleep(3_600) >> Ticked()
+    book << Poll
+    assert ways(book)[-1] == "down"
+
+
+@pytest.mark.parametrize("every", [5, 15, 60, 300])
+def test_p15_a_healthy_poller_does_not_flap(every: int) -> None:
+    dice = random.Random(every)
+    book = Playbook(websocket=OFF, backend={"sync_interval_seconds": every}, dice=dice.random).started()
+    while book.now < 20 * every:
+        if book.snapshot.polling.in_flight:
+            book.after(dice.uniform(0.01, 0.2)).answer_poll()
+        book.after(0.1)
+    assert "down" not in ways(book)[1:]
+
+
+def ways(book: Playbook) -> list[str]:
+    return [way for _, way in book.snapshot.link.history]
 
 
 def test_p6_polling_stops_when_the_link_is_verified_and_the_overlapping_poll_is_merged() -> None:
@@ -285,9 +333,9 @@ def test_f49_a_hundred_toggles_leave_one_poll_in_flight_and_the_right_mode() -> 
 
 def test_the_backend_may_change_the_interval() -> None:
     book = Playbook(websocket=OFF).started().answer_poll(settings={"sync_interval": 60, "color": "red"})
-    book.after(15) << Poll
-    book.answer_poll().after(59).never(Poll)
-    book.after(2) << Poll
+    book.after(14) << Poll
+    book.answer_poll().after(55).never(Poll)
+    book.after(1) << Poll
     book.told("Settings changed: sync_interval=60.0").told("color is not one a backend may change", "WARNING")
 
 

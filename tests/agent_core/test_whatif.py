@@ -27,20 +27,20 @@ def test_the_same_seed_tells_the_same() -> None:
 @pytest.mark.parametrize("outage", [5.0, 60.0, 600.0, 3_600.0])
 def test_p7_recovery_is_within_its_promise(outage: float) -> None:
     found = forecast(Config(), outage, agents=20, seed=1)
-    assert 0 <= found.back_mean <= found.back_most <= 17.6
+    assert 0 <= found.back_mean <= found.back_most <= 17
     assert found.dials_first_minute <= 14
 
 
 def test_a_command_waits_half_an_interval_on_average() -> None:
     found = forecast(Config(), 3_600, agents=5, seed=1)
-    assert found.delay_mean == pytest.approx(7.5, abs=0.2)
-    assert found.delay_most == pytest.approx(16.5, abs=0.3)
-    assert found.polls_an_hour == pytest.approx(5 * 240, rel=0.02)
+    assert found.delay_mean == pytest.approx(7, abs=0.2)
+    assert found.delay_most == pytest.approx(14.25, abs=0.05)
+    assert found.polls_an_hour == pytest.approx(5 * 3_600 / 13.875, rel=0.02)
 
 
 def test_other_settings_tell_another_story() -> None:
     quick = forecast(settings(backend={"sync_interval_seconds": 5}), 600, agents=3, seed=1)
-    assert quick.delay_mean == pytest.approx(2.5, abs=0.1)
+    assert quick.delay_mean == pytest.approx(2.3, abs=0.1)
     silent = forecast(settings(backend={"polling": "never"}), 600, agents=3, seed=1)
     assert silent.delay_mean is None
     assert silent.polls_an_hour == 0

@@ -100,7 +100,8 @@ def present(phase: Phase, polling: PollingView | None = None, commands: Commands
     return replace(BASE, link=view, polling=polling or PollingView(), commands=commands or BASE.commands)
 
 
-FALLING_BACK = PollingView(active=True, next_at=MONO + 5.6, polls=4, last_ok_utc=NOON - 9)
+FALLING_BACK = PollingView(active=True, next_at=MONO + 5.6, works_until_at=MONO + 6, polls=4, last_ok_utc=NOON - 9)
+UNCONFIRMED = replace(FALLING_BACK, works_until_at=None)
 FAILING = PollingView(active=True, next_at=MONO + 5.6, polls=4, failures=4, last_error="connection refused")
 EMPTY = CommandsView()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent_core.clock import Moment
-from agent_core.snapshot import CommandsView, LatencyView, LinkView, Phase, PollingMode, Snapshot
+from agent_core.snapshot import CommandsView, LatencyView, LinkView, Phase, PollingMode, PollingView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.connection import connection
@@ -18,6 +18,7 @@ from console.panels.view import Key, counting, status_of
 from console.themes import PALETTES, Palette, inks_of
 from tests.console.stills import (
     BASE,
+    FAILING,
     FALLING_BACK,
     HOSTILE,
     MONO,
@@ -28,6 +29,7 @@ from tests.console.stills import (
     POLL_ONLY,
     REFUSED,
     STOPPING,
+    UNCONFIRMED,
     VERIFYING,
     WAITING,
     present,
@@ -55,13 +57,16 @@ DRAWINGS = (connection, backoff, latency, header, footer)
         (STOPPING, "◌ STOPPING"),
         (POLL_ONLY, "● POLLING"),
         (replace(WAITING, polling=replace(FALLING_BACK, mode=PollingMode.NEVER, active=False)), "✗ OFFLINE"),
-        (replace(WAITING, polling=replace(FALLING_BACK, last_ok_utc=None)), "▲ RETRYING"),
-        (replace(WAITING, polling=replace(FALLING_BACK, last_ok_utc=NOON - 600)), "▲ RETRYING"),
+        (replace(POLL_ONLY, polling=UNCONFIRMED), "▲ RETRYING"),
+        (replace(POLL_ONLY, polling=PollingView(active=True, in_flight=True)), "◌ CONNECTING"),
+        (replace(POLL_ONLY, polling=FAILING), "✗ OFFLINE"),
+        (replace(WAITING, polling=UNCONFIRMED), "▲ RETRYING"),
+        (replace(WAITING, polling=replace(FALLING_BACK, works_until_at=MONO)), "▲ RETRYING"),
         (replace(OFFLINE, link=replace(OFFLINE.link, phase=Phase.CONNECTING)), "✗ OFFLINE"),
         (replace(WAITING, link=replace(WAITING.link, phase=Phase.CONNECTING)), "▲ FALLBACK"),
         (present(Phase.SUSPECT), "▲ SUSPECT"),
         (present(Phase.REPLACED), "✗ REPLACED"),
-        (present(Phase.PORTAL, replace(FALLING_BACK, last_ok_utc=None)), "✗ PORTAL"),
+        (present(Phase.PORTAL, UNCONFIRMED), "✗ PORTAL"),
     ],
 )
 def test_the_pill_is_never_better_than_the_truth(snapshot: Snapshot, pill: str) -> None:
