@@ -59,6 +59,8 @@ class FaultProxy:
         """What agents sent, decrypted, the first megabytes."""
         self.dialled_at: list[float] = []
         """When each connection came (monotonic)."""
+        self.passed_at = 0.0
+        """When the last byte went to an agent (monotonic)."""
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._pairs: set[_Pair] = set()
@@ -204,6 +206,8 @@ class FaultProxy:
             if way.rate:
                 size, pause = max(1, round(way.rate / 20)), 0.05
             writer.write(chunk[:size])
+            if not upwards:
+                self.passed_at = time.monotonic()
             await writer.drain()
             chunk = chunk[size:]
             if pause:

@@ -343,39 +343,6 @@ async def test_f16_a_dead_socket_is_dropped_whatever_is_queued_on_it(tmp_path: P
         await at.here.online()
 
 
-async def test_f17_latency_with_jitter_drops_nothing(tmp_path: Path) -> None:
-    ears = {"silence_after": 0.5, "probe_within": 1.5}
-    async with scene(tmp_path, timing=ears, websocket={"ping_interval_seconds": 0.3}) as at:
-        await at.here.online()
-        slow = Way(delay=0.15, jitter=0.08)
-        at.proxy.set(slow, slow)
-        for number in range(3):
-            await at.sends(f"slow {number}")
-        await for_a_while(0.8, lambda: at.here.now.link.sessions == 1)
-        assert at.here.phase in {Phase.ONLINE, Phase.SUSPECT}
-        assert at.here.now.link.dials == 1
-
-
-async def test_f18_four_kilobytes_a_second(tmp_path: Path) -> None:
-    async with scene(tmp_path, timing={"silence_after": 1.0, "probe_within": 2.0}, websocket={"ping_interval_seconds": 1}) as at:
-        await at.here.online()
-        narrow = Way(rate=4_000)
-        at.proxy.set(narrow, narrow)
-        await settled(at.backend, *[await at.backend.queue(AGENT, "send_message_now", message("x" * 900)) for _ in range(3)])
-        assert at.here.now.link.dials == 1
-        assert len(at.here.sent()) == 3
-
-
-async def test_f19_one_byte_at_a_time(tmp_path: Path) -> None:
-    async with scene(tmp_path, timing={"silence_after": 0.8, "probe_within": 1.5}, websocket={"ping_interval_seconds": 5}) as at:
-        await at.here.online()
-        dripping = Way(drip=(1, 0.004))
-        at.proxy.set(down=dripping)
-        await at.sends("drop by drop")
-        assert at.here.now.link.dials == 1
-        assert at.here.now.commands.malformed == 0
-
-
 # --- names, certificates, proxies ----------------------------------------------------------------------------------------
 
 
