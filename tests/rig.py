@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -336,14 +336,16 @@ async def _collect(stream: asyncio.StreamReader, lines: list[str]) -> None:
 
 
 @asynccontextmanager
-async def program(*arguments: str, cwd: Path, secret: str | None = SECRET, code: str | None = None, **env: str) -> AsyncIterator[Program]:
-    """The command line in a directory of its own, with a clean environment; `code` runs Python instead of `-m console`."""
+async def program(
+    *arguments: str, cwd: Path, secret: str | None = SECRET, code: str | None = None, under: Sequence[str] = (), **env: str
+) -> AsyncIterator[Program]:
+    """The command line in a directory of its own, with a clean environment; `code` runs Python, not `-m console`; `under` runs all."""
     clean = {key: value for key, value in os.environ.items() if not re.match("EDGE|BACKEND_URL|USER_PHONE|.*_proxy$", key, re.IGNORECASE)}
     clean |= {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"} | ({"EDGE_SECRET": secret} if secret else {}) | env
     start = ["-c", code] if code else ["-m", "console"]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *start, *arguments, cwd=cwd, env=clean, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        *under, sys.executable, *start, *arguments, cwd=cwd, env=clean, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
     running = Program(process)
     try:

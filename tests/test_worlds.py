@@ -270,6 +270,11 @@ def _recovery(seed: int, weather: Weather, outage: float) -> float:
     return world.time.at - back
 
 
+def test_f21_ten_minutes_without_a_name_and_back_within_17_seconds() -> None:
+    dns = Failure(Trouble.DNS, "no such host")
+    assert max(_recovery(seed, Weather(dial=dns, http=dns), 600) for seed in range(50)) <= 17
+
+
 @pytest.mark.parametrize("outage", [0.5, 3.0, 5.0, 8.0, 12.0, 15.0, 20.0, 60.0])
 def test_f51_agents_that_lose_their_backend_together_do_not_dial_together(outage: float) -> None:
     dials = sorted(at for seed in range(200) for at in _dials_after_loss(seed, outage))

@@ -1,6 +1,11 @@
 """Slow and dying links on real sockets with the default timers. Every scene begins with the first test, in a thread of its own."""
 
 import asyncio
+import json
+import os
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from agent_core.clock import SystemClock
 from agent_core.config import Config
@@ -18,7 +24,7 @@ from agent_core.reference.server import ReferenceBackend
 from agent_core.snapshot import Phase
 from console.panels.view import status_of
 from tests.faultproxy import FaultProxy, Way
-from tests.rig import AGENT, SECRET, Living, for_a_while, living, message, report, served, settled
+from tests.rig import AGENT, SECRET, Living, for_a_while, living, message, program, report, served, settled
 
 LASTS = 36.0
 """Seconds: more than a JSON ping's interval, and three silences."""
@@ -66,6 +72,45 @@ async def _stays_up(folder: Path, up: Way, down: Way, texts: list[str]) -> None:
         await settled(backend, *names)
         assert here.sent() == texts
         assert (here.now.link.dials, here.now.link.sessions, here.now.commands.malformed) == (1, 1, 0)
+
+
+# --- nameless ----------------------------------------------------------------------------------------------------------
+
+NAME = "backend.example"
+MOUNTED = 'mount --bind hosts /etc/hosts && mount --bind nsswitch.conf /etc/nsswitch.conf && exec "$@"'
+OWN_NAMES = ("unshare", "--mount", *(("--map-root-user",) if os.geteuid() else ()), "sh", "-c", MOUNTED, "sh")
+"""What follows sees the directory's own hosts file and asks no name server. Linux, where that is permitted."""
+
+
+async def unknown_name(folder: Path) -> None:
+    """The backend's name does not resolve, and then it does."""
+    hosts = _own_names(folder)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME).configure_cert(tls)
+    async with served() as backend, FaultProxy(backend.port, tls=tls) as proxy:
+        mine = {"edge": {"agent_id": AGENT}, "backend": {"url": f"https://{NAME}:{proxy.port}"}, "data_dir": str(folder / "state")}
+        (folder / "config.yaml").write_text(json.dumps(mine))
+        async with program("--no-ui", cwd=folder, under=OWN_NAMES, SSL_CERT_FILE=str(folder / "ca.pem")) as agent:
+            await agent.hears("WebSocket error: DNS: ", 4, within=30)
+            await agent.hears("HTTP polling failed: .*DNS: ")
+            assert not proxy.dialled_at
+            hosts.write_text(f"127.0.0.1 {NAME}\n")
+            began = time.monotonic()
+            await agent.hears("real-time mode", within=17)
+            report(f"F21: online {time.monotonic() - began:.1f} s after the name resolves")
+            await settled(backend, await backend.queue(AGENT, "send_message_now", message()))
+
+
+def _own_names(folder: Path) -> Path:
+    """The hosts file for what runs under OWN_NAMES."""
+    (folder / "nsswitch.conf").write_text("hosts: files\n")
+    hosts = folder / "hosts"
+    hosts.write_text("")
+    if shutil.which("unshare") is None or subprocess.run([*OWN_NAMES, "true"], cwd=folder, check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace of one's own here")
+    return hosts
 
 
 # --- honest ----------------------------------------------------------------------------------------------------------
@@ -117,7 +162,7 @@ async def _watched(here: Living, proxy: FaultProxy, lasts: Callable[[str], bool]
 
 # --- all of them -----------------------------------------------------------------------------------------------------
 
-SCENES: tuple[Callable[[Path], Awaitable[None]], ...] = (latency, narrow, dripping, dying_socket, dying_poller)
+SCENES: tuple[Callable[[Path], Awaitable[None]], ...] = (latency, narrow, dripping, unknown_name, dying_socket, dying_poller)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +185,10 @@ def test_f18_two_kilobytes_a_second_drop_nothing(scenes: dict[Any, Future[None]]
 
 def test_f19_one_byte_per_ten_milliseconds_drops_nothing_and_frames_parse(scenes: dict[Any, Future[None]]) -> None:
     scenes[dripping].result(90)
+
+
+def test_f21_a_name_that_resolves_again_brings_the_link_back_within_17_seconds(scenes: dict[Any, Future[None]]) -> None:
+    scenes[unknown_name].result(90)
 
 
 def test_p15_a_socket_that_dies_silently_is_not_shown_online_for_longer(scenes: dict[Any, Future[None]]) -> None:
