@@ -5,9 +5,27 @@ import socket
 import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from urllib.parse import urlsplit
 
 from agent_core.events import Failure, Trouble
+
+
+class Flaw(StrEnum):
+    """Why a certificate does not verify, in words for the operator."""
+
+    EXPIRED = "expired"
+    EARLY = "not yet valid"
+    WRONG_HOST = "wrong host"
+    SELF_SIGNED = "self-signed"
+    UNTRUSTED = "not trusted"
+
+
+_FLAWS = {
+    2: Flaw.UNTRUSTED, 9: Flaw.EARLY, 10: Flaw.EXPIRED, 18: Flaw.SELF_SIGNED, 19: Flaw.UNTRUSTED, 20: Flaw.UNTRUSTED, 21: Flaw.UNTRUSTED,
+    62: Flaw.WRONG_HOST, 64: Flaw.WRONG_HOST,
+}  # fmt: skip
+"""By OpenSSL's X509_V_ERR numbers."""
 
 
 def tls_context() -> ssl.SSLContext:
@@ -36,7 +54,7 @@ def failure_of(error: BaseException) -> Failure:
     for link in reversed(chain):
         match link:
             case ssl.SSLCertVerificationError():
-                return Failure(Trouble.TLS, f"TLS: {link.verify_message} (is this machine's clock right?)")
+                return Failure(Trouble.TLS, f"TLS: {_refusal(link)}")
             case ssl.SSLError():
                 return Failure(Trouble.TLS, f"TLS: {link.reason or link}")
             case socket.gaierror():
@@ -48,6 +66,27 @@ def failure_of(error: BaseException) -> Failure:
             case OSError():
                 return Failure(Trouble.CONNECT, link.strerror or str(link) or type(link).__name__)
     return Failure(Trouble.CONNECT, str(error) or type(error).__name__)
+
+
+def flaw_of(error: ssl.SSLCertVerificationError) -> Flaw | None:
+    """None for what is too rare to have a word here."""
+    return _FLAWS.get(error.verify_code)
+
+
+def _refusal(error: ssl.SSLCertVerificationError) -> str:
+    """The reason first, since a narrow panel shows no more."""
+    flaw, said = flaw_of(error), error.verify_message
+    match flaw:
+        case Flaw.EXPIRED | Flaw.EARLY:
+            return f"{flaw} certificate; is this machine's clock right?"
+        case Flaw.WRONG_HOST:
+            return f"{flaw}: {said.partition(', ')[2] or said}"
+        case Flaw.SELF_SIGNED:
+            return f"{flaw} certificate, which nobody here trusts"
+        case Flaw.UNTRUSTED:
+            return f"{flaw}: nobody known here has signed the certificate"
+        case None:
+            return said
 
 
 def retry_after(value: str | None, utc: float) -> float | None:

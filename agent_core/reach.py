@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from agent_core.network import failure_of
+from agent_core.network import Flaw, failure_of, flaw_of
 
 UNTIMED = 0x20_0000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME."""
@@ -90,14 +90,16 @@ def _name(parts: Iterable[Iterable[tuple[str, str]]]) -> str:
 
 def certificate_trouble(error: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
     """The likely cause, and what to do."""
-    said = error.verify_message.lower()
-    if "mismatch" in said:
-        return f"the certificate there is not for {host}: a wrong URL, or another server answers", "check the URL; the secret was not sent"
-    if "expired" in said:
-        return "the certificate has expired, or this machine's clock is ahead", "renew it at the backend; check the clock"
-    if "not yet" in said:
-        return "the certificate is not valid yet: this machine's clock is probably behind", "set the clock (NTP)"
-    return (
-        "nobody this machine trusts has signed the certificate: a private authority, or a proxy that looks inside TLS",
-        "add the authority to the system's trust store, or name its file in SSL_CERT_FILE; the secret was not sent",
-    )
+    match flaw_of(error):
+        case Flaw.WRONG_HOST:
+            cause = f"the certificate there is not for {host}: a wrong URL, or another server answers"
+            return cause, "check the URL; the secret was not sent"
+        case Flaw.EXPIRED:
+            return "the certificate has expired, or this machine's clock is ahead", "renew it at the backend; check the clock"
+        case Flaw.EARLY:
+            return "the certificate is not valid yet: this machine's clock is probably behind", "set the clock (NTP)"
+        case _:
+            return (
+                "nobody this machine trusts has signed the certificate: a private authority, or a proxy that looks inside TLS",
+                "add the authority to the system's trust store, or name its file in SSL_CERT_FILE; the secret was not sent",
+            )

@@ -8,6 +8,7 @@ from console.text import ago, cut, duration, fit, grouped, shown
 
 HISTORY_SECONDS = 3_600
 NOTICED_SECONDS = 1.0
+SYNC = "/edge/sync"
 STARTING_SECONDS = 10.0
 _BADNESS = ("", "socket", "polling", "down")
 _TONES = {"socket": "good", "polling": "warn", "down": "bad"}
@@ -77,7 +78,7 @@ def _endpoint(view: View, inner: int) -> Line:
     snapshot, inks = view.snapshot, view.inks
     if snapshot.link.phase is Phase.OFF or (snapshot.polling.active and snapshot.link.phase is not Phase.ONLINE):
         tone = "warn" if snapshot.link.phase is not Phase.OFF else "accent"
-        return (("POST ", inks.tone(tone, bold=True)), ("/edge/sync", inks.muted))
+        return (("POST ", inks.tone(tone, bold=True)), (SYNC, inks.muted))
     scheme, colon, rest = shown(snapshot.socket_url, 200).partition(":")
     return ((scheme, inks.key), (cut(colon + rest, inner - len(scheme)), inks.muted))
 
@@ -152,7 +153,7 @@ def _reason(view: View, inner: int) -> Line:
     """Why the polls fail, else why the link was lost last."""
     snapshot, inks = view.snapshot, view.inks
     if snapshot.polling.active and snapshot.polling.last_error:
-        return (("polling: ", inks.tone("bad")), (cut(shown(snapshot.polling.last_error), inner - 9), inks.muted))
+        return (("polling: ", inks.tone("bad")), (cut(shown(snapshot.polling.last_error).removeprefix(f"{SYNC}: "), inner - 9), inks.muted))
     drop = snapshot.link.last_drop
     if drop is None:
         return BLANK

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent_core.clock import Moment
-from agent_core.snapshot import CommandsView, LatencyView, LinkView, Phase, PollingMode, PollingView, Snapshot
+from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.connection import connection
@@ -116,6 +116,14 @@ def test_connection_says_why_and_what_is_left_to_do() -> None:
     assert "polling: connection refused" in text_of(connection(view_of(OFFLINE), 43, 11))
     assert "transport none" in text_of(connection(view_of(OFFLINE), 43, 11))
     assert "auth · 403" in text_of(connection(view_of(REFUSED), 27, 8))
+
+
+def test_the_narrowest_panel_shows_why_a_certificate_is_refused() -> None:
+    why = "TLS: expired certificate; is this machine's clock right?"
+    refused = replace(WAITING, link=replace(WAITING.link, last_drop=Drop(NOON - 9, Cause.TLS, why, None)))
+    assert "tls · TLS: expired" in text_of(connection(view_of(refused), 27, 8))
+    neither = replace(refused, polling=replace(FAILING, last_error=f"/edge/sync: {why}"))
+    assert "polling: TLS: expired" in text_of(connection(view_of(neither), 27, 8))
 
 
 def test_the_availability_strip_shows_the_worst_of_each_slice() -> None:
