@@ -99,20 +99,26 @@ def _of_socket(first: Stage, found: Mapping[str, Stage], config: Config) -> tupl
             f"check websocket_url ({config.socket_url}), and whether this network wants a login in a browser",
         )
     health = found.get("health")
-    if health is not None and health.verdict is not Verdict.FAILED:
+    if health is None or health.verdict in {Verdict.FAILED, Verdict.SKIPPED}:
+        return "the connection was made, and ended or hung before an answer", "see whether the backend is up; try again in a minute"
+    if not _polls(found):
         return (
-            "HTTP is answered but the upgrade is not: a proxy in front that does not pass WebSockets, or a socket service that hangs",
-            "ask the backend's engineer (doctor --for-backend); commands come by polling meanwhile",
+            "/health is answered, and neither /edge/ws nor /edge/sync is: what should serve them hangs",
+            "ask the backend's engineer (doctor --for-backend); until then no command comes by either way",
         )
-    return "the connection was made, and ended or hung before an answer", "see whether the backend is up; try again in a minute"
+    return (
+        "HTTP is answered but the upgrade is not: a proxy in front that does not pass WebSockets, or a socket service that hangs",
+        "ask the backend's engineer (doctor --for-backend); commands come by polling meanwhile",
+    )
 
 
 def _of_refusal(found: Mapping[str, Stage], config: Config) -> tuple[str, str]:
     sync = found.get("sync")
     mark = fingerprint(config.auth.secret.get_secret_value())
-    report = "send the backend's engineer the report of `doctor --for-backend`; commands come by polling meanwhile"
-    if sync is not None and sync.verdict in {Verdict.OK, Verdict.WARNING}:
-        return "the same secret is accepted by /edge/sync but refused by /edge/ws: the socket's own check differs", report
+    report = "send the backend's engineer the report of `doctor --for-backend`"
+    if _polls(found):
+        cause = "the same secret is accepted by /edge/sync but refused by /edge/ws: the socket's own check differs"
+        return cause, f"{report}; commands come by polling meanwhile"
     if sync is not None and sync.failure is not None and sync.failure.status in REFUSALS:
         clock = found.get("clock")
         if config.auth.mode == "hmac_token" and clock is not None and clock.verdict is Verdict.WARNING:
@@ -128,14 +134,12 @@ def _of_refusal(found: Mapping[str, Stage], config: Config) -> tuple[str, str]:
 
 
 def _of_answer(status: int, found: Mapping[str, Stage], config: Config) -> tuple[str, str]:
-    sync = found.get("sync")
-    sync_works = sync is not None and sync.verdict in {Verdict.OK, Verdict.WARNING}
     if 200 <= status < 400:
-        who = "the backend's HTTP side works, so its proxy does not pass WebSockets, or websocket_url is wrong" if sync_works else (
+        who = "the backend's HTTP side works, so its proxy does not pass WebSockets, or websocket_url is wrong" if _polls(found) else (
             "an ordinary web page answers in the backend's place: a captive portal, a proxy, or a wrong backend.url"
         )  # fmt: skip
         return who, f"open {config.backend.url} in a browser on this machine, and check backend.url and websocket_url"
-    if status == 404 and sync_works:
+    if status == 404 and _polls(found):
         return "/edge/sync is there and /edge/ws is not: the socket lives elsewhere, or is not deployed", "set backend.websocket_url"
     if status == 404:
         return "neither /edge/ws nor /edge/sync is there: backend.url leads to another service or lacks a path", "check backend.url"
@@ -146,6 +150,12 @@ def _of_answer(status: int, found: Mapping[str, Stage], config: Config) -> tuple
     if status >= 500:
         return f"the backend, or the gateway before it, fails (HTTP {status})", "tell the backend's engineer (doctor --for-backend)"
     return f"the backend does not take the upgrade (HTTP {status})", "ask the backend's engineer (doctor --for-backend)"
+
+
+def _polls(found: Mapping[str, Stage]) -> bool:
+    """Commands come by polling, whatever the socket does."""
+    sync = found.get("sync")
+    return sync is not None and sync.verdict in {Verdict.OK, Verdict.WARNING}
 
 
 def _of_silence(first: Stage) -> tuple[str, str]:

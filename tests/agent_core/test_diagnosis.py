@@ -203,6 +203,25 @@ async def test_an_upgrade_that_hangs_where_http_works(tmp_path: Path) -> None:
     assert "tcp http" in found
 
 
+async def test_only_health_is_answered(tmp_path: Path) -> None:
+    async with served() as backend:
+        backend.faults = Faults(delay_seconds=60)
+        found = await look(config(tmp_path, backend.url), within=0.5)
+    assert found.failed() == ["upgrade", "sync"]
+    assert "neither /edge/ws nor /edge/sync" in found.cause
+    assert found.conclusion is not None
+    assert "by polling" not in found.conclusion.advice
+
+
+async def test_the_socket_refuses_and_sync_does_not_answer(tmp_path: Path) -> None:
+    async with served() as backend:
+        backend.faults = Faults(upgrade_status=403, sync_status=500)
+        found = await look(config(tmp_path, backend.url))
+    assert found.failed() == ["upgrade", "sync"]
+    assert found.conclusion is not None
+    assert "by polling" not in found.conclusion.advice
+
+
 async def test_let_in_and_thrown_out(tmp_path: Path) -> None:
     async with served() as backend:
         backend.faults = Faults(close_code=4401)
