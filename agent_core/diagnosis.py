@@ -490,7 +490,7 @@ class _Diagnosis:
         if response is None:
             return _failed(failure.detail, failure=failure, exchange=replace(exchange, trouble=self._clean(failure.detail)))
         said = f": {exchange.excerpt[:80]}" if exchange.excerpt else ""
-        where = f" to {response.headers['Location']}" if "Location" in response.headers else ""
+        where = "".join(f" to {place}" for place in response.headers.get_all("Location")[:1])
         return _failed(f"HTTP {response.status_code} {response.reason_phrase}{where}{said}", failure=failure, exchange=exchange)
 
     async def _auth(self) -> Stage:

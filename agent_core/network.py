@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import ssl
+from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -89,16 +90,16 @@ def _refusal(error: ssl.SSLCertVerificationError) -> str:
             return said
 
 
-def retry_after(value: str | None, utc: float) -> float | None:
-    """Seconds from a Retry-After header, which has seconds or a date; None where it says nothing usable."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value.strip()[:9])
+def retry_after(values: Iterable[str], utc: float) -> float | None:
+    """The longest wait that these Retry-After headers ask for, in seconds; each has seconds or a date. None where none is usable."""
+    return max((wait for value in values if (wait := _wait_of(value.strip(), utc)) is not None), default=None)
+
+
+def _wait_of(value: str, utc: float) -> float | None:
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
     return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - utc)
-
-

@@ -146,7 +146,7 @@ class PollingChannel:
             if not response.is_success:
                 if self._witness is not None:
                     self._witness(response, await _beginning(response))
-                wait = retry_after(response.headers.get("Retry-After"), self._clock.now().utc)
+                wait = retry_after(response.headers.get_list("Retry-After"), self._clock.now().utc)
                 raise HttpTrouble(Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait))
             answer = bytearray()
             async for chunk in response.aiter_raw():

@@ -241,7 +241,7 @@ def dial_failure(error: Exception, utc: float) -> Failure:
     """What an attempt that raised `error` came to."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
-        wait = retry_after(error.response.headers.get("Retry-After"), utc)
+        wait = retry_after(error.response.headers.get_all("Retry-After"), utc)
         return Failure(Trouble.HTTP, f"HTTP {status}", status, wait)
     if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
         return Failure(Trouble.CONNECT, "the connection was closed during the handshake")

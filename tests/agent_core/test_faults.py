@@ -215,6 +215,22 @@ async def test_f10_429_with_retry_after_is_obeyed_on_both_ways(tmp_path: Path) -
             await here.online()
 
 
+ODD_HEADS = (
+    ("503 Busy", "Retry-After: 1", "Retry-After: 2"), ("503 Busy", "Retry-After: \u00b2"), ("429 Many", "Retry-After: " + "9" * 40),
+    ("503 Busy", "Retry-After: Mon, 01 Jan 0001 00:00:00 +2359"), ("503 Busy", "Retry-After: Fri, 31 Dec 9999 23:59:59 -9999"),
+    ("302 Found", "Location: http://a", "Location: http://b"), ("401 No", "WWW-Authenticate: \xff\xfe"), ("200 OK", "Content-Length: 5"),
+    ("101 Switching Protocols", *["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: x"] * 2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ODD_HEADS)
+async def test_f11_f13_odd_headers_end_one_attempt_and_nothing_else(tmp_path: Path, head: tuple[str, ...]) -> None:
+    stub = HttpStub(lambda _path: http_answer(b"x", *head))
+    async with stub, living(config(tmp_path, stub.url, timing={"busy_cap": 0.2})) as here:
+        await here.hears("WebSocket error: ", 2)
+        await here.hears("HTTP polling failed: ")
+
+
 async def test_f11_http_errors_climb_the_normal_ladder(tmp_path: Path) -> None:
     async with served() as backend:
         backend.faults = Faults(upgrade_status=404)
