@@ -111,7 +111,9 @@ class _Said:
     settings: int = 0
     ponged: bool = False
     heard: bool = False
-    """Anything at all, a protocol pong too."""
+    """Anything at all."""
+    reads: bool = False
+    """A protocol pong came."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, raw: bytes) -> None:
@@ -124,6 +126,9 @@ class _Said:
     def hear(self) -> None:
         self.heard = True
         self.moved.set()
+
+    def read(self) -> None:
+        self.reads = True
 
 
 class _Diagnosis:
@@ -497,7 +502,7 @@ class _Diagnosis:
         """Whoever lets us in says something: a frame, a pong. Whoever does not, closes."""
         connection = self._connection
         assert connection is not None
-        connection.listen(self._said.take, self._said.hear)
+        connection.listen(self._said.take, self._said.hear, self._said.read)
         with suppress(ConnectionClosed):
             await connection.send_all([frames.dump_ping(1, self._clock.now().utc)])
             await connection.ping()
@@ -537,9 +542,16 @@ class _Diagnosis:
         beside = f"; {came} came too and were left alone" if came else ""
         if self._said.ponged:
             return _ok(f"JSON ping answered{beside}")
-        if self._said.heard:
+        if self._said.reads:
             return _warning(f"protocol pings are answered, JSON pings are not: acks will be proven by HTTP{beside}")
-        return _failed("open, but the backend says nothing", failure=Failure(Trouble.SILENT, "nothing was heard"))
+        silent = Failure(Trouble.SILENT, "no ping was answered")
+        if self._said.heard:
+            return _failed(
+                f"the backend talks, but answers no ping{beside}",
+                "what is sent does not arrive: a proxy that passes one direction only, or a backend that does not read",
+                "ask the backend's engineer (doctor --for-backend); the agent will cut such a link", failure=silent,
+            )  # fmt: skip
+        return _failed("open, but the backend says nothing", failure=silent)
 
     async def _sync(self) -> Stage:
         seen: list[Exchange] = []

@@ -41,6 +41,7 @@ from agent_core.events import (
     PollAnswered,
     PollFailed,
     PollingModeChosen,
+    Ponged,
     Recalled,
     ReconnectRequested,
     Record,
@@ -217,6 +218,9 @@ class Engine:
             case Heard(generation):
                 if self._link.is_current(generation):
                     self._link.heard(now, frame=False)
+            case Ponged(generation):
+                if self._link.is_current(generation):
+                    self._link.probe_answered(now)
             case PollAnswered():
                 self._poll_answered(event)
             case PollFailed(number, failure):

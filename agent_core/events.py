@@ -104,7 +104,14 @@ class CommandReceived(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Any sign of life that is no frame: a protocol pong, bytes of a frame still arriving."""
+    """Any sign of life that is no frame: bytes of one still arriving, or of a protocol pong."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ponged:
+    """A protocol pong: the peer reads what is sent."""
 
     generation: int
 
@@ -207,7 +214,7 @@ class StopRequested:
 
 Event = (
     Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandReceived | Heard
-    | Lost | PollAnswered | PollFailed
+    | Ponged | Lost | PollAnswered | PollFailed
     | AcksPosted | Recorded | Recalled | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested
     | CancelRequested | StopRequested
 )
@@ -223,7 +230,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class OpenSocket:
-    """One attempt; answer with Opened or DialFailed of this generation, then FrameReceived, Heard and at last Lost."""
+    """One attempt; answer with Opened or DialFailed of this generation, then FrameReceived, Heard, Ponged and at last Lost."""
 
     generation: int
 
@@ -262,7 +269,7 @@ class SendStatus:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A protocol ping; its pong is a Heard."""
+    """A protocol ping; answer with Ponged."""
 
     generation: int
 

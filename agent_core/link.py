@@ -13,7 +13,8 @@
 | replaced   | another agent has this id               | retry_at                        | dial                            |
 | off        | websocket.enabled is false              | none                            |                                 |
 
-Beside the phase's deadline an open link has two clocks: the next JSON ping and the next status frame.
+Beside the phase's deadline an open link has two clocks: the next JSON ping and the next status frame. A ping whose predecessor is
+unanswered takes a probe along; where neither kind was answered for four intervals, the link is dead however much comes on it.
 
 Invariants: at most one attempt or socket at a time; every way an attempt can end leads to a phase with a deadline; news of another
 generation changes nothing; the ladder climbs on every failure and falls to its foot only after a link was stable; a link is online only
@@ -35,6 +36,8 @@ from agent_core.snapshot import Cause, Drop, LinkView, Phase
 
 UNANSWERED_PINGS = 16
 """So many JSON pings may be out; a backend that ignores them gets a bare pong instead, for it still has to hear us."""
+UNREAD_AFTER = 4
+"""Ping intervals without an answer of either kind; a slow link may need some to pass on a pong behind what is queued."""
 POLITE_DIALS = 8
 """In any span as long as the ladder's last step, but the first of a trouble, no more dials than this (P8)."""
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -77,7 +80,7 @@ class Link:
         self._dialled_at = self._failing_since = float("-inf")
         self._dialled: deque[float] = deque(maxlen=POLITE_DIALS)
         self._online_at: float | None = None
-        self._heard_at = 0.0
+        self._heard_at = self._answered_at = 0.0
         self._probing = False
         self._woke = False
         self._down: Moment | None = None
@@ -143,7 +146,7 @@ class Link:
     def opened(self, generation: int, now: Moment) -> None:
         if generation != self.generation or self.phase is not Phase.CONNECTING:
             return
-        self._heard_at = now.mono
+        self._heard_at = self._answered_at = now.mono
         self._pings.clear()
         self._numbered = False
         self.pings_ignored = self.deaf = self._probing = self._woke = False
@@ -156,7 +159,7 @@ class Link:
             self._end(failure, now, dice)
 
     def heard(self, now: Moment, *, frame: bool) -> None:
-        """The peer gave a sign of life; a frame always verifies, a protocol pong only after the JSON ping went unanswered for long."""
+        """The peer gave a sign of life; a frame always verifies, anything else only after the JSON ping went unanswered for long."""
         self._heard_at = now.mono
         if self.stopping:
             return
@@ -168,6 +171,11 @@ class Link:
         elif self.phase is Phase.VERIFYING and self._probing:
             self._ignored(now)
             self._verified(now)
+
+    def probe_answered(self, now: Moment) -> None:
+        """The peer answered a protocol ping: it reads, whatever it makes of the JSON pings."""
+        self._answered_at = now.mono
+        self.heard(now, frame=False)
 
     def ponged(self, seq: int | None, now: Moment) -> tuple[int, float] | None:
         """Which ping this answers and its round trip in seconds. Without a number it is the oldest: too early a proof is none.
@@ -182,7 +190,7 @@ class Link:
         number, sent_at = self._pings.popleft()
         while seq is not None and number < seq:
             number, sent_at = self._pings.popleft()
-        self._ponged_at = now.mono
+        self._ponged_at = self._answered_at = now.mono
         self.pings_ignored = False
         return number, now.mono - sent_at
 
@@ -229,7 +237,7 @@ class Link:
         if self.phase in OPEN and not self.stopping:
             self._emit(Probe(self.generation))
             self._probing = self._woke = True
-            self._heard_at = now.mono
+            self._heard_at = self._answered_at = now.mono
             phase = self.phase if self.phase is Phase.VERIFYING else Phase.SUSPECT
             self._enter(phase, now, now.mono + self._timing.wake_probe_within)
         elif self.phase is Phase.CONNECTING:
@@ -248,7 +256,7 @@ class Link:
         if self._deadline is not None and now.mono >= self._deadline:
             self._due(now, dice)
         if self._next_ping_at is not None and now.mono >= self._next_ping_at:
-            self._ping(now)
+            self._ping_again(now, dice)
 
     def stop(self, now: Moment) -> None:
         """Close with 1000 where there is a link; the shell reports Lost."""
@@ -304,9 +312,23 @@ class Link:
         elif self.phase is Phase.SUSPECT:
             self._abort(Failure(Trouble.SILENT, f"nothing heard for {silent:.1f} s"), now, dice)
 
-    def _ping(self, now: Moment) -> None:
-        if self._pings and now.mono - self._pings[-1][1] >= self._config.websocket.pong_timeout_seconds:
+    def _ping_again(self, now: Moment, dice: Dice) -> None:
+        overdue = bool(self._pings) and now.mono - self._pings[-1][1] >= self._config.websocket.pong_timeout_seconds
+        unanswered = now.mono - self._answered_at
+        if overdue and unanswered >= UNREAD_AFTER * self.ping_every:
+            self._abort(Failure(Trouble.SILENT, f"nothing that was sent was answered for {unanswered:.0f} s"), now, dice)
+            return
+        if overdue:
             self._ignored(now)
+            self._emit(Probe(self.generation))
+        self._ping(now)
+
+    def _ignored(self, now: Moment) -> None:
+        if not self.pings_ignored:
+            self.pings_ignored = True
+            self._say(now, "WARNING", "The backend answers no JSON pings; acks are proven by HTTP")
+
+    def _ping(self, now: Moment) -> None:
         if len(self._pings) < UNANSWERED_PINGS:
             self._ping_seq += 1
             self._pings.append((self._ping_seq, now.mono))
@@ -315,11 +337,6 @@ class Link:
         else:
             self._emit(Send(self.generation, (frames.dump_pong(frames.Ping(), now.utc),)))
         self._next_ping_at = now.mono + self.ping_every
-
-    def _ignored(self, now: Moment) -> None:
-        if not self.pings_ignored:
-            self.pings_ignored = True
-            self._say(now, "WARNING", "The backend answers protocol pings but not JSON pings; acks are proven by HTTP")
 
     # --- transitions ---------------------------------------------------------------------------------------------
 

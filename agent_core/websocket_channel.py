@@ -19,12 +19,15 @@ from agent_core import frames
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.credentials import Credentials
-from agent_core.events import CommandReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Trouble
+from agent_core.events import CommandReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
 from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.plain import plain
 from agent_core.records import Arrival
 
+UNREAD = Failure(Trouble.SILENT, "the backend does not read what it is sent")
 DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
+UNREAD_MOST, UNREAD_FOR = 8 * 2**20, 2.0
+"""With more bytes than this waiting to be sent, and none taken for so many seconds, what still comes is from a peer that does not read."""
 HEARD_EVERY = 0.1
 """Of silence_after: how often bytes of an unfinished frame are reported as a sign of life."""
 
@@ -37,28 +40,36 @@ class Connection(ClientConnection):
 
     on_message: Callable[[bytes], None] | None = None
     on_bytes: Callable[[], None] | None = None
+    on_pong: Callable[[], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fragments: list[bytes] = []
+        self.untaken = 0
+        """Bytes that came to wait since the peer last took any."""
+        self.full_since: float | None = None
+        self.given_up = False
+        self.fragments = bytearray()
         self.early: list[Frame] = []
 
     def data_received(self, data: bytes) -> None:
         if self.on_bytes is not None:
             self.on_bytes()
         super().data_received(data)
+        self._look_at_the_backlog()
 
     def process_event(self, event: ProtocolEvent) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA:
             super().process_event(event)
+            if isinstance(event, Frame) and event.opcode is Opcode.PONG and self.on_pong is not None:
+                self.on_pong()
         elif self.on_message is None:
             self.early.append(event)
         elif event.fin and not self.fragments:
             self.on_message(bytes(event.data))
         else:
-            self.fragments.append(bytes(event.data))
+            self.fragments += event.data
             if event.fin:
-                self.on_message(b"".join(self.fragments))
+                self.on_message(bytes(self.fragments))
                 self.fragments.clear()
 
     def send_data(self) -> None:
@@ -74,9 +85,19 @@ class Connection(ClientConnection):
             else:
                 self.transport.close()
 
-    def listen(self, on_message: Callable[[bytes], None], on_bytes: Callable[[], None]) -> None:
+    def _look_at_the_backlog(self) -> None:
+        now = self.loop.time()
+        if self.untaken + self.transport.get_write_buffer_size() <= UNREAD_MOST:
+            self.full_since = None
+        elif self.full_since is None:
+            self.full_since = now
+        elif now - self.full_since > UNREAD_FOR:
+            self.given_up = True
+            self.transport.abort()
+
+    def listen(self, on_message: Callable[[bytes], None], on_bytes: Callable[[], None], on_pong: Callable[[], None]) -> None:
         """From now on every message goes to `on_message`, also what came with the handshake."""
-        self.on_message, self.on_bytes = on_message, on_bytes
+        self.on_message, self.on_bytes, self.on_pong = on_message, on_bytes, on_pong
         for early in self.early:
             self.process_event(early)
 
@@ -158,12 +179,13 @@ class WebSocketChannel:
             self._wake.set()
 
     def send(self, generation: int, texts: tuple[str, ...]) -> None:
-        if generation == self._generation:
+        if generation == self._generation and self._connection is not None:
             self._outgoing.extend(texts)
             self._wake.set()
+            self._connection.untaken += sum(map(len, texts))
 
     def probe(self, generation: int) -> None:
-        """A protocol ping, behind what is queued; its pong shows as bytes heard."""
+        """A protocol ping, behind what is queued."""
         if generation == self._generation:
             self._outgoing.append(None)
             self._wake.set()
@@ -178,11 +200,11 @@ class WebSocketChannel:
             return
         self._connection = connection
         self._post(Opened(generation))
-        connection.listen(self._reader(generation), self._byte_listener(generation))
+        connection.listen(self._reader(generation), self._byte_listener(generation), lambda: self._post(Ponged(generation)))
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
         try:
             await connection.wait_closed()
-            self._post(Lost(generation, loss(connection.close_exc, self._credentials.masked)))
+            self._post(Lost(generation, UNREAD if connection.given_up else loss(connection.close_exc, self._credentials.masked)))
         finally:
             sender.cancel()
             connection.transport.abort()
@@ -227,6 +249,7 @@ class WebSocketChannel:
                         texts.append(outgoing.popleft() or "")
                     if texts:
                         await connection.send_all(texts)
+                        connection.untaken = 0
                     else:
                         outgoing.popleft()
                         await connection.ping()

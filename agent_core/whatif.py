@@ -20,7 +20,6 @@ from agent_core.events import (
     Event,
     Failure,
     FrameReceived,
-    Heard,
     LedgerOpened,
     Lost,
     Opened,
@@ -28,6 +27,7 @@ from agent_core.events import (
     Poll,
     PollAnswered,
     PollFailed,
+    Ponged,
     PostAcks,
     Probe,
     Record,
@@ -128,7 +128,7 @@ class _World:
             case Send(generation):
                 yield FrameReceived(generation, Pong())
             case Probe(generation):
-                yield Heard(generation)
+                yield Ponged(generation)
             case CloseSocket(generation):
                 yield Lost(generation, Failure(Trouble.CLOSED, "closed", 1000))
             case Poll(number):

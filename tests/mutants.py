@@ -32,8 +32,8 @@ BUGS = (
     Bug(
         "backoff reset on open",
         "link.py",
-        "        self._heard_at = now.mono\n        self._pings.clear()\n",
-        "        self._heard_at = now.mono\n        self.attempt = 0\n        self._pings.clear()\n",
+        "        self._pings.clear()\n        self._numbered = False\n",
+        "        self._pings.clear()\n        self._numbered = False\n        self.attempt = 0\n",
     ),
     Bug("jitter over the cap", "backoff.py", "return low + (limit - low) * dice()", "return low + limit * dice()"),
     Bug("the ladder does not double", "backoff.py", "2.0 ** min(max(attempt, 1) - 1, 60)", "2.0 * min(max(attempt, 1) - 1, 60)"),
@@ -85,6 +85,13 @@ BUGS = (
         "link.py",
         "self._enter(Phase.SUSPECT, now, now.mono + self._timing.probe_within)",
         "self._enter(Phase.SUSPECT, now, now.mono + 2 * self._timing.probe_within)",
+    ),
+    Bug("a peer that never reads is believed", "link.py", "if overdue and unanswered >= UNREAD_AFTER * self.ping_every:", "if False:"),
+    Bug(
+        "a pong is no answer",
+        "link.py",
+        "        self._answered_at = now.mono\n        self.heard(now, frame=False)\n",
+        "        self.heard(now, frame=False)\n",
     ),
     Bug("waking up does not probe", "engine.py", "            self._link.woke(self._now, self._dice)\n", ""),
     Bug(

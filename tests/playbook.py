@@ -39,7 +39,6 @@ from agent_core.events import (
     Failure,
     Finish,
     FrameReceived,
-    Heard,
     LedgerOpened,
     Lost,
     Opened,
@@ -47,6 +46,7 @@ from agent_core.events import (
     Poll,
     PollAnswered,
     PollFailed,
+    Ponged,
     PostAcks,
     Probe,
     Recall,
@@ -355,7 +355,7 @@ class Playbook:
             while self._pings and json_pongs:
                 self >> FrameReceived(self.generation, Pong(self._pings[0]))
             if any(isinstance(effect, Probe) for effect in self._row):
-                self >> Heard(self.generation)
+                self >> Ponged(self.generation)
             self.answer_poll()
             if self.engine.wake_at > end or self.engine.finished:
                 return self.after(max(0.0, end - self.clock.mono))

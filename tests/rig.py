@@ -200,13 +200,15 @@ async def online_at(backend: ReferenceBackend, agent_id: str = AGENT, within: fl
 class Puppet:
     """A socket server that says what a test tells it to, and answers JSON pings: `async with Puppet() as puppet`."""
 
-    def __init__(self, *, greet: bool = True, close_after: float | None = None) -> None:
+    def __init__(self, *, greet: bool = True, close_after: float | None = None, chatter: str | None = None) -> None:
+        """`chatter` is said again and again by one that reads nothing."""
         self.frames: list[dict[str, Any]] = []
         self.links = 0
         self.link: ServerConnection | None = None
         self.port = 0
         self._greet = greet
         self._close_after = close_after
+        self._chatter = chatter
 
     async def __aenter__(self) -> Self:
         short = {"open_timeout": 1.0, "close_timeout": 0.5}
@@ -238,7 +240,12 @@ class Puppet:
             return
         if self._greet:
             await link.send('{"type":"connected"}')
+        if self._chatter is not None:
+            link.transport.pause_reading()
         with suppress(ConnectionClosed):
+            while self._chatter is not None:
+                await link.send(self._chatter)
+                await asyncio.sleep(LOOK_EVERY)
             async for raw in link:
                 frame = json.loads(raw)
                 self.frames.append(frame)

@@ -23,13 +23,13 @@ from agent_core.events import (
     Event,
     Failure,
     FrameReceived,
-    Heard,
     LedgerOpened,
     Lost,
     Opened,
     Poll,
     PollAnswered,
     PollFailed,
+    Ponged,
     Recorded,
     RecordFailed,
     Registered,
@@ -443,7 +443,7 @@ class Network:
         if wire.server_gone or wire.dead:
             return
         if kind == "probe":
-            self._down(wire, Heard(wire.generation))
+            self._down(wire, Ponged(wire.generation))
         elif kind == "close":
             wire.server_gone = True
             if wire.hub_generation is not None:

@@ -37,7 +37,6 @@ from agent_core.events import (
     Failure,
     Finish,
     FrameReceived,
-    Heard,
     Lost,
     Opened,
     OpenSocket,
@@ -45,6 +44,7 @@ from agent_core.events import (
     PollAnswered,
     PollFailed,
     PollingModeChosen,
+    Ponged,
     PostAcks,
     Probe,
     Recall,
@@ -656,13 +656,13 @@ class Process:
             self._dials.clear()
         elif turn is None:
             for event in news:
-                if isinstance(event, FrameReceived | CommandReceived | Heard):
+                if isinstance(event, FrameReceived | CommandReceived | Ponged):
                     self._heard = now.mono
                     break
 
     def _is_stale(self, event: Event, before: Vitals) -> bool:
         """News of a socket that is not, or no longer, the present one."""
-        if not isinstance(event, Opened | DialFailed | Lost | FrameReceived | CommandReceived | Heard):
+        if not isinstance(event, Opened | DialFailed | Lost | FrameReceived | CommandReceived | Ponged):
             return False
         return event.generation != before.generation or before.phase not in OPEN | {Phase.CONNECTING}
 

@@ -24,6 +24,7 @@ from agent_core.events import (
     PollAnswered,
     PollFailed,
     PollingModeChosen,
+    Ponged,
     PostAcks,
     ReconnectRequested,
     Record,
@@ -121,7 +122,7 @@ def any_event(dice: random.Random, number: int) -> Event:
     one = Arrival(command(f"c{dice.randrange(9)}", dice.choice(kinds)))
     choices: list[Event] = [
         Started(), LedgerOpened(), Ticked(), Registered("x"), RegistrationFailed(failure), Opened(socket), DialFailed(socket, failure),
-        FrameReceived(socket, Pong(dice.choice([None, number]))), FrameReceived(socket, Ping()), Heard(socket),
+        FrameReceived(socket, Pong(dice.choice([None, number]))), FrameReceived(socket, Ping()), Heard(socket), Ponged(socket),
         CommandReceived(socket, one), Lost(socket, failure), PollAnswered(number, (one,), ("c1",)),
         PollFailed(number, failure), AcksPosted(("c1",), ("c2",), failure), Recorded(number), RecordFailed("x"),
         CommandFinished(number, None), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),

@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,8 @@ import trustme
 
 from agent_core.agent import Agent
 from agent_core.clock import Moment, SystemClock
-from agent_core.events import ReconnectRequested
+from agent_core.credentials import Credentials
+from agent_core.events import Event, Lost, Opened, ReconnectRequested
 from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, Context, Outcome, handles
 from agent_core.ledger import EffectClass, Trait
@@ -29,6 +30,7 @@ from agent_core.reference.hub import Rules
 from agent_core.reference.orders import AckWay, Status
 from agent_core.reference.server import BackendThread, ReferenceBackend
 from agent_core.snapshot import Cause, Phase
+from agent_core.websocket_channel import WebSocketChannel
 from tests.faultproxy import FaultProxy, Way
 from tests.rig import (
     AGENT,
@@ -357,6 +359,42 @@ async def test_f16_a_dead_socket_is_dropped_whatever_is_queued_on_it(tmp_path: P
         await at.sends("polled")
         at.proxy.stall(up=False, down=False)
         await at.here.online()
+
+
+@pytest.mark.parametrize(("padding", "every", "words"), [
+    (10, 0.2, "nothing that was sent was answered for"), (200_000, 30, "the backend does not read what it is sent"),
+])  # fmt: skip
+async def test_f16_a_backend_that_sends_without_reading_is_dropped(tmp_path: Path, padding: int, every: float, words: str) -> None:
+    chatter = json.dumps({"type": "ping", "data": {"padding": "x" * padding}})
+    async with served() as backend, Puppet(chatter=chatter) as puppet:
+        waits = {"ping_interval_seconds": every, "pong_timeout_seconds": 0.2}
+        urls = {"websocket_url": puppet.socket_url}
+        async with living(config(tmp_path, backend.url, backend=urls, websocket=waits)) as here:
+            await here.hears(f"WebSocket error: {words}")
+            await here.until(lambda s: dict(s.link.drops) == {Cause.HALF_OPEN: 1})
+            await settled(backend, await backend.queue(AGENT, "send_message_now", message("polled")))
+
+
+async def test_f16_a_great_backlog_is_sent_to_a_backend_that_reads(tmp_path: Path) -> None:
+    posted: list[Event] = []
+    async with Puppet() as puppet:
+        where = config(tmp_path, "http://127.0.0.1:1", backend={"websocket_url": puppet.socket_url})
+        tasks: list[asyncio.Task[None]] = []
+
+        def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+            tasks.append(asyncio.create_task(work, name=name))
+            return tasks[-1]
+
+        channel = WebSocketChannel(where, Credentials(where), SystemClock(), posted.append, spawn)
+        channel.open(1)
+        await until(lambda: Opened(1) in posted)
+        backlog = tuple(json.dumps({"type": "status", "data": {"padding": "x" * 1_000}}) for _ in range(10_000))
+        for texts in (backlog, *((text,) for text in backlog[:100])):
+            channel.send(1, texts)
+        await until(lambda: len(puppet.frames) == 10_100)
+        assert not [event for event in posted if isinstance(event, Lost)]
+        channel.abort(1)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # --- names, certificates, proxies ----------------------------------------------------------------------------------------
@@ -868,7 +906,7 @@ async def _ignores_pings(tmp_path: Path, greets: bool) -> None:
         backend.faults = Faults(ignore_pings=True)
         async with living(config(tmp_path, backend.url, websocket=waits, timing=QUICK_EARS)) as here:
             await here.online()
-            await here.hears("answers protocol pings but not JSON pings; acks are proven by HTTP")
+            await here.hears("answers no JSON pings; acks are proven by HTTP")
             order, = await settled(backend, await backend.queue(AGENT, "send_message_now", message("proven by http")))
             await here.until(lambda s: s.commands.proven == 1)
             assert AckWay.HTTP in {ack.way for ack in order.acks}

@@ -19,6 +19,7 @@ from agent_core.events import (
     OpenSocket,
     Poll,
     PollFailed,
+    Ponged,
     Probe,
     ReconnectRequested,
     Register,
@@ -312,14 +313,42 @@ def test_f52_a_backend_that_answers_only_protocol_pings_keeps_the_link_with_a_wa
     book = Playbook().started()
     book >> Opened(1)
     book.after(5) << Probe(1)
-    book >> Heard(1)
+    book >> Ponged(1)
     assert book.phase is Phase.ONLINE
     assert book.snapshot.link.pings_ignored
-    book.told("not JSON pings", "WARNING", times=1)
+    book.told("no JSON pings", "WARNING", times=1)
     book.lives(3600, json_pongs=False)
     assert (book.phase, book.count(OpenSocket)) == (Phase.ONLINE, 1)
     assert book.count(pings()) == 16
-    book.told("not JSON pings", times=1)
+    book.told("no JSON pings", times=1)
+
+
+def test_f16_a_peer_that_talks_and_never_reads_is_dropped_after_four_pings() -> None:
+    book = Playbook(backoff=EXACT).online()
+    book.lives(29)
+    for _ in range(4):
+        talks(book, 29)
+        assert book.phase is Phase.ONLINE
+    assert book.count(Probe) >= 2
+    talks(book, 35)
+    book.told("nothing that was sent was answered for")
+    assert dict(book.snapshot.link.drops) == {Cause.HALF_OPEN: 1}
+
+
+def test_f16_a_pong_of_either_kind_keeps_a_peer_that_talks() -> None:
+    for pong in (Ponged(1), FrameReceived(1, Pong())):
+        book = Playbook().online()
+        for _ in range(60):
+            talks(book, 60)
+            book >> pong
+        assert (book.phase, book.count(OpenSocket)) == (Phase.ONLINE, 1)
+
+
+def talks(book: Playbook, seconds: int) -> None:
+    """Frames come, and no answers."""
+    for _ in range(seconds):
+        if book.phase is Phase.ONLINE:
+            book.after(1) >> FrameReceived(book.generation, Ping())
 
 
 # --- keepalive ---------------------------------------------------------------------------------------------------------
