@@ -307,6 +307,7 @@ def _fingerprint(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from agent_core.backoff import CROWD
     from agent_core.whatif import forecast
 
     if options.outage * options.agents > MOST_SIMULATED:
@@ -317,6 +318,9 @@ def _simulate(options: argparse.Namespace) -> int:
     ladder, every = config.backoff, config.backend.sync_interval_seconds
     print(f"Backend gone for {_span(options.outage)}; {options.agents} agent(s), seeds from {options.seed}")
     print(f"  ladder {ladder.base_seconds:g} s doubling to {ladder.cap_seconds:g} s, jitter {ladder.jitter}; polling each {every:g} s")
+    if ladder.jitter == "full":
+        first, later = (min(ladder.cap_seconds, most * ladder.base_seconds) for most in CROWD)
+        print(f"  a stable link that is lost waits up to {first:g} s first, then up to {later:g} s or more: a crowd parts ways")
     print()
     print("One agent's attempts, seconds from the loss:")
     print(f"  {'#':>4}  {'at':>9}  {'waited':>8}  {'step':>6}")
@@ -328,12 +332,14 @@ def _simulate(options: argparse.Namespace) -> int:
         print(f"  … and {len(found.first.attempts) - MOST_ATTEMPTS} more")
     print(f"  online again {found.first.back_after:.1f} s after the end of the outage")
     print()
-    late = "no polling" if found.delay_mean is None else f"{found.delay_mean:.1f} s on average, {found.delay_most:.1f} s at most"
+    late = "waits for the socket, since nothing polls"
+    if found.delay_mean is not None:
+        late = f"{found.delay_mean:.1f} s on average, {found.delay_most:.1f} s at most until a poll brings it, while only the socket is out"
     rows = {
         "recovery": f"{found.back_mean:.1f} s on average, {found.back_most:.1f} s at most after the end",
         "first minute": f"{found.dials_first_minute} dials by one agent at most",
         "same second": f"{found.peak} of {options.agents} agents dial at most",
-        "a command": f"{late} until a poll brings it, while only the socket is out",
+        "a command": late,
         "requests": f"{found.polls_an_hour:,.0f} polls and {found.dials_an_hour:,.0f} dials an hour, all agents together",
     }
     for word, text in rows.items():

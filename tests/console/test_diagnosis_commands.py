@@ -108,7 +108,12 @@ async def test_simulate(tmp_path: Path) -> None:
     rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
     assert [row[2] for row in rows] == ["1.00", "2.00", "4.00", "8.00", "16.00", "32.00"]
     assert re.search(r"a command +(6\.9|7\.0) s on average", text)
-    assert max(map(len, text.splitlines())) <= 100
+    assert "parts ways" not in text
+    (tmp_path / "config.yaml").write_text("backend:\n  polling: never\n")
+    silent = await run("backoff", "simulate", "--outage", "2m", "--agents", "3", cwd=tmp_path, expect=0)
+    assert "a command     waits for the socket" in silent
+    assert "waits up to 20 s first, then up to 32 s or more" in silent
+    assert max(map(len, [*text.splitlines(), *silent.splitlines()])) <= 100
     for wrong in (("--outage", "soon"), ("--outage", "0"), ("--agents", "0"), ("--outage", "30d", "--agents", "1000")):
         await run("backoff", "simulate", *wrong, cwd=tmp_path, expect=2)
 
