@@ -188,8 +188,8 @@ BUGS = (
     Bug(
         "ack before record",
         "engine.py",
-        "            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id))",
-        "            self._held.append(Held(self._ticket, (), ledger.taken_last or self._last_command_id))\n"
+        "            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
+        "            self._held.append(Held(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
         "            for item in ledger.after:\n                ledger.release(item)",
     ),
     Bug("released by an earlier record", "engine.py", "self._held[0].ticket <= ticket", "self._held[0].ticket <= ticket + 1"),
@@ -203,13 +203,13 @@ BUGS = (
     Bug(
         "an interrupted command runs again",
         "ledger.py",
-        "elif past.state is State.RUNNING and not self._trait(entry).repeatable:",
+        "elif past.state is State.RUNNING and not entry.trait.repeatable:",
         "elif past.state is State.RUNNING and not self._traits:",
     ),
     Bug(
         "a repeatable command is given up",
         "ledger.py",
-        "elif past.state is State.RUNNING and not self._trait(entry).repeatable:",
+        "elif past.state is State.RUNNING and not entry.trait.repeatable:",
         "elif past.state is State.RUNNING:",
     ),
     Bug(
@@ -235,7 +235,7 @@ BUGS = (
     Bug("an instant command overtakes its thread", "ledger.py", ".instant and entry.lane not in self._lanes", ".instant"),
     Bug("urgent commands wait in line", "ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
     Bug("cancel forgotten when early", "ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""),
-    Bug("cancel forgotten at a restart", "ledger.py", "if until > now.utc}\n        for past", "if until < now.utc}\n        for past"),
+    Bug("cancel forgotten at a restart", "ledger.py", "if until > now.utc}\n        self._unsent", "if until < now.utc}\n        self._unsent"),
     Bug("a cancelled message stays planned", "ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
     Bug("a scheduled message goes early", "schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
     Bug(
