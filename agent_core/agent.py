@@ -156,8 +156,8 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._socket = WebSocketChannel(self.config, self._credentials, self._clock, self.post, self._spawn)
-                self._http = PollingChannel(self.config, self._credentials, self._clock, self.post)
+                self._socket = WebSocketChannel(self.config, self._credentials, self._clock, self._accept, self._spawn)
+                self._http = PollingChannel(self.config, self._credentials, self._clock, self._accept)
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
                 self._accept(Started())

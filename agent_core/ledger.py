@@ -809,11 +809,12 @@ class Ledger:
     def _took(self, entry: Entry, began_utc: float | None = None) -> None:
         entry.fresh = False
         self.taken += 1
+        runs = 0 if began_utc is None else 1
         self.changes.append(
             Took(
                 Remembered(
-                    entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, started_utc=began_utc,
-                    due_utc=entry.due_utc, runs=1 if began_utc is not None else 0, ack=entry.ack, replay_of=entry.replay_of,
+                    entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, began_utc, None, entry.due_utc, runs,
+                    ack=entry.ack, replay_of=entry.replay_of,
                 )
             )
         )  # fmt: skip
