@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -425,13 +425,17 @@ def _insert(db: sqlite3.Connection, taken: dict[int, Remembered], ended: dict[in
 
 
 def _execute_rows(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """One statement for up to 128 rows: between two statements the interpreter's lock is lost, and got back late from a busy agent."""
-    done = 0
-    while left := len(rows) - done:
-        count = min(128, 1 << left.bit_length() - 1)
-        places = ",".join([f"({','.join('?' * len(rows[0]))})"] * count)
-        db.execute(statement.format(rows=places), [*chain.from_iterable(rows[done : done + count])])
-        done += count
+    """A statement that may see a row twice, for up to 128 rows at once.
+
+    Between two statements the interpreter's lock is lost, and got back late from a busy agent. So that few different ones are prepared,
+    the last row is repeated up to the next power of two.
+    """
+    for first in range(0, len(rows), 128):
+        some = rows[first : first + 128]
+        count = 1 << (len(some) - 1).bit_length()
+        values = chain.from_iterable(chain(some, repeat(some[-1], count - len(some))))
+        places = ",".join([f"({','.join('?' * len(some[0]))})"] * count)
+        db.execute(statement.format(rows=places), [*values])
 
 
 def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
