@@ -235,7 +235,7 @@ BUGS = (
     Bug("an instant command overtakes its thread", "ledger.py", ".instant and entry.lane not in self._lanes", ".instant"),
     Bug("urgent commands wait in line", "ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
     Bug("cancel forgotten when early", "ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""),
-    Bug("cancel forgotten at a restart", "ledger.py", "if until > now.utc}\n        self._unsent", "if until < now.utc}\n        self._unsent"),
+    Bug("cancel forgotten at a restart", "ledger.py", "memory.tombstones if until > now.utc}", "memory.tombstones if until < now.utc}"),
     Bug("a cancelled message stays planned", "ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
     Bug("a scheduled message goes early", "schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
     Bug(
