@@ -20,9 +20,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agent_core import __version__, frames, settings
+from agent_core.acks import HELD_MOST, Route
 from agent_core.backoff import Dice
 from agent_core.clock import Moment
 from agent_core.config import Config
+from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
     CancelRequested,
@@ -61,7 +63,7 @@ from agent_core.events import (
 from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Window
-from agent_core.ledger import HELD_MOST, Ledger, Release, Route, Trait
+from agent_core.ledger import Ledger, Release
 from agent_core.link import Link
 from agent_core.plain import plain
 from agent_core.polling import Polling
@@ -188,7 +190,7 @@ class Engine:
         link, polling, ledger = self._link, self._polling, self._ledger
         return Vitals(
             link.phase, self._way, link.deadline, link.generation, link.attempt, link.agent_id,
-            polling.active, polling.in_flight, polling.due_at, ledger.unproven, ledger.running,
+            polling.active, polling.in_flight, polling.due_at, ledger.acks.unproven, ledger.running,
         )  # fmt: skip
 
     @property
@@ -300,7 +302,7 @@ class Engine:
                 answered = self._link.ponged(seq, now)
                 if answered is not None:
                     self._pings.add(now.utc, answered[1] * 1_000)
-                    self._ledger.proved_to(answered[0], now)
+                    self._ledger.acks.proved_to(answered[0], now)
             case frames.Ping():
                 self._emit(Send(generation, (frames.dump_pong(frame, now.utc),)))
             case frames.ConfigUpdate(values):
@@ -332,8 +334,8 @@ class Engine:
         if event.arrivals:
             self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
         fresh = [a.command.command_id for a in event.arrivals if self._ledger.take(a, Via.POLL, self._now)]
-        self._ledger.arrived(event.carried, self._now)
-        self._ledger.proved_ids(event.proven, "ack_events", self._now)
+        self._ledger.acks.arrived(event.carried, self._now)
+        self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
         if event.settings:
             self._configure(event.settings)
         if purpose == "safety" and fresh and self._link.online:
@@ -341,7 +343,7 @@ class Engine:
             self._deaf_check_at = self._now.mono + self._config.timing.probe_within
 
     def _acks_posted(self, event: AcksPosted) -> None:
-        self._ledger.posted(event.proven, self._now)
+        self._ledger.acks.posted(event.proven, self._now)
         self._polling.acks_posted(event, self._now, self._dice)
 
     def _recorded(self, ticket: int, horizon_utc: float) -> None:
@@ -438,7 +440,7 @@ class Engine:
         if link.online and not self._was_online:
             self._polling.sync_soon(now)
         elif self._was_online and not link.online:
-            ledger.unsend()
+            ledger.acks.unsend()
             self._deaf_check_at = None
         self._was_online = link.online
         self._couple_settings()
@@ -447,16 +449,16 @@ class Engine:
         posts_from = self._polling.posts_from(socket_down=not link.online, pings_ignored=link.pings_ignored)
         http = link.agent_id is not None and now.mono >= posts_from
         ways = Route(link.generation if link.online else None, link.barrier, http)
-        ledger.route(ways, now)
+        ledger.acks.route(ways, now)
         if link.online and link.pings_ignored:
-            ledger.prove_without_pongs(now, post=http)
-        ledger.recall(ways)
-        self._post_at = posts_from if ledger.unproven and now.mono < posts_from < float("inf") else None
-        if ledger.awaits_pong:
+            ledger.acks.prove_without_pongs(now, post=http)
+        ledger.acks.recall(ways)
+        self._post_at = posts_from if ledger.acks.unproven and now.mono < posts_from < float("inf") else None
+        if ledger.acks.awaits_pong:
             link.want_proof(now)
-        for milliseconds in ledger.ack_times:
+        for milliseconds in ledger.acks.times:
             self._acks.add(now.utc, milliseconds)
-        ledger.ack_times.clear()
+        ledger.acks.times.clear()
         self._note_history()
         if self._stop_by is not None:
             self._continue_stop()
@@ -465,10 +467,10 @@ class Engine:
         now = self._now
         self._ask_for_owed(now)
         stopping = self._stop_by is not None
-        status = {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.unproven}
+        status = {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.acks.unproven}
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
-            carry=self._ledger.carry, last_command_id=self._last_command_id, status=status,
+            carry=self._ledger.acks.carry, last_command_id=self._last_command_id, status=status,
         )  # fmt: skip
 
     def _ask_for_owed(self, now: Moment) -> None:

@@ -13,8 +13,8 @@ from types import MappingProxyType, coroutine
 from typing import Any, NamedTuple
 
 from agent_core.clock import Clock
+from agent_core.entries import EffectClass, Trait
 from agent_core.frames import Command, Message
-from agent_core.ledger import EffectClass, Trait
 from agent_core.messengers import Envelope, Messenger, Sent
 from agent_core.records import OutboxRow
 

@@ -1,133 +1,41 @@
-"""The commands: each id once in effect, each ack kept until it is proven (PROTOCOL §4, FAULTS P1–P3).
+"""The commands: each id once in effect (PROTOCOL §4, FAULTS P1, P3); their acks are in acks.py.
 
-A command's life, and its ack's:
-
-    queued ──► running ──► completed | failed        kept ──► sent ──► proven     (a pong for a ping sent after it)
-      ▲   └──────────────► cancelled                   ▲ └──► posted ──┘          (a 2xx, or named in ack_events)
-    scheduled ───────────► cancelled | missed          └── link lost, post failed
+    queued ──► running ──► completed | failed | interrupted
+      ▲   └──────────────► cancelled
+    scheduled ───────────► cancelled | missed
 
 On disk first: `running` before a handler starts, the outcome before its ack goes out. So a step appends its changes to `changes` and what
 must wait for the disk to `after`; the engine numbers them and calls `release` when the journal has written them. A transactional handler
 has no effect but the row that is written together with its outcome, so it need not wait to start; after a crash it simply runs again.
 
 Invariants: an id is taken once, whatever way it came and however often; per thread first in, first out, one at a time; immediate and
-high go first; cancels act at once; an ack leaves by proof only; memory holds what is unsettled, the journal knows the rest and its
-answer comes with the event (`Arrival`). Of acks, too, only so many are at hand; beyond that the ledger keeps their numbers (`Left` while
-they are out, `_unsent` while they are not) and has the journal's rows brought back when there is a way for them (`Recall`).
+high go first; cancels act at once; memory holds what is unsettled, the journal knows the rest and its answer comes with the event
+(`Arrival`).
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import chain, islice
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent_core import frames, settings
+from agent_core.acks import HELD_MOST, Acks
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.events import CommandFinished, Effect, Execute, PostAcks, Recall, Send, Tell
-from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
-from agent_core.frames import Command, FrameError, Message
+from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
+from agent_core.events import CommandFinished, Effect, Execute, Tell
+from agent_core.feed import CommandEntry, LogEntry
+from agent_core.frames import Command, FrameError
 from agent_core.plain import plain
-from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
+from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Remembered, Repeated, State, Took, Via
 from agent_core.schedule import Schedule
 from agent_core.snapshot import CommandsView, ScheduledView
 
 INTERRUPTED = "interrupted: outcome unknown"
-POST_BATCH = 50
-HELD_MOST = 2_000
-"""Acks at hand with all that is known of them: a kilobyte each."""
-RECALL_BATCH = 500
-TOLD_AT_ONCE = 500
 CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
-
-
-class EffectClass(StrEnum):
-    """What running a command does to the world."""
-
-    HARMLESS = "harmless"
-    TRANSACTIONAL = "transactional"
-    EXTERNAL = "external"
-
-
-@dataclass(frozen=True, slots=True)
-class Trait:
-    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time).
-
-    An `instant` one touches nothing outside and has answered before the next one starts: it takes no place among those that run at once.
-    """
-
-    effect: EffectClass = EffectClass.EXTERNAL
-    idempotent: bool = False
-    sends: bool = False
-    instant: bool = False
-
-    @property
-    def repeatable(self) -> bool:
-        """May run again after a crash in the middle."""
-        return self.idempotent or self.effect is not EffectClass.EXTERNAL
-
-
-ON_DISK: Mapping[str, Any] = MappingProxyType({})
-"""In place of an ended command's payload: only the journal has it, so that acks may wait for proof in great numbers."""
-INTERNAL = Trait(EffectClass.HARMLESS, idempotent=True)
-"""What the engine does itself: cancels, settings."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """A command that is not settled yet."""
-
-    seq: int
-    command: Command
-    trait: Trait
-    via: Via
-    state: State
-    arrived: Moment
-    fresh: bool = True
-    """Nothing of it has been given to the journal yet."""
-    lane: str = ""
-    due_utc: float | None = None
-    names: tuple[str, ...] = ()
-    message: Message | None = None
-    timed_from: float | None = None
-    """When this process got it, or began it where it was scheduled: its ack's latency counts from here."""
-    began_at: float | None = None
-    run_ms: float | None = None
-    ack_ms: float | None = None
-    error: str | None = None
-    ack: str | None = None
-    proven: bool = False
-    outgoing: "Ack | None" = None
-    """Its newest ack that is on its way."""
-    replay_of: str | None = None
-
-
-@dataclass(slots=True)
-class Ack:
-    """One ack on its way to proof; a terminal one settles its command."""
-
-    entry: Entry
-    text: str
-    terminal: bool
-    barrier: int = 0
-    """The ping whose pong proves it; 0 while it is not on the socket."""
-    sent_utc: float | None = None
-    again: bool = False
-    """For a duplicate; the first one is on its way to proof, too."""
-
-
-class Left(NamedTuple):
-    """Acks that went out together, of which only the journal has more than the number."""
-
-    barrier: int
-    sent_utc: float
-    seqs: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -146,14 +54,6 @@ class Release(NamedTuple):
     ack: Ack | None = None
 
 
-class Route(NamedTuple):
-    """The ways an ack may take now: the open socket's generation and next ping, and whether HTTP may be used."""
-
-    generation: int | None
-    barrier: int
-    post: bool
-
-
 @dataclass(slots=True)
 class Counts:
     received: int = 0
@@ -161,7 +61,6 @@ class Counts:
     failed: int = 0
     duplicates: int = 0
     refused: int = 0
-    proven: int = 0
     interrupted: int = 0
 
 
@@ -182,27 +81,15 @@ class Ledger:
         self._queued = 0
         self._schedule = Schedule()
         self._tombstones: dict[str, tuple[str, float]] = {}
-        self._kept: deque[Ack] = deque()
-        self._sent: deque[Ack] = deque()
-        self._left: deque[Left] = deque()
-        self._left_count = 0
-        self._unsent: deque[int] = deque()
-        self._recalling: tuple[int, ...] = ()
-        self._held_most = held_most
-        self._posted: tuple[Ack, ...] = ()
-        self._carried: tuple[Ack, ...] = ()
-        self._unshown: list[Entry] = []
-        self._settled: list[Entry] = []
         self._told_full = False
         self.running = 0
         self.taken = self.written = 0
         """Commands taken, and those of them that are on disk, as the engine says."""
         self.counts = Counts()
         self.changes: list[Change] = []
+        self.acks = Acks(emit, self.changes, self._show, self._by_seq.get, held_most)
         self.after: list[Release] = []
         self.taken_last: str | None = None
-        self.ack_times: list[float] = []
-        """Milliseconds from arrival to ack, since the engine last took them."""
         self.horizon_utc = 0.0
         self.settings: dict[str, Any] = {}
         """Accepted by update_config, for the engine to apply."""
@@ -219,7 +106,7 @@ class Ledger:
         self._next_seq = memory.next_seq
         self.horizon_utc = memory.horizon_utc
         self._tombstones = {target: (by, until) for target, by, until in memory.tombstones if until > now.utc}
-        self._unsent.extend(memory.unproven)
+        self.acks.owe(memory.unproven)
         for past in memory.entries:
             self._restore(past, now)
 
@@ -228,7 +115,7 @@ class Ledger:
         if past.state is State.SCHEDULED and past.due_utc is not None:
             self._schedule.add(entry.seq, past.due_utc, (entry.command.command_id, *entry.names))
             if past.ack is not None and past.proven_utc is None:
-                self._keep(entry)
+                self.acks.keep(ack_of(entry))
         elif past.state is State.RUNNING and not entry.trait.repeatable:
             self.counts.interrupted += 1
             self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
@@ -373,9 +260,9 @@ class Ledger:
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
-        room = len(self._sent) < self._config.executor.max_pending
+        room = self.acks.may_repeat(self._config.executor.max_pending)
         if known.ack is not None and known.state is not State.RUNNING and room and not on_its_way:
-            self.after.append(Release(known, self._ack(known, again=True)))
+            self.after.append(Release(known, ack_of(known, again=True)))
         row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
         self._emit(Tell(row))
         self._next_seq += 1
@@ -447,7 +334,7 @@ class Ledger:
         if entry.via is not Via.LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = self._ack_text(entry, "received", now, None, {"schedule_id": schedule_id})
-            self.after.append(Release(entry, self._ack(entry)))
+            self.after.append(Release(entry, ack_of(entry)))
         self._took(entry)
         self._show(entry)
 
@@ -533,10 +420,10 @@ class Ledger:
         entry.ack = None if entry.via is Via.LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
         self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
-            self._settled.append(entry)
+            self.acks.settled.append(entry)
         else:
             entry.proven = False
-            self.after.append(Release(entry, self._ack(entry)))
+            self.after.append(Release(entry, ack_of(entry)))
         self._narrate_end(entry, now)
         if entry.ack is None or not self.intake_open:
             self._show(entry)
@@ -547,22 +434,12 @@ class Ledger:
         else:
             self._say(now, "WARNING", f"Command {entry.command.command_id} {entry.state}: {entry.error}")
 
-    # --- acks ----------------------------------------------------------------------------------------------------
-
-    def _ack(self, entry: Entry, *, again: bool = False) -> Ack:
-        assert entry.ack is not None
-        entry.outgoing = Ack(entry, entry.ack, entry.state.ended, again=again)
-        return entry.outgoing
-
-    def _keep(self, entry: Entry) -> None:
-        if entry.ack is not None:
-            self._kept.append(self._ack(entry))
+    # --- the disk ------------------------------------------------------------------------------------------------
 
     def release(self, item: Release) -> None:
         """The journal has what this waited for."""
         if item.ack is not None:
-            self._kept.append(item.ack)
-            self._unshown.append(item.entry)
+            self.acks.keep(item.ack)
             if item.ack.terminal:
                 command = item.entry.command
                 item.entry.command = Command(command.command_id, command.command_type, ON_DISK)
@@ -570,199 +447,26 @@ class Ledger:
         elif item.entry.state is State.RUNNING:
             self._emit(Execute(item.entry.seq, item.entry.command, item.entry.message))
 
-    def route(self, ways: Route, now: Moment) -> None:
-        """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
-        if self._kept:
-            self._dispatch_acks(ways, now)
-        if len(self._kept) > self._held_most:
-            self._put_off()
-        for entry in self._unshown:
-            self._show(entry)
-        self._unshown.clear()
-
-    def _dispatch_acks(self, ways: Route, now: Moment) -> None:
-        if ways.generation is not None:
-            frame_texts, left = [], []
-            for ack in self._kept:
-                ack.barrier, ack.sent_utc = ways.barrier, now.utc
-                frame_texts.append(frames.dump_ack(ack.text))
-                self._time(ack, now)
-                if ack.terminal and not ack.again and len(self._sent) >= self._held_most:
-                    left.append(ack.entry)
-                else:
-                    self._sent.append(ack)
-            self._kept.clear()
-            self._emit(Send(ways.generation, tuple(frame_texts)))
-            if left:
-                self._left.append(Left(ways.barrier, now.utc, tuple(entry.seq for entry in left)))
-                self._left_count += len(left)
-                self._settled += left
-        elif ways.post and not self._posted:
-            self.post(now)
-
-    def _put_off(self) -> None:
-        """No way for so many: the newest are left to the journal."""
-        waiting = list(self._kept)
-        self._kept = deque(waiting[: self._held_most])
-        for ack in waiting[self._held_most :]:
-            if ack.terminal:
-                self._unsent.append(ack.entry.seq)
-                self._settled.append(ack.entry)
-            else:
-                self._kept.append(ack)
-
-    def recall(self, ways: Route) -> None:
-        """Nothing is kept and there is a way: have the next ones read that only the journal has."""
-        if self._unsent and not (self._kept or self._recalling) and (ways.generation is not None or ways.post):
-            count = min(RECALL_BATCH, self._held_most, len(self._unsent))
-            self._recalling = tuple(self._unsent.popleft() for _ in range(count))
-            self._emit(Recall(self._recalling))
-
     def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
         """The journal has brought back whose ack is to be sent again."""
-        self._recalling = ()
+        self.acks.recalled()
         for past in entries:
             if past.ack is not None and past.proven_utc is None:
                 entry = self._by_seq.get(past.seq) or self._adopt(past, now)
                 if entry.outgoing is None:
-                    self._keep(entry)
-                    self._unshown.append(entry)
-
-    def post(self, now: Moment) -> None:
-        """Send the oldest kept acks by HTTP."""
-        if self._kept and not self._posted:
-            self._posted = self._take_kept(POST_BATCH)
-            for ack in self._posted:
-                ack.sent_utc = now.utc
-                self._time(ack, now)
-            self._emit(PostAcks(tuple((ack.entry.command.command_id, ack.text) for ack in self._posted)))
-
-    def prove_without_pongs(self, now: Moment, *, post: bool) -> None:
-        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, or with a poll, for the proof (FAULTS F52)."""
-        if post and not self._posted:
-            for _ in range(min(POST_BATCH, len(self._sent))):
-                self._kept.append(self._sent.popleft())
-            self.post(now)
-        if not self._sent:
-            self._unsend_left()
-
-    def carry(self, count: int) -> tuple[tuple[str, str], ...]:
-        """The oldest unproven acks, to travel inside a poll; they stay where they are until the poll's 2xx (`arrived`)."""
-        self._carried = tuple(islice(chain(self._sent, self._kept), count))
-        return tuple((ack.entry.command.command_id, ack.text) for ack in self._carried)
-
-    def arrived(self, ids: Iterable[str], now: Moment) -> None:
-        """The poll that carried acks was answered: these and no later ones of the same command are proven."""
-        accepted, unproven = set(ids), {id(ack) for ack in (*self._kept, *self._sent)}
-        batch, self._carried = self._carried, ()
-        proven = [ack for ack in batch if id(ack) in unproven and ack.entry.command.command_id in accepted]
-        self._prove(proven, "http", now)
-        self._let_go(proven)
-
-    def _take_kept(self, count: int) -> tuple[Ack, ...]:
-        """The oldest, one a command, since the answer goes by command: a copy, or an acceptance that the outcome overtook, is dropped."""
-        taken: dict[int, Ack] = {}
-        while self._kept and len(taken) < count:
-            ack = self._kept.popleft()
-            if ack.terminal or not ack.entry.state.ended:
-                taken.setdefault(ack.entry.seq, ack)
-        return tuple(taken.values())
-
-    def _time(self, ack: Ack, now: Moment) -> None:
-        entry = ack.entry
-        if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
-            entry.ack_ms = (now.mono - entry.timed_from) * 1_000
-            self.ack_times.append(entry.ack_ms)
-
-    def proved_to(self, ping: int, now: Moment) -> None:
-        """The pong for this ping shows that the backend has read every ack sent before it."""
-        proven = []
-        while self._sent and self._sent[0].barrier <= ping:
-            proven.append(self._sent.popleft())
-        left = []
-        while self._left and self._left[0].barrier <= ping:
-            left.append(self._left.popleft())
-        if left:
-            self._prove_left(left, now)
-        self._prove(proven, "pong", now)
-
-    def _prove_left(self, batches: Iterable[Left], now: Moment) -> None:
-        acks = tuple((seq, batch.sent_utc) for batch in batches for seq in batch.seqs)
-        self.changes.append(Proved(acks, now.utc, "pong"))
-        self.counts.proven += len(acks)
-        self._left_count -= len(acks)
-        for seq, _ in acks:
-            if (again := self._by_seq.get(seq)) is not None:
-                again.proven = True
-        for first in range(0, len(acks), TOLD_AT_ONCE):
-            self._emit(Tell(ProvenEntry(now.utc, tuple(seq for seq, _ in acks[first : first + TOLD_AT_ONCE]))))
-
-    def unsend(self) -> None:
-        """The socket is gone: what it did not prove is kept again, oldest first."""
-        for ack in self._sent:
-            ack.barrier = 0
-        self._kept.extendleft(reversed(self._sent))
-        self._sent.clear()
-        self._unsend_left()
-
-    def _unsend_left(self) -> None:
-        self._unsent.extendleft(reversed([seq for left in self._left for seq in left.seqs]))
-        self._left.clear()
-        self._left_count = 0
-
-    def posted(self, proven: Iterable[str], now: Moment) -> None:
-        """An HTTP batch came back: the proven ones are settled, the others kept again."""
-        accepted = set(proven)
-        batch, self._posted = self._posted, ()
-        self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
-        self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
-
-    def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
-        """The backend names acks that it has; of a scheduled message it may mean the one on acceptance, so that proves nothing."""
-        wanted = set(ids) & self._entries.keys()
-        if not wanted:
-            return
-        unproven = (ack for ack in (*self._kept, *self._sent) if ack.terminal and ack.entry.due_utc is None)
-        proven = [ack for ack in unproven if ack.entry.command.command_id in wanted]
-        self._prove(proven, by, now)
-        self._let_go(proven)
-
-    def _prove(self, acks: list[Ack], by: str, now: Moment) -> None:
-        if not acks:
-            return
-        if rows := tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack):
-            self.changes.append(Proved(rows, now.utc, by))
-        for ack in acks:
-            self.counts.proven += ack.terminal and not ack.entry.proven
-            if ack.text == ack.entry.ack:
-                ack.entry.proven = True
-            if ack.entry.outgoing is ack:
-                ack.entry.outgoing = None
-            if ack.terminal:
-                self._settled.append(ack.entry)
-            self._show(ack.entry)
-
-    def _let_go(self, acks: list[Ack]) -> None:
-        if acks:
-            settled = {id(ack) for ack in acks}
-            self._kept = deque(ack for ack in self._kept if id(ack) not in settled)
-            self._sent = deque(ack for ack in self._sent if id(ack) not in settled)
+                    self.acks.keep(ack_of(entry))
 
     def forget_settled(self) -> None:
         """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
-        for entry in self._settled:
+        settled = self.acks.settled
+        for entry in settled:
             entry.outgoing = None
             self._entries.pop(entry.command.command_id, None)
             self._by_seq.pop(entry.seq, None)
             for name in entry.names:
                 if self._by_name.get(name) is entry:
                     del self._by_name[name]
-        self._settled.clear()
-
-    @property
-    def unproven(self) -> int:
-        on_disk = self._left_count + len(self._unsent) + len(self._recalling)
-        return len(self._kept) + len(self._sent) + len(self._posted) + on_disk
+        settled.clear()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -770,13 +474,9 @@ class Ledger:
         return {
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
             "lanes": len(self._lanes), "schedule": self._schedule.footprint,
-            "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.unproven,
+            "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
             "owed": len(self.owed),
         }  # fmt: skip
-
-    @property
-    def awaits_pong(self) -> bool:
-        return bool(self._sent or self._left)
 
     # --- words and views -----------------------------------------------------------------------------------------
 
@@ -790,7 +490,7 @@ class Ledger:
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
             malformed=malformed, refused=counts.refused, queued=self._queued, running=self.running,
-            outbox=self.unproven, proven=counts.proven, interrupted=counts.interrupted,
+            outbox=self.acks.unproven, proven=self.acks.proven, interrupted=counts.interrupted,
         )  # fmt: skip
 
     @property

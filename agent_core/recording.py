@@ -29,10 +29,10 @@ from agent_core import __version__, events, frames, records, snapshot
 from agent_core.clock import Moment, iso
 from agent_core.config import Config
 from agent_core.engine import Engine
+from agent_core.entries import EffectClass, Trait
 from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send, Tell
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command
-from agent_core.ledger import EffectClass, Trait
 from agent_core.plain import plain
 from agent_core.records import OutboxRow, Took
 from agent_core.settings import SPELLINGS

@@ -23,9 +23,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from agent_core.acks import HELD_MOST
 from agent_core.clock import ManualClock
 from agent_core.config import Config
 from agent_core.engine import Engine
+from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
@@ -61,7 +63,6 @@ from agent_core.events import (
 )
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry, proven
 from agent_core.frames import Command, Pong, Welcome, command_of
-from agent_core.ledger import HELD_MOST, EffectClass, Trait
 from agent_core.records import Arrival, Began, Change, Ended, Memory, Proved, Remembered, State, Took, Via
 from agent_core.snapshot import Phase, Snapshot
 

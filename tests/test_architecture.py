@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PURE = {
-    *(f"agent_core.{name}" for name in ("frames", "backoff", "outcomes", "link", "ledger", "schedule", "engine", "snapshot", "feed")),
-    *(f"agent_core.{name}" for name in ("clock", "plain", "records", "events", "latency", "config", "polling", "settings")),
+    *(f"agent_core.{name}" for name in ("frames", "backoff", "outcomes", "link", "ledger", "entries", "acks", "schedule", "engine")),
+    *(f"agent_core.{name}" for name in ("snapshot", "feed", "clock", "plain", "records", "events", "latency", "config", "polling")),
+    "agent_core.settings",
     *(f"agent_core.reference.{name}" for name in ("hub", "orders", "limits", "faults", "tokens")),
 }
 DATA_TOOLS = {

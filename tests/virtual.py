@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from agent_core import frames
 from agent_core.clock import Moment
+from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     AcksPosted,
     CommandReceived,
@@ -36,7 +37,6 @@ from agent_core.events import (
     RegistrationFailed,
     Trouble,
 )
-from agent_core.ledger import EffectClass, Trait
 from agent_core.records import (
     Arrival,
     Began,

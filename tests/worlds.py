@@ -23,6 +23,7 @@ from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config, Edge
 from agent_core.engine import Engine, Vitals
+from agent_core.entries import EffectClass
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
@@ -64,7 +65,7 @@ from agent_core.events import (
 )
 from agent_core.feed import LogEntry
 from agent_core.frames import Command, FrameError
-from agent_core.ledger import CANCELS, EffectClass
+from agent_core.ledger import CANCELS
 from agent_core.records import Arrival, Began, Ended, OutboxRow, Proved, Remembered, Took, Via
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules

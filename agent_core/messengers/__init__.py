@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from agent_core.config import Config, MessengerKind
+from agent_core.entries import EffectClass
 from agent_core.frames import Message
-from agent_core.ledger import EffectClass
 from agent_core.records import OutboxRow
 
 

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from agent_core.ledger import EffectClass
+from agent_core.entries import EffectClass
 from agent_core.messengers import Envelope, Sent
 
 

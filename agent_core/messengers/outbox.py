@@ -1,6 +1,6 @@
 """The default messenger, anywhere: it records in the ledger's own database what would be sent, so its effect is exactly once."""
 
-from agent_core.ledger import EffectClass
+from agent_core.entries import EffectClass
 from agent_core.messengers import Envelope, Sent
 from agent_core.records import OutboxRow
 

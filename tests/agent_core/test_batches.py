@@ -5,6 +5,7 @@ from pathlib import Path
 from agent_core.clock import ManualClock
 from agent_core.config import Auth, Config, Edge
 from agent_core.engine import Engine
+from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     CommandFinished,
     CommandReceived,
@@ -19,7 +20,6 @@ from agent_core.events import (
 )
 from agent_core.frames import Command, Pong
 from agent_core.handlers import traits_for
-from agent_core.ledger import EffectClass, Trait
 from agent_core.messengers import Dwelling
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger

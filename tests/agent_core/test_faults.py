@@ -21,10 +21,10 @@ import trustme
 from agent_core.agent import Agent
 from agent_core.clock import Moment, SystemClock
 from agent_core.credentials import Credentials
+from agent_core.entries import EffectClass, Trait
 from agent_core.events import Event, Lost, Opened, ReconnectRequested
 from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, Context, Outcome, handles
-from agent_core.ledger import EffectClass, Trait
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.reference.orders import AckWay, Status
@@ -874,7 +874,7 @@ async def test_f46_a_core_task_that_dies_ends_the_agent_with_its_error(tmp_path:
 FATAL = """
 import sys
 from agent_core.handlers import handles
-from agent_core.ledger import Trait
+from agent_core.entries import Trait
 from console.cli import main
 
 class Fatal(BaseException):

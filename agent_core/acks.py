@@ -1,0 +1,270 @@
+"""The acks on their way to proof (PROTOCOL §4, FAULTS P2).
+
+    kept ──► sent ──────► proven     by the pong for a ping sent after it
+      ▲ └──► posted ──┘              by a 2xx, or because `ack_events` names it
+      └── link lost, post failed
+
+Invariants: an ack leaves by proof only, and goes out oldest first. Only so many are at hand with their text; of the others there is the
+number, and the journal has the rest: `Left` while they are out, `_unsent` while they are not. Those are read again (`Recall`) when there is
+a way for them, and then wait like any other.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
+from typing import NamedTuple
+
+from agent_core import frames
+from agent_core.clock import Moment
+from agent_core.entries import Ack, Entry
+from agent_core.events import Effect, PostAcks, Recall, Send, Tell
+from agent_core.feed import ProvenEntry
+from agent_core.records import Change, Proved
+
+POST_BATCH = 50
+HELD_MOST = 2_000
+"""Acks at hand with all that is known of them: a kilobyte each."""
+RECALL_BATCH = 500
+TOLD_AT_ONCE = 500
+
+
+class Left(NamedTuple):
+    """Acks that went out together, of which only the journal has more than the number."""
+
+    barrier: int
+    sent_utc: float
+    seqs: tuple[int, ...]
+
+
+class Route(NamedTuple):
+    """The ways an ack may take now: the open socket's generation and next ping, and whether HTTP may be used."""
+
+    generation: int | None
+    barrier: int
+    post: bool
+
+
+class Acks:
+    """One machine; every method is a step at `now`. Effects go to `emit` in order, what is to be written to `changes`."""
+
+    def __init__(
+        self, emit: Callable[[Effect], None], changes: list[Change], show: Callable[[Entry], None], at_hand: Callable[[int], Entry | None],
+        held_most: int,
+    ) -> None:  # fmt: skip
+        self._emit = emit
+        self._changes = changes
+        self._show = show
+        self._at_hand = at_hand
+        self._held_most = held_most
+        self._kept: deque[Ack] = deque()
+        self._sent: deque[Ack] = deque()
+        self._left: deque[Left] = deque()
+        self._left_count = 0
+        self._unsent: deque[int] = deque()
+        self._recalling: tuple[int, ...] = ()
+        self._posted: tuple[Ack, ...] = ()
+        self._carried: tuple[Ack, ...] = ()
+        self._unshown: list[Entry] = []
+        self.settled: list[Entry] = []
+        """Whose ack is proven, or left to the journal, and who has none: the ledger may forget them."""
+        self.proven = 0
+        self.times: list[float] = []
+        """Milliseconds from arrival to ack, since the engine last took them."""
+
+    # --- in --------------------------------------------------------------------------------------------------------
+
+    def keep(self, ack: Ack) -> None:
+        """The journal has it: it may go out."""
+        self._kept.append(ack)
+        self._unshown.append(ack.entry)
+
+    def owe(self, seqs: Iterable[int]) -> None:
+        """Only the journal has these, and they are not proven."""
+        self._unsent.extend(seqs)
+
+    def recalled(self) -> None:
+        """The journal has answered; what it brought is kept one by one."""
+        self._recalling = ()
+
+    def may_repeat(self, most: int) -> bool:
+        """There is room for the ack of a duplicate."""
+        return len(self._sent) < most
+
+    # --- out -------------------------------------------------------------------------------------------------------
+
+    def route(self, ways: Route, now: Moment) -> None:
+        """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
+        if self._kept:
+            self._put_out(ways, now)
+        if len(self._kept) > self._held_most:
+            self._put_off()
+        for entry in self._unshown:
+            self._show(entry)
+        self._unshown.clear()
+
+    def _put_out(self, ways: Route, now: Moment) -> None:
+        if ways.generation is not None:
+            frame_texts, left = [], []
+            for ack in self._kept:
+                ack.barrier, ack.sent_utc = ways.barrier, now.utc
+                frame_texts.append(frames.dump_ack(ack.text))
+                self._time(ack, now)
+                if ack.terminal and not ack.again and len(self._sent) >= self._held_most:
+                    left.append(ack.entry)
+                else:
+                    self._sent.append(ack)
+            self._kept.clear()
+            self._emit(Send(ways.generation, tuple(frame_texts)))
+            if left:
+                self._left.append(Left(ways.barrier, now.utc, tuple(entry.seq for entry in left)))
+                self._left_count += len(left)
+                self.settled += left
+        elif ways.post and not self._posted:
+            self.post(now)
+
+    def _put_off(self) -> None:
+        """No way for so many: the newest are left to the journal."""
+        waiting = list(self._kept)
+        self._kept = deque(waiting[: self._held_most])
+        for ack in waiting[self._held_most :]:
+            if ack.terminal:
+                self._unsent.append(ack.entry.seq)
+                self.settled.append(ack.entry)
+            else:
+                self._kept.append(ack)
+
+    def recall(self, ways: Route) -> None:
+        """Nothing is kept and there is a way: have the next ones read that only the journal has."""
+        if self._unsent and not (self._kept or self._recalling) and (ways.generation is not None or ways.post):
+            count = min(RECALL_BATCH, self._held_most, len(self._unsent))
+            self._recalling = tuple(self._unsent.popleft() for _ in range(count))
+            self._emit(Recall(self._recalling))
+
+    def post(self, now: Moment) -> None:
+        """Send the oldest kept acks by HTTP."""
+        if self._kept and not self._posted:
+            self._posted = self._take_kept(POST_BATCH)
+            for ack in self._posted:
+                ack.sent_utc = now.utc
+                self._time(ack, now)
+            self._emit(PostAcks(tuple((ack.entry.command.command_id, ack.text) for ack in self._posted)))
+
+    def prove_without_pongs(self, now: Moment, *, post: bool) -> None:
+        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, or with a poll, for the proof (FAULTS F52)."""
+        if post and not self._posted:
+            for _ in range(min(POST_BATCH, len(self._sent))):
+                self._kept.append(self._sent.popleft())
+            self.post(now)
+        if not self._sent:
+            self._unsend_left()
+
+    def carry(self, count: int) -> tuple[tuple[str, str], ...]:
+        """The oldest unproven acks, to travel inside a poll; they stay where they are until the poll's 2xx (`arrived`)."""
+        self._carried = tuple(islice(chain(self._sent, self._kept), count))
+        return tuple((ack.entry.command.command_id, ack.text) for ack in self._carried)
+
+    def arrived(self, ids: Iterable[str], now: Moment) -> None:
+        """The poll that carried acks was answered: these and no later ones of the same command are proven."""
+        accepted, unproven = set(ids), {id(ack) for ack in (*self._kept, *self._sent)}
+        batch, self._carried = self._carried, ()
+        proven = [ack for ack in batch if id(ack) in unproven and ack.entry.command.command_id in accepted]
+        self._prove(proven, "http", now)
+        self._let_go(proven)
+
+    def _take_kept(self, count: int) -> tuple[Ack, ...]:
+        """The oldest, one a command, since the answer goes by command: a copy, or an acceptance that the outcome overtook, is dropped."""
+        taken: dict[int, Ack] = {}
+        while self._kept and len(taken) < count:
+            ack = self._kept.popleft()
+            if ack.terminal or not ack.entry.state.ended:
+                taken.setdefault(ack.entry.seq, ack)
+        return tuple(taken.values())
+
+    def _time(self, ack: Ack, now: Moment) -> None:
+        entry = ack.entry
+        if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
+            entry.ack_ms = (now.mono - entry.timed_from) * 1_000
+            self.times.append(entry.ack_ms)
+
+    # --- proof -----------------------------------------------------------------------------------------------------
+
+    def proved_to(self, ping: int, now: Moment) -> None:
+        """The pong for this ping shows that the backend has read every ack sent before it."""
+        proven = []
+        while self._sent and self._sent[0].barrier <= ping:
+            proven.append(self._sent.popleft())
+        left = []
+        while self._left and self._left[0].barrier <= ping:
+            left.append(self._left.popleft())
+        if left:
+            self._prove_left(left, now)
+        self._prove(proven, "pong", now)
+
+    def _prove_left(self, batches: Iterable[Left], now: Moment) -> None:
+        acks = tuple((seq, batch.sent_utc) for batch in batches for seq in batch.seqs)
+        self._changes.append(Proved(acks, now.utc, "pong"))
+        self.proven += len(acks)
+        self._left_count -= len(acks)
+        for seq, _ in acks:
+            if (again := self._at_hand(seq)) is not None:
+                again.proven = True
+        for first in range(0, len(acks), TOLD_AT_ONCE):
+            self._emit(Tell(ProvenEntry(now.utc, tuple(seq for seq, _ in acks[first : first + TOLD_AT_ONCE]))))
+
+    def unsend(self) -> None:
+        """The socket is gone: what it did not prove is kept again, oldest first."""
+        for ack in self._sent:
+            ack.barrier = 0
+        self._kept.extendleft(reversed(self._sent))
+        self._sent.clear()
+        self._unsend_left()
+
+    def _unsend_left(self) -> None:
+        self._unsent.extendleft(reversed([seq for left in self._left for seq in left.seqs]))
+        self._left.clear()
+        self._left_count = 0
+
+    def posted(self, proven: Iterable[str], now: Moment) -> None:
+        """An HTTP batch came back: the proven ones are settled, the others kept again."""
+        accepted = set(proven)
+        batch, self._posted = self._posted, ()
+        self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
+        self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
+
+    def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
+        """The backend names acks that it has; of a scheduled message it may mean the one on acceptance, so that proves nothing."""
+        wanted = set(ids)
+        unproven = (ack for ack in (*self._kept, *self._sent) if ack.terminal and ack.entry.due_utc is None)
+        proven = [ack for ack in unproven if ack.entry.command.command_id in wanted]
+        self._prove(proven, by, now)
+        self._let_go(proven)
+
+    def _prove(self, acks: list[Ack], by: str, now: Moment) -> None:
+        if not acks:
+            return
+        if rows := tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack):
+            self._changes.append(Proved(rows, now.utc, by))
+        for ack in acks:
+            self.proven += ack.terminal and not ack.entry.proven
+            if ack.text == ack.entry.ack:
+                ack.entry.proven = True
+            if ack.entry.outgoing is ack:
+                ack.entry.outgoing = None
+            if ack.terminal:
+                self.settled.append(ack.entry)
+            self._show(ack.entry)
+
+    def _let_go(self, acks: list[Ack]) -> None:
+        if acks:
+            settled = {id(ack) for ack in acks}
+            self._kept = deque(ack for ack in self._kept if id(ack) not in settled)
+            self._sent = deque(ack for ack in self._sent if id(ack) not in settled)
+
+    @property
+    def unproven(self) -> int:
+        on_disk = self._left_count + len(self._unsent) + len(self._recalling)
+        return len(self._kept) + len(self._sent) + len(self._posted) + on_disk
+
+    @property
+    def awaits_pong(self) -> bool:
+        return bool(self._sent or self._left)

@@ -1,0 +1,93 @@
+"""A command that is not settled yet, and what its handler declares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from agent_core.clock import Moment
+from agent_core.frames import Command, Message
+from agent_core.records import State, Via
+
+
+class EffectClass(StrEnum):
+    """What running a command does to the world."""
+
+    HARMLESS = "harmless"
+    TRANSACTIONAL = "transactional"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time).
+
+    An `instant` one touches nothing outside and has answered before the next one starts: it takes no place among those that run at once.
+    """
+
+    effect: EffectClass = EffectClass.EXTERNAL
+    idempotent: bool = False
+    sends: bool = False
+    instant: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """May run again after a crash in the middle."""
+        return self.idempotent or self.effect is not EffectClass.EXTERNAL
+
+
+ON_DISK: Mapping[str, Any] = MappingProxyType({})
+"""In place of an ended command's payload: only the journal has it, so that acks may wait for proof in great numbers."""
+INTERNAL = Trait(EffectClass.HARMLESS, idempotent=True)
+"""What the engine does itself: cancels, settings."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A command that is not settled yet."""
+
+    seq: int
+    command: Command
+    trait: Trait
+    via: Via
+    state: State
+    arrived: Moment
+    fresh: bool = True
+    """Nothing of it has been given to the journal yet."""
+    lane: str = ""
+    due_utc: float | None = None
+    names: tuple[str, ...] = ()
+    message: Message | None = None
+    timed_from: float | None = None
+    """When this process got it, or began it where it was scheduled: its ack's latency counts from here."""
+    began_at: float | None = None
+    run_ms: float | None = None
+    ack_ms: float | None = None
+    error: str | None = None
+    ack: str | None = None
+    proven: bool = False
+    outgoing: "Ack | None" = None
+    """Its newest ack that is on its way."""
+    replay_of: str | None = None
+
+
+@dataclass(slots=True)
+class Ack:
+    """One ack on its way to proof; a terminal one settles its command."""
+
+    entry: Entry
+    text: str
+    terminal: bool
+    barrier: int = 0
+    """The ping whose pong proves it; 0 while it is not on the socket."""
+    sent_utc: float | None = None
+    again: bool = False
+    """For a duplicate; the first one is on its way to proof, too."""
+
+
+def ack_of(entry: Entry, *, again: bool = False) -> Ack:
+    """Its stored ack, to go out once more."""
+    assert entry.ack is not None
+    entry.outgoing = Ack(entry, entry.ack, entry.state.ended, again=again)
+    return entry.outgoing
