@@ -42,7 +42,7 @@ from agent_core.reference.hub import Rules
 from agent_core.reference.orders import Order
 from agent_core.reference.server import ReferenceBackend
 from agent_core.snapshot import PollingMode
-from tests.faultproxy import FaultProxy
+from tests.faultproxy import FaultProxy, Way
 from tests.playbook import TRAITS
 from tests.rig import AGENT, Living, ack_of, config, for_a_while, living, message, report, served, settled
 
@@ -120,6 +120,26 @@ async def test_p2_acks_made_while_the_link_is_down_are_proven_after_it_returns_a
                 assert read_before_proven()
                 await asyncio.sleep(0.002)
             await settled(backend, *names)
+    assert sorted(sent(tmp_path)) == sorted(names)
+    sound(tmp_path)
+    assert not list(commands(tmp_path, "unproven"))
+
+
+async def test_p2_p10_more_acks_than_are_at_hand_are_read_again_and_reach_the_backend(tmp_path: Path) -> None:
+    """None of 5,000 acks is read while the backend is deaf: after the cut they go out again, those that only the journal has, too."""
+    async with served(rules=Rules(redeliver_after=60)) as backend, FaultProxy(backend.port) as proxy:
+        configuration = config(tmp_path, backend.url, backend={"websocket_url": proxy.socket_url, "polling": "never"})
+        async with living(configuration) as here:
+            await here.online()
+            proxy.stall(down=False)
+            names = await queued(backend, 5_000)
+            await here.until(lambda s: s.commands.completed == 5_000 and s.commands.outbox == 5_000, within=60)
+            assert not any(backend.hub.order(name).ack for name in names)
+            proxy.cut()
+            proxy.set(up=Way())
+            orders = await settled(backend, *names, within=60)
+            await here.until(lambda s: s.commands.outbox == 0 and s.commands.proven == 5_000, within=60)
+    assert len({order.ack for order in orders}) == 5_000
     assert sorted(sent(tmp_path)) == sorted(names)
     sound(tmp_path)
     assert not list(commands(tmp_path, "unproven"))
