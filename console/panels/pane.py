@@ -28,39 +28,43 @@ class Pane(Widget):
         self._lines: list[Line] = []
         self._strips: list[Strip] = []
         self._ground = Style.null()
+        self._drawn_size = (0, 0)
 
     def show(self, view: View) -> None:
         """Draw this view, as far as it differs from what is on the screen."""
         self._view = view
         width, height = self.size
-        if width and height:
-            ground = view.inks.band if self._band else view.inks.ground
-            self._put(list(self._drawing(view, width, height)), width, height, ground)
-
-    def on_resize(self) -> None:
-        self._lines = []
-        if self._view is not None:
-            self.show(self._view)
-
-    def _put(self, lines: list[Line], width: int, height: int, ground: Style) -> None:
-        lines += [BLANK] * (height - len(lines))
-        if ground is not self._ground or len(lines) != len(self._lines):
-            self._ground = ground
-            self._strips = [strip_of(line, width, ground) for line in lines]
-            self._lines = lines
+        if not (width and height):
+            return
+        lines = self._drawn(view, width, height)
+        if self._ground is not self._ground_of(view) or (width, height) != self._drawn_size:
             self.refresh()
             return
         changed = [y for y, line in enumerate(lines) if line != self._lines[y]]
         for y in changed:
-            self._strips[y] = strip_of(lines[y], width, ground)
+            self._strips[y] = strip_of(lines[y], width, self._ground)
         self._lines = lines
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))
 
+    def _drawn(self, view: View, width: int, height: int) -> list[Line]:
+        lines = list(self._drawing(view, width, height))
+        return lines + [BLANK] * (height - len(lines))
+
+    def _ground_of(self, view: View) -> Style:
+        return view.inks.band if self._band else view.inks.ground
+
     def render_lines(self, crop: Region) -> list[Strip]:
+        """Drawn here where the size or the theme is another one, so that no frame is painted without it."""
+        view, (width, height) = self._view, self.size
+        if view is None:
+            return [Strip.blank(crop.width)] * crop.height
+        if self._ground is not self._ground_of(view) or (width, height) != self._drawn_size:
+            self._ground, self._drawn_size = self._ground_of(view), (width, height)
+            self._lines = self._drawn(view, width, height)
+            self._strips = [strip_of(line, width, self._ground) for line in self._lines]
         blank = Strip.blank(crop.width, self._ground)
-        strips = self._strips
-        shown = [strips[y].crop(crop.x, crop.right) if y < len(strips) else blank for y in range(crop.y, crop.bottom)]
+        shown = [self._strips[y].crop(crop.x, crop.right) if y < height else blank for y in range(crop.y, crop.bottom)]
         return [strip if strip.cell_length == crop.width else strip.adjust_cell_length(crop.width, self._ground) for strip in shown]
 
 

@@ -86,6 +86,7 @@ class Stream(Widget, can_focus=True):
         """One past the newest position that the operator has been shown, while frozen."""
         self._cursor: int | None = None
         self._drawn: dict[_Key, Strip] = {}
+        self._drawn_width = 0
         self._frame: tuple[Line, Line] = ((), ())
 
     # --- what the app says ------------------------------------------------------------------------------------------
@@ -300,9 +301,6 @@ class Stream(Widget, can_focus=True):
             if event.chain == 2:
                 self.post_message(self.Opened())
 
-    def on_resize(self) -> None:
-        self._redraw()
-
     def on_focus(self) -> None:
         self._redraw()
 
@@ -409,7 +407,8 @@ class Stream(Widget, can_focus=True):
         look, width = self._look, self.size.width
         if look is None or width < 8 or self.size.height < 4:
             return [Strip.blank(crop.width, None if look is None else look.inks.ground)] * crop.height
-        if len(self._drawn) > 4 * self._height + 64:
+        if width != self._drawn_width or len(self._drawn) > 4 * self._height + 64:
+            self._drawn_width = width
             self._drawn.clear()
         selected = self._selected_position()
         strips = [self._strip(y, look, width, selected) for y in range(crop.y, crop.bottom)]
