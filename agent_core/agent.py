@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_core.clock import Clock, SystemClock
@@ -57,6 +56,7 @@ from agent_core.frames import Command, FrameError, cancel_target, dump_status
 from agent_core.handlers import REGISTRY, Context, HeldUp, Outcome, run, start, traits_for, unsupported
 from agent_core.journal import Journal, LedgerBusy
 from agent_core.ledger import CANCELS
+from agent_core.lock import data_dir
 from agent_core.messengers import messenger_for
 from agent_core.plain import plain
 from agent_core.polling_channel import PollingChannel
@@ -366,13 +366,6 @@ class Agent:
     def _publish(self) -> None:
         self._publish_timer = None
         self._published = self._engine.snapshot(self._clock.now(), self._lag_ms)
-
-
-def data_dir(config: Config) -> Path:
-    """The data directory, made private (0700) where it did not exist."""
-    folder = config.data_dir.expanduser()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
 
 
 def memory_mb() -> float:

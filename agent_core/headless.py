@@ -7,8 +7,9 @@ import os
 import signal
 from datetime import UTC, datetime
 
-from agent_core.agent import Agent, data_dir, log, settle_garbage
+from agent_core.agent import Agent, log, settle_garbage
 from agent_core.events import StopRequested
+from agent_core.lock import data_dir
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

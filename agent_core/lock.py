@@ -7,6 +7,15 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from agent_core.config import Config
+
+
+def data_dir(config: Config) -> Path:
+    """The data directory, made private (0700) where it did not exist."""
+    folder = config.data_dir.expanduser()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
 
 class DataDirInUse(Exception):
     """Another agent owns the directory; the sentence names it."""

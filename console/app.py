@@ -13,7 +13,8 @@ from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
@@ -23,10 +24,8 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
-from textual.widgets import Input
 
 from agent_core.clock import Clock, Moment, SystemClock
-from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested
 from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
 from agent_core.plain import plain
 from agent_core.snapshot import PollingMode, Snapshot
@@ -36,7 +35,6 @@ from console.panels.backoff import backoff
 from console.panels.banner import banner, notice_of
 from console.panels.connection import connection
 from console.panels.details import DETAILS
-from console.panels.filterbar import FilterBar
 from console.panels.footer import footer
 from console.panels.header import header
 from console.panels.latency import latency
@@ -45,17 +43,18 @@ from console.panels.pane import Detail, Pane
 from console.panels.ring import Row
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
-from console.replay import Batch
-from console.screens.dialog import Question
-from console.screens.inspector import Choice, Inspector, SternQuestion
-from console.screens.pages import Beside, record_page, replay_page
 from console.tally import Tally
 from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
 
 if TYPE_CHECKING:
+    from textual.widgets import Input
+
     from agent_core.findings import Conclusion, Stage
+    from console.panels.filterbar import FilterBar
+    from console.replay import Batch
     from console.screens.editor import Edited
+    from console.screens.pages import Beside
 
 STREAM_NAMES = frozenset(binding.id for binding in Stream.BINDINGS if isinstance(binding, Binding))
 TICK = 0.1
@@ -70,6 +69,18 @@ _MEANINGS = {
     PollingMode.ALWAYS: "Polling always: it runs beside the socket, too.",
     PollingMode.NEVER: "Polling never: without the socket nothing arrives.",
 }
+
+
+class Surroundings(NamedTuple):
+    """What the configuration says of the console; None: it is not there."""
+
+    pictures: Path | None = None
+    """The directory for what ctrl+s saves."""
+    exports: Path | None = None
+    log_file: Path | None = None
+    keys: Mapping[str, str] = MappingProxyType({})
+    """Other keys for actions, by name; `console.keys.checked` judges them."""
+    diagnosis: "Callable[[], Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
 
 
 class EdgeConsole(App[str]):
@@ -116,17 +127,11 @@ class EdgeConsole(App[str]):
         *,
         clock: Clock | None = None,
         zone: tzinfo | None = None,
-        pictures: Path | None = None,
-        exports: Path | None = None,
         read_only: bool = False,
-        keys: Mapping[str, str] | None = None,
-        log_file: Path | None = None,
         theme: str = "edge-dark",
-        diagnosis: "Callable[[], Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None,
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
-        """`zone` is of the times shown, None the operator's own; `pictures` and `exports` are directories for what is saved, None: nothing
-        is; `keys` binds actions by name to other keys (`console.keys.checked` judges them)."""
+        """`zone` is of the times shown, None the operator's own. What depends on the configuration comes by `settle`."""
         super().__init__()
         for name in self.available_themes:
             self.unregister_theme(name)
@@ -136,12 +141,9 @@ class EdgeConsole(App[str]):
         self._colour_filters = self._filters
         self._filter_colours(theme)
         self.host = host
-        self._diagnosis = diagnosis
         self._clock = clock or SystemClock()
         self._zone = zone
-        self._pictures = pictures
-        self._exports = exports
-        self._log_file = log_file
+        self._around = Surroundings()
         self._read_only = read_only
         self._tally = Tally()
         self._lines: deque[LogEntry] = deque(maxlen=2_000)
@@ -160,8 +162,6 @@ class EdgeConsole(App[str]):
         """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
         self._quit_by: float | None = None
         self._filter_before = parse("")
-        if keys:
-            self.set_keymap(dict(keys))
 
     @classmethod
     def named_bindings(cls) -> list[Binding]:
@@ -182,7 +182,6 @@ class EdgeConsole(App[str]):
         yield Stream(id="stream")
         yield Detail(self._draw_detail, id="detail")
         yield Pane(footer, id="footer", band=True)
-        yield FilterBar(id="filter")
         yield Pane(too_small, id="small")
 
     def on_mount(self) -> None:
@@ -195,7 +194,13 @@ class EdgeConsole(App[str]):
         if self._on_first_paint is not None:
             self.call_after_refresh(self._on_first_paint)
 
-        if self._pictures is not None and hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+    def settle(self, around: Surroundings) -> None:
+        """The configuration is known now."""
+        self._around = around
+        if around.keys:
+            self.set_keymap(dict(around.keys))
+            self._keys = tuple(self._footer_keys())
+        if around.pictures is not None and hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.action_save_picture)
 
     def watch_app_focus(self, focused: bool) -> None:
@@ -222,7 +227,7 @@ class EdgeConsole(App[str]):
         snapshot = self.host.snapshot()
         news, self._cursor, missed = self.host.feed.since(self._cursor, TAKE_AT_ONCE)
         stopping = self._quit_by is not None
-        drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._detail, self._back)
+        drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._detail, self._back, self._keys)
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
                 self._count_down(snapshot, now)
@@ -302,7 +307,7 @@ class EdgeConsole(App[str]):
         frames = traceback.extract_tb(error.__traceback__)[-8:] if error is not None else []
         way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
         logging.getLogger("edge").error("The console failed: %s: %s (%s)", type(error).__name__, plain(error, 200), way)
-        where = f"; the log: {plain(self._log_file, 300)}" if self._log_file is not None else ""
+        where = f"; the log: {plain(self._around.log_file, 300)}" if self._around.log_file is not None else ""
         self.panic(Text(f"edge-console: {type(error).__name__}: {plain(error, 200)}{where}"))
 
     @property
@@ -357,12 +362,16 @@ class EdgeConsole(App[str]):
     def action_reconnect(self) -> None:
         if self._may_not():
             return
+        from agent_core.events import ReconnectRequested
+
         self.host.post(ReconnectRequested())
         self._say("Dialling now.")
 
     def action_polling(self) -> None:
         if self._may_not():
             return
+        from agent_core.events import PollingModeChosen
+
         now = self._clock.now().mono
         chosen, until = self._chosen
         current = chosen if now < until else self.host.snapshot().polling.mode
@@ -374,19 +383,23 @@ class EdgeConsole(App[str]):
     def action_follow(self) -> None:
         self._stream.follow(not self._stream.following)
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
+        from console.panels.filterbar import FilterBar
+
+        if not self._main.query(FilterBar):
+            await self._main.mount(FilterBar(id="filter"), after="#footer")
         self._filter_before = self._stream.wanted
         self._main.add_class("-filtering")
         self._main.query_one(FilterBar).open(self._stream.wanted.text)
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if isinstance(event.input, FilterBar) and self._main.has_class("-filtering"):
+    def on_input_changed(self, event: "Input.Changed") -> None:
+        if event.input.id == "filter" and self._main.has_class("-filtering"):
             try:
                 self._stream.sift(parse(event.value))
             except FilterError as error:
                 self._stream.blame(str(error))
 
-    def on_filter_bar_closed(self, event: FilterBar.Closed) -> None:
+    def on_filter_bar_closed(self, event: "FilterBar.Closed") -> None:
         self._main.remove_class("-filtering")
         self._stream.blame("")
         if not event.kept:
@@ -399,7 +412,7 @@ class EdgeConsole(App[str]):
     def action_replay(self) -> None:
         if self._may_not():
             return
-        rows = self._stream.marked if not isinstance(self.screen, Inspector) else []
+        rows = [] if self._inspected else self._stream.marked
         if not rows:
             row = self._selected()
             rows = [] if row is None else [row]
@@ -408,6 +421,10 @@ class EdgeConsole(App[str]):
         if all(row.effect == "harmless" for row in rows):
             self._replay(rows, True)
             return
+        from console.screens.dialog import Question
+        from console.screens.inspector import SternQuestion
+        from console.screens.pages import replay_page
+
         record = self.host.lookup(rows[0].command_id) if len(rows) == 1 else None
         lines = replay_page(rows, record, inks_of(self.theme))
         title = f"Replay these {len(rows)} commands?" if len(rows) > 1 else "Replay this command?"
@@ -419,6 +436,8 @@ class EdgeConsole(App[str]):
     def _replay(self, rows: Sequence[Row], agreed: bool | None) -> None:
         if not agreed:
             return
+        from console.replay import Batch
+
         now = self._clock.now().mono
         if self._batch is None:
             self._batch = Batch(self._stream.live.newest_number, now)
@@ -428,8 +447,10 @@ class EdgeConsole(App[str]):
         if len(rows) == 1:
             self._say(f"Replaying {shown(rows[0].command_id, 60)}.")
 
-    def _advance(self, batch: Batch, entries: Sequence[CommandEntry], now: float) -> None:
+    def _advance(self, batch: "Batch", entries: Sequence[CommandEntry], now: float) -> None:
         """Follow the replays; ask for the next ones."""
+        from agent_core.events import ReplayRequested
+
         for entry in entries:
             batch.saw(entry, now)
         for command_id in batch.next():
@@ -439,7 +460,7 @@ class EdgeConsole(App[str]):
             self._say(self._outcome(batch), "information" if not batch.failed and batch.over else "warning")
         self._stream.progress = "" if self._batch is None else f"{batch} · Esc cancels"
 
-    def _outcome(self, batch: Batch) -> str:
+    def _outcome(self, batch: "Batch") -> str:
         if not batch.over:
             return f"{batch}: no answer any more; see the log (5)."
         if batch.total > 1 or batch.last is None:
@@ -459,6 +480,10 @@ class EdgeConsole(App[str]):
         if row.status != "scheduled":
             self._say("Only what is due later can be cancelled.", "warning")
             return
+        from agent_core.events import CancelRequested
+        from console.screens.dialog import Question
+        from console.screens.pages import replay_page
+
         lines = replay_page([row], self.host.lookup(row.command_id), inks_of(self.theme))[:-3]
         request = CancelRequested(row.command_id)
         question = Question("Cancel this message?", lines, "y cancel it · n leave it")
@@ -482,6 +507,11 @@ class EdgeConsole(App[str]):
     def _edited(self, row: Row, edited: "Edited | None") -> None:
         if edited is None:
             return
+        from agent_core.events import ReplayRequested
+        from console.screens.dialog import Question
+        from console.screens.inspector import SternQuestion
+        from console.screens.pages import replay_page
+
         request = ReplayRequested(row.command_id, edited.payload, edited.dry_run)
         if edited.dry_run or row.effect == "harmless":
             self.host.post(request)
@@ -500,12 +530,17 @@ class EdgeConsole(App[str]):
         row = self._selected()
         if row is None:
             return
+        from console.screens.inspector import Inspector
+        from console.screens.pages import record_page
+
         record = self.host.lookup(row.command_id)
         lines = record_page(row, record, inks_of(self.theme), self._zone, self._beside(row))
         self.push_screen(Inspector(row, lines))
 
-    def _beside(self, row: Row) -> Beside | None:
+    def _beside(self, row: Row) -> "Beside | None":
         """What to compare with: of a replay its original, else the command marked last before or after it."""
+        from console.screens.pages import Beside
+
         name, other = "the original", row.replay_of
         if other is None:
             marked = [mark.command_id for mark in self._stream.marked if mark.command_id != row.command_id]
@@ -518,6 +553,7 @@ class EdgeConsole(App[str]):
         if row is None:
             return
         from console.clipboard import copies
+        from console.screens.inspector import Choice
 
         snapshot = self.host.snapshot()
         found = copies(row.command_id, self.host.lookup(row.command_id), snapshot.agent_id, snapshot.backend_url)
@@ -538,10 +574,11 @@ class EdgeConsole(App[str]):
     # --- files ------------------------------------------------------------------------------------------------------
 
     def action_save_rows(self) -> None:
-        if self._exports is None:
+        if self._around.exports is None:
             self._say("This console has nowhere to save rows.", "warning")
             return
         from console.export import FORMATS
+        from console.screens.inspector import Choice
 
         kinds = [("j", "JSON Lines (L loads it again)"), ("c", "CSV"), ("m", "Markdown")]
         title = f"Save {grouped(self._stream.count)} commands as"
@@ -554,9 +591,9 @@ class EdgeConsole(App[str]):
     async def _write_rows(self, rows: list[Row], kind: str) -> None:
         from console.export import save_rows
 
-        assert self._exports is not None
+        assert self._around.exports is not None
         try:
-            path = await asyncio.to_thread(save_rows, rows, kind, self._exports, self._clock.now().utc)
+            path = await asyncio.to_thread(save_rows, rows, kind, self._around.exports, self._clock.now().utc)
         except OSError as error:
             self._say(f"Nothing saved: {plain(error.strerror or error, 100)}.", "error")
         else:
@@ -564,8 +601,9 @@ class EdgeConsole(App[str]):
 
     def action_load(self) -> None:
         from console.export import saved_sessions
+        from console.screens.inspector import Choice
 
-        files = saved_sessions(self._exports)[:9] if self._exports is not None else []
+        files = saved_sessions(self._around.exports)[:9] if self._around.exports is not None else []
         if not files:
             self._say("No saved session: w saves one (JSON Lines).", "warning")
             return
@@ -623,8 +661,17 @@ class EdgeConsole(App[str]):
     def on_stream_opened(self) -> None:
         self.action_inspect()
 
+    @property
+    def _inspected(self) -> Row | None:
+        """What the inspector shows, where it is open."""
+        if self.screen is self._main:
+            return None
+        from console.screens.inspector import Inspector
+
+        return self.screen.row if isinstance(self.screen, Inspector) else None
+
     def _selected(self) -> Row | None:
-        row = self.screen.row if isinstance(self.screen, Inspector) else self._stream.selected
+        row = self._inspected or self._stream.selected
         if row is None:
             self._say("No command yet.")
         return row
@@ -641,11 +688,11 @@ class EdgeConsole(App[str]):
         self.push_screen(Dialog("Keys", help_page(groups, inks_of(self.theme))))
 
     def action_diagnose(self) -> None:
-        if self._diagnosis is None:
+        if self._around.diagnosis is None:
             self._say("This console has no way to look at the backend.", "warning")
             return
         self._say("Looking at the way to the backend; this takes a few seconds.")
-        self.run_worker(self._diagnose(self._diagnosis()), group="diagnosis", exclusive=True)
+        self.run_worker(self._diagnose(self._around.diagnosis()), group="diagnosis", exclusive=True)
 
     async def _diagnose(self, looking: "Awaitable[tuple[Sequence[Stage], Conclusion | None]]") -> None:
         from console.screens.dialog import Dialog
@@ -655,13 +702,13 @@ class EdgeConsole(App[str]):
         self.push_screen(Dialog("Diagnosis", diagnosis_page(stages, conclusion, inks_of(self.theme))))
 
     def action_save_picture(self) -> None:
-        if self._pictures is None:
+        if self._around.pictures is None:
             self._say("This console has nowhere to save pictures.", "warning")
             return
         from console.screenshot import save
 
         try:
-            path = save(self, self._pictures, self._clock.now().utc)
+            path = save(self, self._around.pictures, self._clock.now().utc)
         except OSError as error:
             self._say(f"No picture: {plain(error.strerror or error, 100)}.", "error")
         else:

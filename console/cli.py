@@ -1,11 +1,13 @@
 """Arguments → Config → headless agent or console. What only one command needs is imported by that command."""
 
 import argparse
+import gc
 import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,17 +28,19 @@ def main(arguments: list[str] | None = None) -> None:
     """The command `edge-console`; ends the process with its exit code."""
     os.umask(0o077)
     options = build_parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
+    sys.exit(_outcome(options.command, options))
+
+
+def _outcome(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     try:
-        code = command(options)
+        return command(options)
     except KeyboardInterrupt:
-        code = 130
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = OK
+        return OK
     except Exception as error:  # noqa: BLE001  (the process's edge: one sentence, never a traceback)
-        code = _explain(error)
-    sys.exit(code)
+        return _explain(error)
 
 
 def _explain(error: Exception) -> int:
@@ -172,9 +176,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
     """The configuration of this run, for --demo with its backend, and the lock on its data directory."""
-    from agent_core.agent import data_dir
     from agent_core.config_file import load_config
-    from agent_core.lock import DataDirLock
+    from agent_core.lock import DataDirLock, data_dir
 
     if options.demo:
         from console.demo import demonstration
@@ -191,11 +194,34 @@ def _run(options: argparse.Namespace) -> int:
         return _run_headless(options)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return _complain("the console needs a terminal; use --no-ui to run the agent without it", USAGE)
-    with ExitStack() as stack:
-        from console.run import run_console
+    gc.disable()
+    verdict = _beside(options)
+    from console.run import run_console
 
-        recorder = diagnosis_commands.recorder_for(options)
-        return run_console(_configured(options, stack), stack, options.seconds, recorder, read_only=options.read_only)
+    recorder = diagnosis_commands.recorder_for(options)
+    return run_console(partial(_configured, options), verdict, options.seconds, recorder, read_only=options.read_only)
+
+
+def _beside(options: argparse.Namespace) -> Callable[[], int]:
+    """Judge the configuration in a process of its own, while this one imports textual: a wrong one leaves the terminal alone.
+
+    The exit code, when it is asked for; what is wrong has been said then.
+    """
+    child = os.fork()
+    if child == 0:
+        os._exit(_outcome(_judge, options))
+    return lambda: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _judge(options: argparse.Namespace) -> int:
+    if not options.demo:
+        with ExitStack() as stack:
+            config = _configured(options, stack)
+            if config.console.keys:
+                from console.run import checked_keys
+
+                checked_keys(config)
+    return OK
 
 
 def _run_headless(options: argparse.Namespace) -> int:
@@ -254,5 +280,4 @@ def _outbox(options: argparse.Namespace) -> int:
 def _screenshot(options: argparse.Namespace) -> int:
     from console.run import take_screenshot
 
-    with ExitStack() as stack:
-        return take_screenshot(_configured(options, stack), stack, options)
+    return take_screenshot(partial(_configured, options), options, diagnosis_commands.recorder_for(options))

@@ -13,32 +13,44 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from agent_core.config import Config
-from console.diagnosis_commands import recorder_for
 from console.host import LocalHost
 
 if TYPE_CHECKING:
+    from agent_core.agent import Agent
+    from agent_core.config import Config
     from agent_core.findings import Conclusion, Stage
     from agent_core.recording import Recorder
+    from console.app import Surroundings
 
+Configured = Callable[[ExitStack], "Config"]
+"""The configuration of this run; what it needs to be held is entered into the stack."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
 
 
 def run_console(
-    config: Config, stack: ExitStack, seconds: float | None, recorder: "Recorder | None" = None, *, read_only: bool = False
+    configured: Configured, verdict: Callable[[], int], seconds: float | None, recorder: "Recorder | None", *, read_only: bool
 ) -> int:
-    """Open the console; returns the exit code. The agent starts first, so that it dials while textual is imported."""
-    keys = checked_keys(config)
-    host = start_agent(config, stack, recorder)
+    """Open the console; returns the exit code: at once, where `verdict`, which may take its time, is not 0.
+
+    The agent starts when the first picture is on the screen: what it imports would hold that up. Raises what kept it from starting.
+    """
     from console.app import EdgeConsole, calm_collector, run
 
-    app = EdgeConsole(
-        host, pictures=pictures(config), exports=config.data_dir / "exports", read_only=read_only, keys=keys,
-        log_file=config.logging.file or config.data_dir / "edge-console.log",
-        theme="edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", diagnosis=partial(diagnosed, config),
-        on_first_paint=calm_collector,
-    )  # fmt: skip
+    def begin(stack: ExitStack) -> "Agent":
+        config = configured(stack)
+        around = surroundings(config)
+        agent = logging_agent(config, stack, recorder)
+        app.call_later(app.settle, around)
+        calm_collector()
+        return agent
+
+    host = LocalHost(begin)
+    theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
+    app = EdgeConsole(host, read_only=read_only, theme=theme, on_first_paint=host.start)
+    code = verdict()
+    if code:
+        return code
     stop_on_signals(host, app.exit)
     if seconds is not None:
         timer = threading.Timer(seconds, host.stop)
@@ -47,12 +59,24 @@ def run_console(
     code = run(app)
     host.stop()
     host.join(STOP_WITHIN)
+    if host.failure is not None and not host.began:
+        raise host.failure
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return code
 
 
-async def diagnosed(config: Config) -> "tuple[list[Stage], Conclusion | None]":
+def surroundings(config: "Config") -> "Surroundings":
+    """Where the console saves, and what it can ask. Raises `ConfigError` for keys that cannot be."""
+    from console.app import Surroundings
+
+    log_file = config.logging.file or config.data_dir / "edge-console.log"
+    return Surroundings(
+        config.data_dir / "screenshots", config.data_dir / "exports", log_file, checked_keys(config), partial(diagnosed, config)
+    )
+
+
+async def diagnosed(config: "Config") -> "tuple[list[Stage], Conclusion | None]":
     """What `edge-console doctor` would see from here; the running agent is left alone."""
     from agent_core.clock import SystemClock
     from agent_core.diagnosis import diagnose
@@ -62,7 +86,7 @@ async def diagnosed(config: Config) -> "tuple[list[Stage], Conclusion | None]":
     return stages, conclude(stages, config)
 
 
-def checked_keys(config: Config) -> dict[str, str]:
+def checked_keys(config: "Config") -> dict[str, str]:
     """The configured keys, judged before anything starts. Raises `ConfigError`."""
     if not config.console.keys:
         return {}
@@ -72,36 +96,36 @@ def checked_keys(config: Config) -> dict[str, str]:
     return checked(config.console.keys, EdgeConsole.named_bindings())
 
 
-def take_screenshot(config: Config, stack: ExitStack, options: argparse.Namespace) -> int:
+def take_screenshot(configured: Configured, options: argparse.Namespace, recorder: "Recorder | None") -> int:
     """One picture after `options.after` seconds."""
-    host = start_agent(config, stack, recorder_for(options))
+    host = LocalHost(lambda stack: logging_agent(configured(stack), stack, recorder))
+    host.start()
     from console.app import EdgeConsole
     from console.screenshot import capture, png_of, write
 
     output: Path = options.output
-    app = EdgeConsole(host, pictures=None, theme=f"edge-{options.theme}")
+    app = EdgeConsole(host, theme=f"edge-{options.theme}")
     try:
         svg = asyncio.run(capture(app, options.size, options.after))
     finally:
         host.stop()
+        host.join(STOP_WITHIN)
+    if host.failure is not None:
+        raise host.failure
     write(output, png_of(svg) if output.suffix == ".png" else svg.encode())
-    host.join(STOP_WITHIN)
     return 0
 
 
-def start_agent(config: Config, stack: ExitStack, recorder: "Recorder | None" = None) -> LocalHost:
+def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None") -> "Agent":
+    """An agent that logs to its file."""
+    import socket
+
+    from agent_core.agent import Agent
     from agent_core.logs import start_logging
 
     logs = start_logging(config, stream=None, to_file=True)
     stack.callback(logs.stop)
-    host = LocalHost(config, log_to=logs.tell, recorder=recorder)
-    host.start()
-    return host
-
-
-def pictures(config: Config) -> Path:
-    """Where ctrl+s saves."""
-    return config.data_dir / "screenshots"
+    return Agent(config, host=socket.gethostname(), log_to=logs.tell, recorder=recorder)
 
 
 def stop_on_signals(host: LocalHost, leave: Callable[[], None]) -> None:

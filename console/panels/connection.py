@@ -13,11 +13,11 @@ STARTING_SECONDS = 10.0
 _BADNESS = ("", "socket", "polling", "down")
 _TONES = {"socket": "good", "polling": "warn", "down": "bad"}
 _PHASES = {
-    Phase.STOPPED: ("○", "muted"), Phase.CONNECTING: ("◌", "accent"), Phase.VERIFYING: ("◌", "accent"), Phase.ONLINE: ("●", "good"),
+    Phase.STOPPED: ("◌", "muted"), Phase.CONNECTING: ("◌", "accent"), Phase.VERIFYING: ("◌", "accent"), Phase.ONLINE: ("●", "good"),
     Phase.SUSPECT: ("▲", "warn"), Phase.WAITING: ("▲", "warn"), Phase.REFUSED: ("✗", "bad"), Phase.PORTAL: ("✗", "bad"),
     Phase.REPLACED: ("✗", "bad"), Phase.OFF: ("●", "accent"),
 }  # fmt: skip
-_WORDS = {Phase.WAITING: "RETRYING", Phase.OFF: "POLL ONLY"}
+_WORDS = {Phase.STOPPED: "STARTING", Phase.WAITING: "RETRYING", Phase.OFF: "POLL ONLY"}
 
 
 def connection(view: View, width: int, height: int) -> list[Line]:

@@ -65,7 +65,7 @@ _FIXED = {
     Phase.SUSPECT: Status("▲", "SUSPECT", "warn"),
     Phase.REFUSED: Status("✗", "REFUSED", "bad"),
     Phase.REPLACED: Status("✗", "REPLACED", "bad"),
-    Phase.STOPPED: Status("○", "STOPPED", "muted"),
+    Phase.STOPPED: Status("◌", "STARTING", "muted"),
 }
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.events import AppBlur, AppFocus
@@ -15,7 +16,7 @@ from agent_core.clock import ManualClock
 from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
 from agent_core.feed import CommandEntry, ProvenEntry
 from agent_core.snapshot import PollingMode, PollingView, Snapshot
-from console.app import EdgeConsole
+from console.app import EdgeConsole, Surroundings
 from console.panels.stream import Stream
 from console.screenshot import svg_of
 from tests.console.stills import (
@@ -71,13 +72,15 @@ class Seat:
 
 @asynccontextmanager
 async def seated(
-    snapshot: Snapshot = ONLINE, entries: Iterable[CommandEntry] = (), size: tuple[int, int] = (120, 36), **rest: object
-) -> AsyncIterator[Seat]:
+    snapshot: Snapshot = ONLINE, entries: Iterable[CommandEntry] = (), size: tuple[int, int] = (120, 36), *, read_only: bool = False,
+    **around: Any,
+) -> AsyncIterator[Seat]:  # fmt: skip
     told = list(entries)
     host = StillHost(snapshot, told, {one.command_id: remembered(one.command_id) for one in told})
     time = clock()
-    app = EdgeConsole(host, clock=time, zone=UTC, **rest)  # type: ignore[arg-type]
+    app = EdgeConsole(host, clock=time, zone=UTC, read_only=read_only)
     async with app.run_test(size=size, notifications=True) as pilot:
+        app.settle(Surroundings(**around))
         await pilot.pause()
         yield Seat(app, host, time, pilot)
 
@@ -473,7 +476,8 @@ class Broken(StillHost):
 
 
 async def test_a_crash_says_one_line_and_where_the_log_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    app = EdgeConsole(Broken(ONLINE), clock=clock(), log_file=tmp_path / "edge.log")
+    app = EdgeConsole(Broken(ONLINE), clock=clock())
+    app.settle(Surroundings(log_file=tmp_path / "edge.log"))
     with pytest.raises(ZeroDivisionError):
         async with app.run_test() as pilot:
             await pilot.press("R")

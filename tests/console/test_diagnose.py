@@ -8,7 +8,7 @@ from pathlib import Path
 from textual.widgets import Static
 
 from agent_core.config import Auth, Backend, Config, Edge
-from console.app import EdgeConsole
+from console.app import EdgeConsole, Surroundings
 from console.run import diagnosed
 from tests.console.stills import ONLINE, StillHost, clock
 
@@ -28,8 +28,9 @@ def text(app: EdgeConsole) -> str:
 
 
 async def test_d_names_the_first_failing_stage_and_what_to_do(tmp_path: Path) -> None:
-    app = EdgeConsole(StillHost(ONLINE), clock=clock(), diagnosis=partial(diagnosed, nobody(tmp_path)))
+    app = EdgeConsole(StillHost(ONLINE), clock=clock())
     async with app.run_test(size=(120, 36)) as pilot:
+        app.settle(Surroundings(diagnosis=partial(diagnosed, nobody(tmp_path))))
         await pilot.press("D")
         async with asyncio.timeout(20):
             while "First failing stage: tcp" not in text(app):

@@ -28,7 +28,7 @@ def test_the_first_paint_comes_before_the_link_is_up() -> None:
 
 
 def test_keys_change_phase_polling_and_stream(demo: Terminal) -> None:
-    demo.until(lambda: "send_message" in demo.text, what="a command")
+    demo.until(lambda: "cmd_" in demo.text, what="a command")
     demo.press("p")
     demo.until(lambda: "Polling always" in demo.text, what="the polling mode")
     demo.until(lambda: "always" in _line(demo, "polling "), what="polling beside the socket")
