@@ -79,12 +79,8 @@ class Feed:
         end = self._next
         first = max(cursor, end - len(self._slots))
         last = min(end, first + limit)
-        dropped = first - cursor
-        entries: list[Entry] = []
-        for number in range(first, last):
-            slot = self._slots[number % len(self._slots)]
-            if slot is not None and slot[0] == number:
-                entries.append(slot[1])
-            else:
-                dropped += 1
-        return Since(entries, last, dropped)
+        count, start = max(0, last - first), first % len(self._slots)
+        slots = self._slots[start : start + count]
+        slots += self._slots[: count - len(slots)]
+        entries = [slot[1] for number, slot in enumerate(slots, first) if slot is not None and slot[0] == number]
+        return Since(entries, last, first - cursor + count - len(entries))
