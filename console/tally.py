@@ -1,7 +1,7 @@
 """How long commands take, way by way: the last of each, as the feed tells them."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from agent_core.feed import CommandEntry
@@ -9,6 +9,7 @@ from agent_core.feed import CommandEntry
 KEPT = 2_000
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 SLO_MS = 100
+ENDED = frozenset({"acked", "failed"})
 WAYS = ("ws", "poll", "local")
 
 
@@ -24,26 +25,31 @@ class Tally:
     """A bounded window of samples for each way."""
 
     def __init__(self) -> None:
-        self._samples: dict[str, deque[Sample]] = {way: deque(maxlen=KEPT) for way in WAYS}
+        self._samples: dict[str, deque[tuple[CommandEntry, float]]] = {way: deque(maxlen=KEPT) for way in WAYS}
         self.counts = dict.fromkeys(WAYS, 0)
 
     def take(self, entries: Iterable[CommandEntry], utc: float) -> None:
-        for entry in entries:
-            if (entry.proven or entry.via == "local") and entry.status in {"acked", "failed"} and entry.via in self._samples:
-                proof = max(0.0, utc - entry.utc) * 1_000 if entry.proven and entry.via != "local" else None
-                self._samples[entry.via].append(Sample(entry.ack_ms, entry.run_ms, proof))
-                self.counts[entry.via] += 1
+        done = [entry for entry in entries if (entry.proven or entry.via == "local") and entry.status in ENDED]
+        for way in WAYS:
+            mine = [entry for entry in done if entry.via == way]
+            self.counts[way] += len(mine)
+            self._samples[way].extend((entry, utc) for entry in mine[-KEPT:])
 
-    def of(self, way: str) -> Sequence[Sample]:
-        return self._samples[way]
+    def of(self, way: str) -> list[Sample]:
+        return [_sample(entry, utc) for entry, utc in self._samples[way]]
 
     def histogram(self, way: str) -> tuple[int, ...]:
         """Acks by BOUNDS_MS; the last counts what was slower than all."""
         counts = [0] * (len(BOUNDS_MS) + 1)
-        for sample in self._samples[way]:
-            if sample.ack is not None:
-                counts[next((index for index, bound in enumerate(BOUNDS_MS) if sample.ack <= bound), len(BOUNDS_MS))] += 1
+        for entry, _ in self._samples[way]:
+            if entry.ack_ms is not None:
+                counts[next((index for index, bound in enumerate(BOUNDS_MS) if entry.ack_ms <= bound), len(BOUNDS_MS))] += 1
         return tuple(counts)
+
+
+def _sample(entry: CommandEntry, utc: float) -> Sample:
+    proof = max(0.0, utc - entry.utc) * 1_000 if entry.proven and entry.via != "local" else None
+    return Sample(entry.ack_ms, entry.run_ms, proof)
 
 
 def middle(values: Iterable[float | None], share: float = 0.5) -> float | None:

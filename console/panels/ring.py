@@ -5,7 +5,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from math import isnan, nan
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from agent_core.feed import CommandEntry
 from console.filters import SEARCHED, Filter, FilterError, Rest, Texts
@@ -60,10 +61,25 @@ class Ring:
     def put(self, entry: CommandEntry) -> int:
         """Keep the entry, in the place of the one with the same number if there is one; its position."""
         position = self.find(entry.row)
-        if position is None:
-            return self._add(entry)
-        self._set(position % self.capacity, entry)
-        return position
+        if position is not None:
+            self._replace(position % self.capacity, entry)
+            return position
+        if entry.row < self.newest_number:
+            self._remember_late(entry.row, self.end)
+        self._append([entry])
+        return self.end - 1
+
+    def put_all(self, entries: Iterable[CommandEntry]) -> list[int]:
+        """Keep the entries, no two with the same number; the positions of those that are not simply the next ones, behind `end`."""
+        newest, entries = self.newest_number, list(entries)
+        fresh = [entry for entry in entries if entry.row > newest]
+        places = [self.put(entry) for entry in entries if entry.row <= newest] if len(fresh) < len(entries) else []
+        fresh.sort(key=itemgetter(0))
+        while fresh:
+            room = self.capacity - self.end % self.capacity
+            self._append(fresh[:room])
+            del fresh[:room]
+        return places
 
     def find(self, number: int) -> int | None:
         """The position of that number, or None."""
@@ -93,37 +109,37 @@ class Ring:
             replay_of=row.replay_of, effect=row.effect,
         )  # fmt: skip
 
-    def _add(self, entry: CommandEntry) -> int:
-        position = self.end
-        slot = position % self.capacity
-        highest = self._order[(position - 1) % self.capacity] if position > self.first else -1
-        if entry.row < highest:
-            self._remember_late(entry.row, position)
-        if slot == len(self._ids):
-            self._numbers.append(0)
-            self._order.append(0)
-            self._utc.append(0.0)
-            self._run.append(nan)
-            self._ack.append(nan)
-            self._ids.append("")
-            self._texts.append(("", "", "", "", None, None, None))
-        self._numbers[slot] = entry.row
-        self._order[slot] = max(entry.row, highest)
-        self._set(slot, entry)
-        self.end = position + 1
-        if self.end - self.first > self.capacity:
-            self.first += 1
-        return position
+    def _append(self, entries: Sequence[CommandEntry]) -> None:
+        """New ones, column by column, no more than fit before the columns' end: sorted and all behind the newest, or a single late one."""
+        columns: Any = zip(*entries, strict=True)
+        numbers, utcs, ids, kinds, vias, statuses, threads, runs, acks, errors, _, originals, effects = columns
+        slot = self.end % self.capacity
+        here = slice(slot, slot + len(entries))
+        newest = self.newest_number
+        self._numbers[here] = array("q", numbers)
+        self._order[here] = array("q", numbers if numbers[0] > newest else [newest] * len(numbers))
+        self._utc[here] = array("d", utcs)
+        self._run[here] = array("f", [nan if run is None else run for run in runs])
+        self._ack[here] = array("f", [nan if ack is None else ack for ack in acks])
+        self._ids[here] = ids
+        self._texts[here] = self._share(zip(kinds, vias, statuses, effects, threads, errors, originals, strict=True))
+        self.end += len(entries)
+        self.first = max(self.first, self.end - self.capacity)
 
-    def _set(self, slot: int, entry: CommandEntry) -> None:
+    def _replace(self, slot: int, entry: CommandEntry) -> None:
         self._utc[slot] = entry.utc
         self._run[slot] = nan if entry.run_ms is None else entry.run_ms
         self._ack[slot] = nan if entry.ack_ms is None else entry.ack_ms
         self._ids[slot] = entry.command_id
         texts = (entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of)
-        if len(self._shared) > 1_000:
-            self._shared.clear()
-        self._texts[slot] = self._shared.setdefault(texts, texts)
+        self._texts[slot] = self._share([texts])[0]
+
+    def _share(self, texts: Iterable[Texts]) -> list[Texts]:
+        """The same tuples, each kept once."""
+        shared = self._shared
+        if len(shared) > 1_000:
+            shared.clear()
+        return [shared.setdefault(one, one) for one in texts]
 
     def _remember_late(self, number: int, position: int) -> None:
         if len(self._late) > 1_000:

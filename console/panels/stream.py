@@ -95,13 +95,13 @@ class Stream(Widget, can_focus=True):
         """New states of commands, oldest first; only the last state of each is kept."""
         latest = {entry.row: entry for entry in entries}
         before = self.live.end
-        changed = [self.live.put(entry) for entry in latest.values()]
+        changed = self.live.put_all(latest.values())
         self.missed += missed
         if self.ring is not self.live:
             return
         count = self._lens.count
         try:
-            self._lens.changed(changed)
+            self._lens.changed([*changed, *range(before, self.live.end)])
         except FilterError as error:
             self._give_up(str(error))
         self._forget(changed)

@@ -49,6 +49,23 @@ def test_numbers_with_gaps_and_out_of_order_are_found() -> None:
             assert ring.find(number) is None
 
 
+def test_many_at_once_are_the_same_as_one_by_one() -> None:
+    dice = random.Random(11)
+    one, many = Ring(300), Ring(300)
+    newest = 0
+    for _ in range(200):
+        fresh = range(newest + 1, newest + dice.choice([1, 2, 50, 700]))
+        late = {dice.randrange(1, newest + 2) for _ in range(dice.randrange(5))} - set(fresh)
+        newest = max(newest, *fresh, 0)
+        told = [entry(number, status=dice.choice(["acked", "failed"])) for number in (*sorted(late), *fresh)]
+        places = [one.put(told_one) for told_one in told]
+        known = many.put_all(dice.sample(told, len(told)) if len(late) < 2 else told)
+        assert set(known) <= set(places)
+        assert (one.first, one.end) == (many.first, many.end)
+        assert [one.row(place) for place in range(one.first, one.end)] == [many.row(place) for place in range(many.first, many.end)]
+        assert [one.find(number) for number in range(newest)] == [many.find(number) for number in range(newest)]
+
+
 def test_missing_figures_stay_missing() -> None:
     ring = Ring(4)
     row = ring.row(ring.put(entry(1, run_ms=None, ack_ms=0.0)))
