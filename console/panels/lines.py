@@ -59,8 +59,11 @@ def merged(pieces: Iterable[Piece]) -> Line:
 
 def strip_of(line: Line, width: int, ground: Style) -> Strip:
     """The line on its ground, exactly `width` cells wide."""
-    segments = [Segment(text, ground + ink) for text, ink in clip(line, width) if text]
     room = width - line_width(line)
+    if room < 0:
+        line = clip(line, width)
+        room = width - line_width(line)
+    segments = [Segment(text, ground + ink) for text, ink in line if text]
     if room > 0:
         segments.append(Segment(" " * room, ground))
     return Strip(segments, width)

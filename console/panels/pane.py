@@ -63,6 +63,8 @@ class Pane(Widget):
             self._ground, self._drawn_size = self._ground_of(view), (width, height)
             self._lines = self._drawn(view, width, height)
             self._strips = [strip_of(line, width, self._ground) for line in self._lines]
+        if crop.size == (width, height):
+            return self._strips
         blank = Strip.blank(crop.width, self._ground)
         shown = [self._strips[y].crop(crop.x, crop.right) if y < height else blank for y in range(crop.y, crop.bottom)]
         return [strip if strip.cell_length == crop.width else strip.adjust_cell_length(crop.width, self._ground) for strip in shown]

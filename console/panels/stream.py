@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -86,7 +86,11 @@ class Stream(Widget, can_focus=True):
         """One past the newest position that the operator has been shown, while frozen."""
         self._cursor: int | None = None
         self._drawn: dict[_Key, Strip] = {}
-        self._drawn_width = 0
+        self._window: list[Strip] = []
+        """All of it as it was drawn last."""
+        self._window_size = Size(0, 0)
+        self._height = 0
+        """Rows of commands."""
         self._frame: tuple[Line, Line] = ((), ())
 
     # --- what the app says ------------------------------------------------------------------------------------------
@@ -309,10 +313,6 @@ class Stream(Widget, can_focus=True):
 
     # --- the window on the ring, in ranks of the lens ----------------------------------------------------------------
 
-    @property
-    def _height(self) -> int:
-        return max(0, self.size.height - 3)
-
     def _end(self) -> int:
         """One past the rank of the newest on the screen."""
         count = self._lens.count
@@ -403,25 +403,42 @@ class Stream(Widget, can_focus=True):
         if regions:
             self.refresh(*regions)
 
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """As Textual's own; until then what was drawn is what there is, however often a frame asks for it."""
+        self._window.clear()
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
     def render_lines(self, crop: Region) -> list[Strip]:
-        look, width = self._look, self.size.width
-        if look is None or width < 8 or self.size.height < 4:
+        size, look = self.size, self._look
+        if look is None or size.width < 8 or size.height < 4:
             return [Strip.blank(crop.width, None if look is None else look.inks.ground)] * crop.height
-        if width != self._drawn_width or len(self._drawn) > 4 * self._height + 64:
-            self._drawn_width = width
-            self._drawn.clear()
-        selected = self._selected_position()
-        strips = [self._strip(y, look, width, selected) for y in range(crop.y, crop.bottom)]
-        if crop.x == 0 and crop.width == width:
+        if size != self._window_size:
+            self._measure(size)
+        if not self._window:
+            if len(self._drawn) > 4 * self._height + 64:
+                self._drawn.clear()
+            selected = self._selected_position()
+            self._window = [self._strip(y, look, size.width, selected) for y in range(size.height)]
+        strips = self._window[crop.y : crop.bottom]
+        if crop.x == 0 and crop.width == size.width:
             return strips
         return [strip.crop(crop.x, crop.right) for strip in strips]
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._measure(event.size)
+
+    def _measure(self, size: Size) -> None:
+        self._window_size = size
+        self._height = max(0, size.height - 3)
+        self._drawn.clear()
+        self._window.clear()
 
     def _strip(self, y: int, look: Look, width: int, selected: int | None) -> Strip:
         inks = look.inks
         edge = inks.edge_lit if self.has_focus else inks.edge
         if y == 0:
             return self._title_strip(look, width, edge)
-        if y == self.size.height - 1:
+        if y == self._height + 2:
             return self._foot_strip(look, width, edge)
         if y == 1:
             row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
@@ -445,7 +462,7 @@ class Stream(Widget, can_focus=True):
         return self._bordered((mark, *command_line(row, columns_for(width - 4), look)), width, edge, ground, look, thumb=thumb)
 
     def _bordered(self, line: Line, width: int, edge: Style, ground: Style, look: Look, *, thumb: bool) -> Strip:
-        inner = strip_of(clip(line, width - 2), width - 2, ground)
+        inner = strip_of(line, width - 2, ground)
         side = look.inks.ground + edge
         right = Segment("┃", look.inks.ground + look.inks.accent) if thumb else Segment("│", side)
         return Strip([Segment("│", side), *inner, right], width)
