@@ -744,8 +744,7 @@ def run(app: EdgeConsole) -> int:
 
 
 def calm_collector() -> None:
-    """What is there at the first paint stays: do not walk it again (CONSOLE.md §4 has the figures)."""
-    gc.collect()
+    """What is there now stays: do not walk it again. What comes is looked at often and little, since no thread runs meanwhile."""
     gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
+    gc.set_threshold(1_000, 3, 1_000)
     gc.enable()

@@ -26,6 +26,8 @@ Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
+SWITCH_AFTER = 0.0001
+"""Seconds that the agent's thread waits at most for its turn, whatever the console draws (CONSOLE.md §6)."""
 
 
 def run_console(
@@ -45,6 +47,7 @@ def run_console(
         calm_collector()
         return agent
 
+    sys.setswitchinterval(SWITCH_AFTER)
     host = LocalHost(begin)
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
     app = EdgeConsole(host, read_only=read_only, theme=theme, on_first_paint=host.start)
