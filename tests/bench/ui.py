@@ -165,10 +165,23 @@ def measure_idle(found: Found, seconds: float) -> None:
         screen.close()
 
 
+LEAST = """
+from textual.app import App
+from textual.widgets import Static
+class Least(App[None]):
+    def compose(self):
+        yield Static("pain" + "ted")
+Least().run()
+"""
+
+
 def measure_start(found: Found) -> None:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import textual.app, textual.widgets"], check=True, cwd=ROOT)
     found["bare import textual, ms"].append((time.perf_counter() - began) * 1_000)
+    screen = Screen([sys.executable, "-c", LEAST])
+    found["first paint of the least textual app, ms"].append(screen.until("painted") * 1_000)
+    screen.close()
     with tempfile.TemporaryDirectory() as scratch:
         screen = Screen([sys.executable, "-m", "console", "--demo", "--data-dir", scratch])
         found["first paint (--demo, with its backend), ms"].append(screen.until("Connection") * 1_000)
@@ -261,13 +274,22 @@ def hammering(screen: Screen, seconds: float) -> None:
     """An operator at the palette, themes, a filter and the terminal's size, as fast as hands can."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        for keys in ("\x10", "light\r", "/", "status:acked\r", "\x10", "Theme: dark\r", "1", "3", "5", "5", "/", "\x7f" * 20 + "\r"):
+        palette = ("\x10", "light", "\r", "\x10", "Theme: dark", "\r")
+        for keys in (*palette, "/", "status:acked", "\r", "1", "3", "5", "5", "/", "\x7f" * 20, "\r"):
             screen.press(keys)
-            time.sleep(0.12)
+            time.sleep(0.1)
         for size in ((100, 30), (140, 40), (120, 36)):
             screen.resize(*size)
             os.kill(screen.pid, signal.SIGWINCH)
             time.sleep(0.1)
+
+
+RATIOS = (
+    ("first paint ÷ bare import", "first paint (console + agent), ms", "bare import textual, ms"),
+    ("CPU at 10,000/s ÷ at 100/s", "stream, 10,000/s: CPU of the UI thread, %", "stream, 100/s: CPU of the UI thread, %"),
+    ("ack p99, looking on ÷ --no-ui", "ack p99 at 200/s, looking on, ms", "ack p99 at 200/s, --no-ui, ms"),
+    ("ack p99, hammering ÷ --no-ui", "ack p99 at 200/s, hammering, ms", "ack p99 at 200/s, --no-ui, ms"),
+)
 
 
 def main(rounds: int, seconds: float) -> None:
@@ -283,6 +305,9 @@ def main(rounds: int, seconds: float) -> None:
     print(f"{'median of ' + str(rounds) + ' rounds':<58}{'':>10}")
     for name, values in found.items():
         print(f"{name:<58}{statistics.median(values):>10.2f}")
+    for name, over, under in RATIOS:
+        pairs = zip(found[over], found[under], strict=True)
+        print(f"{name:<58}{statistics.median(a / b for a, b in pairs):>10.2f}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"(children used {used.ru_utime + used.ru_stime:.0f} s of CPU; load {os.getloadavg()[0]:.1f})")
 

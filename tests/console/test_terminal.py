@@ -152,3 +152,41 @@ def test_suspended_it_gives_the_terminal_back_and_takes_it_again(demo: Terminal)
     demo.press("q")
     assert demo.ends() == 0
     assert_restored(demo)
+
+
+WORDS = ("Connection", "● ONLINE", "socket", "✓ acked")
+TERMINALS = (
+    {"TERM": "xterm-256color", "COLORTERM": ""}, {"TERM": "screen-256color", "COLORTERM": ""}, {"TERM": "tmux-256color", "COLORTERM": ""},
+    {"TERM": "xterm", "COLORTERM": ""}, {"TERM": "vt100", "COLORTERM": ""},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("env", TERMINALS, ids=lambda env: env["TERM"])
+def test_fewer_colours_say_the_same(env: dict[str, str]) -> None:
+    with Terminal("--demo", env=env) as terminal:
+        terminal.until(lambda: all(word in terminal.text for word in WORDS), what="the states in words and glyphs")
+        terminal.press("q")
+        assert terminal.ends() == 0
+    found = re.findall(rb"\x1b\[([0-9;]*)m", bytes(terminal.raw))
+    assert [colour for colour in found if b"8;2;" in colour] == []
+    if "256" not in env["TERM"]:
+        assert [colour for colour in found if b"8;5;" in colour] == []
+
+
+def test_after_sigkill_the_next_one_starts_at_once_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    def begun(*, with_commands: bool) -> Terminal:
+        terminal = Terminal("--demo", "--data-dir", str(tmp_path))
+        terminal.until(lambda: "● ONLINE" in terminal.text and ("cmd_" in terminal.text or not with_commands), what="ONLINE")
+        return terminal
+
+    with begun(with_commands=True) as terminal:
+        terminal.process.kill()
+        assert terminal.ends() == -signal.SIGKILL
+    with begun(with_commands=False) as terminal:
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert_restored(terminal)
+    verified = subprocess.run(
+        [sys.executable, "-m", "console", "audit", "verify", "--data-dir", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert verified.returncode == 0, verified.stdout + verified.stderr
