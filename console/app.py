@@ -43,6 +43,7 @@ from console.panels.pane import Detail, Pane
 from console.panels.ring import Row
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
+from console.screens.main import Main
 from console.tally import Tally
 from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
@@ -171,7 +172,7 @@ class EdgeConsole(App[str]):
     # --- life -------------------------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        return Screen(id="main")
+        return Main(id="main")
 
     def compose(self) -> ComposeResult:
         yield Pane(header, id="header", band=True)
@@ -285,6 +286,7 @@ class EdgeConsole(App[str]):
         self._stream.show(view)
         for pane in self._panes:
             pane.show(view)
+        main.drawings += 1
         if self.screen is not main:
             self.screen.refresh()
 
@@ -311,8 +313,10 @@ class EdgeConsole(App[str]):
         self.panic(Text(f"edge-console: {type(error).__name__}: {plain(error, 200)}{where}"))
 
     @property
-    def _main(self) -> Screen[None]:
-        return self.screen_stack[0]
+    def _main(self) -> Main:
+        main = self.screen_stack[0]
+        assert isinstance(main, Main)
+        return main
 
     @property
     def _stream(self) -> Stream:

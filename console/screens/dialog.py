@@ -8,10 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.geometry import Region
 from textual.screen import ModalScreen
+from textual.strip import Strip
 from textual.widgets import Static
 
 from console.panels.lines import Line
+from console.screens.main import Main
 
 
 def content_of(lines: Sequence[Line]) -> Content:
@@ -31,6 +34,8 @@ class Dialog(ModalScreen[bool]):
 
     def __init__(self, title: str, lines: Sequence[Line], hint: str = "Esc close") -> None:
         super().__init__()
+        self._seen: tuple[object, ...] = ()
+        self._behind: list[Strip] = []
         self._title = title
         self._lines = lines
         self._hint = hint
@@ -40,6 +45,14 @@ class Dialog(ModalScreen[bool]):
         box.border_title = Content(self._title)
         box.border_subtitle = Content(self._hint)
         yield box
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """What is behind is dear: it is rendered again only where it has changed."""
+        main = self.app.screen_stack[0]
+        seen = (crop, self.app.theme, main.drawings if isinstance(main, Main) else 0, *(child.region for child in main.children))
+        if seen != self._seen:
+            self._seen, self._behind = seen, super().render_lines(crop)
+        return self._behind
 
     def action_leave(self) -> None:
         self.dismiss(False)
