@@ -473,7 +473,8 @@ class EdgeConsole(App[str]):
         word = "✓ completed" if last.status == "acked" else f"✗ {last.status}: {shown(last.error or '', 100)}"
         before = self.host.lookup(last.replay_of or "")
         beside = f" The original: {before.state}." if before is not None else ""
-        return f"Replay {word} in {milliseconds(last.run_ms)} ms.{beside} ⏎ on its row compares the two."
+        took = f" in {milliseconds(last.run_ms)} ms" if last.run_ms is not None else ""
+        return f"Replay {word}{took}.{beside} ⏎ on its row compares the two."
 
     def action_cancel(self) -> None:
         if self._may_not():

@@ -145,7 +145,7 @@ def _row(view: View, cells: dict[str, tuple[str, str]], name: str) -> Line:
     if name == "acked":
         extra = ((f" / {cells['received'][0]}", view.inks.muted),)
     if name == "outbox" and text != "0":
-        extra = ((" acks", view.inks.tone(tone)),)
+        extra = ((" ack" if text == "1" else " acks", view.inks.tone(tone)),)
     return ((f"{name:<10}", view.inks.muted), (text, view.inks.tone(tone)), *extra)
 
 

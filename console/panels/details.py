@@ -107,7 +107,8 @@ def _backoff(view: View, inner: int, height: int) -> list[Line]:
 
 def _latency(view: View, inner: int, height: int) -> list[Line]:
     inks, tally = view.inks, view.tally
-    head = "".join(fit_right(name, 12) for name in ("proven", "ack p50", "ack p99", "run p50", "the rest", "proof p50"))
+    cell = min(12, (inner - 10) // 6)
+    head = "".join(fit_right(name, cell) for name in ("proven", "ack p50", "ack p99", "run p50", "the rest", "proof p50"))
     lines: list[Line] = [((fit("by", 10) + head, inks.head),)]
     for way in WAYS:
         samples = tally.of(way)
@@ -117,7 +118,7 @@ def _latency(view: View, inner: int, height: int) -> list[Line]:
         proof = [sample.proof for sample in samples]
         figures = (middle(acks), middle(acks, 0.99), middle(runs), middle(rest), middle(proof))
         cells = [grouped(tally.counts[way]), *map(milliseconds, figures)]
-        lines.append(((fit(_WAY_NAMES[way], 10), inks.bright), ("".join(fit_right(cell, 12) for cell in cells), inks.text)))
+        lines.append(((fit(_WAY_NAMES[way], 10), inks.bright), ("".join(fit_right(figure, cell) for figure in cells), inks.text)))
     every = view.snapshot.polling.every
     median = middle([sample.ack for sample in tally.of("ws")])
     if median is not None:

@@ -90,15 +90,15 @@ def _percentiles(view: View, inner: int) -> Line:
 
 def _gauges(view: View, inner: int) -> Line:
     inks, now = view.inks, view.snapshot.latency
-    wide = inner >= 36
-    gap = "  " if wide else " "
-    ping = (("ping ", inks.muted), *_measured(view, now.last_ping_ms))
-    jitter = ((gap + ("jitter " if wide else "jit "), inks.muted), *_measured(view, now.jitter_ms))
-    if not wide:
-        return (*ping, *jitter)
     lag = now.loop_lag_ms
     ink = inks.bright if lag < STALL_MS else inks.tone("bad", bold=True)
-    return (*ping, *jitter, (gap + "loop lag ", inks.muted), (f"{lag:.1f}", ink))
+    ping: Line = (("ping ", inks.muted), *_measured(view, now.last_ping_ms))
+    jitter = _measured(view, now.jitter_ms)
+    full = (*ping, ("  jitter ", inks.muted), *jitter, ("  loop lag ", inks.muted), (f"{lag:.1f}", ink))
+    if line_width(full) <= inner:
+        return full
+    short: Line = (*ping, (" jit ", inks.muted), *jitter)
+    return (*short, (" loop lag ", inks.muted), (f"{lag:.1f}", ink)) if inner >= 36 else short
 
 
 def _measured(view: View, ms: float | None) -> Line:

@@ -100,8 +100,8 @@ def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | 
         _field("command", shown(row.command_id, 300), inks),
         _field("type", shown(row.command_type, 300), inks),
         (("status    ", inks.muted), (f"{glyph} {word}", inks.tone(tone)), (f"   via {shown(row.via, 20)}", inks.muted)),
-        _field("run", f"{milliseconds(row.run_ms)} ms", inks),
-        _field("ack", f"{milliseconds(row.ack_ms)} ms", inks),
+        _field("run", _ms(row.run_ms), inks),
+        _field("ack", _ms(row.ack_ms), inks),
     ]
     if row.thread_id:
         lines.append(_field("thread", shown(row.thread_id, 300), inks))
@@ -139,14 +139,18 @@ def _difference(one: Remembered, other: Remembered, inks: Inks) -> list[Line]:
 
 def _took(record: Remembered) -> str:
     if record.started_utc is None or record.finished_utc is None:
-        return "·"
-    return f"{milliseconds((record.finished_utc - record.started_utc) * 1_000)} ms"
+        return "–"
+    return _ms((record.finished_utc - record.started_utc) * 1_000)
 
 
 _COMPARED: dict[str, Callable[[Remembered], object]] = {
     "type": lambda record: record.command.command_type, "via": lambda record: record.via, "state": lambda record: record.state,
     "run": _took, "error": lambda record: record.error or "–",
 }  # fmt: skip
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{milliseconds(value)} ms"
 
 
 def _field(name: str, text: str, inks: Inks) -> Line:
