@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 STREAM_NAMES = frozenset(binding.id for binding in Stream.BINDINGS if isinstance(binding, Binding))
 TICK = 0.1
 BLURRED_TICK = 1.0
+FORESIGHT_AFTER = 0.7
+"""Seconds after the first picture, when the dialogs are imported, so that the first one opens as fast as the others."""
 STOP_WITHIN = 5.0
 TAKE_AT_ONCE = 4_000
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
@@ -194,6 +197,11 @@ class EdgeConsole(App[str]):
         self.call_after_refresh(self.painted.set)
         if self._on_first_paint is not None:
             self.call_after_refresh(self._on_first_paint)
+        self.set_timer(FORESIGHT_AFTER, self._foresee)
+
+    def _foresee(self) -> None:
+        for name in ("inspector", "pages"):
+            import_module(f"console.screens.{name}")
 
     def settle(self, around: Surroundings) -> None:
         """The configuration is known now."""

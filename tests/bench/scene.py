@@ -110,7 +110,7 @@ async def inside() -> None:
     host = StillHost(ONLINE, told, {one.command_id: remembered(one.command_id) for one in told})
     app = EdgeConsole(host)
     async with app.run_test(size=(120, 36)) as pilot:
-        await pilot.pause(0.3)
+        await pilot.pause(1.0)
         for turn in ("first time", "again"):
             painted = asyncio.Event()
             began = time.perf_counter()
