@@ -6,7 +6,7 @@ one queue per socket, in order: that order is what makes a pong the proof of an 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event as ProtocolEvent
+from websockets.protocol import State
 
 from agent_core import frames
 from agent_core.clock import Clock
@@ -101,6 +102,15 @@ class Connection(ClientConnection):
         for early in self.early:
             self.process_event(early)
 
+    def write_now(self, texts: Iterable[str]) -> bool:
+        """Send text frames at once, where nothing sent before is still waiting; False: nothing was sent."""
+        if self.protocol.state is not State.OPEN or self.transport.get_write_buffer_size():
+            return False
+        for text in texts:
+            self.protocol.send_text(text.encode())
+        self.send_data()
+        return True
+
     async def send_all(self, texts: list[str]) -> None:
         """Send text frames with one write."""
         async with self.send_context():
@@ -180,6 +190,8 @@ class WebSocketChannel:
 
     def send(self, generation: int, texts: tuple[str, ...]) -> None:
         if generation == self._generation and self._connection is not None:
+            if not self._outgoing and self._connection.write_now(texts):
+                return
             self._outgoing.extend(texts)
             self._wake.set()
             self._connection.untaken += sum(map(len, texts))
