@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from agent_core import __version__
@@ -57,7 +58,7 @@ class LocalHost:
         self._begin = begin
         self._agent: Agent | None = None
         self._nothing_yet = Feed(), Snapshot(version=__version__)
-        self._early: list[Event] = []
+        self._posted: deque[Event] = deque()
         self._stop_asked = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="agent", daemon=True)
@@ -78,10 +79,14 @@ class LocalHost:
         return self._nothing_yet[1] if self._agent is None else self._agent.snapshot()
 
     def post(self, event: "Event") -> None:
-        if self._agent is None:
-            self._early.append(event)
-        else:
-            self._agent.post(event)
+        self._posted.append(event)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Whichever thread finds both the agent and an event: none is lost, and none is posted twice."""
+        with suppress(IndexError):
+            while self._agent is not None:
+                self._agent.post(self._posted.popleft())
 
     def lookup(self, command_id: str) -> "Remembered | None":
         return None if self._agent is None else self._agent.lookup(command_id)
@@ -110,8 +115,7 @@ class LocalHost:
             with ExitStack() as stack:
                 agent = self._begin(stack)
                 self._agent = agent
-                for event in self._early:
-                    agent.post(event)
+                self._hand_over()
                 if self._stop_asked:
                     self.stop()
                 asyncio.run(agent.run())
