@@ -442,7 +442,7 @@ class _Diagnosis:
         owner = lock.owner()
         who = "this very program" if owner == os.getpid() else f"pid {owner or 'unknown'}"
         if self._force:
-            return _warning(f"an agent runs ({who}); forced: the backend will close its socket (4009) in favour of this one")
+            return _warning(f"an agent runs ({who}); forced: the backend closes a socket of its own (4009) in favour of this one")
         self._hold = "an agent runs here"
         return _ok(f"an agent runs ({who}): the rest would take its place at the backend, so it is skipped; stop it, or use --force")
 

@@ -29,7 +29,7 @@ from textual.timer import Timer
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
 from agent_core.plain import plain
-from agent_core.snapshot import PollingMode, Snapshot
+from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.filters import FilterError, parse
 from console.host import Host
 from console.panels.backoff import backoff
@@ -63,6 +63,8 @@ TICK = 0.1
 BLURRED_TICK = 1.0
 FORESIGHT_AFTER = 0.7
 """Seconds after the first picture, when the dialogs are imported, so that the first one opens as fast as the others."""
+BETWEEN_DIALS = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL})
+"""Phases in which there is no socket that a diagnosis could take from the agent."""
 STOP_WITHIN = 5.0
 TAKE_AT_ONCE = 4_000
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
@@ -84,7 +86,8 @@ class Surroundings(NamedTuple):
     log_file: Path | None = None
     keys: Mapping[str, str] = MappingProxyType({})
     """Other keys for actions, by name; `console.keys.checked` judges them."""
-    diagnosis: "Callable[[], Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
+    diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
+    """With `force` it dials beside the agent."""
 
 
 class EdgeConsole(App[str]):
@@ -705,7 +708,8 @@ class EdgeConsole(App[str]):
             self._say("This console has no way to look at the backend.", "warning")
             return
         self._say("Looking at the way to the backend; this takes a few seconds.")
-        self.run_worker(self._diagnose(self._around.diagnosis()), group="diagnosis", exclusive=True)
+        between = self.host.snapshot().link.phase in BETWEEN_DIALS
+        self.run_worker(self._diagnose(self._around.diagnosis(force=between)), group="diagnosis", exclusive=True)
 
     async def _diagnose(self, looking: "Awaitable[tuple[Sequence[Stage], Conclusion | None]]") -> None:
         from console.screens.dialog import Dialog

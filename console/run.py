@@ -79,13 +79,13 @@ def surroundings(config: "Config") -> "Surroundings":
     )
 
 
-async def diagnosed(config: "Config") -> "tuple[list[Stage], Conclusion | None]":
-    """What `edge-console doctor` would see from here; the running agent is left alone."""
+async def diagnosed(config: "Config", *, force: bool) -> "tuple[list[Stage], Conclusion | None]":
+    """What `edge-console doctor` would see from here; without `force` it leaves the backend alone while the agent runs."""
     from agent_core.clock import SystemClock
     from agent_core.diagnosis import diagnose
     from agent_core.findings import conclude
 
-    stages = [stage async for stage in diagnose(config, SystemClock())]
+    stages = [stage async for stage in diagnose(config, SystemClock(), force=force)]
     return stages, conclude(stages, config)
 
 

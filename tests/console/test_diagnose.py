@@ -8,9 +8,10 @@ from pathlib import Path
 from textual.widgets import Static
 
 from agent_core.config import Auth, Backend, Config, Edge
+from agent_core.findings import Stage
 from console.app import EdgeConsole, Surroundings
 from console.run import diagnosed
-from tests.console.stills import ONLINE, StillHost, clock
+from tests.console.stills import ONLINE, REFUSED, VERIFYING, WAITING, StillHost, clock
 
 
 def nobody(tmp_path: Path) -> Config:
@@ -38,6 +39,22 @@ async def test_d_names_the_first_failing_stage_and_what_to_do(tmp_path: Path) ->
         assert "Do:" in text(app)
         await pilot.press("escape")
         assert "First failing stage" not in text(app)
+
+
+async def test_d_dials_beside_the_agent_only_where_it_has_no_socket_to_lose() -> None:
+    forced = []
+
+    async def looked(*, force: bool) -> tuple[list[Stage], None]:
+        forced.append(force)
+        return [], None
+
+    for snapshot in (ONLINE, VERIFYING, WAITING, REFUSED):
+        app = EdgeConsole(StillHost(snapshot), clock=clock())
+        async with app.run_test(size=(120, 36)) as pilot:
+            app.settle(Surroundings(diagnosis=looked))
+            await pilot.press("D")
+            await pilot.pause(0.1)
+    assert forced == [False, False, True, True]
 
 
 async def test_d_without_a_way_to_look_says_so() -> None:
