@@ -11,9 +11,9 @@ import sqlite3
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,23 +53,32 @@ COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
 )
-TAKE = """INSERT OR IGNORE INTO commands (seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc,
- started_utc, finished_utc, due_utc, runs, error, ack, proven_utc, replay_of, name) VALUES {rows}"""
+NEW_COLUMNS = (
+    "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
+    " runs, error, ack, proven_utc, replay_of, name"
+)
+INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {NEW_COLUMNS}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
+CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
+ INSERT OR IGNORE INTO commands ({NEW_COLUMNS}) VALUES (NEW.{NEW_COLUMNS.replace(", ", ", NEW.")});
+ INSERT OR IGNORE INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.text IS NOT NULL;
+END"""
+"""A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them."""
+TAKE = "INSERT INTO intake VALUES {rows}"
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL,
  proven_utc = CASE WHEN ? IS NULL THEN finished_utc END WHERE seq = ?"""
 PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
  UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
-SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES {rows}"
+SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
 BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 
 
 class Sieve:
-    """Tells for sure that an id is new, in a microsecond and two bytes an id; one that it may know is looked up (a Bloom filter).
+    """Tells for sure that an id is new, in half a microsecond and two bytes an id; what it may know is looked up (a Bloom filter).
 
-    Asking SQLite for each new id costs 50 times that while commits go on, and a set of ids ten times the memory for ever.
+    Asking SQLite for each new id costs 100 times that while commits go on, and a set of ids ten times the memory for ever.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -79,8 +88,10 @@ class Sieve:
 
     def add(self, name: str) -> None:
         self._room -= 1
-        for bit in self._places(name):
-            self._bits[bit >> 3] |= 1 << (bit & 7)
+        code, mask, bits = hash(name), self._mask, self._bits
+        one, two = code & mask, code >> 32 & mask
+        bits[one >> 3] |= 1 << (one & 7)
+        bits[two >> 3] |= 1 << (two & 7)
 
     def add_new(self, changes: Iterable[Change]) -> None:
         for change in changes:
@@ -88,17 +99,13 @@ class Sieve:
                 self.add(change.entry.command.command_id)
 
     def __contains__(self, name: str) -> bool:
-        bits = self._bits
-        return all(bits[bit >> 3] >> (bit & 7) & 1 for bit in self._places(name))
+        code, mask, bits = hash(name), self._mask, self._bits
+        one, two = code & mask, code >> 32 & mask
+        return bits[one >> 3] >> (one & 7) & bits[two >> 3] >> (two & 7) & 1 == 1
 
     @property
     def full(self) -> bool:
         return self._room <= 0
-
-    def _places(self, name: str) -> tuple[int, int, int, int]:
-        code = hash(name)
-        mask, first, step = self._mask, code & 0xFFFFFFFF, (code >> 32) | 1
-        return first & mask, (first + step) & mask, (first + 2 * step) & mask, (first + 3 * step) & mask
 
 
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
@@ -351,6 +358,8 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
         _back_up(db, path, version)
     for number in range(version, len(migrations)):
         db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
+    db.execute("PRAGMA temp_store = MEMORY")
+    db.executescript(INTAKE)
 
 
 def _make_private(path: Path) -> None:
@@ -393,9 +402,26 @@ def _keep_reserve(folder: Path) -> bool:
     return True
 
 
+Statement = tuple[str, Sequence[Any]]
+NO_EFFECT = (None, None, None)
+
+
 def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
-    """Apply changes in order, in one transaction. A command taken and ended in the same group is written once."""
-    db.execute("BEGIN IMMEDIATE")
+    """Apply changes in order, in one transaction. A command taken and ended in the same group is written once.
+
+    At each statement the interpreter's lock is given up, and got back late from a busy agent: so as few of them as can be.
+    """
+    statements = list(_statements(changes))
+    alone = len(statements) == 1
+    if not alone:
+        db.execute("BEGIN IMMEDIATE")
+    for statement, values in statements:
+        db.execute(statement, values)
+    if not alone:
+        db.execute("COMMIT")
+
+
+def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
     taken: dict[int, Remembered] = {}
     ended: dict[int, Ended] = {}
     for change in changes:
@@ -408,34 +434,28 @@ def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
             case Ended(seq) if seq in taken:
                 ended[seq] = change
             case _:
-                _insert(db, taken, ended)
-                _apply(db, change)
-    _insert(db, taken, ended)
-    db.execute("COMMIT")
+                yield from _intake(taken, ended)
+                yield from _changed(change)
+    yield from _intake(taken, ended)
 
 
-def _insert(db: sqlite3.Connection, taken: dict[int, Remembered], ended: dict[int, Ended]) -> None:
+def _intake(taken: dict[int, Remembered], ended: dict[int, Ended]) -> Iterator[Statement]:
     """New commands, with their outcomes where those are known already; empties both."""
-    if not taken:
-        return
-    _execute_rows(db, TAKE, [_new_row(entry, ended.get(seq)) for seq, entry in taken.items()])
-    _execute_rows(db, SEND, [change.effect for change in ended.values() if change.effect is not None])
+    yield from _rows(TAKE, [_new_row(entry, ended.get(seq)) for seq, entry in taken.items()])
     taken.clear()
     ended.clear()
 
 
-def _execute_rows(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def _rows(statement: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
     """A statement that may see a row twice, for up to 128 rows at once.
 
-    Between two statements the interpreter's lock is lost, and got back late from a busy agent. So that few different ones are prepared,
-    the last row is repeated up to the next power of two.
+    So that few different ones are prepared, the last row is repeated up to the next power of two.
     """
     for first in range(0, len(rows), 128):
         some = rows[first : first + 128]
         count = 1 << (len(some) - 1).bit_length()
-        values = chain.from_iterable(chain(some, repeat(some[-1], count - len(some))))
         places = ",".join([f"({','.join('?' * len(some[0]))})"] * count)
-        db.execute(statement.format(rows=places), [*values])
+        yield statement.format(rows=places), [*chain.from_iterable(some), *some[-1] * (count - len(some))]
 
 
 def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
@@ -443,29 +463,30 @@ def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
     payload = to_json(command.payload, inf_nan_mode="constants", fallback=dict).decode()
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
     proven = finished if ended is not None and ended.ack is None else None
+    effect = ended.effect[2:] if ended is not None and ended.effect is not None else NO_EFFECT
     return (
-        entry.seq, command.command_id, command.command_type, payload, command.priority.value, command.issued_utc, command.invalid,
-        entry.via.value, state.value, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven,
-        entry.replay_of, _name(entry),
+        entry.seq, command.command_id, command.command_type, payload, command.priority._value_, command.issued_utc, command.invalid,
+        entry.via._value_, state._value_, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven,
+        entry.replay_of, _name(entry), *effect,
     )  # fmt: skip
 
 
-def _apply(db: sqlite3.Connection, change: Change) -> None:
+def _changed(change: Change) -> Iterator[Statement]:
     match change:
         case Began(seq, utc):
-            db.execute(BEGIN, (utc, seq))
+            yield BEGIN, (utc, seq)
         case Ended(seq, state, utc, error, ack, effect):
-            db.execute(END, (state, utc, error, ack, ack, seq))
+            yield END, (state, utc, error, ack, ack, seq)
             if effect is not None:
-                _execute_rows(db, SEND, [effect])
+                yield SEND, effect
         case Proved(acks, utc, by):
-            _execute_rows(db, PROVE, [(seq, sent, utc, by) for seq, sent in acks])
+            yield from _rows(PROVE, [(seq, sent, utc, by) for seq, sent in acks])
         case Repeated(seq, via, utc):
-            db.execute(REPEAT, (via, utc, seq))
+            yield REPEAT, (via, utc, seq)
         case Buried(target, by, until):
-            db.execute(BURY, (target, by, until))
+            yield BURY, (target, by, until)
         case Kept(key, value):
-            db.execute(KEEP, (key, value))
+            yield KEEP, (key, value)
         case Took():
             raise AssertionError(change)
 
