@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +52,11 @@ from agent_core.events import (
 )
 from agent_core.feed import Feed, LogEntry
 from agent_core.frames import Command, FrameError, cancel_target, dump_status
-from agent_core.handlers import REGISTRY, Context, HeldUp, Outcome, run, start, traits_for, unsupported
+from agent_core.handlers import REGISTRY, UNSUPPORTED, Context, run, start, traits_for
 from agent_core.journal import Journal, LedgerBusy
 from agent_core.ledger import CANCELS
 from agent_core.lock import data_dir
-from agent_core.messengers import messenger_for
+from agent_core.messengers import Outcome, messenger_for
 from agent_core.plain import plain
 from agent_core.polling_channel import PollingChannel
 from agent_core.records import Arrival, Remembered
@@ -261,6 +260,8 @@ class Agent:
 
     def _recalled(self, arrival: Arrival) -> Arrival:
         command = arrival.command
+        if command.command_type not in CANCELS and self._journal.is_new(command.command_id):
+            return arrival
         remembered = None if self._engine.knows(command.command_id) else self._journal.recall(command.command_id)
         target = None
         if command.command_type in CANCELS and remembered is None:
@@ -326,19 +327,18 @@ class Agent:
 
     def _execute(self, effect: Execute) -> None:
         """A plain handler at once, a coroutine as a task of its own."""
-        handler = self._registry[effect.command.command_type][0] if effect.command.command_type in self._registry else unsupported
-        context = Context(effect.seq, self._messenger, self._clock, effect.message)
-        held_up = partial(self._held_up, effect.command)
-        outcome = start(handler, effect.command, context, held_up)
+        command = effect.command
+        handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
+        outcome = start(handler, command, Context(effect.seq, self._messenger, self._clock, effect.message), self._held_up)
         if isinstance(outcome, Outcome):
             self._finished(effect.seq, outcome)
             return
-        task = self._spawn(self._run_handler(effect.seq, outcome, held_up), f"command-{effect.seq}")
+        task = self._spawn(self._run_handler(effect.seq, command, outcome), f"command-{effect.seq}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _run_handler(self, seq: int, pending: Awaitable[Outcome], held_up: HeldUp) -> None:
-        self._finished(seq, await run(pending, self.config.executor.timeout_seconds, held_up))
+    async def _run_handler(self, seq: int, command: Command, pending: Awaitable[Outcome]) -> None:
+        self._finished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up))
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"

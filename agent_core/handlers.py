@@ -9,22 +9,13 @@ from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
 from time import monotonic
-from types import MappingProxyType, coroutine
+from types import coroutine
 from typing import Any, NamedTuple
 
 from agent_core.clock import Clock
 from agent_core.entries import EffectClass, Trait
 from agent_core.frames import Command, Message
-from agent_core.messengers import Envelope, Messenger, Sent
-from agent_core.records import OutboxRow
-
-
-class Outcome(NamedTuple):
-    """What a command came to: `error` None is success; `row` is committed with it."""
-
-    error: str | None = None
-    result: Mapping[str, Any] = MappingProxyType({})
-    row: OutboxRow | None = None
+from agent_core.messengers import Envelope, Messenger, Outcome
 
 
 class Context(NamedTuple):
@@ -38,8 +29,8 @@ class Context(NamedTuple):
 
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
-HeldUp = Callable[[float], None]
-"""Told for how many seconds a handler kept everybody else waiting."""
+HeldUp = Callable[[Command, float], None]
+"""Told whose handler kept everybody else waiting, and for how many seconds."""
 HELD_UP = 0.25
 REGISTRY: dict[str, tuple[Handler, Trait]] = {}
 
@@ -72,13 +63,7 @@ def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait
 def send(command: Command, context: Context) -> Outcome | Awaitable[Outcome]:
     """Send a message now; one for later comes here when it is due."""
     assert context.message is not None
-    sent = context.messenger.send(Envelope(context.seq, command.command_id, context.message, context.clock.now().utc))
-    return Outcome(result=sent.result, row=sent.row) if isinstance(sent, Sent) else _later(sent)
-
-
-async def _later(sending: Awaitable[Sent]) -> Outcome:
-    sent = await sending
-    return Outcome(result=sent.result, row=sent.row)
+    return context.messenger.send(Envelope(context.seq, command.command_id, context.message, context.clock.now().utc))
 
 
 @handles("emit_event", trait=Trait(EffectClass.HARMLESS, idempotent=True))
@@ -95,14 +80,14 @@ def start(handler: Handler, command: Command, context: Context, held_up: HeldUp)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
         return _failed(error)
     finally:
-        _check(began, held_up)
+        _check(began, command, held_up)
 
 
-async def run(pending: Awaitable[Outcome], within: float, held_up: HeldUp) -> Outcome:
+async def run(pending: Awaitable[Outcome], command: Command, within: float, held_up: HeldUp) -> Outcome:
     """A handler's outcome in at most `within` seconds; whatever it raises is a failed outcome."""
     try:
         async with asyncio.timeout(within):
-            return await _stepped(pending, held_up)
+            return await _stepped(pending, command, held_up)
     except TimeoutError:
         return Outcome(error=f"timed out after {within:g} s")
     except (Exception, SystemExit) as error:  # noqa: BLE001  (the task edge: a handler's error is its command's outcome)
@@ -110,7 +95,7 @@ async def run(pending: Awaitable[Outcome], within: float, held_up: HeldUp) -> Ou
 
 
 @coroutine
-def _stepped(pending: Awaitable[Outcome], held_up: HeldUp) -> Generator[Any, Any, Outcome]:
+def _stepped(pending: Awaitable[Outcome], command: Command, held_up: HeldUp) -> Generator[Any, Any, Outcome]:
     """`await pending`, with a look at the clock after each step: one that blocks is found where it happens."""
     steps: Any = pending.__await__()
     resume: Callable[[], Any] = partial(steps.send, None)
@@ -122,7 +107,7 @@ def _stepped(pending: Awaitable[Outcome], held_up: HeldUp) -> Generator[Any, Any
             outcome: Outcome = end.value
             return outcome
         finally:
-            _check(began, held_up)
+            _check(began, command, held_up)
         try:
             yield awaited
             resume = partial(steps.send, None)
@@ -130,15 +115,18 @@ def _stepped(pending: Awaitable[Outcome], held_up: HeldUp) -> Generator[Any, Any
             resume = partial(steps.throw, error)
 
 
-def _check(began: float, held_up: HeldUp) -> None:
+def _check(began: float, command: Command, held_up: HeldUp) -> None:
     if (took := monotonic() - began) > HELD_UP:
-        held_up(took)
+        held_up(command, took)
 
 
 def _failed(error: BaseException) -> Outcome:
     return Outcome(error=f"{type(error).__name__}: {error}")
 
 
-def unsupported(command: Command, context: Context) -> Outcome:  # noqa: ARG001
+def _unsupported(command: Command, context: Context) -> Outcome:  # noqa: ARG001
     """For a command that an earlier version took and this one does not know."""
     return Outcome(error=f"unsupported_command_type: {command.command_type}")
+
+
+UNSUPPORTED: tuple[Handler, Trait] = (_unsupported, Trait())

@@ -155,11 +155,15 @@ class Journal:
             self._queue.append((ticket, changes))
             self._wake.notify()
 
-    def recall(self, command_id: str) -> Remembered | None:
-        """What is remembered of an id. Raises LedgerBusy."""
+    def is_new(self, command_id: str) -> bool:
+        """Surely never given to be written; False where it may have been. Raises LedgerBusy."""
         if self._sieve is None:
             raise LedgerBusy("not open yet")
-        return self._known(command_id) if command_id in self._sieve else None
+        return command_id not in self._sieve
+
+    def recall(self, command_id: str) -> Remembered | None:
+        """What is remembered of an id. Raises LedgerBusy."""
+        return None if self.is_new(command_id) else self._known(command_id)
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._reader is None:

@@ -198,24 +198,40 @@ class _RotatingFile:
                 newer.replace(older)
 
 
+class _Lines:
+    """Some records, put into words once for all sinks of the same form."""
+
+    def __init__(self, records: Sequence[logging.LogRecord] | Sequence[LogEntry]) -> None:
+        self._records = records
+        self._texts: dict[type[TextLines], str] = {}
+        self.count = len(records)
+
+    def text(self, form: TextLines) -> str:
+        """Masked. Raises what a record raises that does not let itself be shown."""
+        if type(form) not in self._texts:
+            lines = [form.of_entry(record) if isinstance(record, LogEntry) else form(record) for record in self._records]
+            self._texts[type(form)] = form.mask("".join(lines))
+        return self._texts[type(form)]
+
+
 class _Sink:
     """One place that lines go to, with its queue and its thread. `lost` counts what found no room or could not be written."""
 
     def __init__(self, name: str, form: TextLines, target: "_Terminal | _RotatingFile") -> None:
         self._form = form
         self._target = target
-        self._queue: SimpleQueue[logging.LogRecord | Sequence[LogEntry] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Lines | None] = SimpleQueue()
         self._retry_at = 0.0
         self.lost = 0
         self._told = 0
         self._thread = threading.Thread(target=self._run, name=f"edge-log-{name}", daemon=True)
         self._thread.start()
 
-    def put(self, record: logging.LogRecord | Sequence[LogEntry]) -> None:
+    def put(self, lines: _Lines) -> None:
         if self._queue.qsize() < LINES_WAITING:
-            self._queue.put(record)
+            self._queue.put(lines)
         else:
-            self.lost += len(record) if isinstance(record, Sequence) else 1
+            self.lost += lines.count
 
     def ask_to_stop(self) -> None:
         self._queue.put(None)
@@ -226,39 +242,40 @@ class _Sink:
     def _run(self) -> None:
         more = True
         while more:
-            records: list[logging.LogRecord | LogEntry] = []
+            waiting: list[_Lines] = []
             item = self._queue.get()
             with contextlib.suppress(Empty):
                 while item is not None:
-                    records += item if isinstance(item, Sequence) else [item]
-                    if len(records) >= LINES_WAITING:
-                        break
+                    waiting.append(item)
+                    if sum(lines.count for lines in waiting) >= LINES_AT_ONCE:
+                        self._write(waiting)
+                        waiting = []
                     item = self._queue.get_nowait()
+            if waiting:
+                self._write(waiting)
             more = item is not None
-            for first in range(0, len(records), LINES_AT_ONCE):
-                self._write(records[first : first + LINES_AT_ONCE])
             if more:
                 time.sleep(GATHER_SECONDS)
         self._target.close()
 
-    def _write(self, records: Sequence[logging.LogRecord | LogEntry]) -> None:
+    def _write(self, waiting: Sequence[_Lines]) -> None:
+        count = sum(lines.count for lines in waiting)
         if time.monotonic() < self._retry_at:
-            self.lost += len(records)
+            self.lost += count
             return
         try:
-            lines = self._form.mask("".join(map(self._line, records)))
-            self._target.write(lines)
+            self._target.write("".join(map(self._text, waiting)))
         except OSError:
-            self.lost += len(records)
+            self.lost += count
             self._retry_at = time.monotonic() + 0.5
 
-    def _line(self, record: logging.LogRecord | LogEntry) -> str:
+    def _text(self, lines: _Lines) -> str:
         try:
-            line = self._form.of_entry(record) if isinstance(record, LogEntry) else self._form(record)
+            text = lines.text(self._form)
         except Exception:  # noqa: BLE001  a log line is never worth an agent
-            self.lost += 1
+            self.lost += lines.count
             return ""
-        return self._loss_note() + line
+        return self._loss_note() + text
 
     def _loss_note(self) -> str:
         lost = self.lost - self._told
@@ -291,9 +308,9 @@ class _Doorstep(logging.Handler):
         if len(text) > LONGEST:
             text = self._mask(text)[:LONGEST]  # masked first: a cut secret would not be known again
         fields = vars(record) | {"msg": text, "args": None, "exc_info": None, "exc_text": self._exception(record)}
-        ready = logging.makeLogRecord(fields)
+        lines = _Lines([logging.makeLogRecord(fields)])
         for sink in self._sinks:
-            sink.put(ready)
+            sink.put(lines)
 
     def _exception(self, record: logging.LogRecord) -> str | None:
         if not record.exc_info or not record.exc_info[0]:
@@ -317,9 +334,10 @@ class LogSystem:
         """Lines of the feed, already plain: straight to the sinks, many at once, at a small part of what logging calls cost."""
         least = EDGE.level
         wanted = [entry for entry in entries if LEVELS[entry.level] >= least]
-        if wanted:
+        for first in range(0, len(wanted), LINES_AT_ONCE):
+            lines = _Lines(wanted[first : first + LINES_AT_ONCE])
             for sink in self._sinks:
-                sink.put(wanted)
+                sink.put(lines)
 
     @property
     def lost(self) -> int:

@@ -12,9 +12,10 @@ from agent_core.frames import Message
 from agent_core.records import OutboxRow
 
 
-class Sent(NamedTuple):
-    """A message is out; `row` is written together with the command's outcome."""
+class Outcome(NamedTuple):
+    """What a command came to: `error` None is success; `row` is committed with it."""
 
+    error: str | None = None
     result: Mapping[str, Any] = MappingProxyType({})
     row: OutboxRow | None = None
 
@@ -33,7 +34,7 @@ class Messenger(Protocol):
 
     effect: EffectClass
 
-    def send(self, envelope: Envelope) -> Sent | Awaitable[Sent]: ...
+    def send(self, envelope: Envelope) -> Outcome | Awaitable[Outcome]: ...
 
 
 class Dwelling:
@@ -44,7 +45,7 @@ class Dwelling:
         self._inner = inner
         self._seconds = seconds
 
-    async def send(self, envelope: Envelope) -> Sent:
+    async def send(self, envelope: Envelope) -> Outcome:
         await asyncio.sleep(self._seconds)
         sent = self._inner.send(envelope)
         return await sent if inspect.isawaitable(sent) else sent

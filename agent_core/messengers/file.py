@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from agent_core.entries import EffectClass
-from agent_core.messengers import Envelope, Sent
+from agent_core.messengers import Envelope, Outcome
 
 
 class FileMessenger:
@@ -15,9 +15,9 @@ class FileMessenger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def send(self, envelope: Envelope) -> Sent:
+    async def send(self, envelope: Envelope) -> Outcome:
         await asyncio.to_thread(self._append, envelope)
-        return Sent({"path": self._path.name})
+        return Outcome(result={"path": self._path.name})
 
     def _append(self, envelope: Envelope) -> None:
         """One write to a file in append mode, so that neighbours never mix; a line cut short by a full disk is taken back."""
