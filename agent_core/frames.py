@@ -29,12 +29,12 @@ class Priority(IntEnum):
     LOW = 3
     DEFERRED = 4
 
-    @property
-    def overtakes(self) -> bool:
-        return self <= Priority.HIGH
+    def __init__(self, rank: int) -> None:
+        self.overtakes = rank <= 1
 
 
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+
 
 class Command(NamedTuple):
     """One command as the backend meant it, whatever its spelling. `warnings` names what had to be guessed."""

@@ -59,10 +59,13 @@ NEW_COLUMNS = (
 )
 INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {NEW_COLUMNS}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
 CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
- INSERT OR IGNORE INTO commands ({NEW_COLUMNS}) VALUES (NEW.{NEW_COLUMNS.replace(", ", ", NEW.")});
- INSERT OR IGNORE INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.text IS NOT NULL;
+ INSERT OR IGNORE INTO commands ({NEW_COLUMNS}) VALUES (nullif(NEW.{NEW_COLUMNS.replace(", ", ", ''), nullif(NEW.")}, ''));
+ INSERT OR IGNORE INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> '';
 END"""
-"""A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them."""
+"""A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them.
+
+What is not there comes as '', for Python's sqlite3 takes its time over each None.
+"""
 TAKE = "INSERT INTO intake VALUES {rows}"
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL,
@@ -407,7 +410,7 @@ def _keep_reserve(folder: Path) -> bool:
 
 
 Statement = tuple[str, Sequence[Any]]
-NO_EFFECT = (None, None, None)
+NO_EFFECT = ("", "", "")
 
 
 def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
@@ -450,29 +453,31 @@ def _intake(taken: dict[int, Remembered], ended: dict[int, Ended]) -> Iterator[S
     ended.clear()
 
 
-def _rows(statement: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
+def _rows(statement: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
     """A statement that may see a row twice, for up to 128 rows at once.
 
-    So that few different ones are prepared, the last row is repeated up to the next power of two.
+    So that few different ones are prepared, the last row is repeated up to the next multiple of eight.
     """
     for first in range(0, len(rows), 128):
-        some = rows[first : first + 128]
-        count = 1 << (len(some) - 1).bit_length()
+        some = [*rows[first : first + 128]]
+        count = 1 if len(some) == 1 else -(-len(some) // 8) * 8
+        some += some[-1:] * (count - len(some))
         places = ",".join([f"({','.join('?' * len(some[0]))})"] * count)
-        yield statement.format(rows=places), [*chain.from_iterable(some), *some[-1] * (count - len(some))]
+        yield statement.format(rows=places), [*chain.from_iterable(some)]
 
 
-def _new_row(entry: Remembered, ended: Ended | None) -> tuple[Any, ...]:
+def _new_row(entry: Remembered, ended: Ended | None) -> Sequence[Any]:
     command = entry.command
     payload = to_json(command.payload, inf_nan_mode="constants", fallback=dict).decode()
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
     proven = finished if ended is not None and ended.ack is None else None
     effect = ended.effect[2:] if ended is not None and ended.effect is not None else NO_EFFECT
-    return (
+    row = (
         entry.seq, command.command_id, command.command_type, payload, command.priority._value_, command.issued_utc, command.invalid,
         entry.via._value_, state._value_, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven,
         entry.replay_of, _name(entry), *effect,
     )  # fmt: skip
+    return ["" if value is None else value for value in row]
 
 
 def _changed(change: Change) -> Iterator[Statement]:

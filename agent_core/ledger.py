@@ -32,10 +32,13 @@ from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, Ou
 from agent_core.schedule import Schedule
 from agent_core.snapshot import CommandsView, ScheduledView
 
-INTERRUPTED = "interrupted: outcome unknown"
+OUTCOME_UNKNOWN = "interrupted: outcome unknown"
 CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
+QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
+LOCAL, EXTERNAL = Via.LOCAL, EffectClass.EXTERNAL
+"""By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
 
 
 @dataclass(slots=True)
@@ -112,14 +115,14 @@ class Ledger:
 
     def _restore(self, past: Remembered, now: Moment) -> None:
         entry = self._adopt(past, now)
-        if past.state is State.SCHEDULED and past.due_utc is not None:
+        if past.state is SCHEDULED and past.due_utc is not None:
             self._schedule.add(entry.seq, past.due_utc, (entry.command.command_id, *entry.names))
             if past.ack is not None and past.proven_utc is None:
                 self.acks.keep(ack_of(entry))
-        elif past.state is State.RUNNING and not entry.trait.repeatable:
+        elif past.state is RUNNING and not entry.trait.repeatable:
             self.counts.interrupted += 1
             self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
-            self._end(entry, State.INTERRUPTED, INTERRUPTED, {}, now)
+            self._end(entry, INTERRUPTED, OUTCOME_UNKNOWN, {}, now)
         else:
             self._enqueue(entry)
         self._show(entry)
@@ -173,13 +176,13 @@ class Ledger:
         command_id = f"replay-{self._next_seq}-{original}"[:200]
         fields = past.command.payload if payload is None else payload
         command = past.command._replace(command_id=command_id, payload=fields, issued_utc=None, warnings=())
-        entry = self._new(command, Via.LOCAL, now)
+        entry = self._new(command, LOCAL, now)
         entry.replay_of = original
         self._begin(entry, now)
 
     def _new(self, command: Command, via: Via, now: Moment) -> Entry:
         trait = self._traits.get(command.command_type, INTERNAL)
-        entry = Entry(self._next_seq, command, trait, via, State.QUEUED, now, timed_from=now.mono)
+        entry = Entry(self._next_seq, command, trait, via, QUEUED, now, timed_from=now.mono)
         self._next_seq += 1
         self._hold(entry)
         return entry
@@ -204,16 +207,16 @@ class Ledger:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
         command = entry.command
         if command.invalid is not None:
-            self._end(entry, State.FAILED, command.invalid, {}, now)
+            self._end(entry, FAILED, command.invalid, {}, now)
         elif entry.trait is INTERNAL and command.command_type not in ENGINES_OWN:
-            self._end(entry, State.FAILED, f"unsupported_command_type: {plain(command.command_type, 100)}", {}, now)
+            self._end(entry, FAILED, f"unsupported_command_type: {plain(command.command_type, 100)}", {}, now)
         elif command.issued_utc is not None and command.issued_utc <= self.horizon_utc:
-            self._end(entry, State.FAILED, "expired: older than the ledger remembers", {}, now)
+            self._end(entry, FAILED, "expired: older than the ledger remembers", {}, now)
         else:
             try:
                 self._admit(entry, now, target)
             except FrameError as error:
-                self._end(entry, State.FAILED, str(error), {}, now)
+                self._end(entry, FAILED, str(error), {}, now)
 
     def _admit(self, entry: Entry, now: Moment, target: Remembered | None) -> None:
         if entry.command.command_type in CANCELS:
@@ -224,11 +227,11 @@ class Ledger:
             return
         due = self._address(entry) if entry.trait.sends else None
         if (by := self._buried(entry, now)) is not None:
-            self._end(entry, State.CANCELLED, f"cancelled by {by}", {}, now)
+            self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
-        elif due is not None and entry.via is not Via.LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
-            self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+        elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
+            self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
         elif self.intake_open and entry.trait.instant and entry.lane not in self._lanes:
             self._start(entry, now)
         else:
@@ -261,7 +264,7 @@ class Ledger:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         room = self.acks.may_repeat(self._config.executor.max_pending)
-        if known.ack is not None and known.state is not State.RUNNING and room and not on_its_way:
+        if known.ack is not None and known.state is not RUNNING and room and not on_its_way:
             self.after.append(Release(known, ack_of(known, again=True)))
         row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
         self._emit(Tell(row))
@@ -275,24 +278,24 @@ class Ledger:
         victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target) or self._by_name.get(target)
         if victim is entry:
             victim = None
-        if victim is not None and victim.state in {State.SCHEDULED, State.QUEUED}:
+        if victim is not None and victim.state in {SCHEDULED, QUEUED}:
             self._withdraw(victim)
-            self._end(victim, State.CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
+            self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
         found = victim or settled
         if found is None:
             self._bury(entry, target, now)
-        elif found.state is State.CANCELLED:
-            self._end(entry, State.COMPLETED, None, {"cancelled": found.command.command_id}, now)
+        elif found.state is CANCELLED:
+            self._end(entry, COMPLETED, None, {"cancelled": found.command.command_id}, now)
         else:
-            self._end(entry, State.FAILED, f"too late: {found.command.command_id} is {found.state}", {}, now)
+            self._end(entry, FAILED, f"too late: {found.command.command_id} is {found.state}", {}, now)
 
     def cancel(self, command_id: str, now: Moment) -> bool:
         """By the operator; False where no such command is scheduled."""
         victim = self._entries.get(command_id)
-        if victim is None or victim.state is not State.SCHEDULED:
+        if victim is None or victim.state is not SCHEDULED:
             return False
         self._withdraw(victim)
-        self._end(victim, State.CANCELLED, "cancelled by the operator", {}, now)
+        self._end(victim, CANCELLED, "cancelled by the operator", {}, now)
         return True
 
     def _bury(self, entry: Entry, target: str, now: Moment) -> None:
@@ -302,7 +305,7 @@ class Ledger:
         if len(self._tombstones) < self._config.executor.max_pending:
             self._tombstones[target] = (entry.command.command_id, until)
             self.changes.append(Buried(target, entry.command.command_id, until))
-        self._end(entry, State.COMPLETED, None, {"unknown": target}, now)
+        self._end(entry, COMPLETED, None, {"unknown": target}, now)
 
     def _buried(self, entry: Entry, now: Moment) -> str | None:
         """Which cancel came before this message."""
@@ -314,12 +317,12 @@ class Ledger:
     def _configure(self, entry: Entry, now: Moment) -> None:
         accepted, refused = settings.accept(entry.command.payload)
         self.settings.update(accepted)
-        state = State.COMPLETED if accepted or not refused else State.FAILED
-        error = None if state is State.COMPLETED else "; ".join(refused)
+        state = COMPLETED if accepted or not refused else FAILED
+        error = None if state is COMPLETED else "; ".join(refused)
         self._end(entry, state, error, {"accepted": accepted, "refused": refused}, now)
 
     def _withdraw(self, victim: Entry) -> None:
-        if victim.state is State.SCHEDULED:
+        if victim.state is SCHEDULED:
             self._schedule.remove(victim.seq)
         else:
             lane = self._lanes[victim.lane]
@@ -329,9 +332,9 @@ class Ledger:
                 del self._lanes[victim.lane]
 
     def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
-        entry.due_utc, entry.state = due_utc, State.SCHEDULED
+        entry.due_utc, entry.state = due_utc, SCHEDULED
         self._schedule.add(entry.seq, due_utc, (entry.command.command_id, *entry.names))
-        if entry.via is not Via.LOCAL:
+        if entry.via is not LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = self._ack_text(entry, "received", now, None, {"schedule_id": schedule_id})
             self.after.append(Release(entry, ack_of(entry)))
@@ -347,7 +350,7 @@ class Ledger:
         for seq, due in self._schedule.take_due(now.utc):
             entry = self._by_seq[seq]
             if now.utc - due > self._config.schedule.max_late_seconds:
-                self._end(entry, State.FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+                self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
             else:
                 self._enqueue(entry)
         self._dispatch(now)
@@ -355,7 +358,7 @@ class Ledger:
     # --- execution -----------------------------------------------------------------------------------------------
 
     def _enqueue(self, entry: Entry) -> None:
-        entry.state = State.QUEUED
+        entry.state = QUEUED
         lane = self._lanes.setdefault(entry.lane, Lane())
         urgent = entry.command.priority.overtakes
         (lane.urgent if urgent else lane.normal).append(entry)
@@ -375,14 +378,14 @@ class Ledger:
 
     def _start(self, entry: Entry, now: Moment) -> None:
         self.running += 1
-        entry.state, entry.began_at = State.RUNNING, now.mono
+        entry.state, entry.began_at = RUNNING, now.mono
         if entry.due_utc is not None:
             entry.timed_from = now.mono
         if entry.fresh:
             self._took(entry, began_utc=now.utc)
         else:
             self.changes.append(Began(entry.seq, now.utc))
-        if entry.trait.effect is EffectClass.EXTERNAL:
+        if entry.trait.effect is EXTERNAL:
             self._show(entry)
             self.after.append(Release(entry))
         else:
@@ -391,13 +394,13 @@ class Ledger:
     def finished(self, event: CommandFinished, now: Moment) -> None:
         """A handler returned."""
         entry = self._by_seq.get(event.seq)
-        if entry is None or entry.state is not State.RUNNING:
+        if entry is None or entry.state is not RUNNING:
             return
         entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
         self.running -= 1
         if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
             self._leave(lane, entry.lane)
-        self._end(entry, State.FAILED if event.error else State.COMPLETED, event.error, event.result, now, effect=event.effect)
+        self._end(entry, FAILED if event.error else COMPLETED, event.error, event.result, now, effect=event.effect)
         self._dispatch(now)
 
     def _leave(self, lane: Lane, name: str) -> None:
@@ -414,10 +417,10 @@ class Ledger:
         if entry.fresh:
             self._took(entry)
         entry.state, entry.error = state, error
-        done = state is State.COMPLETED
+        done = state is COMPLETED
         self.counts.completed += done
-        self.counts.failed += state is not State.COMPLETED and state is not State.CANCELLED
-        entry.ack = None if entry.via is Via.LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
+        self.counts.failed += state is not COMPLETED and state is not CANCELLED
+        entry.ack = None if entry.via is LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
         self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
             self.acks.settled.append(entry)
@@ -429,7 +432,7 @@ class Ledger:
             self._show(entry)
 
     def _narrate_end(self, entry: Entry, now: Moment) -> None:
-        if entry.state is State.COMPLETED:
+        if entry.state is COMPLETED:
             self._say(now, "INFO", f"Command {entry.command.command_id} executed successfully")
         else:
             self._say(now, "WARNING", f"Command {entry.command.command_id} {entry.state}: {entry.error}")
@@ -444,7 +447,7 @@ class Ledger:
                 command = item.entry.command
                 item.entry.command = Command(command.command_id, command.command_type, ON_DISK)
                 item.entry.message = None
-        elif item.entry.state is State.RUNNING:
+        elif item.entry.state is RUNNING:
             self._emit(Execute(item.entry.seq, item.entry.command, item.entry.message))
 
     def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
@@ -531,9 +534,9 @@ class Ledger:
 
     def _row(self, entry: Entry) -> CommandEntry:
         status: str = entry.state
-        if entry.state is State.COMPLETED:
+        if entry.state is COMPLETED:
             on_the_wire = entry.outgoing is not None and entry.outgoing.barrier
-            status = "acked" if entry.proven or entry.via is Via.LOCAL else "sent" if on_the_wire else "outbox"
+            status = "acked" if entry.proven or entry.via is LOCAL else "sent" if on_the_wire else "outbox"
         command = entry.command
         return CommandEntry(
             entry.seq, entry.arrived.utc, command.command_id, command.command_type, entry.via, status,

@@ -161,7 +161,7 @@ class Link:
     def heard(self, now: Moment, *, frame: bool) -> None:
         """The peer gave a sign of life; a frame always verifies, anything else only after the JSON ping went unanswered for long."""
         self._heard_at = now.mono
-        if self.stopping:
+        if self.stopping or self.phase is Phase.ONLINE:
             return
         if self.phase is Phase.SUSPECT:
             self._enter(Phase.ONLINE, self._verified_at, now.mono + self._timing.silence_after)

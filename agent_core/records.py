@@ -21,9 +21,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
 
-    @property
-    def ended(self) -> bool:
-        return self is not State.QUEUED and self is not State.RUNNING and self is not State.SCHEDULED
+    def __init__(self, name: str) -> None:
+        self.ended = name not in {"queued", "running", "scheduled"}
 
 
 class Via(StrEnum):

@@ -71,8 +71,8 @@ BUGS = (
     Bug(
         "silence counted from the opening",
         "link.py",
-        "        self._heard_at = now.mono\n        if self.stopping:",
-        "        if self.stopping:",
+        "        self._heard_at = now.mono\n        if self.stopping",
+        "        if self.stopping",
     ),
     Bug(
         "silence never probed",
@@ -203,14 +203,14 @@ BUGS = (
     Bug(
         "an interrupted command runs again",
         "ledger.py",
-        "elif past.state is State.RUNNING and not entry.trait.repeatable:",
-        "elif past.state is State.RUNNING and not self._traits:",
+        "elif past.state is RUNNING and not entry.trait.repeatable:",
+        "elif past.state is RUNNING and not self._traits:",
     ),
     Bug(
         "a repeatable command is given up",
         "ledger.py",
-        "elif past.state is State.RUNNING and not entry.trait.repeatable:",
-        "elif past.state is State.RUNNING:",
+        "elif past.state is RUNNING and not entry.trait.repeatable:",
+        "elif past.state is RUNNING:",
     ),
     Bug(
         "first in, last out",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent_core.ledger import INTERRUPTED
+from agent_core.ledger import OUTCOME_UNKNOWN
 from tests.rig import ROOT
 from tests.torture import Findings, judge
 
@@ -25,7 +25,7 @@ async def test_p1_p2_f28_f29_twenty_kills_lose_nothing_and_double_nothing() -> N
 
 
 def order(status: str = "completed", **more: Any) -> dict[str, Any]:
-    ack = {"status": status, "error": None if status == "completed" else INTERRUPTED}
+    ack = {"status": status, "error": None if status == "completed" else OUTCOME_UNKNOWN}
     return {"command_type": "send_message", "status": status, "ack": ack, "anomalies": 0, "payload": {"send_at": 1_000}} | more
 
 

@@ -28,7 +28,7 @@ import httpx
 from agent_core.audit import audit
 from agent_core.clock import iso
 from agent_core.frames import instant
-from agent_core.ledger import INTERRUPTED
+from agent_core.ledger import OUTCOME_UNKNOWN
 from agent_core.ledger_file import commands, outbox
 from agent_core.records import State
 from agent_core.reference.hub import Rules
@@ -86,7 +86,7 @@ def judge(found: Findings, *, exact: bool) -> dict[str, list[str]]:
     messages = {name for name, order in orders.items() if order["command_type"] in SENDS}
     completed = {name for name, order in orders.items() if order["status"] == "completed"}
     acked = {name for name, order in orders.items() if order["ack"] is not None}
-    reported = {name for name in acked if orders[name]["ack"].get("error") == INTERRUPTED}
+    reported = {name for name in acked if orders[name]["ack"].get("error") == OUTCOME_UNKNOWN}
     early = [name for name, utc in found.sent_utc.items() if name in orders and utc < _due(orders[name]) - 0.001]
     return {
         "lost (no message, though acked completed)": sorted((completed & messages) - found.sent.keys()),

@@ -43,7 +43,7 @@ from agent_core.events import (
 )
 from agent_core.frames import Pong, command_of
 from agent_core.journal import Journal
-from agent_core.ledger import INTERRUPTED
+from agent_core.ledger import OUTCOME_UNKNOWN
 from agent_core.ledger_file import commands, outbox
 from agent_core.records import Arrival, OutboxRow
 from tests.playbook import AGENT_ID, TRAITS, acks_in, to
@@ -314,7 +314,7 @@ class Ledgers(RuleBasedStateMachine):
             done = from_json(record.ack)["success"]
             if record.command.command_type == "note":
                 assert (name in sent) == done
-            elif record.command.command_type == "send_message_now" and record.error != INTERRUPTED:
+            elif record.command.command_type == "send_message_now" and record.error != OUTCOME_UNKNOWN:
                 assert known.effects == (1 if done else 0) or not done, f"{name}: {known.effects} effects, done={done}"
         assert audit(self.folder, {"note", "set", "look"}).ok
 
