@@ -40,14 +40,14 @@ def _tall(view: View, status: Status, inner: int) -> list[Line]:
     grid = [_pair(view, cells, left, right, inner) for left, right in pairs]
     if inner < PAIRED_FROM:
         grid = [_row(view, cells, name) for name in ("transport", "polling", "acked", "outbox")]
-    reason = _reason(view, inner, REASON_ROWS if status.degraded else 1)
+    reason = _reason(view, inner, REASON_ROWS if _in_trouble(view, status) else 1)
     head = [_phase(view, status, inner), _endpoint(view, inner), BLANK][: REASON_ROWS + 1 - len(reason)]
     return [*head, *grid, *reason, _availability(view, inner)]
 
 
 def _short(view: View, status: Status, inner: int) -> list[Line]:
     cells = _cells(view)
-    if view.snapshot.link.last_drop is not None and status.degraded:
+    if _in_trouble(view, status):
         names = ["polling", "outbox"]
         reason = _reason(view, inner, REASON_ROWS)
         head = reason if len(reason) > 1 else [_endpoint(view, inner), *reason]
@@ -56,6 +56,12 @@ def _short(view: View, status: Status, inner: int) -> list[Line]:
         head = [_endpoint(view, inner)]
     rows = [_row(view, cells, name) for name in names]
     return [_phase(view, status, inner), *head, *rows, _availability(view, inner)]
+
+
+def _in_trouble(view: View, status: Status) -> bool:
+    """Whether there is a reason for what is amiss now; of a link that is only silent there is none yet."""
+    reason = view.snapshot.link.last_drop is not None or poll_trouble(view) != ""
+    return reason and status.degraded and view.snapshot.link.phase is not Phase.SUSPECT
 
 
 def _phase(view: View, status: Status, inner: int) -> Line:
@@ -171,10 +177,10 @@ def _reason(view: View, inner: int, most: int) -> list[Line]:
         return _told_in_rows(view, "polling:", f" {trouble}", "bad", inner, most)
     if drop is None:
         return [BLANK]
-    now_up = view.snapshot.link.phase is Phase.ONLINE
-    head = f"last: {drop.cause}" if now_up else str(drop.cause)
+    past = view.snapshot.link.phase in {Phase.ONLINE, Phase.SUSPECT}
+    head = f"last: {drop.cause}" if past else str(drop.cause)
     detail = f" · {shown(drop.detail)}" if drop.detail else ""
-    return _told_in_rows(view, head, detail, "muted" if now_up else "warn", inner, most)
+    return _told_in_rows(view, head, detail, "muted" if past else "warn", inner, most)
 
 
 def _told_in_rows(view: View, head: str, detail: str, tone: str, inner: int, most: int) -> list[Line]:

@@ -130,6 +130,17 @@ def test_no_reason_is_cut_at_80_columns(snapshot: Snapshot, height: int) -> None
     assert ("acked 1 204 / 1 204" in told) is (height == 11)
 
 
+def test_a_silent_link_is_not_blamed_on_what_ended_the_one_before() -> None:
+    silent = replace(ONLINE, link=replace(ONLINE.link, phase=Phase.SUSPECT))
+    assert "last: half-open" in text_of(connection(view_of(silent), 43, 11))
+    assert "half-open" not in text_of(connection(view_of(silent), 28, 8))
+
+
+def test_without_a_socket_the_reason_is_that_of_the_polls() -> None:
+    poll_only = replace(POLL_ONLY, polling=FAILING)
+    assert "polling: connection" in text_of(connection(view_of(poll_only), 28, 8))
+
+
 def test_the_narrowest_panel_shows_why_a_certificate_is_refused() -> None:
     why = "TLS: expired certificate; is this machine's clock right?"
     refused = replace(WAITING, link=replace(WAITING.link, last_drop=Drop(NOON - 9, Cause.TLS, why, None)))
