@@ -33,7 +33,7 @@ from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.filters import FilterError, parse
 from console.host import Host
 from console.panels.backoff import backoff
-from console.panels.banner import banner, notice_of
+from console.panels.banner import banner
 from console.panels.connection import connection
 from console.panels.details import DETAILS
 from console.panels.footer import footer
@@ -293,7 +293,10 @@ class EdgeConsole(App[str]):
     def _draw(self, snapshot: Snapshot, now: Moment) -> None:
         view = self._view(snapshot, now)
         main = self._main
-        main.set_class(notice_of(view) is not None, "-banner")
+        notice = banner(view, self.size.width)
+        main.set_class(bool(notice), "-banner")
+        rows = main.query_one("#banner").styles
+        rows.min_height = rows.max_height = len(notice)
         self._stream.show(view)
         for pane in self._panes:
             pane.show(view)

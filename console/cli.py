@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from agent_core import __version__
 from console import diagnosis_commands, ledger_commands
 
-OK, FAILED, USAGE, NOT_ONLINE, NOT_RUNNING, NO_PERMISSION = range(6)
+OK, FAILED, USAGE, NO_PERMISSION = 0, 1, 2, 5
 
 
 class Parser(argparse.ArgumentParser):

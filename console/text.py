@@ -45,16 +45,29 @@ def cut(text: str, width: int) -> str:
     """`text` in at most `width` cells; what is missing is shown by `…`."""
     if width_of(text) <= width:
         return text
-    if width < 1:
-        return ""
-    kept: list[str] = []
-    room = width - 1
-    for char in text:
+    return text[: _fitting(text, width - 1)] + "…" if width > 0 else ""
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many characters fit into `width` cells."""
+    room = width
+    for index, char in enumerate(text):
         room -= width_of(char)
         if room < 0:
-            break
-        kept.append(char)
-    return "".join(kept) + "…"
+            return index
+    return len(text)
+
+
+def wrapped(text: str, width: int, most: int) -> list[str]:
+    """`text` in at most `most` rows of `width` cells, broken at spaces where it has some; what is missing is shown by `…`."""
+    rows: list[str] = []
+    while width_of(text) > width > 0 and len(rows) < most - 1:
+        fits = max(1, _fitting(text, width))
+        at = text.rfind(" ", 1, fits + 1)
+        at = at if at > 0 else fits
+        rows.append(text[:at].rstrip())
+        text = text[at:].lstrip()
+    return [*rows, cut(text, width)]
 
 
 def fit(text: str, width: int) -> str:

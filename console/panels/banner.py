@@ -1,11 +1,14 @@
-"""What needs the operator, in one row over everything; nothing where nothing does."""
+"""What needs the operator, in as few rows as it takes over everything; nothing where nothing does."""
 
 from typing import NamedTuple
 
-from agent_core.snapshot import Phase
+from agent_core.snapshot import Phase, PollingMode
+from console.panels.connection import poll_trouble
 from console.panels.lines import BLANK, Line, spread
-from console.panels.view import View
-from console.text import cut, shown
+from console.panels.view import View, status_of
+from console.text import shown, width_of, wrapped
+
+MOST_ROWS = 3
 
 
 class Notice(NamedTuple):
@@ -24,25 +27,42 @@ def notice_of(view: View) -> Notice | None:
         trouble = shown(snapshot.disk.trouble or "trouble", 120)
         return Notice(f"✗ DISK: {trouble}; nothing new is taken", "make room; it goes on by itself", "bad")
     if link.phase is Phase.REFUSED:
-        why = f": {shown(link.last_drop.detail, 80)}" if link.last_drop is not None and link.last_drop.detail else ""
-        return Notice(f"✗ REFUSED by the backend{why}", "check EDGE_SECRET and the agent's id, then R", "bad")
+        return Notice(f"✗ REFUSED: {_socket_trouble(view) or 'by the backend'}", "check EDGE_SECRET and the agent's id, then R", "bad")
     if link.phase is Phase.REPLACED:
         return Notice("✗ REPLACED: another agent has this id", "stop the other one, then R", "bad")
+    if status_of(snapshot, view.now, view.stopping).word == "OFFLINE":
+        return _offline(view)
     if link.deaf:
         return Notice("▲ DEAF: a sync brought what the socket should have pushed", "it polls as well; look at the backend", "warn")
     if commands.interrupted:
-        many = f"{commands.interrupted} commands were" if commands.interrupted > 1 else "1 command was"
-        return Notice(f"▲ {many} interrupted by a crash, outcome unknown", "! shows them, r replays", "warn")
+        many = f"{commands.interrupted} commands" if commands.interrupted > 1 else "1 command"
+        return Notice(f"▲ {many}: outcome unknown after a crash", "! shows them, r replays", "warn")
     return None
 
 
-def banner(view: View, width: int, height: int) -> list[Line]:
-    """The notice as a filled row."""
-    del height
+def _socket_trouble(view: View) -> str:
+    drop = view.snapshot.link.last_drop
+    return shown(drop.detail, 120) if drop is not None else ""
+
+
+def _offline(view: View) -> Notice:
+    socket, never = _socket_trouble(view), view.snapshot.polling.mode is PollingMode.NEVER
+    polling = "never" if never else poll_trouble(view)
+    both = [f"socket: {socket}", f"polling: {polling}"] if socket and polling else [socket or f"polling: {polling}"]
+    why = socket if socket == polling else "; ".join(both)
+    return Notice(f"✗ OFFLINE: {why}", "p lets it poll" if never else "D looks for the cause", "bad")
+
+
+def banner(view: View, width: int, height: int = MOST_ROWS) -> list[Line]:
+    """The notice as filled rows, what to do at the end of the last one."""
     notice = notice_of(view)
     if notice is None:
-        return [BLANK]
+        return []
     ink = view.inks.pill(notice.tone)
     remedy = f"{notice.remedy} "
-    room = width - len(remedy) - 3
-    return [spread(((f" {cut(notice.text, max(20, room))}", ink),), ((remedy, ink),) if room > 30 else BLANK, width, ink)]
+    beside = width - width_of(remedy) - 3
+    texts = wrapped(notice.text, width - 2, MOST_ROWS)
+    if width_of(texts[-1]) > beside and len(texts) < MOST_ROWS:
+        texts.append("")
+    *rows, last = (((f" {text}", ink),) for text in texts)
+    return [*(spread(row, BLANK, width, ink) for row in rows), spread(last, ((remedy, ink),), width, ink)][:height]

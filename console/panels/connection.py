@@ -4,12 +4,15 @@ from agent_core.clock import Moment
 from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
 from console.panels.lines import BLANK, Line, framed, line_width, merged, spread
 from console.panels.view import Status, View, polling_works, status_of
-from console.text import ago, cut, duration, fit, grouped, shown
+from console.text import ago, cut, duration, fit, grouped, shown, wrapped
 
 HISTORY_SECONDS = 3_600
 NOTICED_SECONDS = 1.0
 SYNC = "/edge/sync"
 STARTING_SECONDS = 10.0
+REASON_ROWS = 3
+PAIRED_FROM = 36
+"""Cells that two columns of figures need."""
 _BADNESS = ("", "socket", "polling", "down")
 _TONES = {"socket": "good", "polling": "warn", "down": "bad"}
 _PHASES = {
@@ -21,7 +24,7 @@ _WORDS = {Phase.STOPPED: "STARTING", Phase.WAITING: "RETRYING", Phase.OFF: "POLL
 
 
 def connection(view: View, width: int, height: int) -> list[Line]:
-    """The panel in its frame; 11 rows have two columns of figures, 8 rows the ones that matter now."""
+    """The panel in its frame; 11 rows have all the figures, 8 rows the ones that matter now. In trouble the reason takes what it needs."""
     status = status_of(view.snapshot, view.now, view.stopping)
     inner = width - 4
     rows = _tall(view, status, inner) if height >= 11 else _short(view, status, inner)
@@ -35,19 +38,30 @@ def _tall(view: View, status: Status, inner: int) -> list[Line]:
     cells = _cells(view)
     pairs = [("transport", "ping"), ("polling", "retries"), ("received", "acked"), ("outbox", "deduped")]
     grid = [_pair(view, cells, left, right, inner) for left, right in pairs]
-    return [_phase(view, status, inner), _endpoint(view, inner), BLANK, *grid, _reason(view, inner), _availability(view, inner)]
+    if inner < PAIRED_FROM:
+        grid = [_row(view, cells, name) for name in ("transport", "polling", "acked", "outbox")]
+    reason = _reason(view, inner, REASON_ROWS if _in_trouble(view, status) else 1)
+    head = [_phase(view, status, inner), _endpoint(view, inner), BLANK][: REASON_ROWS + 1 - len(reason)]
+    return [*head, *grid, *reason, _availability(view, inner)]
 
 
 def _short(view: View, status: Status, inner: int) -> list[Line]:
     cells = _cells(view)
-    if view.snapshot.link.last_drop is not None and status.degraded:
+    if _in_trouble(view, status):
         names = ["polling", "outbox"]
-        head = [_reason(view, inner)]
+        reason = _reason(view, inner, REASON_ROWS)
+        head = reason if len(reason) > 1 else [_endpoint(view, inner), *reason]
     else:
         names = ["polling", "acked", "outbox"]
-        head = []
+        head = [_endpoint(view, inner)]
     rows = [_row(view, cells, name) for name in names]
-    return [_phase(view, status, inner), _endpoint(view, inner), *head, *rows, _availability(view, inner)]
+    return [_phase(view, status, inner), *head, *rows, _availability(view, inner)]
+
+
+def _in_trouble(view: View, status: Status) -> bool:
+    """Whether there is a reason for what is amiss now; of a link that is only silent there is none yet."""
+    reason = view.snapshot.link.last_drop is not None or poll_trouble(view) != ""
+    return reason and status.degraded and view.snapshot.link.phase is not Phase.SUSPECT
 
 
 def _phase(view: View, status: Status, inner: int) -> Line:
@@ -149,18 +163,30 @@ def _row(view: View, cells: dict[str, tuple[str, str]], name: str) -> Line:
     return ((f"{name:<10}", view.inks.muted), (text, view.inks.tone(tone)), *extra)
 
 
-def _reason(view: View, inner: int) -> Line:
-    """Why the polls fail, else why the link was lost last."""
-    snapshot, inks = view.snapshot, view.inks
-    if snapshot.polling.active and snapshot.polling.last_error:
-        return (("polling: ", inks.tone("bad")), (cut(shown(snapshot.polling.last_error).removeprefix(f"{SYNC}: "), inner - 9), inks.muted))
-    drop = snapshot.link.last_drop
+def poll_trouble(view: View) -> str:
+    """Why the polls fail; empty where they do not."""
+    polling = view.snapshot.polling
+    return shown(polling.last_error, 120).removeprefix(f"{SYNC}: ") if polling.active and polling.last_error else ""
+
+
+def _reason(view: View, inner: int, most: int) -> list[Line]:
+    """Why the polls fail, else why the link was lost last, in at most so many rows."""
+    drop = view.snapshot.link.last_drop
+    trouble = poll_trouble(view)
+    if trouble:
+        return _told_in_rows(view, "polling:", f" {trouble}", "bad", inner, most)
     if drop is None:
-        return BLANK
-    now_up = snapshot.link.phase is Phase.ONLINE
-    head = f"last: {drop.cause}" if now_up else str(drop.cause)
+        return [BLANK]
+    past = view.snapshot.link.phase in {Phase.ONLINE, Phase.SUSPECT}
+    head = f"last: {drop.cause}" if past else str(drop.cause)
     detail = f" · {shown(drop.detail)}" if drop.detail else ""
-    return ((head, inks.tone("muted" if now_up else "warn")), (cut(detail, max(0, inner - len(head))), inks.muted))
+    return _told_in_rows(view, head, detail, "muted" if past else "warn", inner, most)
+
+
+def _told_in_rows(view: View, head: str, detail: str, tone: str, inner: int, most: int) -> list[Line]:
+    first, *rest = wrapped(head + detail, inner, most)
+    begin = ((first[: len(head)], view.inks.tone(tone)), (first[len(head) :], view.inks.muted))
+    return [begin, *(((text, view.inks.muted),) for text in rest)]
 
 
 def _availability(view: View, inner: int) -> Line:

@@ -47,7 +47,7 @@ def _chart(view: View, inner: int, height: int) -> list[Line]:
     top = _round_up(max(columns))
     if not any(columns):
         empty = [BLANK] * height
-        empty[height // 2] = centred((("no acks in the last two minutes", view.inks.faint),), inner, view.inks.ground)
+        empty[height // 2] = centred((("no acks in two minutes", view.inks.faint),), inner, view.inks.ground)
         return empty
     labels = {0: f"{top:g}", height - 1: "0"}
     if height >= 4 and height % 2 == 0:

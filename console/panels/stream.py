@@ -535,8 +535,8 @@ class Stream(Widget, can_focus=True):
         inks = look.inks
         middle = max(0, self._height // 2 - 2)
         lines: dict[int, Line] = {
-            middle: (("Commands appear here as they arrive: by socket, or by polling while it is down.", inks.muted),),
-            middle + 2: (("edge-console send", inks.accent), (" send_message --payload '{…}'", inks.text), ("   queues one", inks.muted)),
+            middle: (("Commands appear here, by socket or by polling.", inks.muted),),
+            middle + 2: (("edge-console send", inks.accent), (" TYPE --payload JSON", inks.text), ("   queues one", inks.muted)),
         }
         if self._height < 4:
             lines = {0: (("No command yet: edge-console send …", inks.muted),)}

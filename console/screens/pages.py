@@ -44,20 +44,15 @@ DIAGNOSIS_GLYPHS = {"ok": ("✓", "good"), "failed": ("✗", "bad"), "warning": 
 
 
 def diagnosis_page(stages: "Sequence[Stage]", conclusion: "Conclusion | None", inks: Inks) -> list[Line]:
-    """Each look on the way to the backend, and of the first that failed why it probably did and what to do."""
-    lines: list[Line] = []
+    """Of the first look on the way to the backend that failed why it probably did and what to do; then each look."""
+    said = (("First failing stage", conclusion.stage), ("Likely", conclusion.cause), ("Do", conclusion.advice)) if conclusion else ()
+    lines: list[Line] = [((f"{word}: ", inks.muted), (shown(text, 400), inks.text)) for word, text in said]
+    lines = [*(lines or [(("No stage failed.", inks.text),)]), BLANK]
     for stage in stages:
         glyph, tone = DIAGNOSIS_GLYPHS[stage.verdict]
         head = (f"{glyph} {stage.verdict:<8} ", inks.tone(tone)), (f"{stage.name:<13} ", inks.bright)
         lines.append((*head, (f"{stage.ms:>6.0f} ms  ", inks.muted), (shown(stage.sentence, 300), inks.text)))
-    lines.append(BLANK)
-    if conclusion is None:
-        lines.append((("No stage failed.", inks.text),))
-    else:
-        said = (("First failing stage", conclusion.stage), ("Likely", conclusion.cause), ("Do", conclusion.advice))
-        lines += [((f"{word}: ", inks.muted), (shown(text, 400), inks.text)) for word, text in said]
-    lines.append((("More with: ", inks.muted), ("edge-console doctor", inks.accent)))
-    return lines
+    return [*lines, BLANK, (("More with: ", inks.muted), ("edge-console doctor", inks.accent))]
 
 
 def replay_page(rows: Sequence[Row], record: Remembered | None, inks: Inks) -> list[Line]:

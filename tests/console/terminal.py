@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +22,9 @@ COMMAND = (sys.executable, "-m", "console")
 class Terminal:
     """`with Terminal("--demo") as terminal: terminal.until(lambda: "ONLINE" in terminal.text)`."""
 
-    def __init__(self, *arguments: str, columns: int = 120, rows: int = 36, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, columns: int = 120, rows: int = 36, env: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
+    ) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = bytearray()
@@ -32,7 +34,7 @@ class Terminal:
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+            [*command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
         )
         self._slave = slave
 

@@ -10,10 +10,10 @@ from textual.widgets import TextArea
 
 from agent_core.events import CancelRequested, ReplayRequested
 from agent_core.feed import LogEntry
-from agent_core.snapshot import DiskView, Phase, PollingMode, PollingView, ScheduledView
+from agent_core.snapshot import Cause, DiskView, Drop, Phase, PollingMode, PollingView, ScheduledView
 from console.replay import AT_ONCE, SILENT_AFTER
 from console.screens.editor import PayloadError, editable, payload_of
-from tests.console.stills import HOSTILE, NOON, ONLINE, REFUSED, WAITING, entry, pictured, present, remembered
+from tests.console.stills import CUT, FAILING, HOSTILE, NOON, OFFLINE, ONLINE, REFUSED, WAITING, entry, pictured, present, remembered
 from tests.console.test_app import clean, seated
 from tests.console.test_stream import bodies
 
@@ -224,18 +224,36 @@ async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
 @pytest.mark.parametrize(
     ("snapshot", "words"),
     [
-        (REFUSED, "✗ REFUSED by the backend: 403"),
+        (REFUSED, "✗ REFUSED: 403 on the upgrade: forbidden"),
         (present(Phase.REPLACED), "✗ REPLACED"),
+        (OFFLINE, "✗ OFFLINE: socket: nothing heard for 15 s; polling: connection refused"),
+        (replace(OFFLINE, polling=replace(FAILING, mode=PollingMode.NEVER)), "polling: never"),
+        (replace(OFFLINE, link=replace(OFFLINE.link, last_drop=replace(CUT, detail="connection refused"))), "OFFLINE: connection refused "),
         (present(Phase.ONLINE, deaf=True), "▲ DEAF"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
-        (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands were interrupted"),
+        (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands: outcome unknown after a crash"),
     ],
 )
 async def test_a_banner_for_what_needs_the_operator(snapshot: object, words: str) -> None:
     async with seated(snapshot, pictured()) as seat:  # type: ignore[arg-type]
         await seat.until(lambda: words in seat.screen())
-        seat.host.change(link=ONLINE.link, disk=DiskView(), commands=ONLINE.commands)
+        seat.host.change(link=ONLINE.link, polling=ONLINE.polling, disk=DiskView(), commands=ONLINE.commands)
         await seat.until(lambda: words not in seat.screen())
+
+
+async def test_a_long_banner_has_the_rows_it_needs() -> None:
+    why = "closed by the backend: 4401 the token of this agent has expired, ask for a new one at https://api.example.net/tokens"
+    refused = replace(REFUSED, link=replace(REFUSED.link, last_drop=Drop(NOON, Cause.AUTH, why, None)))
+    async with seated(refused, pictured(), size=(80, 24)) as seat:
+        banner = seat.app.query_one("#banner")
+        await seat.until(lambda: banner.size.height == 3)
+        said = "".join(strip.text for strip in banner.render_lines(banner.size.region))
+        assert said.split() == f"✗ REFUSED: {why} check EDGE_SECRET and the agent's id, then R".split()
+        assert seat.stream.region.y == 12
+        await seat.pilot.resize_terminal(200, 60)
+        seat.host.change()
+        await seat.until(lambda: banner.size.height == 1)
+        assert why in seat.screen()
 
 
 async def test_no_banner_where_there_is_no_need() -> None:

@@ -12,10 +12,10 @@ from agent_core.feed import LogEntry
 from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
 from console.app import EdgeConsole
 from console.screenshot import svg_of
-from tests.console.stills import NOON, NOTHING_YET, ONLINE, REFUSED, WAITING, StillHost, clock, pictured, remembered
+from tests.console.stills import NOON, NOTHING_YET, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, clock, pictured, remembered
 
 FOLDER = Path(__file__).with_name("goldens")
-SMALL, USUAL, LARGE = (80, 24), (120, 36), (200, 60)
+SMALL, USUAL, LARGE, TOWER = (80, 24), (120, 36), (200, 60), (80, 50)
 POLLING = replace(WAITING, commands=replace(WAITING.commands, outbox=12))
 LATER = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3_600),), scheduled_count=1)
 EMPTY = replace(NOTHING_YET, latency=LatencyView(), commands=CommandsView())
@@ -36,6 +36,8 @@ PICTURES = (
     *(Picture(f"waiting-{size[0]}", WAITING, size) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"polling-{size[0]}", POLLING, size, ("f",)) for size in (SMALL, USUAL)),
     *(Picture(f"refused-{size[0]}", REFUSED, size) for size in (SMALL, USUAL, LARGE)),
+    Picture("offline-80", OFFLINE, SMALL),
+    Picture("offline-80x50", OFFLINE, TOWER),
     *(Picture(f"inspector-{size[0]}", ONLINE, size, ("N", "enter")) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"filter-{size[0]}", ONLINE, size, FILTER) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"help-{size[0]}", ONLINE, size, ("question_mark",)) for size in (SMALL, USUAL, LARGE)),

@@ -115,7 +115,30 @@ def test_connection_says_why_and_what_is_left_to_do() -> None:
         assert part in drawn
     assert "polling: connection refused" in text_of(connection(view_of(OFFLINE), 43, 11))
     assert "transport none" in text_of(connection(view_of(OFFLINE), 43, 11))
-    assert "auth · 403" in text_of(connection(view_of(REFUSED), 27, 8))
+
+
+@pytest.mark.parametrize("snapshot", [WAITING, OFFLINE, REFUSED, replace(REFUSED, polling=FAILING)])
+@pytest.mark.parametrize("height", [8, 11])
+def test_no_reason_is_cut_at_80_columns(snapshot: Snapshot, height: int) -> None:
+    drawn = connection(view_of(snapshot), 28, height)
+    assert len(drawn) == height
+    assert "…" not in text_of(drawn)
+    told = " ".join(text_of(drawn).replace("│", " ").split())
+    drop = snapshot.link.last_drop
+    assert drop is not None
+    assert (snapshot.polling.last_error or drop.detail) in told
+    assert ("acked 1 204 / 1 204" in told) is (height == 11)
+
+
+def test_a_silent_link_is_not_blamed_on_what_ended_the_one_before() -> None:
+    silent = replace(ONLINE, link=replace(ONLINE.link, phase=Phase.SUSPECT))
+    assert "last: half-open" in text_of(connection(view_of(silent), 43, 11))
+    assert "half-open" not in text_of(connection(view_of(silent), 28, 8))
+
+
+def test_without_a_socket_the_reason_is_that_of_the_polls() -> None:
+    poll_only = replace(POLL_ONLY, polling=FAILING)
+    assert "polling: connection" in text_of(connection(view_of(poll_only), 28, 8))
 
 
 def test_the_narrowest_panel_shows_why_a_certificate_is_refused() -> None:
@@ -212,7 +235,7 @@ def test_latency_bars_percentiles_and_gauges() -> None:
         assert part in drawn
     bars = {ink for line in lines for _, ink in line if ink.bgcolor is not None}
     assert bars == {inks.bar("good"), inks.bar("warn"), inks.bar("bad")}
-    assert "no acks in the last two minutes" in text_of(latency(view_of(NOTHING_YET), 43, 11))
+    assert "no acks in two minutes" in text_of(latency(view_of(NOTHING_YET), 43, 11))
 
 
 def test_latency_bars_stand_still_between_their_steps() -> None:

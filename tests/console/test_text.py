@@ -58,6 +58,23 @@ def test_fitted_text_is_exactly_as_wide_as_asked(raw: str, width: int) -> None:
     assert cell_len(text.fit(safe, width)) == width
     assert cell_len(text.fit_right(safe, width)) == width
     assert cell_len(text.cut(safe, width)) <= width
+
+
+def test_wrapped_text_breaks_at_spaces_and_says_what_is_missing() -> None:
+    why = "TLS: self-signed certificate, which nobody here trusts"
+    assert text.wrapped(why, 24, 3) == ["TLS: self-signed", "certificate, which", "nobody here trusts"]
+    assert text.wrapped(why, 24, 2) == ["TLS: self-signed", "certificate, which nobo…"]
+    assert text.wrapped("a" * 7, 3, 3) == ["aaa", "aaa", "a"]
+    assert text.wrapped("", 3, 3) == [""]
+
+
+@given(st.text(), st.integers(2, 40), st.integers(1, 4))
+def test_wrapped_text_stays_in_its_box_and_loses_nothing_in_silence(raw: str, width: int, most: int) -> None:
+    safe = text.shown(raw).strip()
+    rows = text.wrapped(safe, width, most)
+    assert len(rows) <= most
+    assert all(cell_len(row) <= width for row in rows)
+    assert "…" in rows[-1] or "".join("".join(rows).split()) == "".join(safe.split())
     assert cell_len(text.short_id(safe, width)) <= width
 
 
