@@ -22,7 +22,7 @@ from agent_core.feed import ProvenEntry
 from agent_core.records import Change, Proved
 
 POST_BATCH = 50
-HELD_MOST = 2_000
+HELD_MOST = 500
 """Acks at hand with all that is known of them: a kilobyte each."""
 RECALL_BATCH = 500
 TOLD_AT_ONCE = 500

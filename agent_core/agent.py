@@ -11,7 +11,6 @@ import random
 import resource
 import sys
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -71,7 +70,7 @@ HEARTBEAT = 1.0
 PUBLISH_EVERY = 0.05
 RECALL_AGAIN = 0.5
 SLOW_TURN = 0.1
-TURNS_IN_ONE = 32
+ANSWERED_AT_ONCE = 32
 """Handlers that need no waiting answer within the turn, and may start others: so often at most before the loop breathes."""
 
 log = logging.getLogger("edge")
@@ -104,7 +103,8 @@ class Agent:
             recorder.begin(config, traits, self._clock.now())
         self._credentials = Credentials(config)
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
-        self._inbox: deque[Event] = deque()
+        self._inbox: list[Event] = []
+        self._answers: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
@@ -208,27 +208,26 @@ class Agent:
             self._lag_ms = late * 1_000
 
     def _turn(self) -> None:
-        """Everything at hand, or only the clock; one group for the journal."""
+        """Everything at hand, or only the clock, with the answers that need no waiting: one group for the journal."""
+        events, self._inbox = self._inbox, []
         changes: list[Record] = []
-        for _ in range(TURNS_IN_ONE):
-            events = [event for event in map(self._with_memory, self._take_inbox()) if event is not None]
+        for _ in range(ANSWERED_AT_ONCE):
+            known = [event for event in map(self._with_memory, events) if event is not None]
             now = self._clock.now()
-            effects = self._engine.handle_all(events, now, self._dice)
+            effects = self._engine.handle_all(known, now, self._dice)
             if self._recorder is not None:
-                self._recorder.step(now, events, effects, self._engine.vitals.phase)
+                self._recorder.step(now, known, effects, self._engine.vitals.phase)
             self._perform_all(effects, changes)
-            if not self._inbox:
+            events, self._answers = self._answers, []
+            if not events:
                 break
+        self._inbox.extend(events)
         if changes:
             self._journal.write(changes[-1].ticket, tuple(chain.from_iterable(record.changes for record in changes)))
         if self._lines:
             self._log(self._lines)
             self._lines = []
         self._publish_soon()
-
-    def _take_inbox(self) -> deque[Event]:
-        events, self._inbox = self._inbox, deque()
-        return events
 
     def _accept(self, event: Event) -> None:
         self._inbox.append(event)
@@ -331,23 +330,20 @@ class Agent:
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
         outcome = start(handler, command, Context(effect.seq, self._messenger, self._clock, effect.message), self._held_up)
         if isinstance(outcome, Outcome):
-            self._finished(effect.seq, outcome)
+            self._answers.append(_finished(effect.seq, outcome))
             return
         task = self._spawn(self._run_handler(effect.seq, command, outcome), f"command-{effect.seq}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _run_handler(self, seq: int, command: Command, pending: Awaitable[Outcome]) -> None:
-        self._finished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up))
+        self._accept(_finished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up)))
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"
         entry = LogEntry(self._clock.now().utc, "WARNING", plain(text))
         self.feed.append(entry)
         self._lines.append(entry)
-
-    def _finished(self, seq: int, outcome: Outcome) -> None:
-        self._accept(CommandFinished(seq, outcome.error, outcome.result, outcome.row))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)
@@ -366,6 +362,10 @@ class Agent:
     def _publish(self) -> None:
         self._publish_timer = None
         self._published = self._engine.snapshot(self._clock.now(), self._lag_ms)
+
+
+def _finished(seq: int, outcome: Outcome) -> CommandFinished:
+    return CommandFinished(seq, outcome.error, outcome.result, outcome.row)
 
 
 def memory_mb() -> float:

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +365,7 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
         _back_up(db, path, version)
     for number in range(version, len(migrations)):
         db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
+    db.execute("PRAGMA cache_size = -1000")
     db.execute("PRAGMA temp_store = MEMORY")
     db.executescript(INTAKE)
 
@@ -418,13 +419,13 @@ def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
 
     At each statement the interpreter's lock is given up, and got back late from a busy agent: so as few of them as can be.
     """
-    statements = list(_statements(changes))
-    alone = len(statements) == 1
-    if not alone:
+    statements = _statements(changes)
+    first = list(islice(statements, 2))
+    if len(first) > 1:
         db.execute("BEGIN IMMEDIATE")
-    for statement, values in statements:
+    for statement, values in chain(first, statements):
         db.execute(statement, values)
-    if not alone:
+    if len(first) > 1:
         db.execute("COMMIT")
 
 
@@ -448,22 +449,21 @@ def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
 
 def _intake(taken: dict[int, Remembered], ended: dict[int, Ended]) -> Iterator[Statement]:
     """New commands, with their outcomes where those are known already; empties both."""
-    yield from _rows(TAKE, [_new_row(entry, ended.get(seq)) for seq, entry in taken.items()])
+    yield from _rows(TAKE, (_new_row(entry, ended.get(seq)) for seq, entry in taken.items()))
     taken.clear()
     ended.clear()
 
 
-def _rows(statement: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
-    """A statement that may see a row twice, for up to 128 rows at once.
+def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
+    """A statement that may see a row twice, for up to 64 rows at once.
 
     So that few different ones are prepared, the last row is repeated up to the next multiple of eight.
     """
-    for first in range(0, len(rows), 128):
-        some = [*rows[first : first + 128]]
+    while some := list(islice(rows, 64)):
         count = 1 if len(some) == 1 else -(-len(some) // 8) * 8
         some += some[-1:] * (count - len(some))
         places = ",".join([f"({','.join('?' * len(some[0]))})"] * count)
-        yield statement.format(rows=places), [*chain.from_iterable(some)]
+        yield statement.format(rows=places), list(chain.from_iterable(some))
 
 
 def _new_row(entry: Remembered, ended: Ended | None) -> Sequence[Any]:
@@ -489,7 +489,7 @@ def _changed(change: Change) -> Iterator[Statement]:
             if effect is not None:
                 yield SEND, effect
         case Proved(acks, utc, by):
-            yield from _rows(PROVE, [(seq, sent, utc, by) for seq, sent in acks])
+            yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
         case Repeated(seq, via, utc):
             yield REPEAT, (via, utc, seq)
         case Buried(target, by, until):

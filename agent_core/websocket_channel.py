@@ -5,6 +5,7 @@ one queue per socket, in order: that order is what makes a pong the proof of an 
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +30,8 @@ UNREAD = Failure(Trouble.SILENT, "the backend does not read what it is sent")
 DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 UNREAD_MOST, UNREAD_FOR = 8 * 2**20, 2.0
 """With more bytes than this waiting to be sent, and none taken for so many seconds, what still comes is from a peer that does not read."""
+READ_AHEAD = 64 * 2**10
+"""Bytes the system may hold unread: of a burst the rest waits with the backend, and what one turn takes in stays small."""
 HEARD_EVERY = 0.1
 """Of silence_after: how often bytes of an unfinished frame are reported as a sign of life."""
 
@@ -145,6 +148,7 @@ async def dial(config: Config, credentials: Credentials, utc: float, make: type[
         ssl=tls_context() if secure else None,
     )
     assert isinstance(connection, Connection)
+    connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_AHEAD)
     return connection
 
 
