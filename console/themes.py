@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.theme import Theme
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Palette:
     """Colours as `#rrggbb`; every one of them is seen together with a word or a glyph."""
 
@@ -95,9 +95,9 @@ def _ground(colour: str) -> Style:
     return Style(bgcolor=Color.parse(colour))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Inks:
-    """What the panels draw with. Grounds are backgrounds and nothing else, the others have none."""
+    """What the panels draw with, one a theme. Grounds are backgrounds and nothing else, the others have none."""
 
     palette: Palette
     ground: Style
