@@ -16,7 +16,7 @@ from textual.widget import Widget
 from agent_core.feed import CommandEntry
 from console.filters import BAD, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading
-from console.panels.lines import Line, centred, clip, line_width, strip_of
+from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.ring import Lens, Ring, Row
 from console.panels.view import View
 from console.text import cut, grouped, shown
@@ -462,7 +462,7 @@ class Stream(Widget, can_focus=True):
         return self._bordered((mark, *command_line(row, columns_for(width - 4), look)), width, edge, ground, look, thumb=thumb)
 
     def _bordered(self, line: Line, width: int, edge: Style, ground: Style, look: Look, *, thumb: bool) -> Strip:
-        inner = strip_of(line, width - 2, ground)
+        inner = segments_of(line, width - 2, ground)
         side = look.inks.ground + edge
         right = Segment("┃", look.inks.ground + look.inks.accent) if thumb else Segment("│", side)
         return Strip([Segment("│", side), *inner, right], width)
