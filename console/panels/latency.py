@@ -3,6 +3,7 @@
 from console.panels.lines import BLANK, Line, Piece, centred, framed, line_width, merged
 from console.panels.view import View
 from console.text import fit_right, milliseconds
+from console.themes import Inks
 
 WINDOW_SECONDS = 120.0
 GOOD_MS, SLOW_MS = 35.0, 75.0
@@ -30,12 +31,12 @@ def tone_of(ms: float) -> str:
 def _columns(view: View, count: int) -> list[float]:
     """The slowest ack of each slice of the window, 0 where there was none; slices stand still in time, so bars move in steps."""
     seconds = WINDOW_SECONDS / count
-    newest = int(view.now.utc / seconds)
+    oldest = int(view.now.utc / seconds) - count + 1
     columns = [0.0] * count
     for utc, ms in view.snapshot.latency.acks:
-        column = count - 1 - (newest - int(utc / seconds))
-        if 0 <= column < count:
-            columns[column] = max(columns[column], ms)
+        column = int(utc / seconds) - oldest
+        if 0 <= column < count and ms > columns[column]:
+            columns[column] = ms
     return columns
 
 
@@ -44,15 +45,23 @@ def _chart(view: View, inner: int, height: int) -> list[Line]:
     room = max(1, inner - axis)
     wide = 1 + room // 50
     columns = [value for value in _columns(view, room // wide) for _ in range(wide)]
-    top = _round_up(max(columns))
     if not any(columns):
         empty = [BLANK] * height
         empty[height // 2] = centred((("no acks in the last two minutes", view.inks.faint),), inner, view.inks.ground)
         return empty
+    top = _round_up(max(columns))
     labels = {0: f"{top:g}", height - 1: "0"}
     if height >= 4 and height % 2 == 0:
         labels[height // 2] = f"{top / 2:g}"
-    return [_chart_row(view, columns, y, height, top, labels.get(y, "")) for y in range(height)]
+    fills = {tone: _fills(view.inks, tone) for tone in ("good", "warn", "bad")}
+    bars = [(max(1, round(value / top * height * 8)) if value else 0, fills[tone_of(value)]) for value in columns]
+    return [_chart_row(view, bars, (height - 1 - y) * 8, labels.get(y, "")) for y in range(height)]
+
+
+def _fills(inks: Inks, tone: str) -> tuple[Piece, ...]:
+    """A cell of a bar by how many eighths of it are full."""
+    ink = inks.tone(tone)
+    return (*((glyph, ink) for glyph in _EIGHTHS), (" ", inks.bar(tone)))
 
 
 def _round_up(value: float) -> float:
@@ -65,16 +74,10 @@ def _round_up(value: float) -> float:
         scale *= 10
 
 
-def _chart_row(view: View, columns: list[float], y: int, height: int, top: float, label: str) -> Line:
-    inks = view.inks
-    floor = (height - 1 - y) * 8
-    cells: list[Piece] = [(fit_right(label, 4) + " ", inks.faint)]
-    for value in columns:
-        eighths = max(1, round(value / top * height * 8)) if value else 0
-        here = min(8, max(0, eighths - floor))
-        tone = tone_of(value)
-        cells.append((" ", inks.bar(tone)) if here == 8 else (_EIGHTHS[here], inks.tone(tone)))
-    return merged(cells)
+def _chart_row(view: View, bars: list[tuple[int, tuple[Piece, ...]]], floor: int, label: str) -> Line:
+    """The cells of that row; `floor` is how many eighths of a bar are below it."""
+    cells = [fills[min(8, eighths - floor) if eighths > floor else 0] for eighths, fills in bars]
+    return merged([(fit_right(label, 4) + " ", view.inks.faint), *cells])
 
 
 def _percentiles(view: View, inner: int) -> Line:
