@@ -164,11 +164,21 @@ def _reason(view: View, inner: int) -> Line:
 
 
 def _availability(view: View, inner: int) -> Line:
-    return availability(view, inner)[0]
+    """The last hour as a strip: socket, polling, down; what came before the start is left faint."""
+    columns = [_told(kinds) for kinds in _spent(view, inner)]
+    strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
+    return (*strip, ("   1h", view.inks.faint))
 
 
 def availability(view: View, inner: int) -> tuple[Line, dict[str, float]]:
-    """The last hour as a strip: socket, polling, down; what came before the start is left faint. And the share of each."""
+    """That strip, and the share of each."""
+    spent = _spent(view, inner)
+    known = sum(sum(kinds.values()) for kinds in spent) or 1.0
+    return _availability(view, inner), {kind: sum(kinds.get(kind, 0.0) for kinds in spent) / known for kind in _TONES}
+
+
+def _spent(view: View, inner: int) -> list[dict[str, float]]:
+    """The seconds of each kind in each slice of the last hour."""
     length = inner - 5
     seconds = HISTORY_SECONDS / length
     start = view.now.utc - HISTORY_SECONDS
@@ -182,11 +192,7 @@ def availability(view: View, inner: int) -> tuple[Line, dict[str, float]]:
             left = start + column * seconds
             share = min(until, left + seconds) - max(since, left)
             spent[column][kind] = spent[column].get(kind, 0.0) + share
-    columns = [_told(kinds) for kinds in spent]
-    strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
-    known = sum(sum(kinds.values()) for kinds in spent) or 1.0
-    shares = {kind: sum(kinds.get(kind, 0.0) for kinds in spent) / known for kind in _TONES}
-    return (*strip, ("   1h", view.inks.faint)), shares
+    return spent
 
 
 def _since_the_start(marks: tuple[tuple[float, str], ...]) -> tuple[tuple[float, str], ...]:
