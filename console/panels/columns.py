@@ -8,7 +8,7 @@ from rich.style import Style
 
 from console.filters import BAD
 from console.panels.latency import SLOW_MS, tone_of
-from console.panels.lines import Line
+from console.panels.lines import Line, Piece
 from console.panels.ring import Row
 from console.text import ago, fit, fit_right, milliseconds, short_id, shown, stamp, time_of_day
 from console.themes import Inks
@@ -74,7 +74,10 @@ def heading(columns: tuple[Column, ...], inks: Inks) -> Line:
 
 def command_line(row: Row, columns: tuple[Column, ...], look: Look) -> Line:
     """One command."""
-    return tuple(piece for column in columns for piece in _CELLS[column.name](row, column, look))
+    pieces: list[Piece] = []
+    for column in columns:
+        pieces += _CELLS[column.name](row, column, look)
+    return tuple(pieces)
 
 
 @lru_cache(maxsize=1_024)
