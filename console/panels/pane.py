@@ -54,7 +54,7 @@ class Pane(Flat):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Drawn here where the size or the theme is another one, so that no frame is painted without it."""
-        view, (width, height) = self._view, self.size
+        view, (width, height) = self._view, self.outer_size
         if view is None:
             return [Strip.blank(crop.width)] * crop.height
         if self._ground is not self._ground_of(view) or (width, height) != self._drawn_size:
