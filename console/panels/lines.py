@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -58,8 +56,14 @@ def centred(line: Line, width: int, space: Style) -> Line:
 
 
 def merged(pieces: Iterable[Piece]) -> Line:
-    """The same line in as few pieces as its inks allow."""
-    return tuple(("".join([text for text, _ in run]), ink) for ink, run in groupby(pieces, key=itemgetter(1)))
+    """The same line with what has the same ink side by side in one piece."""
+    line: list[Piece] = []
+    for text, ink in pieces:
+        if line and line[-1][1] is ink:
+            line[-1] = (line[-1][0] + text, ink)
+        else:
+            line.append((text, ink))
+    return tuple(line)
 
 
 def strip_of(line: Line, width: int, ground: Style) -> Strip:
