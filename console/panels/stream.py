@@ -25,6 +25,7 @@ WHEEL_ROWS = 3
 MOST_MARKS = 1_000
 JUMP_WITHIN = 0.5
 _Key = tuple[int, bool, bool, bool]
+_HEADING = (-1, False, False, False)
 
 
 def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Binding:
@@ -110,7 +111,7 @@ class Stream(Flat, can_focus=True):
         self._forget(changed)
         if self.live.end != before or self._lens.count != count:
             self._hold_cursor()
-            self.repaint()
+            self.repaint(Region(0, 2, self.size.width, self._height))
         elif changed:
             self._refresh_rows(changed)
 
@@ -121,9 +122,12 @@ class Stream(Flat, can_focus=True):
         if look != self._look:
             self._look = look
             self._redraw()
-        elif (self._title(look), self._foot()) != self._frame:
-            last = self.size.height - 1
-            self.repaint(Region(0, 0, self.size.width, 1), Region(0, last, self.size.width, 1))
+            return
+        width, height = self.size
+        edges = zip((0, height - 1), (self._title(look), self._foot()), self._frame, strict=True)
+        changed = [Region(0, y, width, 1) for y, line, drawn in edges if line != drawn]
+        if changed:
+            self.repaint(*changed)
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
@@ -444,8 +448,10 @@ class Stream(Flat, can_focus=True):
         if y == self._height + 2:
             return self._foot_strip(look, width, edge)
         if y == 1:
-            row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
-            return self._bordered(row, width, edge, inks.ground, look, thumb=False)
+            if _HEADING not in self._drawn:
+                row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
+                self._drawn[_HEADING] = self._bordered(row, width, edge, inks.ground, look, thumb=False)
+            return self._drawn[_HEADING]
         position = self._position_on(y - 2)
         if position is None:
             empty = () if self._lens.count else self._empty_line(y - 2, look, width)
