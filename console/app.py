@@ -194,6 +194,7 @@ class EdgeConsole(App[str]):
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._keys = tuple(self._footer_keys())
+        self._panes = tuple(self._main.query(Pane))
         self._counting = (self._main.query_one("#backoff", Pane), self._main.query_one("#detail", Pane))
         self._tick()
         self._pulse = self.set_interval(TICK, self._tick)
@@ -335,10 +336,6 @@ class EdgeConsole(App[str]):
     @property
     def _stream(self) -> Stream:
         return self._main.query_one(Stream)
-
-    @property
-    def _panes(self) -> Iterable[Pane]:
-        return self._main.query(Pane).results()
 
     # --- keys -------------------------------------------------------------------------------------------------------
 

@@ -72,12 +72,16 @@ def wrapped(text: str, width: int, most: int) -> list[str]:
 
 def fit(text: str, width: int) -> str:
     """`text` in exactly `width` cells, from the left."""
+    if text.isascii() and len(text) <= width:
+        return text.ljust(width)
     short = cut(text, width)
     return short + " " * (width - width_of(short))
 
 
 def fit_right(text: str, width: int) -> str:
     """`text` in exactly `width` cells, from the right."""
+    if text.isascii() and len(text) <= width:
+        return text.rjust(width)
     short = cut(text, width)
     return " " * (width - width_of(short)) + short
 
@@ -142,7 +146,7 @@ def seconds_name(value: float) -> str:
 
 def time_of_day(utc: float, zone: tzinfo | None = None) -> str:
     """`14:32:07` in `zone`; None: where the operator is."""
-    return f"{_local(utc, zone):%H:%M:%S}"
+    return _local(utc, zone).time().isoformat("seconds")
 
 
 def minute_of_day(utc: float, zone: tzinfo | None = None) -> str:
@@ -152,8 +156,7 @@ def minute_of_day(utc: float, zone: tzinfo | None = None) -> str:
 
 def stamp(utc: float, zone: tzinfo | None = None) -> str:
     """`14:32:07.300`."""
-    moment = _local(utc, zone)
-    return f"{moment:%H:%M:%S}.{moment.microsecond // 1_000:03d}"
+    return _local(utc, zone).time().isoformat("milliseconds")
 
 
 def day_stamp(utc: float, zone: tzinfo | None = None) -> str:

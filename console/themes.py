@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.theme import Theme
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Palette:
     """Colours as `#rrggbb`; every one of them is seen together with a word or a glyph."""
 
@@ -95,9 +95,9 @@ def _ground(colour: str) -> Style:
     return Style(bgcolor=Color.parse(colour))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Inks:
-    """What the panels draw with. Grounds are backgrounds and nothing else, the others have none."""
+    """What the panels draw with, one a theme. Grounds are backgrounds and nothing else, the others have none."""
 
     palette: Palette
     ground: Style
@@ -156,22 +156,26 @@ def inks_of(name: str) -> Inks:
     palette = PALETTES.get(name, DARK)
     if palette is PLAIN:
         return _plain_inks()
+
+    def ink(name: str, *, bold: bool = False) -> Style:
+        return _tone(palette, name, bold)
+
     return Inks(
         palette,
         ground=_ground(palette.ground),
         band=_ground(palette.band),
         failed=_ground(palette.failed_ground),
         cursor=_ground(palette.cursor_ground),
-        text=_ink(palette.text),
-        bright=_ink(palette.bright),
-        muted=_ink(palette.muted),
-        faint=_ink(palette.faint),
-        head=_ink(palette.muted, bold=True),
-        accent=_ink(palette.accent),
-        key=_ink(palette.accent, bold=True),
-        run=_ink(palette.run),
+        text=ink("text"),
+        bright=ink("bright"),
+        muted=ink("muted"),
+        faint=ink("faint"),
+        head=ink("muted", bold=True),
+        accent=ink("accent"),
+        key=ink("accent", bold=True),
+        run=ink("run"),
         edge=_ink(blend(palette.ground, palette.accent, 0.33)),
-        edge_lit=_ink(palette.accent),
+        edge_lit=ink("accent"),
         edge_warn=_ink(blend(palette.ground, palette.warn, 0.75)),
     )
 

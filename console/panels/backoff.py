@@ -1,11 +1,13 @@
 """Backoff: what happens next, and when; never empty."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from agent_core.snapshot import LinkView, Phase
 from console.panels.lines import BLANK, Line, centred, framed, line_width
 from console.panels.view import View, due_at, status_of
 from console.text import big, countdown, duration, minute_of_day, seconds_name
+from console.themes import Inks
 
 PING_EVERY = 30.0
 
@@ -102,23 +104,28 @@ def _bar(view: View, face: Face, inner: int) -> Line:
 
 
 def _ladder(view: View, inner: int) -> Line:
-    """The steps, the present one lit, those behind muted, those to come faint."""
     link = view.snapshot.link
-    lit = link.step if link.phase in {Phase.WAITING, Phase.PORTAL, Phase.CONNECTING, Phase.VERIFYING} else 0.0
-    names = [seconds_name(step) for step in link.ladder]
+    on_it = link.phase in {Phase.WAITING, Phase.PORTAL, Phase.CONNECTING, Phase.VERIFYING}
+    return _rungs(link.ladder, link.step if on_it else 0.0, inner, view.inks)
+
+
+@lru_cache(maxsize=4)
+def _rungs(ladder: tuple[float, ...], lit: float, inner: int, inks: Inks) -> Line:
+    """The steps, the present one lit, those behind muted, those to come faint."""
+    names = [seconds_name(step) for step in ladder]
     room = sum(map(len, names)) + 2
     gap = next((gap for gap in (3, 2, 1) if room + gap * (len(names) - 1) <= inner), 0)
     if not gap:
-        alone: Line = (("step ", view.inks.muted), (f" {seconds_name(lit)} ", view.inks.pill("warn")), (" s", view.inks.muted))
-        return centred(alone, inner, view.inks.ground) if lit else BLANK
+        alone: Line = (("step ", inks.muted), (f" {seconds_name(lit)} ", inks.pill("warn")), (" s", inks.muted))
+        return centred(alone, inner, inks.ground) if lit else BLANK
     line: Line = ()
-    for step, name in zip(link.ladder, names, strict=True):
-        space = ((" " * gap, view.inks.ground),) if line else ()
+    for step, name in zip(ladder, names, strict=True):
+        space = ((" " * gap, inks.ground),) if line else ()
         if lit and step == lit:
-            line = (*line, *space, (f" {name} ", view.inks.pill("warn")))
+            line = (*line, *space, (f" {name} ", inks.pill("warn")))
         else:
-            line = (*line, *space, (name, view.inks.muted if step < lit or not lit else view.inks.faint))
-    return centred(line, inner, view.inks.ground)
+            line = (*line, *space, (name, inks.muted if step < lit or not lit else inks.faint))
+    return centred(line, inner, inks.ground)
 
 
 def _last_line(view: View) -> Line:

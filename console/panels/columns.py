@@ -1,14 +1,14 @@
 """The stream's columns: which there are at a width, and how a command fills them."""
 
-from dataclasses import dataclass
 from datetime import tzinfo
+from functools import lru_cache
 from typing import NamedTuple
 
 from rich.style import Style
 
 from console.filters import BAD
 from console.panels.latency import SLOW_MS, tone_of
-from console.panels.lines import Line
+from console.panels.lines import Line, Piece
 from console.panels.ring import Row
 from console.text import ago, fit, fit_right, milliseconds, short_id, shown, stamp, time_of_day
 from console.themes import Inks
@@ -33,8 +33,7 @@ _TITLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     name: str
     width: int
 
@@ -47,6 +46,7 @@ class Look(NamedTuple):
     now: int | None = None
 
 
+@lru_cache(maxsize=16)
 def columns_for(width: int) -> tuple[Column, ...]:
     """The columns of a row of `width` cells, with the gap after each in its width."""
     if width < 74:
@@ -74,9 +74,13 @@ def heading(columns: tuple[Column, ...], inks: Inks) -> Line:
 
 def command_line(row: Row, columns: tuple[Column, ...], look: Look) -> Line:
     """One command."""
-    return tuple(piece for column in columns for piece in _CELLS[column.name](row, column, look))
+    pieces: list[Piece] = []
+    for column in columns:
+        pieces += _CELLS[column.name](row, column, look)
+    return tuple(pieces)
 
 
+@lru_cache(maxsize=1_024)
 def _aligned(column: Column, text: str) -> str:
     if column.name in {"run", "ack"}:
         return fit_right(text, column.width - 2) + "  " if column.width > 8 else fit_right(text, column.width - 1) + " "
@@ -85,12 +89,14 @@ def _aligned(column: Column, text: str) -> str:
 
 def _time(row: Row, column: Column, look: Look) -> Line:
     if look.now is not None:
-        return ((_aligned(column, ago(look.now - row.utc)), look.inks.muted),)
-    return ((_aligned(column, stamp(row.utc, look.zone) if column.width > 12 else time_of_day(row.utc, look.zone)), look.inks.muted),)
+        text = ago(look.now - row.utc)
+    else:
+        text = stamp(row.utc, look.zone) if column.width > 12 else time_of_day(row.utc, look.zone)
+    return ((fit(text, column.width - 1) + " ", look.inks.muted),)
 
 
 def _id(row: Row, column: Column, look: Look) -> Line:
-    return ((_aligned(column, short_id(shown(row.command_id, 200), column.width - 1)), look.inks.bright),)
+    return ((fit(short_id(shown(row.command_id, 200), column.width - 1), column.width - 1) + " ", look.inks.bright),)
 
 
 def _type(row: Row, column: Column, look: Look) -> Line:

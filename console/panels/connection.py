@@ -1,10 +1,15 @@
 """Connection: where the link is, how commands travel, what has been proven."""
 
+from functools import lru_cache
+
 from agent_core.clock import Moment
 from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
 from console.panels.lines import BLANK, Line, framed, line_width, merged, spread
 from console.panels.view import Status, View, polling_works, status_of
 from console.text import ago, cut, duration, fit, grouped, shown, wrapped
+from console.themes import Inks
+
+History = tuple[tuple[float, str], ...]
 
 HISTORY_SECONDS = 3_600
 NOTICED_SECONDS = 1.0
@@ -190,32 +195,42 @@ def _told_in_rows(view: View, head: str, detail: str, tone: str, inner: int, mos
 
 
 def _availability(view: View, inner: int) -> Line:
-    return availability(view, inner)[0]
+    return _strip(view.snapshot.link.history, int(view.now.utc), inner - 5, view.inks)
+
+
+@lru_cache(maxsize=4)
+def _strip(history: History, utc: int, length: int, inks: Inks) -> Line:
+    """The last hour: socket, polling, down; what came before the start is left faint. It moves by the second."""
+    columns = [_told(kinds) for kinds in _spent(history, utc, length)]
+    strip = merged(("━", inks.tone(_TONES[kind]) if kind else inks.faint) for kind in columns)
+    return (*strip, ("   1h", inks.faint))
 
 
 def availability(view: View, inner: int) -> tuple[Line, dict[str, float]]:
-    """The last hour as a strip: socket, polling, down; what came before the start is left faint. And the share of each."""
-    length = inner - 5
+    """The last hour as a strip, and the share of each kind."""
+    spent = _spent(view.snapshot.link.history, view.now.utc, inner - 5)
+    known = sum(sum(kinds.values()) for kinds in spent) or 1.0
+    return _availability(view, inner), {kind: sum(kinds.get(kind, 0.0) for kinds in spent) / known for kind in _TONES}
+
+
+def _spent(history: History, now: float, length: int) -> list[dict[str, float]]:
+    """The seconds of each kind in each slice of the last hour."""
     seconds = HISTORY_SECONDS / length
-    start = view.now.utc - HISTORY_SECONDS
+    start = now - HISTORY_SECONDS
     spent: list[dict[str, float]] = [{} for _ in range(length)]
-    marks = _since_the_start(view.snapshot.link.history)
+    marks = _since_the_start(history)
     for index, (since, kind) in enumerate(marks):
-        until = marks[index + 1][0] if index + 1 < len(marks) else view.now.utc
+        until = marks[index + 1][0] if index + 1 < len(marks) else now
         first = max(0, int((since - start) / seconds))
         last = min(length - 1, int((until - start) / seconds - 1e-9))
         for column in range(first, last + 1):
             left = start + column * seconds
             share = min(until, left + seconds) - max(since, left)
             spent[column][kind] = spent[column].get(kind, 0.0) + share
-    columns = [_told(kinds) for kinds in spent]
-    strip = merged(("━", view.inks.tone(_TONES[kind]) if kind else view.inks.faint) for kind in columns)
-    known = sum(sum(kinds.values()) for kinds in spent) or 1.0
-    shares = {kind: sum(kinds.get(kind, 0.0) for kinds in spent) / known for kind in _TONES}
-    return (*strip, ("   1h", view.inks.faint)), shares
+    return spent
 
 
-def _since_the_start(marks: tuple[tuple[float, str], ...]) -> tuple[tuple[float, str], ...]:
+def _since_the_start(marks: History) -> History:
     """Without the moments before the first link: a start is no outage."""
     first = next((index for index, (_, kind) in enumerate(marks) if kind == "socket"), 0)
     return marks[first:] if marks and marks[first][0] - marks[0][0] < STARTING_SECONDS else marks

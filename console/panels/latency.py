@@ -1,13 +1,28 @@
 """Ack latency: two minutes of bars, the percentiles, the ping, the loop."""
 
+from bisect import bisect_left
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
 from console.panels.lines import BLANK, Line, Piece, centred, framed, line_width, merged
 from console.panels.view import View
 from console.text import fit_right, milliseconds
+from console.themes import Inks
 
 WINDOW_SECONDS = 120.0
 GOOD_MS, SLOW_MS = 35.0, 75.0
 STALL_MS = 50.0
 _EIGHTHS = " ▁▂▃▄▅▆▇"
+
+
+class Bar(NamedTuple):
+    """So many eighths of a cell high, drawn with these, so many cells wide."""
+
+    eighths: int
+    fills: tuple[Piece, ...]
+    width: int
 
 
 def latency(view: View, width: int, height: int) -> list[Line]:
@@ -29,13 +44,17 @@ def tone_of(ms: float) -> str:
 
 def _columns(view: View, count: int) -> list[float]:
     """The slowest ack of each slice of the window, 0 where there was none; slices stand still in time, so bars move in steps."""
+    acks = view.snapshot.latency.acks
     seconds = WINDOW_SECONDS / count
-    newest = int(view.now.utc / seconds)
+    oldest = int(view.now.utc / seconds) - count + 1
     columns = [0.0] * count
-    for utc, ms in view.snapshot.latency.acks:
-        column = count - 1 - (newest - int(utc / seconds))
-        if 0 <= column < count:
-            columns[column] = max(columns[column], ms)
+    start = 0
+    while start < len(acks):
+        number = int(acks[start][0] / seconds)
+        end = max(start + 1, bisect_left(acks, ((number + 1) * seconds, 0.0), start))
+        if 0 <= number - oldest < count:
+            columns[number - oldest] = max(map(itemgetter(1), acks[start:end]))
+        start = end
     return columns
 
 
@@ -43,16 +62,28 @@ def _chart(view: View, inner: int, height: int) -> list[Line]:
     axis = 5
     room = max(1, inner - axis)
     wide = 1 + room // 50
-    columns = [value for value in _columns(view, room // wide) for _ in range(wide)]
-    top = _round_up(max(columns))
+    columns = _columns(view, room // wide)
     if not any(columns):
         empty = [BLANK] * height
         empty[height // 2] = centred((("no acks in two minutes", view.inks.faint),), inner, view.inks.ground)
         return empty
+    top = _round_up(max(columns))
     labels = {0: f"{top:g}", height - 1: "0"}
     if height >= 4 and height % 2 == 0:
         labels[height // 2] = f"{top / 2:g}"
-    return [_chart_row(view, columns, y, height, top, labels.get(y, "")) for y in range(height)]
+    fills = {tone: _fills(view.inks, tone) for tone in ("good", "warn", "bad")}
+    bars = [
+        Bar(max(1, round(value / top * height * 8)) if value else 0, fills[tone_of(value)], wide * len(list(run)))
+        for value, run in groupby(columns)
+    ]
+    return [_chart_row(view, bars, (height - 1 - y) * 8, labels.get(y, "")) for y in range(height)]
+
+
+@lru_cache(maxsize=16)
+def _fills(inks: Inks, tone: str) -> tuple[Piece, ...]:
+    """A cell of a bar by how many eighths of it are full."""
+    ink = inks.tone(tone)
+    return (*((glyph, ink) for glyph in _EIGHTHS), (" ", inks.bar(tone)))
 
 
 def _round_up(value: float) -> float:
@@ -65,16 +96,13 @@ def _round_up(value: float) -> float:
         scale *= 10
 
 
-def _chart_row(view: View, columns: list[float], y: int, height: int, top: float, label: str) -> Line:
-    inks = view.inks
-    floor = (height - 1 - y) * 8
-    cells: list[Piece] = [(fit_right(label, 4) + " ", inks.faint)]
-    for value in columns:
-        eighths = max(1, round(value / top * height * 8)) if value else 0
-        here = min(8, max(0, eighths - floor))
-        tone = tone_of(value)
-        cells.append((" ", inks.bar(tone)) if here == 8 else (_EIGHTHS[here], inks.tone(tone)))
-    return merged(cells)
+def _chart_row(view: View, bars: list[Bar], floor: int, label: str) -> Line:
+    """The cells of that row; `floor` is how many eighths of a bar are below it."""
+    pieces: list[Piece] = [(fit_right(label, 4) + " ", view.inks.faint)]
+    for eighths, fills, width in bars:
+        glyph, ink = fills[min(8, eighths - floor) if eighths > floor else 0]
+        pieces.append((glyph * width, ink))
+    return merged(pieces)
 
 
 def _percentiles(view: View, inner: int) -> Line:

@@ -1,9 +1,9 @@
 """Lines as values: pieces of text with their ink, put together without a terminal."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from functools import lru_cache
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -18,7 +18,10 @@ BLANK: Line = ()
 
 def line_width(line: Iterable[Piece]) -> int:
     """How many cells the line takes."""
-    return sum(width_of(text) for text, _ in line)
+    width = 0
+    for text, _ in line:
+        width += len(text) if text.isascii() else cell_len(text)
+    return width
 
 
 def clip(line: Line, width: int) -> Line:
@@ -53,20 +56,36 @@ def centred(line: Line, width: int, space: Style) -> Line:
 
 
 def merged(pieces: Iterable[Piece]) -> Line:
-    """The same line in as few pieces as its inks allow."""
-    return tuple(("".join(text for text, _ in run), ink) for ink, run in groupby(pieces, key=itemgetter(1)))
+    """The same line with what has the same ink side by side in one piece."""
+    line: list[Piece] = []
+    for text, ink in pieces:
+        if line and line[-1][1] is ink:
+            line[-1] = (line[-1][0] + text, ink)
+        else:
+            line.append((text, ink))
+    return tuple(line)
 
 
 def strip_of(line: Line, width: int, ground: Style) -> Strip:
     """The line on its ground, exactly `width` cells wide."""
+    return Strip(segments_of(line, width, ground), width)
+
+
+def segments_of(line: Line, width: int, ground: Style) -> list[Segment]:
+    """What such a strip is made of."""
     room = width - line_width(line)
     if room < 0:
         line = clip(line, width)
         room = width - line_width(line)
-    segments = [Segment(text, ground + ink) for text, ink in line if text]
+    segments = [Segment(text, _on(ground, ink)) for text, ink in line if text]
     if room > 0:
         segments.append(Segment(" " * room, ground))
-    return Strip(segments, width)
+    return segments
+
+
+@lru_cache(maxsize=1_024)
+def _on(ground: Style, ink: Style) -> Style:
+    return ground + ink
 
 
 def framed(rows: Sequence[Line], width: int, height: int, edge: Style, title: Line, foot: Line = BLANK) -> list[Line]:
@@ -80,7 +99,11 @@ def framed(rows: Sequence[Line], width: int, height: int, edge: Style, title: Li
         bottom = (("╰" + "─" * (width - 5 - line_width(foot)) + " ", edge), *foot, (" ─╯", edge))
     lines = [top]
     for y in range(height - 2):
-        row = clip(rows[y], inner) if y < len(rows) else BLANK
-        lines.append((("│ ", edge), *row, (" " * (inner - line_width(row)) + " │", edge)))
+        row = rows[y] if y < len(rows) else BLANK
+        room = inner - line_width(row)
+        if room < 0:
+            row = clip(row, inner)
+            room = inner - line_width(row)
+        lines.append((("│ ", edge), *row, (" " * room + " │", edge)))
     lines.append(bottom)
     return lines

@@ -11,12 +11,12 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
 from console.filters import BAD, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading
-from console.panels.lines import Line, centred, clip, line_width, strip_of
+from console.panels.flat import Flat
+from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.ring import Lens, Ring, Row
 from console.panels.view import View
 from console.text import cut, grouped, shown
@@ -25,20 +25,20 @@ WHEEL_ROWS = 3
 MOST_MARKS = 1_000
 JUMP_WITHIN = 0.5
 _Key = tuple[int, bool, bool, bool]
+_HEADING = (-1, False, False, False)
 
 
 def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Binding:
     return Binding(keys, action, label, show=False, id=label.lower().replace(" ", "_"), key_display=display, tooltip=meaning)
 
 
-class Stream(Widget, can_focus=True):
+class Stream(Flat, can_focus=True):
     """Shows the newest commands, or while frozen the same ones for as long as the ring keeps them.
 
     The selected command is the newest one until the operator picks another; picking never lets it slide out of sight.
     Every state is kept in positions of the ring, so a filter, which changes what is between them, changes no state.
     """
 
-    ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
         _key("up,k", "move(-1)", "Up", "↑", "The command above"),
         _key("down,j", "move(1)", "Down", "↓", "The command below; past the newest: follow"),
@@ -111,7 +111,7 @@ class Stream(Widget, can_focus=True):
         self._forget(changed)
         if self.live.end != before or self._lens.count != count:
             self._hold_cursor()
-            self.refresh()
+            self.repaint(Region(0, 2, self.size.width, self._height))
         elif changed:
             self._refresh_rows(changed)
 
@@ -122,9 +122,12 @@ class Stream(Widget, can_focus=True):
         if look != self._look:
             self._look = look
             self._redraw()
-        elif (self._title(look), self._foot()) != self._frame:
-            last = self.size.height - 1
-            self.refresh(Region(0, 0, self.size.width, 1), Region(0, last, self.size.width, 1))
+            return
+        width, height = self.size
+        edges = zip((0, height - 1), (self._title(look), self._foot()), self._frame, strict=True)
+        changed = [Region(0, y, width, 1) for y, line, drawn in edges if line != drawn]
+        if changed:
+            self.repaint(*changed)
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
@@ -401,7 +404,11 @@ class Stream(Widget, can_focus=True):
             if top <= rank < end and self._lens.at(rank) == position:
                 regions.append(Region(0, (end - 1 - rank if self._newest_first else rank - top) + 2, width, 1))
         if regions:
-            self.refresh(*regions)
+            self.repaint(*regions)
+
+    def repaint(self, *regions: Region) -> None:
+        self._window.clear()
+        super().repaint(*regions)
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
         """As Textual's own; until then what was drawn is what there is, however often a frame asks for it."""
@@ -441,8 +448,10 @@ class Stream(Widget, can_focus=True):
         if y == self._height + 2:
             return self._foot_strip(look, width, edge)
         if y == 1:
-            row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
-            return self._bordered(row, width, edge, inks.ground, look, thumb=False)
+            if _HEADING not in self._drawn:
+                row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
+                self._drawn[_HEADING] = self._bordered(row, width, edge, inks.ground, look, thumb=False)
+            return self._drawn[_HEADING]
         position = self._position_on(y - 2)
         if position is None:
             empty = () if self._lens.count else self._empty_line(y - 2, look, width)
@@ -462,7 +471,7 @@ class Stream(Widget, can_focus=True):
         return self._bordered((mark, *command_line(row, columns_for(width - 4), look)), width, edge, ground, look, thumb=thumb)
 
     def _bordered(self, line: Line, width: int, edge: Style, ground: Style, look: Look, *, thumb: bool) -> Strip:
-        inner = strip_of(line, width - 2, ground)
+        inner = segments_of(line, width - 2, ground)
         side = look.inks.ground + edge
         right = Segment("┃", look.inks.ground + look.inks.accent) if thumb else Segment("│", side)
         return Strip([Segment("│", side), *inner, right], width)

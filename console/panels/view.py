@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from typing import NamedTuple
 
 from agent_core.clock import Moment
 from agent_core.feed import LogEntry
@@ -13,8 +14,7 @@ from console.themes import Inks
 DEGRADED_TONES = frozenset({"warn", "bad"})
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One key as the footer and the help name it; `action` is what a click on it does."""
 
     display: str
