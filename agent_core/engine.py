@@ -289,6 +289,7 @@ class Engine:
             return
         command_id = event.arrival.command.command_id
         self._link.heard(self._now, frame=True)
+        self._link.deaf = False
         self._suspects.discard(command_id)
         self._say("INFO", f"Received command via WebSocket: {command_id}")
         self._ledger.take(event.arrival, Via.WS, self._now)
@@ -338,9 +339,10 @@ class Engine:
         self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
         if event.settings:
             self._configure(event.settings)
-        if purpose == "safety" and fresh and self._link.online:
+        if purpose == "safety" and self._link.online:
             self._suspects = set(fresh)
-            self._deaf_check_at = self._now.mono + self._config.timing.probe_within
+            self._deaf_check_at = self._now.mono + self._config.timing.probe_within if fresh else None
+            self._link.deaf = self._link.deaf and bool(fresh)
 
     def _acks_posted(self, event: AcksPosted) -> None:
         self._ledger.acks.posted(event.proven, self._now)

@@ -64,6 +64,7 @@ class Link:
         self.attempt = 0
         self.pings_ignored = False
         self.deaf = False
+        """A sync brought what the socket should have pushed, and nothing has shown since that it can."""
         self.dials = 0
         self.sessions = 0
         self.last_drop: Drop | None = None
@@ -149,7 +150,7 @@ class Link:
         self._heard_at = self._answered_at = now.mono
         self._pings.clear()
         self._numbered = False
-        self.pings_ignored = self.deaf = self._probing = self._woke = False
+        self.pings_ignored = self._probing = self._woke = False
         self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)
         self._ping(now)
 
@@ -381,6 +382,7 @@ class Link:
 
     def _end(self, failure: Failure, now: Moment, dice: Dice) -> None:
         """An attempt or a link is over: name the cause, choose the delay, wait."""
+        self.deaf = False
         if self.stopping:
             self._enter(Phase.STOPPED, now, None)
             return

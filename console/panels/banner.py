@@ -33,7 +33,7 @@ def notice_of(view: View) -> Notice | None:
     if status_of(snapshot, view.now, view.stopping).word == "OFFLINE":
         return _offline(view)
     if link.deaf:
-        return Notice("▲ DEAF: a sync brought what the socket should have pushed", "it polls as well; look at the backend", "warn")
+        return Notice("▲ DEAF: a sync brought what the socket should have pushed", "a new one is open; look at the backend", "warn")
     if commands.interrupted:
         many = f"{commands.interrupted} commands" if commands.interrupted > 1 else "1 command"
         return Notice(f"▲ {many}: outcome unknown after a crash", "! shows them, r replays", "warn")

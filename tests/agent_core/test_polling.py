@@ -199,7 +199,15 @@ def test_a_safety_sync_that_brings_what_the_socket_should_have_pushed_cycles_the
     assert book.snapshot.link.deaf
     assert dict(book.snapshot.link.drops) == {Cause.DEAF: 1}
     book.told("The socket is deaf: a sync brought 2 command(s)", "WARNING")
-    assert not book.online().snapshot.link.deaf
+    assert book.online().snapshot.link.deaf
+    assert not book.push("c3").snapshot.link.deaf
+
+
+def test_a_socket_counts_as_deaf_until_a_sync_brings_nothing_that_it_should_have() -> None:
+    book = safety_sync_brings(Playbook().online(), "c1")
+    book.after(5.1).online()
+    assert book.snapshot.link.deaf
+    assert not safety_sync_brings(book).snapshot.link.deaf
 
 
 def test_a_push_that_comes_a_moment_later_clears_the_suspicion() -> None:
