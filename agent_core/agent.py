@@ -51,11 +51,11 @@ from agent_core.events import (
 )
 from agent_core.feed import Feed, LogEntry
 from agent_core.frames import Command, FrameError, cancel_target, dump_status
-from agent_core.handlers import REGISTRY, UNSUPPORTED, Context, run, start, traits_for
+from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
 from agent_core.journal import Journal, LedgerBusy
 from agent_core.ledger import CANCELS
 from agent_core.lock import data_dir
-from agent_core.messengers import Outcome, messenger_for
+from agent_core.messengers import Context, Outcome, messenger_for
 from agent_core.plain import plain
 from agent_core.polling_channel import PollingChannel
 from agent_core.records import Arrival, Remembered
@@ -217,7 +217,7 @@ class Agent:
             effects = self._engine.handle_all(known, now, self._dice)
             if self._recorder is not None:
                 self._recorder.step(now, known, effects, self._engine.vitals.phase)
-            self._perform_all(effects, changes)
+            self._perform_all(effects, changes, now.utc)
             events, self._answers = self._answers, []
             if not events:
                 break
@@ -271,14 +271,14 @@ class Agent:
 
     # --- effects -----------------------------------------------------------------------------------------------
 
-    def _perform_all(self, effects: list[Effect], changes: list[Record]) -> None:
+    def _perform_all(self, effects: list[Effect], changes: list[Record], utc: float) -> None:
         for effect in effects:
             if isinstance(effect, Tell):
                 self.feed.append(effect.entry)
                 if isinstance(effect.entry, LogEntry):
                     self._lines.append(effect.entry)
             elif isinstance(effect, Execute):
-                self._execute(effect)
+                self._execute(effect, utc)
             elif isinstance(effect, Record):
                 changes.append(effect)
             elif isinstance(effect, Send):
@@ -324,11 +324,11 @@ class Agent:
             assert self._loop is not None
             self._loop.call_later(RECALL_AGAIN, self._recall_all, seqs)
 
-    def _execute(self, effect: Execute) -> None:
+    def _execute(self, effect: Execute, utc: float) -> None:
         """A plain handler at once, a coroutine as a task of its own."""
         command = effect.command
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
-        outcome = start(handler, command, Context(effect.seq, self._messenger, self._clock, effect.message), self._held_up)
+        outcome = start(handler, command, Context(effect.seq, utc, self._messenger, effect.message), self._held_up)
         if isinstance(outcome, Outcome):
             self._answers.append(_finished(effect.seq, outcome))
             return

@@ -63,7 +63,7 @@ from agent_core.events import (
 from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Window
-from agent_core.ledger import Ledger, Release
+from agent_core.ledger import Held, Ledger
 from agent_core.link import Link
 from agent_core.plain import plain
 from agent_core.polling import Polling
@@ -75,11 +75,11 @@ ASKS_MOST = 40
 """So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
 
 
-class Held(NamedTuple):
+class Awaited(NamedTuple):
     """What waits for ticket `ticket` to be on disk, the last command id that is then durable, and how many were taken."""
 
     ticket: int
-    releases: tuple[Release, ...]
+    held: tuple[Held, ...]
     last_command_id: str | None
     taken: int
 
@@ -118,7 +118,7 @@ class Engine:
         self._offset: float | None = None
         self._promised = float("inf")
         self._ticket = 0
-        self._held: deque[Held] = deque()
+        self._awaited: deque[Awaited] = deque()
         self._last_command_id: str | None = None
         self._trouble: str | None = None
         self._was_online = False
@@ -196,7 +196,7 @@ class Engine:
     @property
     def sizes(self) -> dict[str, int]:
         """How many items each growing collection holds."""
-        return self._ledger.sizes | {"held": len(self._held), "history": len(self._history), "suspects": len(self._suspects)}
+        return self._ledger.sizes | {"awaited": len(self._awaited), "history": len(self._history), "suspects": len(self._suspects)}
 
     def knows(self, command_id: str) -> bool:
         """The ledger has this id at hand; where not, the agent asks the journal before it hands over the command."""
@@ -350,12 +350,12 @@ class Engine:
 
     def _recorded(self, ticket: int, horizon_utc: float) -> None:
         self._ledger.horizon_utc = max(self._ledger.horizon_utc, horizon_utc)
-        while self._held and self._held[0].ticket <= ticket:
-            held = self._held.popleft()
-            self._last_command_id = held.last_command_id
-            self._ledger.written = held.taken
-            for item in held.releases:
-                self._ledger.release(item)
+        while self._awaited and self._awaited[0].ticket <= ticket:
+            written = self._awaited.popleft()
+            self._last_command_id = written.last_command_id
+            self._ledger.written = written.taken
+            for held in written.held:
+                self._ledger.release(held)
         if self._trouble is not None:
             self._take_again()
 
@@ -499,10 +499,10 @@ class Engine:
             self._ticket += 1
             self._emit(Record(self._ticket, tuple(ledger.changes)))
             ledger.changes.clear()
-            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))
-        elif ledger.after and self._held:
-            last = self._held.pop()
-            self._held.append(last._replace(releases=(*last.releases, *ledger.after)))
+            self._awaited.append(Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))
+        elif ledger.after and self._awaited:
+            last = self._awaited.pop()
+            self._awaited.append(last._replace(held=(*last.held, *ledger.after)))
         else:
             for item in ledger.after:
                 ledger.release(item)
@@ -536,7 +536,7 @@ class Engine:
         if overdue and self._ledger.running and not link.stopping:
             self._emit(CancelRunning())
             self._say("WARNING", f"{self._ledger.running} command(s) still run; they are settled at the next start")
-        if not link.stopping and (overdue or not (self._ledger.running or self._held)):
+        if not link.stopping and (overdue or not (self._ledger.running or self._awaited)):
             self._stop_by = float("inf")
             link.stop(now)
         if link.stopping and link.phase is Phase.STOPPED:

@@ -10,23 +10,11 @@ from functools import partial
 from inspect import iscoroutinefunction
 from time import monotonic
 from types import coroutine
-from typing import Any, NamedTuple
+from typing import Any
 
-from agent_core.clock import Clock
 from agent_core.entries import EffectClass, Trait
-from agent_core.frames import Command, Message
-from agent_core.messengers import Envelope, Messenger, Outcome
-
-
-class Context(NamedTuple):
-    """What a handler may use."""
-
-    seq: int
-    messenger: Messenger
-    clock: Clock
-    message: Message | None = None
-    """What a command that sends asks for, already understood."""
-
+from agent_core.frames import Command
+from agent_core.messengers import Context, Messenger, Outcome
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
 HeldUp = Callable[[Command, float], None]
@@ -63,7 +51,7 @@ def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait
 def send(command: Command, context: Context) -> Outcome | Awaitable[Outcome]:
     """Send a message now; one for later comes here when it is due."""
     assert context.message is not None
-    return context.messenger.send(Envelope(context.seq, command.command_id, context.message, context.clock.now().utc))
+    return context.messenger.send(context.message, command, context)
 
 
 @handles("emit_event", trait=Trait(EffectClass.HARMLESS, idempotent=True))

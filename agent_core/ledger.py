@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent_core import frames, settings
 from agent_core.acks import HELD_MOST, Acks
@@ -50,11 +50,8 @@ class Lane:
     running: Entry | None = None
 
 
-class Release(NamedTuple):
-    """What waits for the disk: a handler to start, or an ack to go out."""
-
-    entry: Entry
-    ack: Ack | None = None
+Held = Entry | Ack
+"""What waits for the disk: a handler to start, or an ack to go out."""
 
 
 @dataclass(slots=True)
@@ -91,7 +88,7 @@ class Ledger:
         self.counts = Counts()
         self.changes: list[Change] = []
         self.acks = Acks(emit, self.changes, self._show, self._by_seq.get, held_most)
-        self.after: list[Release] = []
+        self.after: list[Held] = []
         self.taken_last: str | None = None
         self.horizon_utc = 0.0
         self.settings: dict[str, Any] = {}
@@ -265,7 +262,7 @@ class Ledger:
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         room = self.acks.may_repeat(self._config.executor.max_pending)
         if known.ack is not None and known.state is not RUNNING and room and not on_its_way:
-            self.after.append(Release(known, ack_of(known, again=True)))
+            self.after.append(ack_of(known, again=True))
         row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
         self._emit(Tell(row))
         self._next_seq += 1
@@ -337,7 +334,7 @@ class Ledger:
         if entry.via is not LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = self._ack_text(entry, "received", now, None, {"schedule_id": schedule_id})
-            self.after.append(Release(entry, ack_of(entry)))
+            self.after.append(ack_of(entry))
         self._took(entry)
         self._show(entry)
 
@@ -387,7 +384,7 @@ class Ledger:
             self.changes.append(Began(entry.seq, now.utc))
         if entry.trait.effect is EXTERNAL:
             self._show(entry)
-            self.after.append(Release(entry))
+            self.after.append(entry)
         else:
             self._emit(Execute(entry.seq, entry.command, entry.message))
 
@@ -426,7 +423,7 @@ class Ledger:
             self.acks.settled.append(entry)
         else:
             entry.proven = False
-            self.after.append(Release(entry, ack_of(entry)))
+            self.after.append(ack_of(entry))
         self._narrate_end(entry, now)
         if entry.ack is None or not self.intake_open:
             self._show(entry)
@@ -439,16 +436,16 @@ class Ledger:
 
     # --- the disk ------------------------------------------------------------------------------------------------
 
-    def release(self, item: Release) -> None:
+    def release(self, held: Held) -> None:
         """The journal has what this waited for."""
-        if item.ack is not None:
-            self.acks.keep(item.ack)
-            if item.ack.terminal:
-                command = item.entry.command
-                item.entry.command = Command(command.command_id, command.command_type, ON_DISK)
-                item.entry.message = None
-        elif item.entry.state is RUNNING:
-            self._emit(Execute(item.entry.seq, item.entry.command, item.entry.message))
+        if isinstance(held, Ack):
+            self.acks.keep(held)
+            if held.terminal:
+                command = held.entry.command
+                held.entry.command = Command(command.command_id, command.command_type, ON_DISK)
+                held.entry.message = None
+        elif held.state is RUNNING:
+            self._emit(Execute(held.seq, held.command, held.message))
 
     def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
         """The journal has brought back whose ack is to be sent again."""

@@ -14,10 +14,10 @@ from agent_core.agent import Agent
 from agent_core.config_file import load_config
 from agent_core.events import Event, Recorded
 from agent_core.frames import Command
-from agent_core.handlers import REGISTRY, Context, Handler, handles
+from agent_core.handlers import REGISTRY, Handler, handles
 from agent_core.headless import run_headless
 from agent_core.lock import DataDirLock
-from agent_core.messengers import Outcome
+from agent_core.messengers import Context, Outcome
 
 SENDS = ("send_message", "send_message_now", "schedule_message")
 BOUNDARIES = ("before", "after", "recorded")

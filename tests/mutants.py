@@ -188,11 +188,11 @@ BUGS = (
     Bug(
         "ack before record",
         "engine.py",
-        "            self._held.append(Held(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
-        "            self._held.append(Held(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
+        "            self._awaited.append(Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
+        "            self._awaited.append(Awaited(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
         "            for item in ledger.after:\n                ledger.release(item)",
     ),
-    Bug("released by an earlier record", "engine.py", "self._held[0].ticket <= ticket", "self._held[0].ticket <= ticket + 1"),
+    Bug("released by an earlier record", "engine.py", "self._awaited[0].ticket <= ticket", "self._awaited[0].ticket <= ticket + 1"),
     Bug(
         "dedup in memory only",
         "ledger.py",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agent_core.config import Config, MessengerKind
 from agent_core.entries import EffectClass
-from agent_core.frames import Message
+from agent_core.frames import Command, Message
 from agent_core.records import OutboxRow
 
 
@@ -20,13 +20,14 @@ class Outcome(NamedTuple):
     row: OutboxRow | None = None
 
 
-class Envelope(NamedTuple):
-    """A message with the command it belongs to."""
+class Context(NamedTuple):
+    """What a handler may use; `utc` is when it started."""
 
     seq: int
-    command_id: str
-    message: Message
     utc: float
+    messenger: "Messenger"
+    message: Message | None = None
+    """What a command that sends asks for, already understood."""
 
 
 class Messenger(Protocol):
@@ -34,7 +35,7 @@ class Messenger(Protocol):
 
     effect: EffectClass
 
-    def send(self, envelope: Envelope) -> Outcome | Awaitable[Outcome]: ...
+    def send(self, message: Message, command: Command, context: Context) -> Outcome | Awaitable[Outcome]: ...
 
 
 class Dwelling:
@@ -45,9 +46,9 @@ class Dwelling:
         self._inner = inner
         self._seconds = seconds
 
-    async def send(self, envelope: Envelope) -> Outcome:
+    async def send(self, message: Message, command: Command, context: Context) -> Outcome:
         await asyncio.sleep(self._seconds)
-        sent = self._inner.send(envelope)
+        sent = self._inner.send(message, command, context)
         return await sent if inspect.isawaitable(sent) else sent
 
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from agent_core.entries import EffectClass
-from agent_core.messengers import Envelope, Outcome
+from agent_core.frames import Command, Message
+from agent_core.messengers import Context, Outcome
 
 
 class FileMessenger:
@@ -15,15 +16,13 @@ class FileMessenger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def send(self, envelope: Envelope) -> Outcome:
-        await asyncio.to_thread(self._append, envelope)
+    async def send(self, message: Message, command: Command, context: Context) -> Outcome:
+        line = {"command_id": command.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": context.utc}
+        await asyncio.to_thread(self._append, (json.dumps(line, ensure_ascii=False) + "\n").encode())
         return Outcome(result={"path": self._path.name})
 
-    def _append(self, envelope: Envelope) -> None:
+    def _append(self, content: bytes) -> None:
         """One write to a file in append mode, so that neighbours never mix; a line cut short by a full disk is taken back."""
-        message = envelope.message
-        line = {"command_id": envelope.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": envelope.utc}
-        content = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             before = os.fstat(descriptor).st_size

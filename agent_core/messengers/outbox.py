@@ -1,13 +1,13 @@
 """The default messenger, anywhere: it records in the ledger's own database what would be sent, so its effect is exactly once."""
 
 from agent_core.entries import EffectClass
-from agent_core.messengers import Envelope, Outcome
+from agent_core.frames import Command, Message
+from agent_core.messengers import Context, Outcome
 from agent_core.records import OutboxRow
 
 
 class OutboxMessenger:
     effect = EffectClass.TRANSACTIONAL
 
-    def send(self, envelope: Envelope) -> Outcome:
-        message = envelope.message
-        return Outcome(row=OutboxRow(envelope.seq, envelope.command_id, message.thread_id, message.text, envelope.utc))
+    def send(self, message: Message, command: Command, context: Context) -> Outcome:
+        return Outcome(row=OutboxRow(context.seq, command.command_id, message.thread_id, message.text, context.utc))

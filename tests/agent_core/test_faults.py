@@ -24,8 +24,8 @@ from agent_core.credentials import Credentials
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import Event, Lost, Opened, ReconnectRequested
 from agent_core.frames import Command
-from agent_core.handlers import REGISTRY, Context, handles
-from agent_core.messengers import Outcome
+from agent_core.handlers import REGISTRY, handles
+from agent_core.messengers import Context, Outcome
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.reference.orders import AckWay, Status
