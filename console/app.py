@@ -253,8 +253,10 @@ class EdgeConsole(App[str]):
             self.call_later(self._tick)
 
     def _take(self, news: list[Entry], missed: int, now: Moment) -> None:
-        commands = self._changes(news)
+        commands = [entry for entry in news if isinstance(entry, CommandEntry)]
         lines = [entry for entry in news if isinstance(entry, LogEntry)]
+        if len(commands) + len(lines) < len(news):
+            commands = self._expanded(news)
         self._lines.extend(lines)
         if self._back:
             self._back = min(self._back + len(lines), len(self._lines))
@@ -266,7 +268,7 @@ class EdgeConsole(App[str]):
         if self._batch is not None:
             self._advance(self._batch, commands, now.mono)
 
-    def _changes(self, news: list[Entry]) -> list[CommandEntry]:
+    def _expanded(self, news: list[Entry]) -> list[CommandEntry]:
         """Every command that changed, as it is now; what is told of many at once for each of them that is still shown."""
         found: list[CommandEntry] = []
         latest: dict[int, CommandEntry] = {}

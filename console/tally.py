@@ -1,7 +1,7 @@
 """How long commands take, way by way: the last of each, as the feed tells them."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agent_core.feed import CommandEntry
@@ -28,12 +28,11 @@ class Tally:
         self._samples: dict[str, deque[tuple[CommandEntry, float]]] = {way: deque(maxlen=KEPT) for way in WAYS}
         self.counts = dict.fromkeys(WAYS, 0)
 
-    def take(self, entries: Iterable[CommandEntry], utc: float) -> None:
-        done = [entry for entry in entries if (entry.proven or entry.via == "local") and entry.status in ENDED]
+    def take(self, entries: Sequence[CommandEntry], utc: float) -> None:
         for way in WAYS:
-            mine = [entry for entry in done if entry.via == way]
+            mine = [entry for entry in entries if entry.via == way and entry.status in ENDED and (entry.proven or way == "local")]
             self.counts[way] += len(mine)
-            self._samples[way].extend((entry, utc) for entry in mine[-KEPT:])
+            self._samples[way].extend([(entry, utc) for entry in mine[-KEPT:]])
 
     def of(self, way: str) -> list[Sample]:
         return [_sample(entry, utc) for entry, utc in self._samples[way]]

@@ -188,8 +188,8 @@ BUGS = (
     Bug(
         "ack before record",
         "engine.py",
-        "            self._awaited.append(Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
-        "            self._awaited.append(Awaited(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
+        "Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
+        "Awaited(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
         "            for item in ledger.after:\n                ledger.release(item)",
     ),
     Bug("released by an earlier record", "engine.py", "self._awaited[0].ticket <= ticket", "self._awaited[0].ticket <= ticket + 1"),
