@@ -55,6 +55,10 @@ class Connection(ClientConnection):
         self.fragments = bytearray()
         self.early: list[Frame] = []
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_AHEAD)
+        super().connection_made(transport)
+
     def data_received(self, data: bytes) -> None:
         if self.on_bytes is not None:
             self.on_bytes()
@@ -148,7 +152,6 @@ async def dial(config: Config, credentials: Credentials, utc: float, make: type[
         ssl=tls_context() if secure else None,
     )
     assert isinstance(connection, Connection)
-    connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_AHEAD)
     return connection
 
 

@@ -223,9 +223,8 @@ class FaultProxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """A RST instead of a FIN."""
-    raw = writer.get_extra_info("socket")
-    if raw is not None:
+    """A RST instead of a FIN, where it is not closed already: what is closed under TLS has no socket to ask for."""
+    if not writer.is_closing():
         with suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     writer.transport.abort()
