@@ -334,6 +334,7 @@ class Engine:
             self._say("WARNING", f"Malformed command in a sync answer ignored: {reason}")
         if event.arrivals:
             self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
+        refused = self._ledger.counts.refused
         fresh = [a.command.command_id for a in event.arrivals if self._ledger.take(a, Via.POLL, self._now)]
         self._ledger.acks.arrived(event.carried, self._now)
         self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
@@ -342,7 +343,8 @@ class Engine:
         if purpose == "safety" and self._link.online:
             self._suspects = set(fresh)
             self._deaf_check_at = self._now.mono + self._config.timing.probe_within if fresh else None
-            self._link.deaf = self._link.deaf and bool(fresh)
+            if not fresh and self._ledger.counts.refused == refused:
+                self._link.deaf = False
 
     def _acks_posted(self, event: AcksPosted) -> None:
         self._ledger.acks.posted(event.proven, self._now)

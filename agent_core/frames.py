@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -327,7 +327,7 @@ def dump_ping(seq: int, utc: float) -> str:
 
 
 def dump_pong(ping: Ping, utc: float) -> str:
-    return _text({"type": "pong", **({"data": ping.payload} if ping.payload else {}), "timestamp": iso(utc)})
+    return as_json({"type": "pong", **({"data": ping.payload} if ping.payload else {}), "timestamp": iso(utc)})
 
 
 def dump_ack(ack: str) -> str:
@@ -338,7 +338,7 @@ def dump_ack(ack: str) -> str:
 def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: float) -> str:
     counts = {"scheduled_messages": scheduled, "active_rules": 0}
     counts |= {"uptime_seconds": int(uptime_seconds), "memory_usage_mb": round(memory_mb)}
-    return _text({"type": "status", "data": counts, "timestamp": iso(utc)})
+    return as_json({"type": "status", "data": counts, "timestamp": iso(utc)})
 
 
 def ack(
@@ -354,11 +354,12 @@ def ack(
     body["error"], body["timestamp"] = error, iso(utc)
     body["completed_at"] = None if completed_utc is None else iso(completed_utc)
     body["result"] = dict(result) if result else {}
-    return _text(body)
+    return as_json(body)
 
 
-def _text(body: Mapping[str, Any]) -> str:
+def as_json(body: Mapping[str, Any], *, nan: Literal["null", "constants"] = "null") -> str:
+    """JSON that can be sent and stored, whatever is in the body."""
     try:
-        return to_json(body, inf_nan_mode="null", fallback=str).decode()
+        return to_json(body, inf_nan_mode=nan, fallback=str).decode()
     except ValueError:  # half a surrogate pair, from the name of a file or the text of an error
         return json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()

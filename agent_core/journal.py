@@ -17,13 +17,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from agent_core import retention
 from agent_core.clock import Clock, SystemClock, iso
 from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
-from agent_core.frames import Command, Priority
+from agent_core.frames import Command, Priority, as_json
 from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Proved, Remembered, Repeated, State, Took, Via
 from agent_core.retention import UNENDED
 
@@ -53,18 +53,18 @@ COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
 )
-NEW_COLUMNS = (
-    "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
-    " runs, error, ack, proven_utc, replay_of, name"
-)
-INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {NEW_COLUMNS}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
+KNOWN = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
+PERHAPS = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of, name"
+INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {KNOWN}, {PERHAPS}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
 CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
- INSERT OR IGNORE INTO commands ({NEW_COLUMNS}) VALUES (nullif(NEW.{NEW_COLUMNS.replace(", ", ", ''), nullif(NEW.")}, ''));
- INSERT OR IGNORE INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> '';
+ INSERT INTO commands ({KNOWN}, {PERHAPS})
+ VALUES (NEW.{KNOWN.replace(", ", ", NEW.")}, nullif(NEW.{PERHAPS.replace(", ", ", ''), nullif(NEW.")}, '')) ON CONFLICT DO NOTHING;
+ INSERT INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> ''
+ ON CONFLICT DO NOTHING;
 END"""
 """A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them.
 
-What is not there comes as '', for Python's sqlite3 takes its time over each None.
+What is not there comes as '', for Python's sqlite3 takes its time over each None. A row that is there already is left as it is.
 """
 TAKE = "INSERT INTO intake VALUES {rows}"
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
@@ -468,14 +468,14 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
 
 def _new_row(entry: Remembered, ended: Ended | None) -> Sequence[Any]:
     command = entry.command
-    payload = to_json(command.payload, inf_nan_mode="constants", fallback=dict).decode()
+    payload = as_json(dict(command.payload), nan="constants")
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
     proven = finished if ended is not None and ended.ack is None else None
     effect = ended.effect[2:] if ended is not None and ended.effect is not None else NO_EFFECT
     row = (
-        entry.seq, command.command_id, command.command_type, payload, command.priority._value_, command.issued_utc, command.invalid,
-        entry.via._value_, state._value_, entry.received_utc, entry.started_utc, finished, entry.due_utc, entry.runs, error, ack, proven,
-        entry.replay_of, _name(entry), *effect,
+        entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, state._value_,
+        entry.received_utc, entry.runs, command.issued_utc, command.invalid, entry.started_utc, finished, entry.due_utc, error, ack,
+        proven, entry.replay_of, _name(entry), *effect,
     )  # fmt: skip
     return ["" if value is None else value for value in row]
 
@@ -485,7 +485,7 @@ def _changed(change: Change) -> Iterator[Statement]:
         case Began(seq, utc):
             yield BEGIN, (utc, seq)
         case Ended(seq, state, utc, error, ack, effect):
-            yield END, (state, utc, error, ack, ack, seq)
+            yield END, (state, utc, error or None, ack, ack, seq)
             if effect is not None:
                 yield SEND, effect
         case Proved(acks, utc, by):

@@ -397,7 +397,8 @@ class Ledger:
         self.running -= 1
         if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
             self._leave(lane, entry.lane)
-        self._end(entry, FAILED if event.error else COMPLETED, event.error, event.result, now, effect=event.effect)
+        error = event.error.encode("utf-8", "replace").decode() if event.error else None
+        self._end(entry, FAILED if error else COMPLETED, error, event.result, now, effect=event.effect)
         self._dispatch(now)
 
     def _leave(self, lane: Lane, name: str) -> None:

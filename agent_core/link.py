@@ -305,7 +305,7 @@ class Link:
             self._deadline = self._since.mono + self._config.websocket.pong_timeout_seconds
         elif self.phase is Phase.VERIFYING:
             self._abort(Failure(Trouble.SILENT, "open, but the backend said nothing"), now, dice)
-        elif self.phase is Phase.ONLINE and silent < self._timing.silence_after:
+        elif self.phase is Phase.ONLINE and now.mono < self._heard_at + self._timing.silence_after:
             self._deadline = self._heard_at + self._timing.silence_after
         elif self.phase is Phase.ONLINE:
             self._emit(Probe(self.generation))

@@ -221,6 +221,8 @@ class _Sink:
         self._form = form
         self._target = target
         self._queue: SimpleQueue[_Lines | None] = SimpleQueue()
+        self._waiting = 0
+        self._counting = threading.Lock()
         self._retry_at = 0.0
         self.lost = 0
         self._told = 0
@@ -228,10 +230,12 @@ class _Sink:
         self._thread.start()
 
     def put(self, lines: _Lines) -> None:
-        if self._queue.qsize() < LINES_WAITING:
-            self._queue.put(lines)
-        else:
-            self.lost += lines.count
+        with self._counting:
+            if self._waiting + lines.count <= LINES_WAITING:
+                self._waiting += lines.count
+                self._queue.put(lines)
+            else:
+                self.lost += lines.count
 
     def ask_to_stop(self) -> None:
         self._queue.put(None)
@@ -260,6 +264,8 @@ class _Sink:
 
     def _write(self, waiting: Sequence[_Lines]) -> None:
         count = sum(lines.count for lines in waiting)
+        with self._counting:
+            self._waiting -= count
         if time.monotonic() < self._retry_at:
             self.lost += count
             return

@@ -195,6 +195,7 @@ class EdgeConsole(App[str]):
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._keys = tuple(self._footer_keys())
         self._panes = tuple(self._main.query(Pane))
+        self._banner = self._main.query_one("#banner")
         self._counting = (self._main.query_one("#backoff", Pane), self._main.query_one("#detail", Pane))
         self._tick()
         self._pulse = self.set_interval(TICK, self._tick)
@@ -298,7 +299,7 @@ class EdgeConsole(App[str]):
         main = self._main
         notice = banner(view, self.size.width)
         main.set_class(bool(notice), "-banner")
-        rows = main.query_one("#banner").styles
+        rows = self._banner.styles
         rows.min_height = rows.max_height = len(notice)
         self._stream.show(view)
         for pane in self._panes:

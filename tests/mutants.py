@@ -77,7 +77,7 @@ BUGS = (
     Bug(
         "silence never probed",
         "link.py",
-        "        elif self.phase is Phase.ONLINE and silent < self._timing.silence_after:",
+        "        elif self.phase is Phase.ONLINE and now.mono < self._heard_at + self._timing.silence_after:",
         "        elif self.phase is Phase.ONLINE:",
     ),
     Bug(

@@ -7,16 +7,18 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.strip import Strip
+from textual.widget import Widget
 
-from console.panels.flat import Flat
 from console.panels.lines import BLANK, Line, strip_of
 from console.panels.view import View
 
 Drawing = Callable[[View, int, int], Sequence[Line]]
 
 
-class Pane(Flat):
+class Pane(Widget):
     """Draws `drawing(view, width, height)` and compares before it refreshes."""
+
+    ALLOW_SELECT = False
 
     def __init__(self, drawing: Drawing, *, id: str, band: bool = False) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
@@ -43,7 +45,7 @@ class Pane(Flat):
             self._strips[y] = strip_of(lines[y], width, self._ground)
         self._lines = lines
         if changed:
-            self.repaint(*(Region(0, y, width, 1) for y in changed))
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
 
     def _drawn(self, view: View, width: int, height: int) -> list[Line]:
         lines = list(self._drawing(view, width, height))

@@ -11,11 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
+from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
 from console.filters import BAD, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading
-from console.panels.flat import Flat
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.ring import Lens, Ring, Row
 from console.panels.view import View
@@ -32,13 +32,14 @@ def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Bind
     return Binding(keys, action, label, show=False, id=label.lower().replace(" ", "_"), key_display=display, tooltip=meaning)
 
 
-class Stream(Flat, can_focus=True):
+class Stream(Widget, can_focus=True):
     """Shows the newest commands, or while frozen the same ones for as long as the ring keeps them.
 
     The selected command is the newest one until the operator picks another; picking never lets it slide out of sight.
     Every state is kept in positions of the ring, so a filter, which changes what is between them, changes no state.
     """
 
+    ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
         _key("up,k", "move(-1)", "Up", "↑", "The command above"),
         _key("down,j", "move(1)", "Down", "↓", "The command below; past the newest: follow"),
@@ -111,7 +112,7 @@ class Stream(Flat, can_focus=True):
         self._forget(changed)
         if self.live.end != before or self._lens.count != count:
             self._hold_cursor()
-            self.repaint(Region(0, 2, self.size.width, self._height))
+            self.refresh(Region(0, 2, self.size.width, self._height))
         elif changed:
             self._refresh_rows(changed)
 
@@ -127,7 +128,7 @@ class Stream(Flat, can_focus=True):
         edges = zip((0, height - 1), (self._title(look), self._foot()), self._frame, strict=True)
         changed = [Region(0, y, width, 1) for y, line, drawn in edges if line != drawn]
         if changed:
-            self.repaint(*changed)
+            self.refresh(*changed)
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
@@ -404,11 +405,7 @@ class Stream(Flat, can_focus=True):
             if top <= rank < end and self._lens.at(rank) == position:
                 regions.append(Region(0, (end - 1 - rank if self._newest_first else rank - top) + 2, width, 1))
         if regions:
-            self.repaint(*regions)
-
-    def repaint(self, *regions: Region) -> None:
-        self._window.clear()
-        super().repaint(*regions)
+            self.refresh(*regions)
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
         """As Textual's own; until then what was drawn is what there is, however often a frame asks for it."""

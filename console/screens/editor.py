@@ -38,8 +38,11 @@ def payload_of(text: str) -> dict[str, Any]:
     """The payload that a text says. Raises `PayloadError`."""
     try:
         value = json.loads(text, parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise PayloadError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except UnicodeEncodeError:
+        raise PayloadError("half a surrogate pair is no character") from None
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"{shown(error, 80)}") from None
     if not isinstance(value, dict):

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
+from websockets.utils import accept_key
 
 from agent_core.agent import Agent
 from agent_core.clock import Moment, SystemClock
@@ -797,6 +799,20 @@ async def test_f42_replaced_holds_back_and_does_not_fight(tmp_path: Path) -> Non
             await first.online()
             connects = backend.hub.counts["connects"]
             await for_a_while(0.5, lambda: backend.hub.counts["connects"] == connects)
+
+
+async def test_f42_the_closing_code_counts_though_the_socket_is_reset_with_it(tmp_path: Path) -> None:
+    async def replace(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        key = re.search(rb"(?i)sec-websocket-key: (\S+)", await reader.readuntil(b"\r\n\r\n"))
+        assert key is not None
+        head = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept_key(key[1].decode())}\r\n\r\n"
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n" + head.encode() + b"\x88\x02" + struct.pack(">H", 4009))
+        writer.close()
+
+    server = await asyncio.start_server(replace, "127.0.0.1", 0)
+    async with server, living(config(tmp_path, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as here:
+        await here.reaches(Phase.REPLACED)
 
 
 # --- the process ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import pytest
 from agent_core.clock import ManualClock
 from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
-from agent_core.frames import Command, ack
+from agent_core.frames import Command, Priority, ack
 from agent_core.journal import FILE_NAME, MIGRATIONS, RESERVE_NAME, Journal, LedgerBusy
 from agent_core.ledger_file import commands, outbox
 from agent_core.lock import DataDirInUse, DataDirLock
@@ -144,6 +144,25 @@ def test_a_whole_life_is_kept_and_read_back(desk: Desk) -> None:
     assert desk.journal.recall("b") is None
 
 
+@pytest.mark.parametrize("one", [
+    Remembered(1, Command("bare", ""), Via.WS, State.QUEUED, UTC),
+    Remembered(1, Command("odd", "", {}, invalid="invalid command_type"), Via.POLL, State.FAILED, UTC, error="x", ack="{}"),
+    Remembered(1, Command("full", "t", {"schedule_id": "s", "no\0": "\0"}, Priority.LOW, 0.0), Via.LOCAL, State.SCHEDULED, UTC, 0.0, 0.0,
+               UTC, 1, ack="{}", replay_of="first"),
+], ids=["bare", "odd", "full"])  # fmt: skip
+def test_what_is_there_and_what_is_not_is_kept_as_it_came(desk: Desk, desks: list[Desk], one: Remembered) -> None:
+    desk.write(Took(one))
+    _, memory = reopened(desk, desks)
+    assert desks[-1].journal.recall(one.command.command_id) == one._replace(finished_utc=None)
+    assert memory.next_seq == 2
+
+
+def test_an_error_without_words_is_none_whenever_it_is_written(desk: Desk) -> None:
+    desk.write(took(1), ended(1, error=""), took(2))
+    desk.write(ended(2, error=""))
+    assert [desk.journal.recall(f"cmd_{seq}").error for seq in (1, 2)] == [None, None]
+
+
 def test_an_effect_is_written_with_its_outcome_and_once(desk: Desk) -> None:
     desk.write(took(1), ended(1))
     desk.write(ended(1))
@@ -217,8 +236,8 @@ def test_a_target_is_found_by_id_or_by_its_schedules_name(desk: Desk) -> None:
 
 
 def test_a_change_that_cannot_be_written_stops_the_intake_and_is_said(desk: Desk) -> None:
-    odd = Took(Remembered(1, Command("odd", "x", {"what": object()}), Via.WS, State.QUEUED, UTC))
-    desk.give(odd)
+    odd: Any = object()
+    desk.give(took(1), Ended(1, State.COMPLETED, UTC, odd, "{}"))
     assert "object" in desk.until(RecordFailed).reason
 
 

@@ -389,6 +389,12 @@ def test_a_full_disk_closes_the_intake_keeps_the_link_and_ends_by_itself_with_a_
     assert ran(book) == ["c1", "q1"]
 
 
+def test_half_a_surrogate_pair_in_an_error_can_be_written() -> None:
+    book = online().push("c1").finish("c1", "no such file: \udcff")
+    changes = [change for _, effect in book.ever if isinstance(effect, Record) for change in effect.changes]
+    assert [change.error for change in changes if isinstance(change, Ended)] == ["no such file: ?"]
+
+
 def test_p10_a_disk_that_is_slow_but_does_not_fail_fills_no_memory() -> None:
     book = online(executor={"max_pending": 4})
     book.disk_is_prompt = False

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from agent_core.config import Auth, Config, Logging
+from agent_core.feed import LogEntry
 from agent_core.logs import LINES_WAITING, LogSystem, Mask, start_logging
 
 CANARY = "canary/secret+0123456789"
@@ -207,6 +208,17 @@ def test_p11_a_stalled_terminal_stalls_nobody(tmp_path: Path) -> None:
         os.close(reader)
     files = (tmp_path / "state").iterdir()
     assert sum(file.read_text().count("[INFO]") for file in files) > 1_000
+
+
+def test_p10_a_stalled_terminal_keeps_no_more_lines_than_it_should(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        system = start_logging(config(tmp_path), stream=stream, to_file=False)
+        for _ in range(100):
+            system.tell([LogEntry(0.0, "INFO", "x" * 100)] * 1_000)
+        system.stop(within=0.1)
+        assert 100_000 - system.lost <= LINES_WAITING + 2_000
+        os.close(reader)
 
 
 STALLED = """

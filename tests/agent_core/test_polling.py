@@ -19,6 +19,7 @@ from agent_core.events import (
     PollingModeChosen,
     PostAcks,
     ReconnectRequested,
+    RecordFailed,
     Started,
     Ticked,
     Trouble,
@@ -208,6 +209,12 @@ def test_a_socket_counts_as_deaf_until_a_sync_brings_nothing_that_it_should_have
     book.after(5.1).online()
     assert book.snapshot.link.deaf
     assert not safety_sync_brings(book).snapshot.link.deaf
+
+
+def test_a_sync_whose_commands_cannot_be_taken_does_not_clear_the_word() -> None:
+    book = safety_sync_brings(Playbook().online(), "c1")
+    book.after(5.1).online() >> RecordFailed("full")
+    assert safety_sync_brings(book, "c2").snapshot.link.deaf
 
 
 def test_a_push_that_comes_a_moment_later_clears_the_suspicion() -> None:
