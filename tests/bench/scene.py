@@ -111,6 +111,7 @@ async def inside() -> None:
     app = EdgeConsole(host)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause(1.0)
+        calm_collector()
         for turn in ("first time", "again"):
             painted = asyncio.Event()
             began = time.perf_counter()
