@@ -17,7 +17,7 @@ from typing import NamedTuple
 from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.entries import Ack, Entry
-from agent_core.events import Effect, PostAcks, Recall, Send, Tell
+from agent_core.events import Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
 from agent_core.records import Change, Proved
 
@@ -209,7 +209,7 @@ class Acks:
             if (again := self._at_hand(seq)) is not None:
                 again.proven = True
         for first in range(0, len(acks), TOLD_AT_ONCE):
-            self._emit(Tell(ProvenEntry(now.utc, tuple(seq for seq, _ in acks[first : first + TOLD_AT_ONCE]))))
+            self._emit(ProvenEntry(now.utc, tuple(seq for seq, _ in acks[first : first + TOLD_AT_ONCE])))
 
     def unsend(self) -> None:
         """The socket is gone: what it did not prove is kept again, oldest first."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.config import Config
@@ -26,7 +26,7 @@ from agent_core.events import (
     CancelRunning,
     CloseSocket,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     Effect,
     Event,
     Execute,
@@ -47,9 +47,8 @@ from agent_core.events import (
     SendStatus,
     SetLogLevel,
     Started,
-    Tell,
 )
-from agent_core.feed import Feed, LogEntry
+from agent_core.feed import Entry, Feed, LogEntry
 from agent_core.frames import Command, FrameError, cancel_target, dump_status
 from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
 from agent_core.journal import Journal, LedgerBusy
@@ -73,6 +72,8 @@ SLOW_TURN = 0.1
 ANSWERED_AT_ONCE = 32
 """Handlers that need no waiting answer within the turn, and may start others: so often at most before the loop breathes."""
 
+ENTRIES = get_args(Entry)
+
 log = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -82,15 +83,15 @@ class Agent:
 
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
-        log_to: Callable[[Sequence[LogEntry]], None] | None = None, recorder: "Recorder | None" = None, feed: Feed | None = None,
+        log_to: Callable[[Sequence[Entry]], None] | None = None, recorder: "Recorder | None" = None, feed: Feed | None = None,
     ) -> None:  # fmt: skip
-        """`host` is this machine's name for the console; `log_to` gets the feed's lines, a turn's at a time.
+        """`host` is this machine's name for the console; `log_to` gets the feed's entries, a turn's at a time.
 
         `recorder` keeps the run, and brings the seed for it. `feed` is another one than a viewer needs.
         """
         self.config = config
-        self._log = log_to or (lambda _lines: None)
-        self._lines: list[LogEntry] = []
+        self._log = log_to or (lambda _entries: None)
+        self._told: list[Entry] = []
         self.feed = feed or Feed()
         self._clock = clock or SystemClock()
         self._recorder = recorder
@@ -209,14 +210,14 @@ class Agent:
 
     def _turn(self) -> None:
         """Everything at hand, or only the clock, with the answers that need no waiting: one group for the journal."""
-        events, self._inbox = self._inbox, []
+        inbox, self._inbox = self._inbox, []
+        events = [event for event in map(self._with_memory, inbox) if event is not None]
         changes: list[Record] = []
         for _ in range(ANSWERED_AT_ONCE):
-            known = [event for event in map(self._with_memory, events) if event is not None]
             now = self._clock.now()
-            effects = self._engine.handle_all(known, now, self._dice)
+            effects = self._engine.handle_all(events, now, self._dice)
             if self._recorder is not None:
-                self._recorder.step(now, known, effects, self._engine.vitals.phase)
+                self._recorder.step(now, events, effects, self._engine.vitals.phase)
             self._perform_all(effects, changes, now.utc)
             events, self._answers = self._answers, []
             if not events:
@@ -224,9 +225,10 @@ class Agent:
         self._inbox.extend(events)
         if changes:
             self._journal.write(changes[-1].ticket, tuple(chain.from_iterable(record.changes for record in changes)))
-        if self._lines:
-            self._log(self._lines)
-            self._lines = []
+        if self._told:
+            self.feed.extend(self._told)
+            self._log(self._told)
+            self._told = []
         self._publish_soon()
 
     def _accept(self, event: Event) -> None:
@@ -238,11 +240,10 @@ class Agent:
         """Add what the journal remembers; where it cannot be asked, a command is left to the backend."""
         try:
             match event:
-                case CommandReceived(generation, arrival):
-                    recalled = self._recall(arrival)
-                    return event if recalled is arrival else CommandReceived(generation, recalled)
+                case CommandsReceived(generation, arrivals):
+                    return CommandsReceived(generation, tuple(map(self._recall, arrivals)))
                 case PollAnswered() if event.arrivals:
-                    return replace(event, arrivals=tuple(self._recall(arrival) for arrival in event.arrivals))
+                    return replace(event, arrivals=tuple(map(self._recall, event.arrivals)))
                 case ReplayRequested() if event.remembered is None:
                     return replace(event, remembered=self._journal.recall(event.command_id))
         except LedgerBusy as error:
@@ -273,10 +274,8 @@ class Agent:
 
     def _perform_all(self, effects: list[Effect], changes: list[Record], utc: float) -> None:
         for effect in effects:
-            if isinstance(effect, Tell):
-                self.feed.append(effect.entry)
-                if isinstance(effect.entry, LogEntry):
-                    self._lines.append(effect.entry)
+            if isinstance(effect, ENTRIES):
+                self._told.append(effect)
             elif isinstance(effect, Execute):
                 self._execute(effect, utc)
             elif isinstance(effect, Record):
@@ -341,9 +340,7 @@ class Agent:
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"
-        entry = LogEntry(self._clock.now().utc, "WARNING", plain(text))
-        self.feed.append(entry)
-        self._lines.append(entry)
+        self._told.append(LogEntry(self._clock.now().utc, "WARNING", plain(text)))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)

@@ -116,11 +116,11 @@ class _Said:
     """A protocol pong came."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, raw: bytes) -> None:
-        frame = frames.parse(raw)
-        self.commands += isinstance(frame, frames.CommandFrame)
-        self.settings += isinstance(frame, frames.ConfigUpdate)
-        self.ponged = self.ponged or isinstance(frame, frames.Pong)
+    def take(self, messages: list[bytes]) -> None:
+        for frame in map(frames.parse, messages):
+            self.commands += isinstance(frame, frames.Command)
+            self.settings += isinstance(frame, frames.ConfigUpdate)
+            self.ponged = self.ponged or isinstance(frame, frames.Pong)
         self.moved.set()
 
     def hear(self) -> None:

@@ -30,7 +30,7 @@ from agent_core.events import (
     CancelRequested,
     CancelRunning,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     DialFailed,
     Effect,
     Event,
@@ -57,7 +57,6 @@ from agent_core.events import (
     SetLogLevel,
     Started,
     StopRequested,
-    Tell,
     Ticked,
 )
 from agent_core.feed import LogEntry
@@ -67,10 +66,11 @@ from agent_core.ledger import Held, Ledger
 from agent_core.link import Link
 from agent_core.plain import plain
 from agent_core.polling import Polling
-from agent_core.records import Kept, Via
+from agent_core.records import Arrival, Kept, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
+WS = Via.WS
 ASKS_MOST = 40
 """So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
 
@@ -108,6 +108,7 @@ class Engine:
         self._config = config
         self._host = host
         self._effects: list[Effect] = []
+        self._emit = self._effects.append
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
         self._ledger = Ledger(config, traits, self._emit, held_most)
@@ -142,7 +143,7 @@ class Engine:
 
     def handle_all(self, events: Iterable[Event], now: Moment, dice: Dice) -> list[Effect]:
         """One step for several events of one instant: what follows from them is derived once."""
-        self._effects = []
+        self._effects.clear()
         self._now, self._dice = now, dice
         self._notice_sleep()
         for event in events:
@@ -153,7 +154,7 @@ class Engine:
             self._ledger.forget_settled()
         self._promised = self._next_deadline()
         self._revision += 1
-        return self._effects
+        return self._effects.copy()
 
     @property
     def wake_at(self) -> float:
@@ -207,8 +208,8 @@ class Engine:
     def _dispatch(self, event: Event) -> None:
         now = self._now
         match event:
-            case CommandReceived():
-                self._command_received(event)
+            case CommandsReceived(generation, arrivals):
+                self._commands_received(generation, arrivals)
             case CommandFinished():
                 self._ledger.finished(event, now)
             case FrameReceived(generation, frame):
@@ -284,15 +285,16 @@ class Engine:
             self._ledger.resume(self._now)
             self._polling.sync_soon(self._now)
 
-    def _command_received(self, event: CommandReceived) -> None:
-        if not self._link.is_current(event.generation):
+    def _commands_received(self, generation: int, arrivals: Iterable[Arrival]) -> None:
+        if not self._link.is_current(generation):
             return
-        command_id = event.arrival.command.command_id
         self._link.heard(self._now, frame=True)
         self._link.deaf = False
-        self._suspects.discard(command_id)
-        self._say("INFO", f"Received command via WebSocket: {command_id}")
-        self._ledger.take(event.arrival, Via.WS, self._now)
+        for arrival in arrivals:
+            command_id = arrival.command.command_id
+            self._suspects.discard(command_id)
+            self._say("INFO", f"Received command via WebSocket: {command_id}")
+            self._ledger.take(arrival, WS, self._now)
 
     def _frame_received(self, generation: int, frame: Frame) -> None:
         if not self._link.is_current(generation):
@@ -548,8 +550,5 @@ class Engine:
 
     # --- words ---------------------------------------------------------------------------------------------------
 
-    def _emit(self, effect: Effect) -> None:
-        self._effects.append(effect)
-
     def _say(self, level: str, text: str) -> None:
-        self._effects.append(Tell(LogEntry(self._now.utc, level, plain(text))))
+        self._emit(LogEntry(self._now.utc, level, plain(text)))

@@ -95,11 +95,11 @@ class FrameReceived(NamedTuple):
     frame: Frame
 
 
-class CommandReceived(NamedTuple):
-    """A command by socket."""
+class CommandsReceived(NamedTuple):
+    """Commands by socket, that came together."""
 
     generation: int
-    arrival: Arrival
+    arrivals: tuple[Arrival, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +213,14 @@ class StopRequested:
 
 
 Event = (
-    Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandReceived | Heard
+    Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandsReceived | Heard
     | Ponged | Lost | PollAnswered | PollFailed
     | AcksPosted | Recorded | Recalled | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested
     | CancelRequested | StopRequested
 )
 
 
-# --- effects: what the engine asks the agent to do, in list order ----------------------------------------------------
+# --- effects: what the engine asks the agent to do, in list order; an entry goes to the feed, and a line to the log too -------
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,12 +324,6 @@ class SetLogLevel:
     level: str
 
 
-class Tell(NamedTuple):
-    """One entry for the feed, and where it is a line, for the log."""
-
-    entry: Entry
-
-
 @dataclass(frozen=True, slots=True)
 class Finish:
     """Everything is done: the agent may end."""
@@ -337,5 +331,5 @@ class Finish:
 
 Effect = (
     Register | OpenSocket | AbortSocket | CloseSocket | Send | SendStatus | Probe | Poll | PostAcks | Record | Recall | Execute
-    | CancelRunning | SetLogLevel | Tell | Finish
+    | CancelRunning | SetLogLevel | Entry | Finish
 )

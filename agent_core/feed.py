@@ -1,9 +1,10 @@
 """The past as numbered entries in a bounded ring.
 
-One thread appends, any thread reads: a slot is replaced whole and an entry carries its own number, so a reader can tell an entry from
+One thread adds, any thread reads: a slot is replaced whole and an entry carries its own number, so a reader can tell an entry from
 the one that overwrote it, without a lock.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -70,9 +71,17 @@ class Feed:
         self._slots: list[tuple[int, Entry] | None] = [None] * capacity
         self._next = 0
 
-    def append(self, entry: Entry) -> None:
-        self._slots[self._next % len(self._slots)] = (self._next, entry)
-        self._next += 1
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Add them in order; of more than there is room for, the newest."""
+        capacity = len(self._slots)
+        end = self._next + len(entries)
+        kept = entries[-capacity:]
+        numbered = list(enumerate(kept, end - len(kept)))
+        start = (end - len(kept)) % capacity
+        head, tail = numbered[: capacity - start], numbered[capacity - start :]
+        self._slots[start : start + len(head)] = head
+        self._slots[: len(tail)] = tail
+        self._next = end
 
     def since(self, cursor: int, limit: int = 20_000) -> Since:
         """Entries numbered `cursor` and later, at most `limit`; `dropped` counts those overwritten before they were read."""

@@ -49,10 +49,6 @@ class Command(NamedTuple):
     """Why it cannot be run, where the id is good enough to say so in a failed ack."""
 
 
-class CommandFrame(NamedTuple):
-    command: Command
-
-
 @dataclass(frozen=True, slots=True)
 class Ping:
     payload: Mapping[str, Any] | None = None
@@ -94,7 +90,7 @@ class Malformed:
     reason: str
 
 
-Frame = CommandFrame | Ping | Pong | ConfigUpdate | Welcome | ErrorFrame | Unknown | Malformed
+Frame = Command | Ping | Pong | ConfigUpdate | Welcome | ErrorFrame | Unknown | Malformed
 
 
 class FrameError(ValueError):
@@ -117,7 +113,7 @@ def parse(raw: str | bytes) -> Frame:
         return Malformed("no type")
     if kind == "command":
         try:
-            return CommandFrame(command_of(_envelope(body)))
+            return command_of(_envelope(body))
         except FrameError as error:
             return Malformed(str(error))
     return _small_frame(kind, body)

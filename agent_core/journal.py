@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
+from rbloom import Bloom
 
 from agent_core import retention
 from agent_core.clock import Clock, SystemClock, iso
@@ -31,6 +32,7 @@ FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
 TRIM_EVERY = 500
 """Commands taken between two looks at what may be forgotten."""
+SIEVE_ERRS = 0.01
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 2**20
 
@@ -78,39 +80,6 @@ BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALU
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 
 
-class Sieve:
-    """Tells for sure that an id is new, in half a microsecond and two bytes an id; what it may know is looked up (a Bloom filter).
-
-    Asking SQLite for each new id costs 100 times that while commits go on, and a set of ids ten times the memory for ever.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self._mask = (1 << max(16, (capacity * 16 - 1).bit_length())) - 1
-        self._bits = bytearray((self._mask + 1) // 8)
-        self._room = capacity
-
-    def add(self, name: str) -> None:
-        self._room -= 1
-        code, mask, bits = hash(name), self._mask, self._bits
-        one, two = code & mask, code >> 32 & mask
-        bits[one >> 3] |= 1 << (one & 7)
-        bits[two >> 3] |= 1 << (two & 7)
-
-    def add_new(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            if isinstance(change, Took):
-                self.add(change.entry.command.command_id)
-
-    def __contains__(self, name: str) -> bool:
-        code, mask, bits = hash(name), self._mask, self._bits
-        one, two = code & mask, code >> 32 & mask
-        return bits[one >> 3] >> (one & 7) & bits[two >> 3] >> (two & 7) & 1 == 1
-
-    @property
-    def full(self) -> bool:
-        return self._room <= 0
-
-
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
 
 
@@ -137,7 +106,12 @@ class Journal:
         self._wake = threading.Condition()
         self._closing = False
         self._reader: sqlite3.Connection | None = None
-        self._sieve: Sieve | None = None
+        self._sieve: Bloom | None = None
+        """Tells for sure that an id is new, at ten bits an id; what it may know is looked up.
+
+        Asking SQLite for each new id costs a thousand times as much while commits go on, and a set of ids eighty times the memory.
+        """
+        self._sieve_room = 0
         self._untrimmed = TRIM_EVERY
         self._ticket = 0
         self._reserved = False
@@ -154,7 +128,9 @@ class Journal:
         """Have these written with whatever else is at hand; `Recorded` follows."""
         with self._wake:
             if self._sieve is not None:
-                self._sieve.add_new(changes)
+                ids = _new_ids(changes)
+                self._sieve.update(ids)
+                self._sieve_room -= len(ids)
             self._queue.append((ticket, changes))
             self._wake.notify()
 
@@ -248,13 +224,13 @@ class Journal:
         """A sieve of every id in the file and on its way there, with room for as many again."""
         ids = "SELECT command_id FROM commands UNION ALL SELECT command_id FROM faded"
         count = db.execute(f"SELECT count(*) FROM ({ids})").fetchone()[0]
-        sieve = Sieve(2 * max(count, self._limits.retention_count))
-        for (command_id,) in db.execute(ids):
-            sieve.add(command_id)
+        capacity = 2 * max(count, self._limits.retention_count)
+        sieve = Bloom(capacity, SIEVE_ERRS)
+        sieve.update(command_id for (command_id,) in db.execute(ids))
         with self._wake:
             for _, changes in self._queue:
-                sieve.add_new(changes)
-            self._sieve = sieve
+                sieve.update(_new_ids(changes))
+            self._sieve, self._sieve_room = sieve, capacity - count
 
     def _next_batch(self) -> list[tuple[int, tuple[Change, ...]]] | None:
         with self._wake:
@@ -312,7 +288,7 @@ class Journal:
             if self._untrimmed >= TRIM_EVERY:
                 steps = 2 + 2 * (self._untrimmed // retention.STEP)
                 self._untrimmed = TRIM_EVERY if all(self._trim(db) for _ in range(steps)) else 0
-            if self._sieve is not None and self._sieve.full:
+            if self._sieve_room <= 0:
                 self._sift(db)
         except sqlite3.Error:
             self._untrimmed = 0
@@ -410,6 +386,10 @@ def _keep_reserve(folder: Path) -> bool:
     return True
 
 
+def _new_ids(changes: Iterable[Change]) -> list[str]:
+    return [change.entry.command.command_id for change in changes if isinstance(change, Took)]
+
+
 Statement = tuple[str, Sequence[Any]]
 NO_EFFECT = ("", "", "")
 
@@ -469,15 +449,16 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
 def _new_row(entry: Remembered, ended: Ended | None) -> Sequence[Any]:
     command = entry.command
     payload = as_json(dict(command.payload), nan="constants")
+    issued, started, due = command.issued_utc, entry.started_utc, entry.due_utc
     state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
     proven = finished if ended is not None and ended.ack is None else None
     effect = ended.effect[2:] if ended is not None and ended.effect is not None else NO_EFFECT
-    row = (
+    return (
         entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, state._value_,
-        entry.received_utc, entry.runs, command.issued_utc, command.invalid, entry.started_utc, finished, entry.due_utc, error, ack,
-        proven, entry.replay_of, _name(entry), *effect,
+        entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
+        finished or "", "" if due is None else due, error or "", ack or "", proven or "", entry.replay_of or "", _name(entry) or "",
+        *effect,
     )  # fmt: skip
-    return ["" if value is None else value for value in row]
 
 
 def _changed(change: Change) -> Iterator[Statement]:

@@ -24,7 +24,7 @@ from agent_core.acks import HELD_MOST, Acks
 from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
-from agent_core.events import CommandFinished, Effect, Execute, Tell
+from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
 from agent_core.plain import plain
@@ -264,7 +264,7 @@ class Ledger:
         if known.ack is not None and known.state is not RUNNING and room and not on_its_way:
             self.after.append(ack_of(known, again=True))
         row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
-        self._emit(Tell(row))
+        self._emit(row)
         self._next_seq += 1
 
     # --- cancel and schedule -------------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ class Ledger:
         )
 
     def _show(self, entry: Entry) -> None:
-        self._emit(Tell(self._row(entry)))
+        self._emit(self._row(entry))
 
     def _row(self, entry: Entry) -> CommandEntry:
         status: str = entry.state
@@ -543,4 +543,4 @@ class Ledger:
         )  # fmt: skip
 
     def _say(self, now: Moment, level: str, text: str) -> None:
-        self._emit(Tell(LogEntry(now.utc, level, plain(text))))
+        self._emit(LogEntry(now.utc, level, plain(text)))

@@ -28,7 +28,7 @@ from agent_core import backoff, frames
 from agent_core.backoff import Dice
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.events import AbortSocket, CloseSocket, Effect, Failure, OpenSocket, Probe, Register, Send, Tell, Trouble
+from agent_core.events import AbortSocket, CloseSocket, Effect, Failure, OpenSocket, Probe, Register, Send, Trouble
 from agent_core.feed import LogEntry
 from agent_core.outcomes import Rule, cause_of, rule_for
 from agent_core.plain import plain
@@ -457,4 +457,4 @@ class Link:
         self._say(now, level if loud else "DEBUG", text)
 
     def _say(self, now: Moment, level: str, text: str) -> None:
-        self._emit(Tell(LogEntry(now.utc, level, plain(text))))
+        self._emit(LogEntry(now.utc, level, plain(text)))

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from agent_core.clock import iso
 from agent_core.config import Config
-from agent_core.feed import LogEntry
+from agent_core.feed import Entry, LogEntry
 from agent_core.plain import plain
 
 FILES_KEPT = 5
@@ -336,10 +336,10 @@ class LogSystem:
         self._sinks = sinks
         self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
 
-    def tell(self, entries: Sequence[LogEntry]) -> None:
-        """Lines of the feed, already plain: straight to the sinks, many at once, at a small part of what logging calls cost."""
+    def tell(self, entries: Sequence[Entry]) -> None:
+        """The lines among these, already plain: straight to the sinks, many at once, at a small part of what logging calls cost."""
         least = EDGE.level
-        wanted = [entry for entry in entries if LEVELS[entry.level] >= least]
+        wanted = [entry for entry in entries if isinstance(entry, LogEntry) and LEVELS[entry.level] >= least]
         for first in range(0, len(wanted), LINES_AT_ONCE):
             lines = _Lines(wanted[first : first + LINES_AT_ONCE])
             for sink in self._sinks:

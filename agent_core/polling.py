@@ -15,7 +15,7 @@ from typing import Any
 from agent_core.backoff import Dice
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.events import AcksPosted, Effect, Failure, Poll, Tell, Trouble
+from agent_core.events import AcksPosted, Effect, Failure, Poll, Trouble
 from agent_core.feed import LogEntry
 from agent_core.plain import plain
 from agent_core.snapshot import PollingMode, PollingView
@@ -202,4 +202,4 @@ class Polling:
             self._not_before = now.mono + min(wait, timing.busy_cap)
 
     def _say(self, now: Moment, level: str, text: str) -> None:
-        self._emit(Tell(LogEntry(now.utc, level, plain(text))))
+        self._emit(LogEntry(now.utc, level, plain(text)))

@@ -30,7 +30,7 @@ from agent_core.clock import Moment, iso
 from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.entries import EffectClass, Trait
-from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send, Tell
+from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command
 from agent_core.plain import plain
@@ -38,7 +38,7 @@ from agent_core.records import OutboxRow, Took
 from agent_core.settings import SPELLINGS
 from agent_core.snapshot import Phase
 
-FORMAT = 1
+FORMAT = 2
 MOST = 64 * 2**20
 """Bytes of a recording; then it is closed with the mark `full`."""
 FLUSH_EVERY = 1.0
@@ -148,11 +148,11 @@ def decode(value: Any) -> Any:
 def short(effect: Effect) -> str:
     """One line that tells what is asked for, with ids and numbers and without anybody's text."""
     match effect:
-        case Tell(LogEntry(_, level, text)):
+        case LogEntry(_, level, text):
             return f"{level} {text.partition(':')[0] if text.startswith(DRY_RUN) else text}"
-        case Tell(CommandEntry() as entry):
-            return f"Row {entry.row} {entry.command_id} {entry.status}"
-        case Tell(ProvenEntry(_, rows)):
+        case CommandEntry():
+            return f"Row {effect.row} {effect.command_id} {effect.status}"
+        case ProvenEntry(_, rows):
             return f"Proven {' '.join(map(str, rows))}"
         case Send(generation, texts):
             return f"Send {generation} " + ", ".join(map(_frame, texts))

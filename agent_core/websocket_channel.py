@@ -9,6 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -22,7 +23,7 @@ from agent_core import frames
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.credentials import Credentials
-from agent_core.events import CommandReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
+from agent_core.events import CommandsReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
 from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.plain import plain
 from agent_core.records import Arrival
@@ -38,12 +39,12 @@ HEARD_EVERY = 0.1
 
 
 class Connection(ClientConnection):
-    """A connection that hands over each message where its last byte arrives, tells of every byte, and writes what is queued in one go.
+    """A connection that hands over what has arrived where it arrives, tells of every byte, and writes what is queued in one go.
 
     So what has arrived together is one turn of the engine, and reading never waits for anybody (FAULTS §3).
     """
 
-    on_message: Callable[[bytes], None] | None = None
+    on_messages: Callable[[list[bytes]], None] | None = None
     on_bytes: Callable[[], None] | None = None
     on_pong: Callable[[], None] | None = None
 
@@ -54,7 +55,7 @@ class Connection(ClientConnection):
         self.full_since: float | None = None
         self.given_up = False
         self.fragments = bytearray()
-        self.early: list[Frame] = []
+        self.messages: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         with suppress(OSError):  # closed by the peer already: what it said is still to be read
@@ -65,6 +66,7 @@ class Connection(ClientConnection):
         if self.on_bytes is not None:
             self.on_bytes()
         super().data_received(data)
+        self._hand_over()
         self._look_at_the_backlog()
 
     def process_event(self, event: ProtocolEvent) -> None:
@@ -72,14 +74,12 @@ class Connection(ClientConnection):
             super().process_event(event)
             if isinstance(event, Frame) and event.opcode is Opcode.PONG and self.on_pong is not None:
                 self.on_pong()
-        elif self.on_message is None:
-            self.early.append(event)
         elif event.fin and not self.fragments:
-            self.on_message(bytes(event.data))
+            self.messages.append(bytes(event.data))
         else:
             self.fragments += event.data
             if event.fin:
-                self.on_message(bytes(self.fragments))
+                self.messages.append(bytes(self.fragments))
                 self.fragments.clear()
 
     def send_data(self) -> None:
@@ -105,11 +105,15 @@ class Connection(ClientConnection):
             self.given_up = True
             self.transport.abort()
 
-    def listen(self, on_message: Callable[[bytes], None], on_bytes: Callable[[], None], on_pong: Callable[[], None]) -> None:
-        """From now on every message goes to `on_message`, also what came with the handshake."""
-        self.on_message, self.on_bytes, self.on_pong = on_message, on_bytes, on_pong
-        for early in self.early:
-            self.process_event(early)
+    def _hand_over(self) -> None:
+        if self.messages and self.on_messages is not None:
+            messages, self.messages = self.messages, []
+            self.on_messages(messages)
+
+    def listen(self, on_messages: Callable[[list[bytes]], None], on_bytes: Callable[[], None], on_pong: Callable[[], None]) -> None:
+        """From now on every message goes to `on_messages` with those that came with it, also what came with the handshake."""
+        self.on_messages, self.on_bytes, self.on_pong = on_messages, on_bytes, on_pong
+        self._hand_over()
 
     def write_now(self, texts: Iterable[str]) -> bool:
         """Send text frames at once, where nothing sent before is still waiting; False: nothing was sent."""
@@ -221,7 +225,7 @@ class WebSocketChannel:
             return
         self._connection = connection
         self._post(Opened(generation))
-        connection.listen(self._reader(generation), self._byte_listener(generation), lambda: self._post(Ponged(generation)))
+        connection.listen(partial(self._read, generation), self._byte_listener(generation), lambda: self._post(Ponged(generation)))
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
         try:
             await connection.wait_closed()
@@ -245,19 +249,22 @@ class WebSocketChannel:
 
         return listen
 
-    def _reader(self, generation: int) -> Callable[[bytes], None]:
-        post, masked = self._post, self._credentials.masked
+    def _read(self, generation: int, messages: list[bytes]) -> None:
+        """Tell of each frame in order; of commands that follow each other at once."""
+        arrivals: list[Arrival] = []
+        for frame in map(frames.parse, messages):
+            if isinstance(frame, frames.Command):
+                arrivals.append(Arrival(frame))
+                continue
+            self._post_commands(generation, arrivals)
+            masked = frames.ErrorFrame(self._credentials.masked(frame.text)) if isinstance(frame, frames.ErrorFrame) else frame
+            self._post(FrameReceived(generation, masked))
+        self._post_commands(generation, arrivals)
 
-        def read(raw: bytes) -> None:
-            frame = frames.parse(raw)
-            if isinstance(frame, frames.CommandFrame):
-                post(CommandReceived(generation, Arrival(frame.command)))
-            elif isinstance(frame, frames.ErrorFrame):
-                post(FrameReceived(generation, frames.ErrorFrame(masked(frame.text))))
-            else:
-                post(FrameReceived(generation, frame))
-
-        return read
+    def _post_commands(self, generation: int, arrivals: list[Arrival]) -> None:
+        if arrivals:
+            self._post(CommandsReceived(generation, tuple(arrivals)))
+            arrivals.clear()
 
     async def _send_loop(self, connection: Connection, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:

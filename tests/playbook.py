@@ -33,7 +33,7 @@ from agent_core.events import (
     AcksPosted,
     CloseSocket,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     DialFailed,
     Effect,
     Event,
@@ -57,11 +57,10 @@ from agent_core.events import (
     Recorded,
     Send,
     Started,
-    Tell,
     Ticked,
     Trouble,
 )
-from agent_core.feed import CommandEntry, LogEntry, ProvenEntry, proven
+from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
 from agent_core.frames import Command, Pong, Welcome, command_of
 from agent_core.records import Arrival, Began, Change, Ended, Memory, Proved, Remembered, State, Took, Via
 from agent_core.snapshot import Phase, Snapshot
@@ -376,7 +375,7 @@ class Playbook:
 
     def push(self, command_id: str, command_type: str = "send_message_now", **extra: Any) -> "Playbook":
         """A command comes by the open socket."""
-        return self >> CommandReceived(self.generation, self.arrival(command(command_id, command_type, **extra)))
+        return self >> CommandsReceived(self.generation, (self.arrival(command(command_id, command_type, **extra)),))
 
     def arrival(self, one: Command) -> Arrival:
         """A command as the agent hands it over: with what the journal remembers, where the engine must ask."""
@@ -420,7 +419,7 @@ class Playbook:
             if isinstance(event, FrameReceived) and isinstance(event.frame, Pong):
                 self._pings = [seq for seq in self._pings if event.frame.seq is not None and seq > event.frame.seq]
         for effect in asked:
-            if isinstance(effect, Tell):
+            if isinstance(effect, Entry):
                 self._tell(effect)
                 continue
             self._dialogue.append(f"{'':10} << {_short(effect)}")
@@ -452,14 +451,14 @@ class Playbook:
                 elif isinstance(change, Proved) and past.seq in dict(change.acks):
                     self._memory[past.command.command_id] = past._replace(proven_utc=change.utc, proven_by=change.by)
 
-    def _tell(self, effect: Tell) -> None:
-        if isinstance(effect.entry, LogEntry):
-            self.lines.append(effect.entry)
-            self._dialogue.append(f"{'':10}    {effect.entry.level} {effect.entry.text}")
-        elif isinstance(effect.entry, ProvenEntry):
-            self.rows += [proven(row) for row in self.rows if row.row in effect.entry.rows]
+    def _tell(self, entry: Entry) -> None:
+        if isinstance(entry, LogEntry):
+            self.lines.append(entry)
+            self._dialogue.append(f"{'':10}    {entry.level} {entry.text}")
+        elif isinstance(entry, ProvenEntry):
+            self.rows += [proven(row) for row in self.rows if row.row in entry.rows]
         else:
-            self.rows.append(effect.entry)
+            self.rows.append(entry)
 
     def _advance_to(self, mono: float) -> None:
         self.clock.advance(max(0.0, mono - self.clock.mono))
@@ -503,7 +502,7 @@ class Watch:
                 self._remember(entries)
             case _:
                 pass
-        arrivals = event.arrivals if isinstance(event, PollAnswered) else [event.arrival] if isinstance(event, CommandReceived) else []
+        arrivals = event.arrivals if isinstance(event, PollAnswered | CommandsReceived) else ()
         self._remember(arrival.remembered for arrival in arrivals if arrival.remembered is not None)
 
     def _remember(self, entries: Iterable[Remembered]) -> None:

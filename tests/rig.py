@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from agent_core.agent import Agent
 from agent_core.config import Config
 from agent_core.events import Event, StopRequested
-from agent_core.feed import CommandEntry, LogEntry
+from agent_core.feed import CommandEntry, Entry, LogEntry
 from agent_core.ledger_file import outbox
 from agent_core.reference.hub import Hub, Rules
 from agent_core.reference.orders import Order
@@ -100,7 +100,7 @@ class Living:
 
     agent: Agent
     task: asyncio.Task[None]
-    entries: list[LogEntry] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
 
     @property
     def now(self) -> Snapshot:
@@ -112,7 +112,7 @@ class Living:
 
     @property
     def lines(self) -> list[str]:
-        return [entry.text for entry in self.entries]
+        return [entry.text for entry in self.entries if isinstance(entry, LogEntry)]
 
     def said(self, pattern: str) -> list[str]:
         return [line for line in self.lines if re.search(pattern, line)]
@@ -160,7 +160,7 @@ class Living:
 @asynccontextmanager
 async def living(configuration: Config, **more: Any) -> AsyncIterator[Living]:
     """An agent in this loop until the block ends; what ended it is raised here."""
-    entries: list[LogEntry] = []
+    entries: list[Entry] = []
     agent = Agent(configuration, log_to=entries.extend, **more)
     agent.snapshot()
     task = asyncio.create_task(agent.run(), name="agent")

@@ -19,7 +19,7 @@ from agent_core.clock import Moment
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     AcksPosted,
-    CommandReceived,
+    CommandsReceived,
     DialFailed,
     Event,
     Failure,
@@ -574,8 +574,8 @@ def _news(generation: int, item: Event | str) -> Event:
     if not isinstance(item, str):
         return item
     frame = frames.parse(item)
-    if isinstance(frame, frames.CommandFrame):
-        return CommandReceived(generation, Arrival(frame.command))
+    if isinstance(frame, frames.Command):
+        return CommandsReceived(generation, (Arrival(frame),))
     return FrameReceived(generation, frame)
 
 

@@ -30,7 +30,7 @@ from agent_core.events import (
     CancelRunning,
     CloseSocket,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     DialFailed,
     Effect,
     Event,
@@ -59,11 +59,10 @@ from agent_core.events import (
     SendStatus,
     Started,
     StopRequested,
-    Tell,
     Ticked,
     Trouble,
 )
-from agent_core.feed import LogEntry
+from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command, FrameError
 from agent_core.ledger import CANCELS
 from agent_core.records import Arrival, Began, Ended, OutboxRow, Proved, Remembered, Took, Via
@@ -657,21 +656,22 @@ class Process:
             self._dials.clear()
         elif turn is None:
             for event in news:
-                if isinstance(event, FrameReceived | CommandReceived | Ponged):
+                if isinstance(event, FrameReceived | CommandsReceived | Ponged):
                     self._heard = now.mono
                     break
 
     def _is_stale(self, event: Event, before: Vitals) -> bool:
         """News of a socket that is not, or no longer, the present one."""
-        if not isinstance(event, Opened | DialFailed | Lost | FrameReceived | CommandReceived | Ponged):
+        if not isinstance(event, Opened | DialFailed | Lost | FrameReceived | CommandsReceived | Ponged):
             return False
         return event.generation != before.generation or before.phase not in OPEN | {Phase.CONNECTING}
 
     def _with_memory(self, event: Event) -> Event | None:
         disk = self.world.disk
         match event:
-            case CommandReceived(generation, arrival):
-                return None if disk.failing and self.world.dice() < 0.5 else CommandReceived(generation, self._recall(arrival))
+            case CommandsReceived(generation, arrivals):
+                lost = disk.failing and self.world.dice() < 0.5
+                return None if lost else CommandsReceived(generation, tuple(map(self._recall, arrivals)))
             case PollAnswered() if event.arrivals:
                 return replace(event, arrivals=tuple(self._recall(arrival) for arrival in event.arrivals))
             case ReplayRequested(command_id):
@@ -695,8 +695,10 @@ class Process:
     def _perform(self, effect: Effect, now: Moment, records: list[Record]) -> None:
         world = self.world
         match effect:
-            case Tell(entry):
-                world.lines += isinstance(entry, LogEntry) and entry.level != "DEBUG"
+            case LogEntry(level=level):
+                world.lines += level != "DEBUG"
+            case CommandEntry() | ProvenEntry():
+                pass
             case Record():
                 records.append(effect)
             case Send(generation, texts):

@@ -8,7 +8,7 @@ from agent_core.engine import Engine
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     Event,
     Execute,
     FrameReceived,
@@ -57,17 +57,17 @@ class Run:
 
 def test_f24_a_duplicate_beside_the_proof_of_its_first_does_not_run() -> None:
     run = Run()
-    run.finish(CommandReceived(1, Arrival(COMMAND)))
+    run.finish(CommandsReceived(1, (Arrival(COMMAND),)))
     run.clock.advance(31)
     run.step()
-    effects = run.step(FrameReceived(1, Pong(2)), CommandReceived(1, Arrival(COMMAND)))
+    effects = run.step(FrameReceived(1, Pong(2)), CommandsReceived(1, (Arrival(COMMAND),)))
     assert not [effect for effect in effects if isinstance(effect, Execute)]
     assert run.engine.snapshot(run.clock.now()).commands.duplicates == 1
 
 
 def test_a_settled_command_is_left_to_the_journal_after_the_step() -> None:
     run = Run()
-    run.finish(CommandReceived(1, Arrival(COMMAND)))
+    run.finish(CommandsReceived(1, (Arrival(COMMAND),)))
     run.clock.advance(31)
     run.step()
     run.step(FrameReceived(1, Pong(2)))
@@ -98,8 +98,8 @@ def test_what_answers_at_once_and_stays_inside_the_ledger_is_instant(tmp_path: P
     assert traits_for(file)["emit_event"].instant
 
 
-def came(command_id: str, command_type: str, thread: str = "+1") -> CommandReceived:
-    return CommandReceived(1, Arrival(Command(command_id, command_type, {"thread_id": thread, "text": "hi"})))
+def came(command_id: str, command_type: str, thread: str = "+1") -> CommandsReceived:
+    return CommandsReceived(1, (Arrival(Command(command_id, command_type, {"thread_id": thread, "text": "hi"})),))
 
 
 def started(effects: list[object]) -> list[str]:

@@ -9,7 +9,7 @@ from agent_core.engine import Engine
 from agent_core.events import (
     AcksPosted,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     DialFailed,
     Event,
     Execute,
@@ -36,10 +36,10 @@ from agent_core.events import (
     Send,
     Started,
     StopRequested,
-    Tell,
     Ticked,
     Trouble,
 )
+from agent_core.feed import Entry
 from agent_core.frames import ConfigUpdate, ErrorFrame, Malformed, Ping, Pong, Unknown, Welcome
 from agent_core.records import Arrival
 from agent_core.snapshot import Phase, PollingMode
@@ -67,9 +67,9 @@ def test_a_batch_of_events_is_one_step() -> None:
     now = book.clock.now()
     engine.handle_all((LedgerOpened(), Started()), now, lambda: 0.5)
     events: list[Event] = [Opened(1), FrameReceived(1, Pong(1))]
-    events += [CommandReceived(1, Arrival(command(f"c{n}", "look", payload={}))) for n in range(3)]
+    events += [CommandsReceived(1, (Arrival(command(f"c{n}", "look", payload={})),)) for n in range(3)]
     effects = engine.handle_all(events, now, lambda: 0.5)
-    assert [type(effect) for effect in effects if not isinstance(effect, Tell)] == [Send, Execute, Record]
+    assert [type(effect) for effect in effects if not isinstance(effect, Entry)] == [Send, Execute, Record]
     assert engine.snapshot(now).revision == 2
 
 
@@ -123,7 +123,7 @@ def any_event(dice: random.Random, number: int) -> Event:
     choices: list[Event] = [
         Started(), LedgerOpened(), Ticked(), Registered("x"), RegistrationFailed(failure), Opened(socket), DialFailed(socket, failure),
         FrameReceived(socket, Pong(dice.choice([None, number]))), FrameReceived(socket, Ping()), Heard(socket), Ponged(socket),
-        CommandReceived(socket, one), Lost(socket, failure), PollAnswered(number, (one,), ("c1",)),
+        CommandsReceived(socket, (one,)), Lost(socket, failure), PollAnswered(number, (one,), ("c1",)),
         PollFailed(number, failure), AcksPosted(("c1",), ("c2",), failure), Recorded(number), RecordFailed("x"),
         CommandFinished(number, None), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),
     ]  # fmt: skip

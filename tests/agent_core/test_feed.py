@@ -14,10 +14,10 @@ def line(number: int) -> LogEntry:
     return LogEntry(float(number), "INFO", str(number))
 
 
-def filled(count: int, capacity: int = 10) -> Feed:
+def filled(count: int, capacity: int = 10, at_once: int = 1) -> Feed:
     feed = Feed(capacity)
-    for number in range(count):
-        feed.append(line(number))
+    for first in range(0, count, at_once):
+        feed.extend([line(number) for number in range(first, min(count, first + at_once))])
     return feed
 
 
@@ -26,7 +26,7 @@ def test_a_reader_gets_each_entry_once() -> None:
     first = feed.since(0)
     assert ([entry.text for entry in first.entries if isinstance(entry, LogEntry)], first.cursor, first.dropped) == (["0", "1", "2"], 3, 0)
     assert feed.since(first.cursor) == ([], 3, 0)
-    feed.append(line(3))
+    feed.extend([line(3)])
     assert feed.since(first.cursor) == ([line(3)], 4, 0)
 
 
@@ -48,9 +48,10 @@ def test_a_cursor_ahead_of_the_feed_gets_nothing_and_falls_back() -> None:
     assert filled(3).since(99) == ([], 3, 0)
 
 
-@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20), st.integers(1, 30))
-def test_read_and_dropped_are_always_all_there_was(count: int, cursor: int, capacity: int, limit: int) -> None:
-    feed = filled(count, capacity)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20), st.integers(1, 30), st.integers(1, 50))
+def test_read_and_dropped_are_always_all_there_was(count: int, cursor: int, capacity: int, limit: int, at_once: int) -> None:
+    feed = filled(count, capacity, at_once)
+    assert feed.since(0) == filled(count, capacity).since(0)
     cursor = min(cursor, count)
     got = dropped = 0
     while cursor < count:
@@ -66,8 +67,8 @@ def test_a_reader_in_another_thread_sees_no_entry_twice_and_none_out_of_order() 
     done = threading.Event()
 
     def write() -> None:
-        for number in range(total):
-            feed.append(line(number))
+        for number in range(0, total, 5):
+            feed.extend([line(number + more) for more in range(5)])
         done.set()
 
     writer = threading.Thread(target=write)

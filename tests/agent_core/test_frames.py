@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from agent_core import frames
 from agent_core.frames import (
     Command,
-    CommandFrame,
     ConfigUpdate,
     ErrorFrame,
     FrameError,
@@ -33,8 +32,8 @@ def parsed(body: Any) -> frames.Frame:
 
 def command(**fields: Any) -> Command:
     frame = parsed({"type": "command", "data": {"command_id": "c1", "command_type": "send_message", **fields}})
-    assert isinstance(frame, CommandFrame), frame
-    return frame.command
+    assert isinstance(frame, Command), frame
+    return frame
 
 
 # --- the envelope and its spellings ------------------------------------------------------------------------------------
@@ -58,8 +57,8 @@ INNER = {"command_id": "c1", "command_type": "look", "payload": {"a": 1}}
 )
 def test_a_command_in_each_of_its_spellings(body: dict[str, Any]) -> None:
     frame = parsed(body)
-    assert isinstance(frame, CommandFrame)
-    assert frame.command == Command("c1", "look", {"a": 1})
+    assert isinstance(frame, Command)
+    assert frame == Command("c1", "look", {"a": 1})
 
 
 def test_the_first_payload_key_wins_and_none_is_an_empty_payload() -> None:
@@ -247,9 +246,9 @@ def test_deep_json_within_the_parsers_limit_is_answered() -> None:
 def test_huge_numbers_are_carried(size: int) -> None:
     number = "9" * size
     fields = f'"timestamp":{number},"priority":{number},"payload":{{"n":{number}}}'
-    assert isinstance(frames.parse(f'{{"type":"command","command_id":"c1","command_type":"x",{fields}}}'), CommandFrame)
+    assert isinstance(frames.parse(f'{{"type":"command","command_id":"c1","command_type":"x",{fields}}}'), Command)
     assert isinstance(frames.parse(f'{{"type":"pong","data":{{"seq":{number}}}}}'), Pong)
-    assert isinstance(frames.parse(f'{{"type":"command","command_id":{number}}}'), CommandFrame if size <= 200 else Malformed)
+    assert isinstance(frames.parse(f'{{"type":"command","command_id":{number}}}'), Command if size <= 200 else Malformed)
 
 
 def test_infinities_come_back_as_null() -> None:
@@ -338,7 +337,7 @@ def understood(frame: frames.Frame) -> None:
     """Everything that a later step asks of a frame: it may refuse with FrameError, and with nothing else."""
     if isinstance(frame, Ping):
         json.loads(frames.dump_pong(frame, UTC))
-    if isinstance(frame, CommandFrame):
+    if isinstance(frame, Command):
         for ask in (frames.message_of, frames.cancel_target):
             with suppress(FrameError):
                 ask(frame.command)

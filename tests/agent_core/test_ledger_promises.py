@@ -21,7 +21,7 @@ from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.events import (
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     Effect,
     Event,
     Execute,
@@ -211,7 +211,7 @@ def test_p3_no_inversion_in_a_hundred_thousand() -> None:
             thread = f"+1310555{dice.randint(0, 63):04d}"
             arrived[thread].append(f"c{given}")
             fields = {"command_id": f"c{given}", "command_type": "send_message_now", "payload": message("x", thread)}
-            batch.append(CommandReceived(1, Arrival(command_of(fields))))
+            batch.append(CommandsReceived(1, (Arrival(command_of(fields)),)))
             given += 1
         if batch:
             bench.tell(*batch)
@@ -291,7 +291,7 @@ def test_p9_f38_a_daylight_saving_day_moves_nothing(at: str, seconds: float) -> 
     bench.clock.advance(start.timestamp() - bench.clock.utc)
     bench.tell(Opened(2))
     fields = {"command_id": "dst", "command_type": "schedule_message", "payload": message("x", send_at=at)}
-    bench.tell(CommandReceived(bench.engine.vitals.generation, Arrival(command_of(fields))))
+    bench.tell(CommandsReceived(bench.engine.vitals.generation, (Arrival(command_of(fields)),)))
     view = bench.engine.snapshot(bench.clock.now()).scheduled
     assert [one.due_utc for one in view] == [(start + timedelta(seconds=seconds)).timestamp()]
 

@@ -19,7 +19,7 @@ from agent_core.events import (
     AbortSocket,
     AcksPosted,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     Event,
     Execute,
     Failure,
@@ -179,7 +179,7 @@ class Ledgers(RuleBasedStateMachine):
         target = self.journal.recall_target(str(command.payload["command_id"])) if command.command_type == "cancel_message" else None
         arrival = Arrival(command, remembered, target)
         if self.online:
-            self.tell(CommandReceived(self.generation, arrival))
+            self.tell(CommandsReceived(self.generation, (arrival,)))
         elif self.poll is not None:
             poll, self.poll = self.poll, None
             self.tell(PollAnswered(poll.number, (arrival,)))

@@ -20,7 +20,7 @@ from agent_core.events import (
     AcksPosted,
     CancelRequested,
     CommandFinished,
-    CommandReceived,
+    CommandsReceived,
     DialFailed,
     Event,
     Failure,
@@ -47,7 +47,7 @@ COMMAND = Command("cmd_1", "send_message", {"thread_id": "+1", "text": WORDS, "l
 PAST = Remembered(3, COMMAND, Via.POLL, State.COMPLETED, 5.0, ack='{"command_id":"cmd_1"}', duplicate_via=Via.WS)
 SEEN: tuple[Event, ...] = (
     Started(), LedgerOpened(Memory((PAST,), (("a", "b", 3.0),), (("k", "v"),), 9, "cmd_0", 2.0)), FrameReceived(1, Pong(3)),
-    FrameReceived(1, Malformed("no type")), CommandReceived(2, Arrival(COMMAND, PAST, None)), FrameReceived(2, Welcome()),
+    FrameReceived(1, Malformed("no type")), CommandsReceived(2, (Arrival(COMMAND, PAST, None),)), FrameReceived(2, Welcome()),
     DialFailed(4, Failure(Trouble.HTTP, "503", 503, 2.5)),
     PollAnswered(2, (Arrival(COMMAND),), ("cmd_0",), {"sync_interval": 20, "odd": [None, True]}, ("no id",), ("cmd_9",)),
     AcksPosted(("a",), ("b",), Failure(Trouble.TIMEOUT, "late")), Recorded(4, 1.0), PollingModeChosen(PollingMode.NEVER),
@@ -89,8 +89,8 @@ def test_a_mask_keeps_lengths_and_equality_and_nothing_else(one: str, other: str
 
 def test_ids_threads_and_times_are_kept_and_texts_are_not() -> None:
     later = COMMAND._replace(payload={**COMMAND.payload, "send_at": "2026-11-05T20:30:00Z"})
-    masked = decode(encode(CommandReceived(1, Arrival(later)), Mask()))
-    payload: Mapping[str, Any] = masked.arrival.command.payload
+    masked = decode(encode(CommandsReceived(1, (Arrival(later),)), Mask()))
+    payload: Mapping[str, Any] = masked.arrivals[0].command.payload
     assert payload["thread_id"] == "+1"
     assert payload["send_at"] == "2026-11-05T20:30:00Z"
     assert len(payload["text"]) == len(WORDS)
@@ -136,7 +136,7 @@ def dialogue(file: Path, seed: int = 5, **more: Any) -> None:
     recorder.begin(settings, TRAITS, clock.now())
     dice = random.Random(seed).random
     refused = DialFailed(1, Failure(Trouble.CONNECT, "refused"))
-    steps: tuple[tuple[Event, ...], ...] = ((LedgerOpened(), Started()), (refused,), (CommandReceived(1, Arrival(COMMAND)),))
+    steps: tuple[tuple[Event, ...], ...] = ((LedgerOpened(), Started()), (refused,), (CommandsReceived(1, (Arrival(COMMAND),)),))
     for told in steps:
         asked = engine.handle_all(told, clock.advance(0.1), dice)
         recorder.step(clock.now(), told, asked, engine.vitals.phase)
@@ -208,7 +208,7 @@ def test_what_this_version_does_not_know_is_one_sentence(tmp_path: Path, line: s
         Recording.read(file)
 
 
-@pytest.mark.parametrize("text", ["", "x\n", "[]\n", '{"recording":99}\n', '{"recording":1}\n', "[" * 9_999])
+@pytest.mark.parametrize("text", ["", "x\n", "[]\n", '{"recording":99}\n', '{"recording":2}\n', "[" * 9_999])
 def test_another_file_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
     with pytest.raises(RecordingError):

@@ -48,12 +48,12 @@ class FedHost(StillHost):
             due = int((time.perf_counter() - began) * self._rate)
             while self.sent < due:
                 self.sent += 1
-                self.feed.append(
+                self.feed.extend([
                     CommandEntry(
                         self.sent, time.time(), f"cmd_{self.sent:012x}", "send_message_now", "ws", "acked", "+13105550100", 12.0,
                         20.0 + self.sent % 50, None, True,
                     )
-                )  # fmt: skip
+                ])  # fmt: skip
             self.change(commands=replace(self.present.commands, received=self.sent))
             time.sleep(0.01)
         self.share = (time.thread_time() - used) / (time.perf_counter() - began) * 100

@@ -46,7 +46,7 @@ class StillHost:
         self.stopped = False
         self.failure: BaseException | None = None
         for entry in entries:
-            self.feed.append(entry)
+            self.feed.extend([entry])
 
     def snapshot(self) -> Snapshot:
         return self.present

@@ -28,14 +28,14 @@ async def test_marked_commands_are_replayed_a_few_at_once_with_progress() -> Non
         await seat.press("y")
         asked = [f"cmd_{number}" for number in range(1, 8)]
         assert [event.command_id for event in seat.host.posted] == asked[:AT_ONCE]  # type: ignore[union-attr]
-        seat.host.feed.append(entry(101, "replay-101-cmd_1", via="local", replay_of="cmd_1"))
-        seat.host.feed.append(entry(102, "replay-102-cmd_2", via="local", replay_of="cmd_2", status="failed"))
+        seat.host.feed.extend([entry(101, "replay-101-cmd_1", via="local", replay_of="cmd_1")])
+        seat.host.feed.extend([entry(102, "replay-102-cmd_2", via="local", replay_of="cmd_2", status="failed")])
         await seat.until(lambda: "↻ replay 2/7, 1 failed · Esc cancels" in bodies(seat))
         assert [event.command_id for event in seat.host.posted] == asked[: AT_ONCE + 2]  # type: ignore[union-attr]
         await seat.press("escape")
         await seat.until(lambda: "1 not asked for" in seat.toasts())
         for number in range(3, 7):
-            seat.host.feed.append(entry(100 + number, f"replay-{number}", via="local", replay_of=f"cmd_{number}"))
+            seat.host.feed.extend([entry(100 + number, f"replay-{number}", via="local", replay_of=f"cmd_{number}")])
         await seat.until(lambda: "6/7, 1 failed: done" in seat.toasts())
         assert len(seat.host.posted) == 6
 
@@ -106,7 +106,7 @@ async def test_a_dry_run_asks_nothing_and_its_answer_is_shown() -> None:
     async with seated(entries=[entry(1, "cmd_1", effect="external")]) as seat:
         await seat.press("e", "ctrl+d")
         assert seat.host.posted == [ReplayRequested("cmd_1", {"thread_id": "+13105550100", "text": "hi there"}, dry_run=True)]
-        seat.host.feed.append(LogEntry(NOON, "INFO", "Dry run of cmd_1: would run send_message with {}"))
+        seat.host.feed.extend([LogEntry(NOON, "INFO", "Dry run of cmd_1: would run send_message with {}")])
         await seat.until(lambda: "would run send_message" in seat.toasts())
 
 
@@ -162,7 +162,7 @@ async def test_a_saved_session_is_looked_at_while_the_live_one_goes_on(tmp_path:
         await seat.press("exclamation_mark", "L", "1")
         assert "Session commands-20261106-143207-000.jsonl" in bodies(seat)
         assert seat.stream.count == 3
-        seat.host.feed.append(entry(90, "cmd_live"))
+        seat.host.feed.extend([entry(90, "cmd_live")])
         await seat.until(lambda: seat.stream.live.end == 23)
         assert "cmd_live" not in bodies(seat)
         await seat.press("escape")
@@ -191,7 +191,7 @@ SCHEDULED = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 36), (200, 60)])
 async def test_panels_at_length(size: tuple[int, int]) -> None:
     async with seated(SCHEDULED, pictured(), size=size) as seat:
-        seat.host.feed.append(LogEntry(NOON, "WARNING", "the backend says hello"))
+        seat.host.feed.extend([LogEntry(NOON, "WARNING", "the backend says hello")])
         expected = {"1": "phase", "2": "polling mode", "3": "ack p50", "4": "sched_1", "5": "says hello"}
         for key, words in expected.items():
             await seat.press(key)
@@ -210,12 +210,12 @@ async def test_panels_at_length(size: tuple[int, int]) -> None:
 async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
     async with seated() as seat:
         for number in range(100):
-            seat.host.feed.append(LogEntry(NOON, "INFO", f"line {number:03d}."))
+            seat.host.feed.extend([LogEntry(NOON, "INFO", f"line {number:03d}.")])
         await seat.press("5")
         await seat.until(lambda: "line 099." in seat.screen())
         await seat.press("pageup", "up")
         await seat.until(lambda: "line 088." in seat.screen() and "line 089." not in seat.screen())
-        seat.host.feed.append(LogEntry(NOON, "INFO", "line 100."))
+        seat.host.feed.extend([LogEntry(NOON, "INFO", "line 100.")])
         await seat.pilot.pause(0.3)
         assert "line 088." in seat.screen()
         assert "line 089." not in seat.screen()
@@ -288,7 +288,7 @@ async def test_hostile_text_harms_no_panel(raw: str) -> None:
         polling=replace(WAITING.polling, last_error=raw), link=replace(REFUSED.link, last_drop=replace(WAITING.link.last_drop, detail=raw)),
     )  # fmt: skip
     async with seated(trouble) as seat:
-        seat.host.feed.append(LogEntry(NOON, "INFO", raw))
+        seat.host.feed.extend([LogEntry(NOON, "INFO", raw)])
         for key in "12345":
             await seat.press(key)
             assert clean(seat.screen())

@@ -151,7 +151,7 @@ async def test_replay_of_something_harmless_just_runs() -> None:
 async def test_replay_asks_about_the_command_that_was_chosen_whatever_arrives_meanwhile() -> None:
     async with seated(entries=[entry(1, "cmd_1")]) as seat:
         await seat.press("r")
-        seat.host.feed.append(entry(2, "cmd_2"))
+        seat.host.feed.extend([entry(2, "cmd_2")])
         await seat.until(lambda: seat.stream.ring.end == 2)
         await seat.press("enter")
         assert seat.host.posted == [ReplayRequested("cmd_1")]
@@ -200,7 +200,7 @@ async def test_hostile_text_harms_no_dialog_and_no_toast() -> None:
             assert clean(seat.dialog())
             await seat.pilot.press("y")
             assert seat.host.posted[-1] == ReplayRequested(raw)
-            seat.host.feed.append(entry(number, f"replay-{raw}", raw, status="failed", error=raw, replay_of=raw, via="local"))
+            seat.host.feed.extend([entry(number, f"replay-{raw}", raw, status="failed", error=raw, replay_of=raw, via="local")])
             await seat.until(lambda: "Replay ✗ failed" in seat.toasts())
             await seat.pilot.press("enter")
             assert clean(seat.dialog())
@@ -226,7 +226,7 @@ async def test_follow_and_freeze() -> None:
         assert "● following" in seat.screen()
         await seat.press("f")
         for number in range(101, 113):
-            seat.host.feed.append(entry(number))
+            seat.host.feed.extend([entry(number)])
         await seat.until(lambda: "12 new" in seat.screen())
         assert seat.stream.selected is not None
         assert seat.stream.selected.command_id == entry(100).command_id
@@ -239,7 +239,7 @@ async def test_follow_and_freeze() -> None:
 async def test_a_command_changes_in_its_place() -> None:
     async with seated(entries=[entry(1, "cmd_1", status="running", ack_ms=None), entry(2, "cmd_2")]) as seat:
         assert "running" in seat.screen()
-        seat.host.feed.append(entry(1, "cmd_1", status="failed"))
+        seat.host.feed.extend([entry(1, "cmd_1", status="failed")])
         await seat.until(lambda: "✗ failed" in seat.screen())
         assert seat.screen().count("cmd_1") == 1
         assert "running" not in seat.screen()
@@ -248,8 +248,8 @@ async def test_a_command_changes_in_its_place() -> None:
 async def test_the_proof_of_many_acks_at_once_shows_at_each_of_them() -> None:
     async with seated(entries=[entry(number, status="sent") for number in range(1, 4)]) as seat:
         await seat.until(lambda: seat.stream.live.end == 3)
-        seat.host.feed.append(entry(4, status="sent"))
-        seat.host.feed.append(ProvenEntry(1.0, (1, 2, 4, 77)))
+        seat.host.feed.extend([entry(4, status="sent")])
+        seat.host.feed.extend([ProvenEntry(1.0, (1, 2, 4, 77))])
         await seat.until(lambda: seat.stream.live.end == 4)
         await seat.pilot.pause(0.2)
         assert [seat.stream.live.row(place).status for place in range(4)] == ["acked", "acked", "sent", "acked"]
@@ -260,7 +260,7 @@ async def test_the_cursor_stays_on_its_command_and_never_slides_away() -> None:
         await seat.press("up", "up")
         chosen = entry(28).command_id
         for number in range(31, 200):
-            seat.host.feed.append(entry(number))
+            seat.host.feed.extend([entry(number)])
         await seat.until(lambda: "new" in seat.screen())
         assert seat.stream.selected is not None
         assert seat.stream.selected.command_id == chosen
@@ -305,7 +305,7 @@ async def test_the_mouse_scrolls_and_picks() -> None:
 async def test_a_hundred_thousand_commands() -> None:
     async with seated() as seat:
         for number in range(1, 100_001):
-            seat.host.feed.append(entry(number))
+            seat.host.feed.extend([entry(number)])
             if number % 15_000 == 0:
                 await seat.until(lambda: seat.stream.ring.end == number)  # noqa: B023 - awaited before the next turn
         await seat.until(lambda: seat.stream.ring.end == 100_000)
@@ -316,7 +316,7 @@ async def test_a_hundred_thousand_commands() -> None:
 async def test_entries_that_were_overwritten_unread_are_owned_up_to() -> None:
     async with seated() as seat:
         for number in range(1, 30_001):
-            seat.host.feed.append(entry(number))
+            seat.host.feed.extend([entry(number)])
         await seat.until(lambda: seat.stream.ring.end == 20_000)
         await seat.until(lambda: "10 000 not shown" in seat.screen())
 

@@ -57,7 +57,7 @@ async def drawn(picture: Picture) -> str:
     told = [] if picture.empty else [entry._replace(proven=entry.status == "acked") for entry in pictured()]
     host = StillHost(picture.snapshot, told, {entry.command_id: remembered(entry.command_id) for entry in told})
     for number in range(0 if picture.empty else 12):
-        host.feed.append(LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened"))
+        host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
     app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme)
     async with app.run_test(size=picture.size) as pilot:
         for key in picture.keys:

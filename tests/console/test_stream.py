@@ -90,11 +90,11 @@ async def test_what_arrives_and_changes_goes_through_the_filter() -> None:
     async with seated(entries=[entry(1, "cmd_1", status="running"), entry(2, "cmd_2")]) as seat:
         await seat.press("exclamation_mark")
         assert "Nothing passes the filter" in bodies(seat)
-        seat.host.feed.append(entry(1, "cmd_1", status="failed"))
-        seat.host.feed.append(entry(3, "cmd_3", status="failed"))
-        seat.host.feed.append(entry(4, "cmd_4"))
+        seat.host.feed.extend([entry(1, "cmd_1", status="failed")])
+        seat.host.feed.extend([entry(3, "cmd_3", status="failed")])
+        seat.host.feed.extend([entry(4, "cmd_4")])
         await seat.until(lambda: "2 of 4" in bodies(seat))
-        seat.host.feed.append(entry(1, "cmd_1", status="acked"))
+        seat.host.feed.extend([entry(1, "cmd_1", status="acked")])
         await seat.until(lambda: "1 of 4" in bodies(seat))
 
 
@@ -102,7 +102,7 @@ async def test_a_frozen_stream_under_a_filter_loses_nothing() -> None:
     async with seated(entries=[entry(number, status="failed" if number % 2 else "acked") for number in range(1, 101)]) as seat:
         await seat.press("exclamation_mark", "f")
         for number in range(101, 121):
-            seat.host.feed.append(entry(number, status="failed" if number % 2 else "acked"))
+            seat.host.feed.extend([entry(number, status="failed" if number % 2 else "acked")])
         await seat.until(lambda: "10 new" in bodies(seat))
         assert entry(99).command_id in bodies(seat)
         assert entry(119).command_id not in bodies(seat)
