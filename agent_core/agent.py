@@ -325,18 +325,19 @@ class Agent:
 
     def _execute(self, effect: Execute, utc: float) -> None:
         """A plain handler at once, a coroutine as a task of its own."""
-        command = effect.command
+        seq, command, message = effect
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
-        outcome = start(handler, command, Context(effect.seq, utc, self._messenger, effect.message), self._held_up)
+        outcome = start(handler, command, Context(seq, utc, self._messenger, message), self._held_up)
         if isinstance(outcome, Outcome):
-            self._answers.append(_finished(effect.seq, outcome))
+            self._answers.append(CommandFinished(seq, *outcome))
             return
-        task = self._spawn(self._run_handler(effect.seq, command, outcome), f"command-{effect.seq}")
+        task = self._spawn(self._run_handler(seq, command, outcome), f"command-{seq}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _run_handler(self, seq: int, command: Command, pending: Awaitable[Outcome]) -> None:
-        self._accept(_finished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up)))
+        outcome = await run(pending, command, self.config.executor.timeout_seconds, self._held_up)
+        self._accept(CommandFinished(seq, *outcome))
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"
@@ -359,10 +360,6 @@ class Agent:
     def _publish(self) -> None:
         self._publish_timer = None
         self._published = self._engine.snapshot(self._clock.now(), self._lag_ms)
-
-
-def _finished(seq: int, outcome: Outcome) -> CommandFinished:
-    return CommandFinished(seq, outcome.error, outcome.result, outcome.row)
 
 
 def memory_mb() -> float:

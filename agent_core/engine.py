@@ -293,7 +293,7 @@ class Engine:
         for arrival in arrivals:
             command_id = arrival.command.command_id
             self._suspects.discard(command_id)
-            self._say("INFO", f"Received command via WebSocket: {command_id}")
+            self._emit(LogEntry(self._now.utc, "INFO", f"Received command via WebSocket: {command_id}"))
             self._ledger.take(arrival, WS, self._now)
 
     def _frame_received(self, generation: int, frame: Frame) -> None:

@@ -34,6 +34,7 @@ class Priority(IntEnum):
 
 
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+NORMAL = Priority.NORMAL
 
 
 class Command(NamedTuple):
@@ -172,22 +173,23 @@ def command_of(fields: Mapping[str, Any]) -> Command:
 
 
 def _command_id(value: Any) -> str:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not 1 <= len(text) <= 200 or not text.isprintable():
-        raise FrameError("no command_id of 1 to 200 printable characters")
-    return text
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable():
+        return value
+    raise FrameError("no command_id of 1 to 200 printable characters")
 
 
 def _priority(value: Any, warnings: list[str]) -> Priority:
-    if value is None:
-        return Priority.NORMAL
+    if value is None or value == "normal":
+        return NORMAL
     try:
         if isinstance(value, str) and not value.strip().isdigit():
             return PRIORITIES[value.strip().lower()]
         return Priority(int(value))
     except (KeyError, ValueError, TypeError, OverflowError):
         warnings.append("unknown priority, taken as normal")
-        return Priority.NORMAL
+        return NORMAL
 
 
 def instant(value: Any, warnings: list[str] | None = None) -> float:
@@ -338,18 +340,16 @@ def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: fl
 
 
 def ack(
-    command_id: str, status: str, utc: float, *, error: str | None = None, completed_utc: float | None = None,
-    result: Mapping[str, Any] | None = None, dialect: str = "superset",
+    command_id: str, status: str, utc: float, error: str | None = None, result: Mapping[str, Any] | None = None, dialect: str = "superset"
 ) -> str:
     """An ack's `data` object as JSON: `status` received, completed or failed, in the configured dialect (PROTOCOL §2)."""
-    body: dict[str, Any] = {"command_id": command_id}
-    if dialect != "success":
-        body["status"] = status
-    if dialect != "status":
-        body["success"] = status != "failed"
-    body["error"], body["timestamp"] = error, iso(utc)
-    body["completed_at"] = None if completed_utc is None else iso(completed_utc)
-    body["result"] = dict(result) if result else {}
+    at = iso(utc)
+    body = {
+        "command_id": command_id, "status": status, "success": status != "failed", "error": error, "timestamp": at,
+        "completed_at": at if status == "completed" else None, "result": dict(result) if result else {},
+    }  # fmt: skip
+    if dialect != "superset":
+        del body["success" if dialect == "status" else "status"]
     return as_json(body)
 
 

@@ -68,7 +68,8 @@ def start(handler: Handler, command: Command, context: Context, held_up: HeldUp)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
         return _failed(error)
     finally:
-        _check(began, command, held_up)
+        if monotonic() - began > HELD_UP:
+            held_up(command, monotonic() - began)
 
 
 async def run(pending: Awaitable[Outcome], command: Command, within: float, held_up: HeldUp) -> Outcome:
@@ -95,17 +96,13 @@ def _stepped(pending: Awaitable[Outcome], command: Command, held_up: HeldUp) -> 
             outcome: Outcome = end.value
             return outcome
         finally:
-            _check(began, command, held_up)
+            if monotonic() - began > HELD_UP:
+                held_up(command, monotonic() - began)
         try:
             yield awaited
             resume = partial(steps.send, None)
         except BaseException as error:  # noqa: BLE001  (a cancel goes to the handler)
             resume = partial(steps.throw, error)
-
-
-def _check(began: float, command: Command, held_up: HeldUp) -> None:
-    if (took := monotonic() - began) > HELD_UP:
-        held_up(command, took)
 
 
 def _failed(error: BaseException) -> Outcome:

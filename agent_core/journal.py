@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 from rbloom import Bloom
@@ -83,6 +83,14 @@ KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
 
 
+class Group(NamedTuple):
+    """What the agent had at hand in one turn."""
+
+    ticket: int
+    changes: tuple[Change, ...]
+    new_ids: list[str]
+
+
 class LedgerDamaged(Exception):
     """The file is not a sound ledger; the sentence says where its copy is and what to do."""
 
@@ -102,7 +110,7 @@ class Journal:
         self._post = post
         self._clock = clock or SystemClock()
         self._migrations = migrations
-        self._queue: deque[tuple[int, tuple[Change, ...]]] = deque()
+        self._queue: deque[Group] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._reader: sqlite3.Connection | None = None
@@ -126,12 +134,12 @@ class Journal:
 
     def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
         """Have these written with whatever else is at hand; `Recorded` follows."""
+        new_ids = [change.entry.command.command_id for change in changes if isinstance(change, Took)]
         with self._wake:
             if self._sieve is not None:
-                ids = _new_ids(changes)
-                self._sieve.update(ids)
-                self._sieve_room -= len(ids)
-            self._queue.append((ticket, changes))
+                self._sieve.update(new_ids)
+                self._sieve_room -= len(new_ids)
+            self._queue.append(Group(ticket, changes, new_ids))
             self._wake.notify()
 
     def is_new(self, command_id: str) -> bool:
@@ -228,11 +236,11 @@ class Journal:
         sieve = Bloom(capacity, SIEVE_ERRS)
         sieve.update(command_id for (command_id,) in db.execute(ids))
         with self._wake:
-            for _, changes in self._queue:
-                sieve.update(_new_ids(changes))
+            for group in self._queue:
+                sieve.update(group.new_ids)
             self._sieve, self._sieve_room = sieve, capacity - count
 
-    def _next_batch(self) -> list[tuple[int, tuple[Change, ...]]] | None:
+    def _next_batch(self) -> list[Group] | None:
         with self._wake:
             while not self._queue and not self._closing and self._untrimmed < TRIM_EVERY:
                 self._wake.wait()
@@ -242,12 +250,12 @@ class Journal:
             self._queue.clear()
         return batch
 
-    def _write_patiently(self, db: sqlite3.Connection, batch: list[tuple[int, tuple[Change, ...]]]) -> bool:
+    def _write_patiently(self, db: sqlite3.Connection, batch: list[Group]) -> bool:
         """True when it is on disk; False when the agent closes before it could be."""
         told = None
         while True:
             try:
-                write(db, (change for _, changes in batch for change in changes))
+                write(db, chain.from_iterable(group.changes for group in batch))
             except Exception as error:  # noqa: BLE001  (the thread's edge: nothing is acked that is not written, whatever hinders it)
                 with suppress(sqlite3.Error):
                     db.rollback()
@@ -256,9 +264,9 @@ class Journal:
                 if self._wait_closing():
                     return False
             else:
-                self._ticket = batch[-1][0]
+                self._ticket = batch[-1].ticket
                 self._post(Recorded(self._ticket, self._horizon_utc))
-                self._untrimmed += sum(isinstance(change, Took) for _, changes in batch for change in changes)
+                self._untrimmed += sum(len(group.new_ids) for group in batch)
                 if not self._reserved:
                     self._reserved = _keep_reserve(self.path.parent)
                 return True
@@ -384,10 +392,6 @@ def _keep_reserve(folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _new_ids(changes: Iterable[Change]) -> list[str]:
-    return [change.entry.command.command_id for change in changes if isinstance(change, Took)]
 
 
 Statement = tuple[str, Sequence[Any]]

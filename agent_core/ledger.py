@@ -69,6 +69,7 @@ class Ledger:
 
     def __init__(self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None], held_most: int = HELD_MOST) -> None:
         self._config = config
+        self._dialect = config.ack.dialect
         self._traits = traits
         self._emit = emit
         self._next_seq = 1
@@ -333,7 +334,7 @@ class Ledger:
         self._schedule.add(entry.seq, due_utc, (entry.command.command_id, *entry.names))
         if entry.via is not LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
-            entry.ack = self._ack_text(entry, "received", now, None, {"schedule_id": schedule_id})
+            entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
             self.after.append(ack_of(entry))
         self._took(entry)
         self._show(entry)
@@ -418,7 +419,11 @@ class Ledger:
         done = state is COMPLETED
         self.counts.completed += done
         self.counts.failed += state is not COMPLETED and state is not CANCELLED
-        entry.ack = None if entry.via is LOCAL else self._ack_text(entry, "completed" if done else "failed", now, error, result)
+        if entry.via is LOCAL:
+            entry.ack = None
+        else:
+            status = "completed" if done else "failed"
+            entry.ack = frames.ack(entry.command.command_id, status, now.utc, error, result, self._dialect)
         self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
             self.acks.settled.append(entry)
@@ -431,7 +436,7 @@ class Ledger:
 
     def _narrate_end(self, entry: Entry, now: Moment) -> None:
         if entry.state is COMPLETED:
-            self._say(now, "INFO", f"Command {entry.command.command_id} executed successfully")
+            self._emit(LogEntry(now.utc, "INFO", f"Command {entry.command.command_id} executed successfully"))
         else:
             self._say(now, "WARNING", f"Command {entry.command.command_id} {entry.state}: {entry.error}")
 
@@ -519,13 +524,6 @@ class Ledger:
                 )
             )
         )  # fmt: skip
-
-    def _ack_text(self, entry: Entry, status: str, now: Moment, error: str | None, result: Mapping[str, Any]) -> str:
-        completed = now.utc if status == "completed" else None
-        dialect = self._config.ack.dialect
-        return frames.ack(
-            entry.command.command_id, status, now.utc, error=error, completed_utc=completed, result=result, dialect=dialect
-        )
 
     def _show(self, entry: Entry) -> None:
         self._emit(self._row(entry))

@@ -204,14 +204,16 @@ class _Lines:
     def __init__(self, records: Sequence[logging.LogRecord] | Sequence[LogEntry]) -> None:
         self._records = records
         self._texts: dict[type[TextLines], str] = {}
+        self._once = threading.Lock()
         self.count = len(records)
 
     def text(self, form: TextLines) -> str:
         """Masked. Raises what a record raises that does not let itself be shown."""
-        if type(form) not in self._texts:
-            lines = [form.of_entry(record) if isinstance(record, LogEntry) else form(record) for record in self._records]
-            self._texts[type(form)] = form.mask("".join(lines))
-        return self._texts[type(form)]
+        with self._once:
+            if type(form) not in self._texts:
+                lines = [form.of_entry(record) if isinstance(record, LogEntry) else form(record) for record in self._records]
+                self._texts[type(form)] = form.mask("".join(lines))
+            return self._texts[type(form)]
 
 
 class _Sink:

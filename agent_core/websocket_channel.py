@@ -7,7 +7,7 @@ one queue per socket, in order: that order is what makes a pong the proof of an 
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.credentials import Credentials
 from agent_core.events import CommandsReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
+from agent_core.framing import frame_end, text_frames, whole_texts
 from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.plain import plain
 from agent_core.records import Arrival
@@ -34,6 +35,7 @@ UNREAD_MOST, UNREAD_FOR = 8 * 2**20, 2.0
 """With more bytes than this waiting to be sent, and none taken for so many seconds, what still comes is from a peer that does not read."""
 READ_AHEAD = 64 * 2**10
 """Bytes the system may hold unread: of a burst the rest waits with the backend, and what one turn takes in stays small."""
+END_OF_HEAD = b"\r\n\r\n"
 HEARD_EVERY = 0.1
 """Of silence_after: how often bytes of an unfinished frame are reported as a sign of life."""
 
@@ -56,6 +58,10 @@ class Connection(ClientConnection):
         self.given_up = False
         self.fragments = bytearray()
         self.messages: list[bytes] = []
+        self.head_end = b""
+        """The last bytes of the handshake so far."""
+        self.tail = bytearray()
+        """The beginning of a frame of which the rest has not come."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         with suppress(OSError):  # closed by the peer already: what it said is still to be read
@@ -65,9 +71,43 @@ class Connection(ClientConnection):
     def data_received(self, data: bytes) -> None:
         if self.on_bytes is not None:
             self.on_bytes()
-        super().data_received(data)
+        if self.response is None:
+            data = self._shake_hands(data)
+        self._take(data)
         self._hand_over()
         self._look_at_the_backlog()
+
+    def _shake_hands(self, data: bytes) -> bytes:
+        """Give the library what belongs to the handshake, and return what came behind it: its first byte begins a frame."""
+        seen = self.head_end + data
+        found = seen.find(END_OF_HEAD)
+        cut = len(data) if found < 0 else found + len(END_OF_HEAD) - len(self.head_end)
+        self.head_end = seen[1 - len(END_OF_HEAD) :]
+        super().data_received(data[:cut])
+        return data[cut:]
+
+    def _take(self, data: bytes) -> None:
+        """Whole text frames at once, the library its own: each whole, so that the next byte begins a frame."""
+        at, protocol = 0, self.protocol
+        most = protocol.max_message_size or 0
+        if self.tail:
+            self.tail += data
+            if protocol.state is State.OPEN and frame_end(self.tail, 0, most) is None:
+                return
+            data = bytes(self.tail)
+            self.tail.clear()
+        while at < len(data):
+            is_open = protocol.state is State.OPEN
+            if is_open and protocol.current_size is None:
+                texts, at = whole_texts(data, at, most)
+                self.messages += texts
+            end = frame_end(data, at, most) if is_open else len(data)
+            if end is None:
+                self.tail += data[at:]
+                return
+            if at < end:
+                super().data_received(data[at:end])
+                at = end
 
     def process_event(self, event: ProtocolEvent) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA:
@@ -81,19 +121,6 @@ class Connection(ClientConnection):
             if event.fin:
                 self.messages.append(bytes(self.fragments))
                 self.fragments.clear()
-
-    def send_data(self) -> None:
-        chunks = self.protocol.data_to_send()
-        if chunks and all(chunks):
-            self.transport.write(b"".join(chunks))
-            return
-        for chunk in chunks:
-            if chunk:
-                self.transport.write(chunk)
-            elif self.transport.can_write_eof():
-                self.transport.write_eof()
-            else:
-                self.transport.close()
 
     def _look_at_the_backlog(self) -> None:
         now = self.loop.time()
@@ -115,20 +142,17 @@ class Connection(ClientConnection):
         self.on_messages, self.on_bytes, self.on_pong = on_messages, on_bytes, on_pong
         self._hand_over()
 
-    def write_now(self, texts: Iterable[str]) -> bool:
+    def write_now(self, texts: Sequence[str]) -> bool:
         """Send text frames at once, where nothing sent before is still waiting; False: nothing was sent."""
         if self.protocol.state is not State.OPEN or self.transport.get_write_buffer_size():
             return False
-        for text in texts:
-            self.protocol.send_text(text.encode())
-        self.send_data()
+        self.transport.write(text_frames(texts))
         return True
 
     async def send_all(self, texts: list[str]) -> None:
         """Send text frames with one write."""
         async with self.send_context():
-            for text in texts:
-                self.protocol.send_text(text.encode())
+            self.transport.write(text_frames(texts))
 
 
 class OneAttempt(connect):

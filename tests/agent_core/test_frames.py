@@ -300,12 +300,12 @@ def test_what_is_emitted() -> None:
         "type": "status", "timestamp": "2026-11-05T20:30:00.000Z",
         "data": {"scheduled_messages": 3, "active_rules": 0, "uptime_seconds": 3600, "memory_usage_mb": 45},
     }  # fmt: skip
-    ack = frames.ack("c1", "completed", UTC + 0.09, completed_utc=UTC + 0.088, result={})
+    ack = frames.ack("c1", "completed", UTC + 0.09, result={})
     assert json.loads(frames.dump_ack(ack)) == {
         "type": "command_ack",
         "data": {
             "command_id": "c1", "status": "completed", "success": True, "error": None, "timestamp": "2026-11-05T20:30:00.090Z",
-            "completed_at": "2026-11-05T20:30:00.088Z", "result": {},
+            "completed_at": "2026-11-05T20:30:00.090Z", "result": {},
         },
     }  # fmt: skip
 

@@ -114,7 +114,7 @@ def took(seq: int, command_id: str = "", state: State = State.RUNNING, **more: A
 def ended(seq: int, command_id: str = "", *, state: State = State.COMPLETED, effect: bool = True, **more: Any) -> Ended:
     name = command_id or f"cmd_{seq}"
     row = OutboxRow(seq, name, "+1", f"hi {seq}", UTC) if effect else None
-    return Ended(seq, state, UTC, more.pop("error", None), ack(name, "completed", UTC, completed_utc=UTC), row)
+    return Ended(seq, state, UTC, more.pop("error", None), ack(name, "completed", UTC), row)
 
 
 def proved(*seqs: int) -> Proved:
@@ -139,7 +139,7 @@ def test_a_whole_life_is_kept_and_read_back(desk: Desk) -> None:
     assert found == Remembered(
         1, Command("a", "send_message_now", {"thread_id": "+1", "text": "hi 1"}, issued_utc=UTC), Via.WS, State.COMPLETED, UTC,
         started_utc=UTC + 1, finished_utc=UTC, runs=1, duplicates=2, duplicate_via=Via.WS, duplicate_utc=UTC + 4,
-        ack=ack("a", "completed", UTC, completed_utc=UTC), sent_utc=UTC + 2, proven_utc=UTC + 5, proven_by="pong",
+        ack=ack("a", "completed", UTC), sent_utc=UTC + 2, proven_utc=UTC + 5, proven_by="pong",
     )  # fmt: skip
     assert desk.journal.recall("b") is None
 
@@ -629,5 +629,5 @@ def test_p4_two_hundred_thousand_ids_are_known_fast_in_a_small_file(tmp_path: Pa
     assert largest <= 64
     sample = [1, 2, 1_000, 50_000, 99_999, 150_000, 200_000]
     assert known(desk, iter(sample)) == sample
-    assert desk.journal.recall("cmd_1").ack == ack("cmd_1", "completed", UTC, completed_utc=UTC)
+    assert desk.journal.recall("cmd_1").ack == ack("cmd_1", "completed", UTC)
     assert desk.journal.recall("cmd_200000").command.payload["text"] == "hi 200000"

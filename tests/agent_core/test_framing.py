@@ -1,0 +1,169 @@
+"""Text frames by the short way are what the library would have made of them, however the bytes are cut."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from agent_core.framing import text_frames
+from agent_core.websocket_channel import Connection
+
+MOST = 70_000
+SIZES = st.sampled_from([0, 1, 2, 125, 126, 127, 300, 65_535, 65_536, MOST])
+
+
+class Wire(asyncio.Transport):
+    """Nothing behind it: what is written is kept."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": socket.socket()})
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Ear:
+    """A connection that is being dialled, and the library as its server. `heard` is what was handed over, a read at a time."""
+
+    def __init__(self) -> None:
+        self.protocol = ClientProtocol(parse_uri("ws://backend/edge/ws"), max_size=MOST)
+        self.connection = Connection(self.protocol)
+        self.wire = Wire()
+        self.connection.connection_made(self.wire)
+        self.protocol.send_request(self.protocol.connect())
+        server = ServerProtocol()
+        server.receive_data(b"".join(self.protocol.data_to_send()))
+        server.send_response(server.accept(server.events_received()[0]))  # type: ignore[arg-type]
+        self.response = b"".join(server.data_to_send())
+        self.heard: list[list[bytes]] = []
+        self.connection.listen(self.heard.append, lambda: None, lambda: None)
+
+    def hear(self, stream: bytes, cuts: Iterable[int] = ()) -> list[bytes]:
+        marks = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+        for start, stop in pairwise(marks):
+            self.connection.data_received(stream[start:stop])
+        return [message for together in self.heard for message in together]
+
+
+def text(size: int, letter: int = 97) -> bytes:
+    return bytes([letter]) * size
+
+
+def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=False)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
+    """Messages in order, and the frames that carry them, with control frames in between."""
+    messages: list[bytes] = []
+    stream = b""
+    for number in range(draw(st.integers(1, 6))):
+        message = text(draw(SIZES), 97 + number)
+        messages.append(message)
+        kind = draw(st.sampled_from(["text", "text", "text", "binary", "parts"]))
+        if kind == "parts":
+            cut = draw(st.integers(0, len(message)))
+            stream += frame(Opcode.TEXT, message[:cut], fin=False) + frame(Opcode.PING, b"between")
+            stream += frame(Opcode.CONT, message[cut:])
+        else:
+            stream += frame(Opcode.TEXT if kind == "text" else Opcode.BINARY, message)
+        if draw(st.booleans()):
+            stream += frame(draw(st.sampled_from([Opcode.PING, Opcode.PONG])), b"x")
+    return messages, stream
+
+
+@given(streams(), st.lists(st.integers(0, 2**20), max_size=12))
+def test_whatever_frames_come_and_however_they_are_cut_the_messages_come_in_order(said: tuple[list[bytes], bytes], cuts: list[int]) -> None:
+    messages, stream = said
+
+    async def run() -> None:
+        ear = Ear()
+        assert ear.hear(ear.response + stream, cuts) == messages
+        assert ear.protocol.state is State.OPEN
+
+    asyncio.run(run())
+
+
+async def test_byte_by_byte() -> None:
+    ear = Ear()
+    stream = frame(Opcode.TEXT, b"one") + frame(Opcode.PING, b"p") + frame(Opcode.TEXT, text(200)) + frame(Opcode.BINARY, b"three")
+    assert ear.hear(ear.response + stream, range(2_000)) == [b"one", text(200), b"three"]
+
+
+async def test_what_comes_together_is_handed_over_together() -> None:
+    ear = Ear()
+    ear.hear(ear.response)
+    ear.hear(b"".join(frame(Opcode.TEXT, b"x%d" % number) for number in range(50)))
+    assert [len(together) for together in ear.heard] == [50]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (Frame(Opcode.TEXT, b"masked").serialize(mask=True), CloseCode.PROTOCOL_ERROR),
+        (frame(Opcode.TEXT, text(MOST + 1)), CloseCode.MESSAGE_TOO_BIG),
+        (frame(Opcode.BINARY, text(MOST + 1)), CloseCode.MESSAGE_TOO_BIG),
+        (b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff", CloseCode.MESSAGE_TOO_BIG),
+        (b"\x83\x04abcd", CloseCode.PROTOCOL_ERROR),
+        (b"\xc1\x04abcd", CloseCode.PROTOCOL_ERROR),
+        (frame(Opcode.TEXT, b"begun", fin=False) + frame(Opcode.TEXT, b"another"), CloseCode.PROTOCOL_ERROR),
+        (frame(Opcode.TEXT, text(MOST), fin=False) + frame(Opcode.CONT, b"too much"), CloseCode.MESSAGE_TOO_BIG),
+    ],
+)
+@pytest.mark.parametrize("cuts", [(), range(40)])
+async def test_what_is_wrong_with_a_frame_is_the_librarys_to_say(wrong: bytes, code: CloseCode, cuts: Sequence[int]) -> None:
+    ear = Ear()
+    ear.hear(ear.response)
+    assert ear.hear(frame(Opcode.TEXT, b"good") + wrong + frame(Opcode.TEXT, b"never"), cuts) == [b"good"]
+    assert ear.protocol.close_sent is not None
+    assert ear.protocol.close_sent.code == code
+
+
+async def test_what_comes_behind_a_close_is_not_heard() -> None:
+    ear = Ear()
+    ear.hear(ear.response)
+    close = frame(Opcode.CLOSE, b"\x03\xf4restart")
+    assert ear.hear(frame(Opcode.TEXT, b"good") + close + frame(Opcode.TEXT, b"never")) == [b"good"]
+    assert ear.protocol.close_rcvd is not None
+    assert ear.protocol.close_rcvd.code == CloseCode.SERVICE_RESTART
+
+
+@given(st.lists(SIZES.map(lambda size: "ä" * size) | st.text(max_size=200), min_size=1, max_size=8))
+def test_what_is_written_is_what_a_server_reads(texts: list[str]) -> None:
+    server = ServerProtocol(state=State.OPEN, max_size=None)
+    server.receive_data(text_frames(texts))
+    read = server.events_received()
+    assert [(event.opcode, bytes(event.data).decode(), event.fin) for event in read if isinstance(event, Frame)] == [
+        (Opcode.TEXT, one, True) for one in texts
+    ]
+
+
+def test_each_frame_has_a_mask_of_its_own() -> None:
+    frames = text_frames(["aaaa"] * 100)
+    assert len({frames[start + 2 : start + 6] for start in range(0, len(frames), 10)}) > 90
