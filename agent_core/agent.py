@@ -1,7 +1,6 @@
 """The shell around the engine: one task owns it, everything else posts events to it or performs its effects (DESIGN §1).
 
-A turn: take all events at hand, let the engine handle each, perform the effects in order, hand the journal what is to be recorded as one
-group. A handler that needs no waiting runs within the turn, so its outcome is in the same group as its command.
+A turn: take all events at hand, let the engine handle them as one step, perform its effects in order.
 """
 
 import asyncio
@@ -14,7 +13,6 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, get_args
 
 from agent_core.clock import Clock, SystemClock
@@ -54,10 +52,10 @@ from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
 from agent_core.journal import Journal, LedgerBusy
 from agent_core.ledger import CANCELS
 from agent_core.lock import data_dir
-from agent_core.messengers import Context, Outcome, messenger_for
+from agent_core.messengers import Context, messenger_for
 from agent_core.plain import plain
 from agent_core.polling_channel import PollingChannel
-from agent_core.records import Arrival, Remembered
+from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.snapshot import Snapshot
 from agent_core.websocket_channel import WebSocketChannel
 
@@ -69,8 +67,6 @@ HEARTBEAT = 1.0
 PUBLISH_EVERY = 0.05
 RECALL_AGAIN = 0.5
 SLOW_TURN = 0.1
-ANSWERED_AT_ONCE = 32
-"""Handlers that need no waiting answer within the turn, and may start others: so often at most before the loop breathes."""
 
 ENTRIES = get_args(Entry)
 
@@ -98,14 +94,13 @@ class Agent:
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)
-        traits = traits_for(self._messenger, self._registry)
+        traits = traits_for(self._messenger, self._registry, self._held_up)
         self._engine = Engine(config, traits, host)
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now())
         self._credentials = Credentials(config)
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
         self._inbox: list[Event] = []
-        self._answers: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
@@ -209,22 +204,14 @@ class Agent:
             self._lag_ms = late * 1_000
 
     def _turn(self) -> None:
-        """Everything at hand, or only the clock, with the answers that need no waiting: one group for the journal."""
+        """Everything at hand, or only the clock."""
         inbox, self._inbox = self._inbox, []
         events = [event for event in map(self._with_memory, inbox) if event is not None]
-        changes: list[Record] = []
-        for _ in range(ANSWERED_AT_ONCE):
-            now = self._clock.now()
-            effects = self._engine.handle_all(events, now, self._dice)
-            if self._recorder is not None:
-                self._recorder.step(now, events, effects, self._engine.vitals.phase)
-            self._perform_all(effects, changes, now.utc)
-            events, self._answers = self._answers, []
-            if not events:
-                break
-        self._inbox.extend(events)
-        if changes:
-            self._journal.write(changes[-1].ticket, tuple(chain.from_iterable(record.changes for record in changes)))
+        now = self._clock.now()
+        effects = self._engine.handle_all(events, now, self._dice)
+        if self._recorder is not None:
+            self._recorder.step(now, events, effects, self._engine.vitals.phase)
+        self._perform_all(effects, now.utc)
         if self._told:
             self.feed.extend(self._told)
             self._log(self._told)
@@ -272,14 +259,14 @@ class Agent:
 
     # --- effects -----------------------------------------------------------------------------------------------
 
-    def _perform_all(self, effects: list[Effect], changes: list[Record], utc: float) -> None:
+    def _perform_all(self, effects: list[Effect], utc: float) -> None:
         for effect in effects:
             if isinstance(effect, ENTRIES):
                 self._told.append(effect)
             elif isinstance(effect, Execute):
                 self._execute(effect, utc)
             elif isinstance(effect, Record):
-                changes.append(effect)
+                self._journal.write(effect.ticket, effect.changes)
             elif isinstance(effect, Send):
                 self._socket.send(effect.generation, effect.frames)
             else:
@@ -324,20 +311,19 @@ class Agent:
             self._loop.call_later(RECALL_AGAIN, self._recall_all, seqs)
 
     def _execute(self, effect: Execute, utc: float) -> None:
-        """A plain handler at once, a coroutine as a task of its own."""
+        """As a task of its own."""
         seq, command, message = effect
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
         outcome = start(handler, command, Context(seq, utc, self._messenger, message), self._held_up)
         if isinstance(outcome, Outcome):
-            self._answers.append(CommandFinished(seq, *outcome))
+            self._accept(CommandFinished(seq, outcome))
             return
         task = self._spawn(self._run_handler(seq, command, outcome), f"command-{seq}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _run_handler(self, seq: int, command: Command, pending: Awaitable[Outcome]) -> None:
-        outcome = await run(pending, command, self.config.executor.timeout_seconds, self._held_up)
-        self._accept(CommandFinished(seq, *outcome))
+        self._accept(CommandFinished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up)))
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"

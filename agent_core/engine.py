@@ -162,6 +162,8 @@ class Engine:
         return self._promised
 
     def _next_deadline(self) -> float:
+        if self._ledger.may_start:
+            return self._now.mono
         times = [self._link.wake_at, self._polling.wake_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
@@ -426,6 +428,7 @@ class Engine:
     def _fire(self) -> None:
         """Whatever is due."""
         now = self._now
+        self._ledger.start_waiting(now)
         self._link.tick(now, self._dice)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
             self._ledger.fire_due(now)

@@ -1,6 +1,6 @@
 """A command that is not settled yet, and what its handler declares."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_core.clock import Moment
 from agent_core.frames import Command, Message
-from agent_core.records import State, Via
+from agent_core.records import Outcome, State, Via
 
 
 class EffectClass(StrEnum):
@@ -19,17 +19,19 @@ class EffectClass(StrEnum):
     EXTERNAL = "external"
 
 
+Answer = Callable[[int, Command, Message | None, float], Outcome]
+"""What a command comes to, from its number, itself, what it asks to be sent, and the time (UTC); never raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time).
-
-    An `instant` one touches nothing outside and has answered before the next one starts: it takes no place among those that run at once.
-    """
+    """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time)."""
 
     effect: EffectClass = EffectClass.EXTERNAL
     idempotent: bool = False
     sends: bool = False
-    instant: bool = False
+    answer: Answer | None = None
+    """An instant handler touches nothing outside and needs no waiting, so it is asked within the engine's step."""
 
     @property
     def repeatable(self) -> bool:

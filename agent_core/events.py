@@ -6,12 +6,11 @@ Events are values: a stamped list of them replays a run bit for bit. `generation
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent_core.feed import Entry
 from agent_core.frames import Command, Frame, Message
-from agent_core.records import Arrival, Change, Memory, OutboxRow, Remembered
+from agent_core.records import Arrival, Change, Memory, Outcome, Remembered
 from agent_core.snapshot import PollingMode
 
 # --- what can go wrong with an attempt, a link or a call ------------------------------------------------------------
@@ -172,12 +171,10 @@ class RecordFailed:
 
 
 class CommandFinished(NamedTuple):
-    """A handler returned: `error` None is success. `effect` is committed together with the outcome."""
+    """A handler returned."""
 
     seq: int
-    error: str | None
-    result: Mapping[str, Any] = MappingProxyType({})
-    effect: OutboxRow | None = None
+    outcome: Outcome = Outcome()
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +304,7 @@ class Recall:
 
 
 class Execute(NamedTuple):
-    """Run the handler; answer with CommandFinished. `message` is what a sending command asks for."""
+    """Run the handler, one with no answer at hand; answer with CommandFinished. `message` is what a sending command asks for."""
 
     seq: int
     command: Command

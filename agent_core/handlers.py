@@ -12,9 +12,10 @@ from time import monotonic
 from types import coroutine
 from typing import Any
 
-from agent_core.entries import EffectClass, Trait
-from agent_core.frames import Command
-from agent_core.messengers import Context, Messenger, Outcome
+from agent_core.entries import Answer, EffectClass, Trait
+from agent_core.frames import Command, Message
+from agent_core.messengers import Context, Messenger
+from agent_core.records import Outcome
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
 HeldUp = Callable[[Command, float], None]
@@ -26,7 +27,7 @@ REGISTRY: dict[str, tuple[Handler, Trait]] = {}
 def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     """Register a handler. With `trait.sends` the effect class is the configured messenger's.
 
-    A plain function must not block and touch nothing outside; it runs without a task. Anything else is a coroutine function.
+    A plain function must not block and touch nothing outside; the engine asks it itself. Anything else is a coroutine function.
     """
 
     def register(handler: Handler) -> Handler:
@@ -37,14 +38,25 @@ def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     return register
 
 
-def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY) -> dict[str, Trait]:
-    """What the engine needs to know of each type: also the messenger's part, and whether the answer has to be awaited."""
+def traits_for(
+    messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY, held_up: HeldUp = lambda _command, _seconds: None
+) -> dict[str, Trait]:
+    """What the engine needs to know of each type: also the messenger's part, and whom it can ask itself."""
     found = {}
     for name, (handler, declared) in registry.items():
         effect = messenger.effect if declared.sends else declared.effect
         awaited = iscoroutinefunction(messenger.send if declared.sends else handler)
-        found[name] = replace(declared, effect=effect, instant=not awaited and effect is not EffectClass.EXTERNAL)
+        instant = not awaited and effect is not EffectClass.EXTERNAL
+        found[name] = replace(declared, effect=effect, answer=_answer_of(handler, messenger, held_up) if instant else None)
     return found
+
+
+def _answer_of(handler: Handler, messenger: Messenger, held_up: HeldUp) -> Answer:
+    def answer(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
+        outcome = start(handler, command, Context(seq, utc, messenger, message), held_up)
+        return outcome if isinstance(outcome, Outcome) else _failed(TypeError("a handler to be awaited must be a coroutine function"))
+
+    return answer
 
 
 @handles("send_message", "send_message_now", "schedule_message", trait=Trait(sends=True))

@@ -28,7 +28,7 @@ from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
 from agent_core.plain import plain
-from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Remembered, Repeated, State, Took, Via
+from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Outcome, Remembered, Repeated, State, Took, Via
 from agent_core.schedule import Schedule
 from agent_core.snapshot import CommandsView, ScheduledView
 
@@ -37,6 +37,8 @@ CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
+ANSWERED_MOST = 500
+"""Instant handlers that may answer in one step, so that the loop breathes."""
 LOCAL, EXTERNAL = Via.LOCAL, EffectClass.EXTERNAL
 """By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
 
@@ -80,6 +82,7 @@ class Ledger:
         self._ready_urgent: deque[str] = deque()
         self._ready: deque[str] = deque()
         self._queued = 0
+        self._answered = 0
         self._schedule = Schedule()
         self._tombstones: dict[str, tuple[str, float]] = {}
         self._told_full = False
@@ -230,11 +233,11 @@ class Ledger:
             self._plan(entry, due, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
-        elif self.intake_open and entry.trait.instant and entry.lane not in self._lanes:
+        elif self.intake_open and entry.trait.answer is not None and entry.lane not in self._lanes:
             self._start(entry, now)
         else:
             self._enqueue(entry)
-            self._dispatch(now)
+            self.start_waiting(now)
             if entry.fresh:
                 self._took(entry)
                 self._show(entry)
@@ -351,7 +354,7 @@ class Ledger:
                 self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
             else:
                 self._enqueue(entry)
-        self._dispatch(now)
+        self.start_waiting(now)
 
     # --- execution -----------------------------------------------------------------------------------------------
 
@@ -364,9 +367,14 @@ class Ledger:
         if lane.running is None:
             (self._ready_urgent if urgent else self._ready).append(entry.lane)
 
-    def _dispatch(self, now: Moment) -> None:
+    @property
+    def may_start(self) -> bool:
+        """Something waits for its turn only: after a step, only where too many have answered in it."""
+        return self.intake_open and self.running < self._config.executor.concurrency and bool(self._ready_urgent or self._ready)
+
+    def start_waiting(self, now: Moment) -> None:
         """Start what may start: urgent lanes first, then by arrival, at most `executor.concurrency` at once."""
-        while self.intake_open and self.running < self._config.executor.concurrency and (self._ready_urgent or self._ready):
+        while self.may_start and self._answered < ANSWERED_MOST:
             lane = self._lanes.get((self._ready_urgent or self._ready).popleft())
             queue = (lane.urgent or lane.normal) if lane is not None and lane.running is None else None
             if lane is not None and queue:
@@ -375,7 +383,6 @@ class Ledger:
                 self._start(lane.running, now)
 
     def _start(self, entry: Entry, now: Moment) -> None:
-        self.running += 1
         entry.state, entry.began_at = RUNNING, now.mono
         if entry.due_utc is not None:
             entry.timed_from = now.mono
@@ -383,6 +390,11 @@ class Ledger:
             self._took(entry, began_utc=now.utc)
         else:
             self.changes.append(Began(entry.seq, now.utc))
+        if (answer := entry.trait.answer) is not None:
+            self._answered += 1
+            self._settle(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
+            return
+        self.running += 1
         if entry.trait.effect is EXTERNAL:
             self._show(entry)
             self.after.append(entry)
@@ -394,13 +406,16 @@ class Ledger:
         entry = self._by_seq.get(event.seq)
         if entry is None or entry.state is not RUNNING:
             return
-        entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
         self.running -= 1
+        self._settle(entry, event.outcome, now)
+        self.start_waiting(now)
+
+    def _settle(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
+        entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
         if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
             self._leave(lane, entry.lane)
-        error = event.error.encode("utf-8", "replace").decode() if event.error else None
-        self._end(entry, FAILED if error else COMPLETED, error, event.result, now, effect=event.effect)
-        self._dispatch(now)
+        error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None
+        self._end(entry, FAILED if error else COMPLETED, error, outcome.result, now, effect=outcome.row)
 
     def _leave(self, lane: Lane, name: str) -> None:
         lane.running = None
@@ -464,6 +479,7 @@ class Ledger:
 
     def forget_settled(self) -> None:
         """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
+        self._answered = 0
         settled = self.acks.settled
         for entry in settled:
             entry.outgoing = None
@@ -489,7 +505,7 @@ class Ledger:
     def resume(self, now: Moment) -> None:
         """Intake is open again."""
         self.intake_open = True
-        self._dispatch(now)
+        self.start_waiting(now)
 
     def view(self, malformed: int) -> CommandsView:
         counts = self.counts

@@ -33,6 +33,8 @@ from agent_core.entries import EffectClass, Trait
 from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command
+from agent_core.handlers import traits_for
+from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.plain import plain
 from agent_core.records import OutboxRow, Took
 from agent_core.settings import SPELLINGS
@@ -181,7 +183,7 @@ def _frame(text: str) -> str:
 
 def _change(change: records.Change) -> str:
     if isinstance(change, Took):
-        return f"Took {change.entry.seq} {change.entry.command.command_id} {change.entry.state}"
+        return f"Took {change.entry.seq} {change.entry.command.command_id} {change.entry.command.command_type} {change.entry.state}"
     told = [getattr(change, name, None) for name in ("seq", "state", "via", "target", "key", "value", "by")]
     if isinstance(change, records.Proved):
         told.append(" ".join(str(seq) for seq, _ in change.acks))
@@ -214,7 +216,7 @@ class Recorder:
         self._write({
             "recording": FORMAT, "version": __version__, "python": platform.python_version(), "begun": iso(now.utc), "seed": self.seed,
             "texts": self._mask is None, "config": told,
-            "traits": {name: dataclasses.asdict(trait) for name, trait in traits.items()},
+            "traits": {name: _declared(trait) for name, trait in traits.items()},
         })  # fmt: skip
 
     def step(self, now: Moment, told: Sequence[Event], asked: Sequence[Effect], phase: Phase) -> None:
@@ -275,6 +277,10 @@ class Recorder:
             self._file.close()
 
 
+def _declared(trait: Trait) -> dict[str, Any]:
+    return {"effect": trait.effect, "idempotent": trait.idempotent, "sends": trait.sends, "instant": trait.answer is not None}
+
+
 # --- replaying ---------------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +323,7 @@ class Recording:
                 steps.append(_step(line))
         version = plain(header.get("version"), 40)
         try:
-            traits = {name: Trait(**{**fields, "effect": EffectClass(fields["effect"])}) for name, fields in header["traits"].items()}
+            traits = {name: _trait(name, **fields) for name, fields in header["traits"].items()}
             config = Config.model_validate(header["config"])
             return cls(version, plain(header["begun"], 40), int(header["seed"]), config, traits, tuple(steps), plain(end, 40))
         except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
@@ -344,6 +350,12 @@ class Recording:
             phase = engine.vitals.phase
             yield Step(step.now, step.told, None if phase is last else phase, asked)
             last = phase
+
+
+def _trait(name: str, *, effect: str, idempotent: bool, sends: bool, instant: bool) -> Trait:
+    """An instant one's answer is what this version says to the masked text."""
+    known = traits_for(OutboxMessenger()).get(name)
+    return Trait(EffectClass(effect), idempotent, sends, known.answer if instant and known is not None else None)
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -3,9 +3,11 @@
 A row's `seq` orders arrivals and is the number by which the feed and the console know the command.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agent_core.frames import Command
 
@@ -76,6 +78,14 @@ class OutboxRow(NamedTuple):
     thread_id: str
     text: str
     sent_utc: float
+
+
+class Outcome(NamedTuple):
+    """What a command came to: `error` None is success; `row` is committed with it."""
+
+    error: str | None = None
+    result: Mapping[str, Any] = MappingProxyType({})
+    row: OutboxRow | None = None
 
 
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------

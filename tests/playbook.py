@@ -62,7 +62,7 @@ from agent_core.events import (
 )
 from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
 from agent_core.frames import Command, Pong, Welcome, command_of
-from agent_core.records import Arrival, Began, Change, Ended, Memory, Proved, Remembered, State, Took, Via
+from agent_core.records import Arrival, Began, Change, Ended, Memory, Outcome, Proved, Remembered, State, Took, Via
 from agent_core.snapshot import Phase, Snapshot
 
 TRAITS = {
@@ -383,7 +383,7 @@ class Playbook:
 
     def finish(self, command_id: str, error: str | None = None, **more: Any) -> "Playbook":
         """The handler of this command returns."""
-        return self >> CommandFinished(self.find(executes(command_id)).seq, error, **more)
+        return self >> CommandFinished(self.find(executes(command_id)).seq, Outcome(error, **more))
 
     def pong(self, seq: int | None = None) -> "Playbook":
         """The backend answers a JSON ping: the newest, unless told which."""

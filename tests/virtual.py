@@ -62,13 +62,15 @@ UTC = 1_793_910_600.0
 NAME = "edge-1"
 ACK_HEAD = '{"type":"command_ack","data":'
 TRAITS = {
-    "send_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True, instant=True),
+    "send_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
     "slow_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
     "file_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
     "put_message": Trait(EffectClass.EXTERNAL, idempotent=True, sends=True),
     "schedule_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
-    "emit_event": Trait(EffectClass.HARMLESS, idempotent=True, instant=True),
+    "emit_event": Trait(EffectClass.HARMLESS, idempotent=True),
 }
+INSTANT = frozenset({"send_message", "emit_event"})
+"""Of these a process knows the answer within the engine's step."""
 
 
 class Broken(AssertionError):

@@ -63,13 +63,13 @@ from agent_core.events import (
     Trouble,
 )
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
-from agent_core.frames import Command, FrameError
+from agent_core.frames import Command, FrameError, Message
 from agent_core.ledger import CANCELS
-from agent_core.records import Arrival, Began, Ended, OutboxRow, Proved, Remembered, Took, Via
+from agent_core.records import Arrival, Began, Ended, OutboxRow, Outcome, Proved, Remembered, Took, Via
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
-from tests.virtual import ACK_HEAD, FAIR, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
+from tests.virtual import ACK_HEAD, FAIR, INSTANT, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
 
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -518,7 +518,8 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.engine = Engine(world.config, TRAITS, "simulated", held_most=10 if world.seed % 2 else 4_000)
+        traits = {name: replace(trait, answer=self._answer) if name in INSTANT else trait for name, trait in TRAITS.items()}
+        self.engine = Engine(world.config, traits, "simulated", held_most=10 if world.seed % 2 else 4_000)
         self.inbox: deque[Event] = deque()
         self.frozen = self.stopping = False
         self.stop_by = float("inf")
@@ -786,18 +787,26 @@ class Process:
             demand(row is not None and row.entry.state == "running", "a handler starts before that is on disk", seq, command.command_id)
             assert row is not None
             demand(trait.repeatable or row.entry.runs == 1, "an interrupted command runs again", command.command_id)
-        demand(not ({command.command_id, *claim.names} & world.forbidden), "a cancelled message is sent:", command.command_id, claim.names)
-        demand(claim.due_utc is None or now.utc >= claim.due_utc - EPS, "a scheduled message goes early", command.command_id)
+        self._check_due(claim, now)
         self.running[seq] = command
         world.maybe_die("execute")
         fails = world.dice() < 0.05
-        if trait.instant:
-            self._finish(seq, claim, fails=fails)
-            return
         dwell = world.dice() * world.random.choice((0.01, 0.3, 3.0))
         if trait.effect is EffectClass.EXTERNAL and not fails:
             world.time.call(dwell * world.dice(), self._effect, seq)
         world.time.call(dwell, self._finish, seq, claim, fails)
+
+    def _answer(self, seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
+        """An instant handler, asked by the engine."""
+        self.world.maybe_die("execute")
+        if self.world.dice() < 0.05:
+            return Outcome("boom")
+        return Outcome(row=OutboxRow(seq, command.command_id, message.thread_id, message.text, utc) if message is not None else None)
+
+    def _check_due(self, claim: Claim, now: Moment) -> None:
+        command_id, forbidden = claim.command.command_id, self.world.forbidden
+        demand(not ({command_id, *claim.names} & forbidden), "a cancelled message is sent:", command_id, claim.names)
+        demand(claim.due_utc is None or now.utc >= claim.due_utc - EPS, "a scheduled message goes early", command_id)
 
     def _effect(self, seq: int) -> None:
         """A message goes out into the world."""
@@ -831,7 +840,7 @@ class Process:
         command = claim.command
         if not fails and TRAITS[command.command_type].effect is EffectClass.TRANSACTIONAL:
             row = OutboxRow(seq, command.command_id, claim.lane, "text", self.world.now().utc)
-        self.post(CommandFinished(seq, "boom" if fails else None, {}, row))
+        self.post(CommandFinished(seq, Outcome("boom" if fails else None, row=row)))
 
     # --- what must hold --------------------------------------------------------------------------------------
 
@@ -846,7 +855,7 @@ class Process:
                     if entry.state == "queued" and entry.command.priority.overtakes:
                         self._urgent[claim.lane].add(entry.seq)
                     if entry.state == "running":
-                        self._check_lane(entry.seq, claim)
+                        self._check_start(entry.seq, claim, now)
                 case Ended(seq=seq, ack=ack):
                     claim = self.claims[seq]
                     claim.ack = ack
@@ -854,7 +863,7 @@ class Process:
                     if self._lane_running.get(claim.lane) == seq:
                         del self._lane_running[claim.lane]
                 case Began(seq):
-                    self._check_lane(seq, self.claims[seq])
+                    self._check_start(seq, self.claims[seq], now)
                 case Proved(acks):
                     for seq, _ in acks:
                         claim = self.claims[seq]
@@ -871,10 +880,12 @@ class Process:
             self.world.forbidden.update(map(str, ack["result"].values()))
         self.world.maybe_die("ack")
 
-    def _check_lane(self, seq: int, claim: Claim) -> None:
+    def _check_start(self, seq: int, claim: Claim, now: Moment) -> None:
         lane = claim.lane
         demand(lane not in self._lane_running, "two of one thread run at once", lane, seq)
-        if not TRAITS[claim.command.command_type].instant:
+        if claim.command.command_type in INSTANT:
+            self._check_due(claim, now)
+        else:
             self._lane_running[lane] = seq
         if claim.command.priority.overtakes:
             self._urgent[lane].discard(seq)

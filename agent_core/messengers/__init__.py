@@ -2,22 +2,13 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable
+from typing import NamedTuple, Protocol
 
 from agent_core.config import Config, MessengerKind
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
-from agent_core.records import OutboxRow
-
-
-class Outcome(NamedTuple):
-    """What a command came to: `error` None is success; `row` is committed with it."""
-
-    error: str | None = None
-    result: Mapping[str, Any] = MappingProxyType({})
-    row: OutboxRow | None = None
+from agent_core.records import Outcome
 
 
 class Context(NamedTuple):

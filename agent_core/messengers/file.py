@@ -7,7 +7,8 @@ from pathlib import Path
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
-from agent_core.messengers import Context, Outcome
+from agent_core.messengers import Context
+from agent_core.records import Outcome
 
 
 class FileMessenger:

@@ -2,8 +2,8 @@
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
-from agent_core.messengers import Context, Outcome
-from agent_core.records import OutboxRow
+from agent_core.messengers import Context
+from agent_core.records import OutboxRow, Outcome
 
 
 class OutboxMessenger:

@@ -1,5 +1,6 @@
 """Several events of one instant are one step; what the journal was asked before it holds until its end."""
 
+import json
 from pathlib import Path
 
 from agent_core.clock import ManualClock
@@ -20,14 +21,15 @@ from agent_core.events import (
 )
 from agent_core.frames import Command, Pong
 from agent_core.handlers import traits_for
+from agent_core.ledger import ANSWERED_MOST
 from agent_core.messengers import Dwelling
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger
-from agent_core.records import Arrival
+from agent_core.records import Arrival, Ended, OutboxRow, Outcome
 
 TRAITS = {
     "send_message": Trait(EffectClass.TRANSACTIONAL, sends=True),
-    "note": Trait(EffectClass.TRANSACTIONAL, sends=True, instant=True),
+    "note": Trait(EffectClass.TRANSACTIONAL, sends=True, answer=lambda seq, command, _message, _utc: noted(seq, command)),
 }
 COMMAND = Command("cmd_1", "send_message", {"thread_id": "+1", "text": "hi"})
 
@@ -50,7 +52,7 @@ class Run:
         for effect in self.step(*events):
             match effect:
                 case Execute(seq):
-                    self.finish(CommandFinished(seq, None))
+                    self.finish(CommandFinished(seq))
                 case Record(ticket):
                     self.finish(Recorded(ticket))
 
@@ -74,28 +76,59 @@ def test_a_settled_command_is_left_to_the_journal_after_the_step() -> None:
     assert not run.engine.knows("cmd_1")
 
 
-def test_p3_instant_commands_start_together_and_in_order_however_many_and_of_one_thread() -> None:
+def test_p3_instant_commands_are_answered_together_and_in_order_however_many_and_of_one_thread() -> None:
     run = Run()
     effects = run.step(*(came(f"cmd_{number}", "note") for number in range(20)))
-    assert started(effects) == [f"cmd_{number}" for number in range(20)]
+    assert ended(effects) == [f"cmd_{number}" for number in range(20)]
     assert len([effect for effect in effects if isinstance(effect, Record)]) == 1
-    run.step(*(CommandFinished(effect.seq, None) for effect in effects if isinstance(effect, Execute)))
-    assert run.engine.vitals.running == 0
+    assert started(effects) == []
 
 
 def test_p3_an_instant_command_waits_behind_a_slow_one_of_its_thread() -> None:
     run = Run()
     slow = run.step(came("slow", "send_message"), came("behind", "note"), came("beside", "note", "+2"))
-    assert started(slow) == ["slow", "beside"]
+    assert (started(slow), ended(slow)) == (["slow"], ["beside"])
     seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
-    assert started(run.step(CommandFinished(seq, None))) == ["behind"]
+    assert ended(run.step(CommandFinished(seq))) == ["slow", "behind"]
+
+
+def test_of_a_great_many_that_waited_only_so_many_answer_in_one_step() -> None:
+    run = Run()
+    slow = run.step(came("slow", "send_message"), *(came(f"cmd_{number}", "note") for number in range(2 * ANSWERED_MOST)))
+    seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
+    answered = ended(run.step(CommandFinished(seq)))
+    while run.engine.wake_at <= run.clock.mono:
+        assert len(answered) % ANSWERED_MOST <= 1
+        answered += ended(run.step())
+    assert answered == ["slow", *(f"cmd_{number}" for number in range(2 * ANSWERED_MOST))]
 
 
 def test_what_answers_at_once_and_stays_inside_the_ledger_is_instant(tmp_path: Path) -> None:
     outbox, file = OutboxMessenger(), FileMessenger(tmp_path / "sent")
     for messenger, instant in ((outbox, True), (file, False), (Dwelling(outbox, 0.1), False)):
-        assert traits_for(messenger)["send_message"].instant is instant
-    assert traits_for(file)["emit_event"].instant
+        assert (traits_for(messenger)["send_message"].answer is not None) is instant
+    assert traits_for(file)["emit_event"].answer is not None
+
+
+def test_a_plain_handler_that_would_have_to_be_awaited_has_failed() -> None:
+    async def slow() -> Outcome:
+        raise AssertionError
+
+    pending = slow()
+    answer = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: pending, Trait(EffectClass.HARMLESS))})["odd"].answer
+    assert answer is not None
+    assert answer(1, COMMAND, None, 0.0).error == "TypeError: a handler to be awaited must be a coroutine function"
+    pending.close()
+
+
+def noted(seq: int, command: Command) -> Outcome:
+    return Outcome(row=OutboxRow(seq, command.command_id, "+1", "hi", 0.0))
+
+
+def ended(effects: list[object]) -> list[str]:
+    """The ids of those whose outcome is recorded, in order."""
+    changes = [change for effect in effects if isinstance(effect, Record) for change in effect.changes]
+    return [json.loads(change.ack or "")["command_id"] for change in changes if isinstance(change, Ended)]
 
 
 def came(command_id: str, command_type: str, thread: str = "+1") -> CommandsReceived:

@@ -125,7 +125,7 @@ def any_event(dice: random.Random, number: int) -> Event:
         FrameReceived(socket, Pong(dice.choice([None, number]))), FrameReceived(socket, Ping()), Heard(socket), Ponged(socket),
         CommandsReceived(socket, (one,)), Lost(socket, failure), PollAnswered(number, (one,), ("c1",)),
         PollFailed(number, failure), AcksPosted(("c1",), ("c2",), failure), Recorded(number), RecordFailed("x"),
-        CommandFinished(number, None), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),
+        CommandFinished(number), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),
     ]  # fmt: skip
     return dice.choice(choices)
 

@@ -224,7 +224,7 @@ def test_hundreds_of_commands_three_times_over_take_effect_once_each() -> None:
 def test_a_second_finish_changes_nothing() -> None:
     book = online().push("c1").finish("c1").finish("c1", "again")
     book << NOTHING
-    book >> CommandFinished(999, None)
+    book >> CommandFinished(999)
     book << NOTHING
 
 
@@ -334,7 +334,7 @@ def test_what_touches_only_the_ledger_starts_at_once_and_its_effect_is_in_the_sa
     book.disk_is_prompt = False
     book.push("c1", "note") << executes("c1") << records(Took)
     row = OutboxRow(1, "c1", THREAD, "hi", book.clock.utc)
-    book.finish("c1", effect=row) << records(Ended)
+    book.finish("c1", row=row) << records(Ended)
     ended, = book.find(Record).changes
     assert ended.effect == row
     book.never(Send)

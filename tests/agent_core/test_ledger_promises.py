@@ -220,7 +220,7 @@ def test_p3_no_inversion_in_a_hundred_thousand() -> None:
                 break
             run = bench.running.pop(dice.randrange(len(bench.running)))
             inversions += arrived[str(run.command.payload["thread_id"])].popleft() != run.command.command_id
-            bench.tell(CommandFinished(run.seq, None))
+            bench.tell(CommandFinished(run.seq))
             done += 1
     assert inversions == 0
 

@@ -45,7 +45,7 @@ from agent_core.frames import Pong, command_of
 from agent_core.journal import Journal
 from agent_core.ledger import OUTCOME_UNKNOWN
 from agent_core.ledger_file import commands, outbox
-from agent_core.records import Arrival, OutboxRow
+from agent_core.records import Arrival, OutboxRow, Outcome
 from tests.playbook import AGENT_ID, TRAITS, acks_in, to
 
 KINDS = ("send_message_now", "note", "set", "look")
@@ -190,13 +190,13 @@ class Ledgers(RuleBasedStateMachine):
         run = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         name = run.command.command_id
         if failing:
-            self.tell(CommandFinished(run.seq, "it failed"))
+            self.tell(CommandFinished(run.seq, Outcome("it failed")))
         elif run.command.command_type == "note":
             row = OutboxRow(run.seq, name, str(run.command.payload["thread_id"]), name, self.clock.utc)
-            self.tell(CommandFinished(run.seq, None, {}, row))
+            self.tell(CommandFinished(run.seq, Outcome(row=row)))
         else:
             self.model[name].effects += 1
-            self.tell(CommandFinished(run.seq, None))
+            self.tell(CommandFinished(run.seq))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -292,7 +292,7 @@ class Ledgers(RuleBasedStateMachine):
                 name = run.command.command_id
                 row = OutboxRow(run.seq, name, "+1", name, self.clock.utc) if run.command.command_type == "note" else None
                 self.model[name].effects += row is None
-                self.tell(CommandFinished(run.seq, None, {}, row))
+                self.tell(CommandFinished(run.seq, Outcome(row=row)))
             self.the_link_opens()
             if self.online:
                 self.the_backend_reads(count=1_000)

@@ -36,7 +36,7 @@ from agent_core.events import (
 )
 from agent_core.frames import Command, Malformed, Pong, Priority, Welcome
 from agent_core.recording import Mask, Recorder, Recording, RecordingError, decode, difference, encode
-from agent_core.records import Arrival, Memory, OutboxRow, Remembered, State, Via
+from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, State, Via
 from agent_core.snapshot import Phase, PollingMode
 from tests.playbook import TRAITS
 from tests.rig import AGENT, SECRET, config, living, message, served, settled
@@ -51,7 +51,7 @@ SEEN: tuple[Event, ...] = (
     DialFailed(4, Failure(Trouble.HTTP, "503", 503, 2.5)),
     PollAnswered(2, (Arrival(COMMAND),), ("cmd_0",), {"sync_interval": 20, "odd": [None, True]}, ("no id",), ("cmd_9",)),
     AcksPosted(("a",), ("b",), Failure(Trouble.TIMEOUT, "late")), Recorded(4, 1.0), PollingModeChosen(PollingMode.NEVER),
-    Recalled((PAST,)), CancelRequested("cmd_1"), CommandFinished(1, None, {"path": "x"}, OutboxRow(1, "cmd_1", "+1", WORDS, 3.0)),
+    Recalled((PAST,)), CancelRequested("cmd_1"), CommandFinished(1, Outcome(None, {"path": "x"}, OutboxRow(1, "cmd_1", "+1", WORDS, 3.0))),
     ReplayRequested("cmd_1", {"text": WORDS}, dry_run=True, remembered=PAST),
 )  # fmt: skip
 
