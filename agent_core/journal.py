@@ -30,6 +30,8 @@ from agent_core.retention import UNENDED
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
+UNWRITTEN_MOST, CATCH_UP = 300, 0.005
+"""With more changes than this not yet written, the agent waits so many seconds at most at each turn, so that a burst waits elsewhere."""
 TRIM_EVERY = 500
 """Commands taken between two looks at what may be forgotten."""
 SIEVE_ERRS = 0.01
@@ -111,6 +113,7 @@ class Journal:
         self._clock = clock or SystemClock()
         self._migrations = migrations
         self._queue: deque[Group] = deque()
+        self._unwritten = 0
         self._wake = threading.Condition()
         self._closing = False
         self._reader: sqlite3.Connection | None = None
@@ -120,6 +123,7 @@ class Journal:
         Asking SQLite for each new id costs a thousand times as much while commits go on, and a set of ids eighty times the memory.
         """
         self._sieve_room = 0
+        self._rows = 0
         self._untrimmed = TRIM_EVERY
         self._ticket = 0
         self._reserved = False
@@ -140,7 +144,10 @@ class Journal:
                 self._sieve.update(new_ids)
                 self._sieve_room -= len(new_ids)
             self._queue.append(Group(ticket, changes, new_ids))
+            self._unwritten += len(changes)
             self._wake.notify()
+            if self._unwritten > UNWRITTEN_MOST:
+                self._wake.wait(CATCH_UP)
 
     def is_new(self, command_id: str) -> bool:
         """Surely never given to be written; False where it may have been. Raises LedgerBusy."""
@@ -239,6 +246,7 @@ class Journal:
             for group in self._queue:
                 sieve.update(group.new_ids)
             self._sieve, self._sieve_room = sieve, capacity - count
+        self._rows = count
 
     def _next_batch(self) -> list[Group] | None:
         with self._wake:
@@ -265,8 +273,13 @@ class Journal:
                     return False
             else:
                 self._ticket = batch[-1].ticket
+                with self._wake:
+                    self._unwritten -= sum(len(group.changes) for group in batch)
+                    self._wake.notify()
                 self._post(Recorded(self._ticket, self._horizon_utc))
-                self._untrimmed += sum(len(group.new_ids) for group in batch)
+                new = sum(len(group.new_ids) for group in batch)
+                self._rows += new
+                self._untrimmed += new
                 if not self._reserved:
                     self._reserved = _keep_reserve(self.path.parent)
                 return True
@@ -294,8 +307,9 @@ class Journal:
         """Forget, in small steps and faster than commands come, what is settled and too old or too many; the rest in quiet moments."""
         try:
             if self._untrimmed >= TRIM_EVERY:
+                due = retention.due(db, self._limits, self._clock.now().utc, self._rows)
                 steps = 2 + 2 * (self._untrimmed // retention.STEP)
-                self._untrimmed = TRIM_EVERY if all(self._trim(db) for _ in range(steps)) else 0
+                self._untrimmed = TRIM_EVERY if due and all(self._trim(db) for _ in range(steps)) else 0
             if self._sieve_room <= 0:
                 self._sift(db)
         except sqlite3.Error:
@@ -305,7 +319,8 @@ class Journal:
 
     def _trim(self, db: sqlite3.Connection) -> bool:
         """Whether there is more to do. The engine hears of a new horizon one step before anything older than it is gone."""
-        found = retention.trim(db, self._limits, self._clock.now().utc, self._horizon_utc)
+        found = retention.trim(db, self._limits, self._clock.now().utc, self._rows, self._horizon_utc)
+        self._rows -= found.gone
         if found.horizon_utc > self._horizon_utc:
             self._horizon_utc = found.horizon_utc
             self._post(Recorded(self._ticket, self._horizon_utc))

@@ -36,6 +36,9 @@ OLDEST_FADED = "SELECT seq, issued_utc, received_utc FROM faded ORDER BY seq LIM
 OLDEST_WHOLE = f"SELECT seq, issued_utc, received_utc FROM commands WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"
 FADING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, ack, length(payload) * 2 + length(ack) FROM commands
  WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""
+LOOK = """SELECT coalesce((SELECT received_utc FROM faded ORDER BY seq LIMIT 1), 9e99),
+ coalesce((SELECT received_utc FROM commands ORDER BY seq LIMIT 1), 9e99), coalesce((SELECT min(until_utc) FROM tombstones), 9e99),
+ page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
 FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
 RECALL = "SELECT seq, command_id, issued_utc, received_utc, via, state, ack FROM faded WHERE command_id = ?"
 FAMILIAR = (
@@ -47,16 +50,29 @@ FAMILIAR = (
 
 
 class Trimmed(NamedTuple):
-    """One step: whether another one has more to do, and up to when commands are forgotten once this one's rows are gone."""
+    """One step: whether another one has more to do, up to when commands are forgotten once this one's rows are gone, and how many went."""
 
     more: bool
     horizon_utc: float
+    gone: int
 
 
-def trim(db: sqlite3.Connection, limits: Limits, utc: float, announced_utc: float = float("inf")) -> Trimmed:
+def due(db: sqlite3.Connection, limits: Limits, utc: float, rows: int) -> bool:
+    """Whether there may be something to trim, by one look: each statement is a wait for a busy agent's interpreter.
+
+    `rows` is how many there are, faded and whole: to count them takes milliseconds.
+    """
+    oldest_faded, oldest_whole, first_grave, pages, free, page_size = db.execute(LOOK).fetchone()
+    return (
+        rows > min(limits.retention_count, FADED_MOST) or min(oldest_faded, oldest_whole) < utc - limits.retention_days * 86_400
+        or first_grave < utc or (pages - free) * page_size > FILE_LIMIT or free > VACUUM_PAGES // 4
+    )  # fmt: skip
+
+
+def trim(db: sqlite3.Connection, limits: Limits, utc: float, rows: int, announced_utc: float = float("inf")) -> Trimmed:
     """One step: name the oldest rows beyond the limits, delete those issued up to `announced_utc`, fade where the file is full."""
     db.execute("BEGIN IMMEDIATE")
-    doomed = _doomed(db, limits, utc)
+    doomed = _doomed(db, limits, utc, rows)
     horizon = max((issued for _, issued in doomed), default=0.0)
     gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
     for table in ("faded", "commands", "outbox"):
@@ -69,7 +85,7 @@ def trim(db: sqlite3.Connection, limits: Limits, utc: float, announced_utc: floa
     free = _pragma(db, "freelist_count")
     if free > VACUUM_PAGES // 4:
         db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-    return Trimmed(bool(doomed) or faded or free > VACUUM_PAGES, horizon)
+    return Trimmed(bool(doomed) or faded or free > VACUUM_PAGES, horizon, len(gone))
 
 
 def recall_faded(db: sqlite3.Connection, command_id: str) -> Remembered | None:
@@ -81,10 +97,11 @@ def recall_faded(db: sqlite3.Connection, command_id: str) -> Remembered | None:
     return Remembered(seq, Command(command_id, "", issued_utc=issued), Via(via), State(state), received, ack=_unpacked(ack))
 
 
-def _doomed(db: sqlite3.Connection, limits: Limits, utc: float) -> list[tuple[int, float]]:
+def _doomed(db: sqlite3.Connection, limits: Limits, utc: float, rows: int) -> list[tuple[int, float]]:
     """Rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
-    faded, whole = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("faded", "commands"))
-    surplus = max(faded + whole - limits.retention_count, faded - FADED_MOST)
+    surplus = rows - limits.retention_count
+    if limits.retention_count > FADED_MOST:
+        surplus = max(surplus, db.execute("SELECT count(*) FROM faded").fetchone()[0] - FADED_MOST)
     too_old = utc - limits.retention_days * 86_400
     doomed: list[tuple[int, float]] = []
     for table, oldest in (("faded", OLDEST_FADED), ("commands", OLDEST_WHOLE)):

@@ -232,7 +232,7 @@ BUGS = (
     ),
     Bug("acks only in the journal are proven early", "acks.py", "self._left[0].barrier <= ping:", "self._left[0].barrier <= ping + 1:"),
     Bug("acks of an earlier run are not sent again", "ledger.py", "        self.acks.owe(memory.unproven)\n", ""),
-    Bug("an instant command overtakes its thread", "ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer is not None"),
+    Bug("an instant command overtakes its thread", "ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),
     Bug("urgent commands wait in line", "ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
     Bug("cancel forgotten when early", "ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""),
     Bug("cancel forgotten at a restart", "ledger.py", "memory.tombstones if until > now.utc}", "memory.tombstones if until < now.utc}"),
