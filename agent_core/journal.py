@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -414,7 +414,7 @@ NO_EFFECT = ("", "", "")
 
 
 def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
-    """Apply changes in order, in one transaction. A command taken and ended in the same group is written once.
+    """Apply changes in order, in one transaction.
 
     At each statement the interpreter's lock is given up, and got back late from a busy agent: so as few of them as can be.
     """
@@ -429,28 +429,12 @@ def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
 
 
 def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
-    taken: dict[int, Remembered] = {}
-    ended: dict[int, Ended] = {}
-    for change in changes:
-        match change:
-            case Took(entry):
-                taken[entry.seq] = entry
-            case Began(seq, utc) if seq in taken:
-                entry = taken[seq]
-                taken[seq] = entry._replace(state=State.RUNNING, started_utc=utc, runs=entry.runs + 1)
-            case Ended(seq) if seq in taken:
-                ended[seq] = change
-            case _:
-                yield from _intake(taken, ended)
-                yield from _changed(change)
-    yield from _intake(taken, ended)
-
-
-def _intake(taken: dict[int, Remembered], ended: dict[int, Ended]) -> Iterator[Statement]:
-    """New commands, with their outcomes where those are known already; empties both."""
-    yield from _rows(TAKE, (_new_row(entry, ended.get(seq)) for seq, entry in taken.items()))
-    taken.clear()
-    ended.clear()
+    """New commands that follow each other together, every other change by itself."""
+    for kind, some in groupby(changes, type):
+        if kind is Took:
+            yield from _rows(TAKE, (_new_row(change) for change in some if isinstance(change, Took)))
+        else:
+            yield from chain.from_iterable(map(_changed, some))
 
 
 def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
@@ -465,18 +449,16 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
         yield statement.format(rows=places), list(chain.from_iterable(some))
 
 
-def _new_row(entry: Remembered, ended: Ended | None) -> Sequence[Any]:
+def _new_row(change: Took) -> Sequence[Any]:
+    entry, effect = change
     command = entry.command
     payload = as_json(dict(command.payload), nan="constants")
     issued, started, due = command.issued_utc, entry.started_utc, entry.due_utc
-    state, finished, error, ack = (ended.state, ended.utc, ended.error, ended.ack) if ended else (entry.state, None, entry.error, entry.ack)
-    proven = finished if ended is not None and ended.ack is None else None
-    effect = ended.effect[2:] if ended is not None and ended.effect is not None else NO_EFFECT
     return (
-        entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, state._value_,
+        entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, entry.state._value_,
         entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
-        finished or "", "" if due is None else due, error or "", ack or "", proven or "", entry.replay_of or "", _name(entry) or "",
-        *effect,
+        entry.finished_utc or "", "" if due is None else due, entry.error or "", entry.ack or "", entry.proven_utc or "",
+        entry.replay_of or "", _name(entry) or "", *(NO_EFFECT if effect is None else effect[2:]),
     )  # fmt: skip
 
 

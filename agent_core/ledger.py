@@ -239,7 +239,7 @@ class Ledger:
             self._enqueue(entry)
             self.start_waiting(now)
             if entry.fresh:
-                self._took(entry)
+                self._took(entry, now)
                 self._show(entry)
 
     def _address(self, entry: Entry) -> float | None:
@@ -339,7 +339,7 @@ class Ledger:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
             self.after.append(ack_of(entry))
-        self._took(entry)
+        self._took(entry, now)
         self._show(entry)
 
     @property
@@ -386,14 +386,14 @@ class Ledger:
         entry.state, entry.began_at = RUNNING, now.mono
         if entry.due_utc is not None:
             entry.timed_from = now.mono
-        if entry.fresh:
-            self._took(entry, began_utc=now.utc)
-        else:
+        if not entry.fresh:
             self.changes.append(Began(entry.seq, now.utc))
         if (answer := entry.trait.answer) is not None:
             self._answered += 1
             self._settle(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
             return
+        if entry.fresh:
+            self._took(entry, now)
         self.running += 1
         if entry.trait.effect is EXTERNAL:
             self._show(entry)
@@ -428,8 +428,6 @@ class Ledger:
         self, entry: Entry, state: State, error: str | None, result: Mapping[str, Any], now: Moment, *, effect: OutboxRow | None = None
     ) -> None:
         """The terminal outcome: recorded with its effect, then acknowledged."""
-        if entry.fresh:
-            self._took(entry)
         entry.state, entry.error = state, error
         done = state is COMPLETED
         self.counts.completed += done
@@ -439,7 +437,10 @@ class Ledger:
         else:
             status = "completed" if done else "failed"
             entry.ack = frames.ack(entry.command.command_id, status, now.utc, error, result, self._dialect)
-        self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
+        if entry.fresh:
+            self._took(entry, now, effect)
+        else:
+            self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
             self.acks.settled.append(entry)
         else:
@@ -528,16 +529,20 @@ class Ledger:
             rows.append(ScheduledView(plain(schedule_id, 200), entry.command.command_id, plain(entry.lane, 100), due))
         return tuple(rows)
 
-    def _took(self, entry: Entry, began_utc: float | None = None) -> None:
+    def _took(self, entry: Entry, now: Moment, effect: OutboxRow | None = None) -> None:
+        """As it stands: what has begun or ended did so in this step."""
         entry.fresh = False
         self.taken += 1
-        runs = 0 if began_utc is None else 1
+        began, runs = (None, 0) if entry.began_at is None else (now.utc, 1)
+        finished = now.utc if entry.state.ended else None
+        proven = finished if entry.ack is None else None
         self.changes.append(
             Took(
                 Remembered(
-                    entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, began_utc, None, entry.due_utc, runs,
-                    ack=entry.ack, replay_of=entry.replay_of,
-                )
+                    entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, began, finished, entry.due_utc, runs,
+                    0, None, None, entry.error, entry.ack, None, proven, None, entry.replay_of,
+                ),
+                effect,
             )
         )  # fmt: skip
 

@@ -92,9 +92,10 @@ class Outcome(NamedTuple):
 
 
 class Took(NamedTuple):
-    """A new command."""
+    """A new command, as far as it has come in this step, with the effect it had in the same database."""
 
     entry: Remembered
+    effect: OutboxRow | None = None
 
 
 class Began(NamedTuple):
@@ -105,7 +106,7 @@ class Began(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """It has its terminal outcome and ack (None: a replay, which has none), with the effect it had in the same database."""
+    """One that was taken before has its terminal outcome and ack (None: a replay, which has none), with its effect."""
 
     seq: int
     state: State

@@ -199,21 +199,18 @@ class Disk:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case Took(entry):
-                if entry.command.command_id not in self.ids and entry.seq not in self.rows:
-                    self.rows[entry.seq] = Row(entry, {entry.ack} if entry.ack else set())
-                    self.ids[entry.command.command_id] = entry.seq
-                else:
-                    demand(False, "a command is taken twice", entry.seq, entry.command.command_id)
+            case Took(entry, effect):
+                taken = entry.command.command_id in self.ids or entry.seq in self.rows
+                demand(not taken, "a command is taken twice", entry.seq, entry.command.command_id)
+                self.rows[entry.seq] = Row(entry, {entry.ack} if entry.ack else set())
+                self.ids[entry.command.command_id] = entry.seq
+                self._send(entry.seq, effect)
             case Ended(seq, state, utc, error, ack, effect):
                 row = self.rows[seq]
                 demand(not row.entry.state.ended, "a command ends twice", row.entry.command.command_id)
                 row.entry = row.entry._replace(state=state, finished_utc=utc, error=error, ack=ack, proven_utc=None if ack else utc)
                 row.texts |= {ack} if ack else set()
-                if effect is not None:
-                    demand(seq not in self.outbox, "a message is in the outbox twice", effect)
-                    self.outbox[seq] = effect
-                    self.effects[effect.command_id] += 1
+                self._send(seq, effect)
             case Began(seq, utc):
                 row = self.rows[seq]
                 row.entry = row.entry._replace(state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1)
@@ -226,6 +223,12 @@ class Disk:
                 self.tombstones[target] = (by, until)
             case Kept(key, value):
                 self.facts[key] = value
+
+    def _send(self, seq: int, effect: OutboxRow | None) -> None:
+        if effect is not None:
+            demand(seq not in self.outbox, "a message is in the outbox twice", effect)
+            self.outbox[seq] = effect
+            self.effects[effect.command_id] += 1
 
     def recall(self, command_id: str) -> Remembered | None:
         seq = self.ids.get(command_id)

@@ -854,7 +854,7 @@ class Process:
                     demand(self.world.disk.recall(entry.command.command_id) is None, "taken again:", entry.command.command_id)
                     if entry.state == "queued" and entry.command.priority.overtakes:
                         self._urgent[claim.lane].add(entry.seq)
-                    if entry.state == "running":
+                    if entry.runs:
                         self._check_start(entry.seq, claim, now)
                 case Ended(seq=seq, ack=ack):
                     claim = self.claims[seq]

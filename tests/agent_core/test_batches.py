@@ -25,7 +25,7 @@ from agent_core.ledger import ANSWERED_MOST
 from agent_core.messengers import Dwelling
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger
-from agent_core.records import Arrival, Ended, OutboxRow, Outcome
+from agent_core.records import Arrival, Ended, OutboxRow, Outcome, Took
 
 TRAITS = {
     "send_message": Trait(EffectClass.TRANSACTIONAL, sends=True),
@@ -128,7 +128,8 @@ def noted(seq: int, command: Command) -> Outcome:
 def ended(effects: list[object]) -> list[str]:
     """The ids of those whose outcome is recorded, in order."""
     changes = [change for effect in effects if isinstance(effect, Record) for change in effect.changes]
-    return [json.loads(change.ack or "")["command_id"] for change in changes if isinstance(change, Ended)]
+    acks = [change.entry.ack if isinstance(change, Took) else change.ack for change in changes if isinstance(change, Took | Ended)]
+    return [json.loads(ack)["command_id"] for ack in acks if ack is not None]
 
 
 def came(command_id: str, command_type: str, thread: str = "+1") -> CommandsReceived:
