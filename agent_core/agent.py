@@ -79,23 +79,24 @@ class Agent:
 
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
-        log_to: Callable[[Sequence[Entry]], None] | None = None, recorder: "Recorder | None" = None, feed: Feed | None = None,
+        log_to: Callable[[Sequence[Entry]], None] | None = None, recorder: "Recorder | None" = None, viewed: bool = True,
     ) -> None:  # fmt: skip
         """`host` is this machine's name for the console; `log_to` gets the feed's entries, a turn's at a time.
 
-        `recorder` keeps the run, and brings the seed for it. `feed` is another one than a viewer needs.
+        `recorder` keeps the run, and brings the seed for it. Where it is not `viewed`, the feed stays empty.
         """
         self.config = config
         self._log = log_to or (lambda _entries: None)
         self._told: list[Entry] = []
-        self.feed = feed or Feed()
+        self.feed = Feed()
+        self._viewed = viewed
         self._clock = clock or SystemClock()
         self._recorder = recorder
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)
         traits = traits_for(self._messenger, self._registry, self._held_up)
-        self._engine = Engine(config, traits, host)
+        self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now())
         self._credentials = Credentials(config)
@@ -213,7 +214,8 @@ class Agent:
             self._recorder.step(now, events, effects, self._engine.vitals.phase)
         self._perform_all(effects, now.utc)
         if self._told:
-            self.feed.extend(self._told)
+            if self._viewed:
+                self.feed.extend(self._told)
             self._log(self._told)
             self._told = []
         self._publish_soon()

@@ -103,15 +103,20 @@ class Vitals(NamedTuple):
 class Engine:
     """The whole agent but its I/O. Not thread-safe: one task owns it."""
 
-    def __init__(self, config: Config, traits: Mapping[str, Trait], host: str = "", *, held_most: int = HELD_MOST) -> None:
-        """`held_most` acks at most are at hand while they wait for proof; the journal has the others."""
+    def __init__(
+        self, config: Config, traits: Mapping[str, Trait], host: str = "", *, held_most: int = HELD_MOST, rows: bool = True
+    ) -> None:
+        """`held_most` acks at most are at hand while they wait for proof; the journal has the others.
+
+        Without `rows` there is no CommandEntry, which costs a tenth of what a command does and which only a viewer needs.
+        """
         self._config = config
         self._host = host
         self._effects: list[Effect] = []
         self._emit = self._effects.append
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
-        self._ledger = Ledger(config, traits, self._emit, held_most)
+        self._ledger = Ledger(config, traits, self._emit, held_most, rows=rows)
         self._acks, self._pings = Window(), Window()
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)

@@ -69,11 +69,14 @@ class Counts:
 class Ledger:
     """One machine; every method is a step at `now`. Effects that need no disk go to `emit` in order."""
 
-    def __init__(self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None], held_most: int = HELD_MOST) -> None:
+    def __init__(
+        self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None], held_most: int = HELD_MOST, *, rows: bool = True
+    ) -> None:
         self._config = config
         self._dialect = config.ack.dialect
         self._traits = traits
         self._emit = emit
+        self._rows = rows
         self._next_seq = 1
         self._entries: dict[str, Entry] = {}
         self._by_seq: dict[int, Entry] = {}
@@ -267,8 +270,9 @@ class Ledger:
         room = self.acks.may_repeat(self._config.executor.max_pending)
         if known.ack is not None and known.state is not RUNNING and room and not on_its_way:
             self.after.append(ack_of(known, again=True))
-        row = self._row(known)._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None)
-        self._emit(row)
+        if self._rows:
+            row = self._row(known)
+            self._emit(row._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None))
         self._next_seq += 1
 
     # --- cancel and schedule -------------------------------------------------------------------------------------
@@ -547,7 +551,8 @@ class Ledger:
         )  # fmt: skip
 
     def _show(self, entry: Entry) -> None:
-        self._emit(self._row(entry))
+        if self._rows:
+            self._emit(self._row(entry))
 
     def _row(self, entry: Entry) -> CommandEntry:
         status: str = entry.state

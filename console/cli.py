@@ -228,7 +228,6 @@ def _run_headless(options: argparse.Namespace) -> int:
     import asyncio
 
     from agent_core.agent import Agent
-    from agent_core.feed import Feed
     from agent_core.headless import run_headless
     from agent_core.logs import start_logging
 
@@ -237,8 +236,7 @@ def _run_headless(options: argparse.Namespace) -> int:
         logs = start_logging(config, stream=sys.stdout, to_file=True)
         stack.callback(logs.stop)
         recorder = diagnosis_commands.recorder_for(options)
-        unseen = Feed(capacity=1)
-        asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder, feed=unseen), options.seconds))
+        asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder, viewed=False), options.seconds))
     return OK
 
 
