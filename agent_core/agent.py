@@ -313,7 +313,7 @@ class Agent:
             self._loop.call_later(RECALL_AGAIN, self._recall_all, seqs)
 
     def _execute(self, effect: Execute, utc: float) -> None:
-        """As a task of its own."""
+        """A coroutine as a task of its own; a plain function has answered."""
         seq, command, message = effect
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
         outcome = start(handler, command, Context(seq, utc, self._messenger, message), self._held_up)

@@ -433,8 +433,8 @@ class Engine:
     def _fire(self) -> None:
         """Whatever is due."""
         now = self._now
-        self._ledger.start_waiting(now)
         self._link.tick(now, self._dice)
+        self._ledger.start_waiting(now)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
             self._ledger.fire_due(now)
         if self._link.next_status_at is not None and now.mono >= self._link.next_status_at:

@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
 from types import coroutine
 from typing import Any
 
 from agent_core.entries import Answer, EffectClass, Trait
-from agent_core.frames import Command, Message
+from agent_core.frames import Command, Message, as_json
 from agent_core.messengers import Context, Messenger
 from agent_core.records import Outcome
 
@@ -27,7 +27,8 @@ REGISTRY: dict[str, tuple[Handler, Trait]] = {}
 def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     """Register a handler. With `trait.sends` the effect class is the configured messenger's.
 
-    A plain function must not block and touch nothing outside; the engine asks it itself. Anything else is a coroutine function.
+    A plain function must not block and, as its trait then says, touch nothing outside: the engine asks it itself. Anything else is a
+    coroutine function.
     """
 
     def register(handler: Handler) -> Handler:
@@ -54,7 +55,7 @@ def traits_for(
 def _answer_of(handler: Handler, messenger: Messenger, held_up: HeldUp) -> Answer:
     def answer(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
         outcome = start(handler, command, Context(seq, utc, messenger, message), held_up)
-        return outcome if isinstance(outcome, Outcome) else _failed(TypeError("a handler to be awaited must be a coroutine function"))
+        return outcome if isinstance(outcome, Outcome) else _failed(TypeError("a handler that is awaited must be a coroutine function"))
 
     return answer
 
@@ -76,8 +77,9 @@ def start(handler: Handler, command: Command, context: Context, held_up: HeldUp)
     """A handler's outcome, or what it must be awaited for with `run`; whatever it raises is a failed outcome."""
     began = monotonic()
     try:
-        return handler(command, context)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
+        outcome = handler(command, context)
+        return outcome if not isinstance(outcome, Outcome) and isawaitable(outcome) else _sound(outcome)
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
         return _failed(error)
     finally:
         if monotonic() - began > HELD_UP:
@@ -88,7 +90,7 @@ async def run(pending: Awaitable[Outcome], command: Command, within: float, held
     """A handler's outcome in at most `within` seconds; whatever it raises is a failed outcome."""
     try:
         async with asyncio.timeout(within):
-            return await _stepped(pending, command, held_up)
+            return _sound(await _stepped(pending, command, held_up))
     except TimeoutError:
         return Outcome(error=f"timed out after {within:g} s")
     except (Exception, SystemExit) as error:  # noqa: BLE001  (the task edge: a handler's error is its command's outcome)
@@ -117,8 +119,20 @@ def _stepped(pending: Awaitable[Outcome], command: Command, held_up: HeldUp) -> 
             resume = partial(steps.throw, error)
 
 
+def _sound(outcome: object) -> Outcome:
+    """`outcome`, if it is one that can be written. Raises TypeError, and ValueError where its result goes round in circles."""
+    if not isinstance(outcome, Outcome) or (outcome.error is not None and not isinstance(outcome.error, str)):
+        raise TypeError("the handler returned no Outcome, or one whose error is no text")
+    if outcome.result:
+        as_json(dict(outcome.result))
+    return outcome
+
+
 def _failed(error: BaseException) -> Outcome:
-    return Outcome(error=f"{type(error).__name__}: {error}")
+    try:
+        return Outcome(error=f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001  (an error whose text raises)
+        return Outcome(error=type(error).__name__)
 
 
 def _unsupported(command: Command, context: Context) -> Outcome:  # noqa: ARG001

@@ -26,14 +26,14 @@ from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, as_json
 from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Proved, Remembered, Repeated, State, Took, Via
-from agent_core.retention import UNENDED
+from agent_core.retention import UNENDED, UNPROVEN
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
 UNWRITTEN_MOST, CATCH_UP = 300, 0.005
 """With more changes than this not yet written, the agent waits so many seconds at most at each turn, so that a burst waits elsewhere."""
-TRIM_EVERY = 500
-"""Commands taken between two looks at what may be forgotten."""
+TRIM_EVERY, TRIM_GROWTH = 500, 4 * 2**20
+"""Commands taken, or bytes that the file has grown, between two looks at what may be forgotten."""
 SIEVE_ERRS = 0.01
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 2**20
@@ -63,21 +63,21 @@ INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {KNOWN}, {PERHAPS}, NULL thread_i
 CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
  INSERT INTO commands ({KNOWN}, {PERHAPS})
  VALUES (NEW.{KNOWN.replace(", ", ", NEW.")}, nullif(NEW.{PERHAPS.replace(", ", ", ''), nullif(NEW.")}, '')) ON CONFLICT DO NOTHING;
- INSERT INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> ''
- ON CONFLICT DO NOTHING;
+ INSERT INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> '' AND changes();
 END"""
 """A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them.
 
-What is not there comes as '', for Python's sqlite3 takes its time over each None. A row that is there already is left as it is.
+What is not there comes as '', for Python's sqlite3 takes its time over each None. A command that is there already is left as it is and has
+no other effect.
 """
 TAKE = "INSERT INTO intake VALUES {rows}"
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
-END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL,
- proven_utc = CASE WHEN ? IS NULL THEN finished_utc END WHERE seq = ?"""
+END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL, proven_utc = ?
+ WHERE seq = ?"""
 PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
  UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
-SEND = "INSERT OR IGNORE INTO outbox (seq, command_id, thread_id, text, sent_utc) VALUES (?,?,?,?,?)"
+SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM commands WHERE seq = ? AND command_id = ?"
 BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 
@@ -123,7 +123,7 @@ class Journal:
         Asking SQLite for each new id costs a thousand times as much while commits go on, and a set of ids eighty times the memory.
         """
         self._sieve_room = 0
-        self._rows = 0
+        self._rows = self._size = 0
         self._untrimmed = TRIM_EVERY
         self._ticket = 0
         self._reserved = False
@@ -306,13 +306,15 @@ class Journal:
     def _tidy(self, db: sqlite3.Connection) -> None:
         """Forget, in small steps and faster than commands come, what is settled and too old or too many; the rest in quiet moments."""
         try:
-            if self._untrimmed >= TRIM_EVERY:
+            size = self.path.stat().st_size
+            if self._untrimmed >= TRIM_EVERY or size > self._size + TRIM_GROWTH:
+                self._size = size
                 due = retention.due(db, self._limits, self._clock.now().utc, self._rows)
                 steps = 2 + 2 * (self._untrimmed // retention.STEP)
                 self._untrimmed = TRIM_EVERY if due and all(self._trim(db) for _ in range(steps)) else 0
             if self._sieve_room <= 0:
                 self._sift(db)
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             self._untrimmed = 0
             with suppress(sqlite3.Error):
                 db.rollback()
@@ -467,9 +469,9 @@ def _changed(change: Change) -> Iterator[Statement]:
         case Began(seq, utc):
             yield BEGIN, (utc, seq)
         case Ended(seq, state, utc, error, ack, effect):
-            yield END, (state, utc, error or None, ack, ack, seq)
+            yield END, (state, utc, error or None, ack, utc if ack is None else None, seq)
             if effect is not None:
-                yield SEND, effect
+                yield SEND, (*effect[2:], seq, effect.command_id)
         case Proved(acks, utc, by):
             yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
         case Repeated(seq, via, utc):
@@ -492,7 +494,7 @@ def _name(entry: Remembered) -> str | None:
 def load(db: sqlite3.Connection) -> Memory:
     """What has not ended, oldest first, and whose ack is not proven, with the kept facts (FAULTS P1, P4)."""
     rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq").fetchall()
-    unproven = db.execute(f"SELECT seq FROM commands WHERE proven_utc IS NULL AND NOT ({UNENDED}) ORDER BY seq").fetchall()
+    unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
     top = db.execute("SELECT max(seq) FROM (SELECT max(seq) AS seq FROM commands UNION ALL SELECT max(seq) FROM faded)").fetchone()[0]

@@ -38,7 +38,7 @@ CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
 ANSWERED_MOST = 500
-"""Instant handlers that may answer in one step, so that the loop breathes."""
+"""When so many instant handlers have answered in a step, what waits its turn goes on in the next one, so that the loop breathes."""
 LOCAL, EXTERNAL = Via.LOCAL, EffectClass.EXTERNAL
 """By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
 
@@ -411,11 +411,11 @@ class Ledger:
         if entry is None or entry.state is not RUNNING:
             return
         self.running -= 1
+        entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
         self._settle(entry, event.outcome, now)
         self.start_waiting(now)
 
     def _settle(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
-        entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
         if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
             self._leave(lane, entry.lane)
         error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None

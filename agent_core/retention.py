@@ -31,7 +31,8 @@ CREATE TABLE faded (
     state TEXT NOT NULL, ack BLOB);
 """
 UNENDED = "state IN ('queued', 'running', 'scheduled')"
-UNSETTLED = f"proven_utc IS NULL OR {UNENDED}"
+UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
+UNSETTLED = f"{UNPROVEN} OR {UNENDED}"
 OLDEST_FADED = "SELECT seq, issued_utc, received_utc FROM faded ORDER BY seq LIMIT ?"
 OLDEST_WHOLE = f"SELECT seq, issued_utc, received_utc FROM commands WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"
 FADING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, ack, length(payload) * 2 + length(ack) FROM commands

@@ -1,7 +1,12 @@
 """Several events of one instant are one step; what the journal was asked before it holds until its end."""
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from agent_core.clock import ManualClock
 from agent_core.config import Auth, Config, Edge
@@ -20,7 +25,7 @@ from agent_core.events import (
     Started,
 )
 from agent_core.frames import Command, Pong
-from agent_core.handlers import traits_for
+from agent_core.handlers import run, traits_for
 from agent_core.ledger import ANSWERED_MOST
 from agent_core.messengers import Dwelling
 from agent_core.messengers.file import FileMessenger
@@ -117,8 +122,38 @@ def test_a_plain_handler_that_would_have_to_be_awaited_has_failed() -> None:
     pending = slow()
     answer = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: pending, Trait(EffectClass.HARMLESS))})["odd"].answer
     assert answer is not None
-    assert answer(1, COMMAND, None, 0.0).error == "TypeError: a handler to be awaited must be a coroutine function"
+    assert answer(1, COMMAND, None, 0.0).error == "TypeError: a handler that is awaited must be a coroutine function"
     pending.close()
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["again"] = CIRCLE
+
+
+@pytest.mark.parametrize(("odd", "error"), [
+    (lambda: Outcome(result=5), "TypeError: "), (lambda: Outcome(result=CIRCLE), "ValueError: "), (lambda: None, "TypeError: the handler"),
+    (lambda: Outcome(error=ValueError()), "TypeError: the handler"), (lambda: raising(Mute()), "Mute"),
+    (lambda: raising(asyncio.CancelledError()), "CancelledError"), (lambda: raising(SystemExit(3)), "SystemExit: 3"),
+])  # fmt: skip
+async def test_whatever_a_handler_does_it_is_its_own_command_that_fails(odd: Callable[[], Any], error: str) -> None:
+    answer = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: odd(), Trait(EffectClass.HARMLESS))})["odd"].answer
+    assert answer is not None
+    assert (answer(1, COMMAND, None, 0.0).error or "").startswith(error)
+
+    async def awaited() -> Any:
+        return odd()
+
+    if error != "CancelledError":
+        assert ((await run(awaited(), COMMAND, 5.0, lambda _command, _seconds: None)).error or "").startswith(error)
+
+
+def raising(error: BaseException) -> Any:
+    raise error
 
 
 def noted(seq: int, command: Command) -> Outcome:

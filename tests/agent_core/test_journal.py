@@ -267,6 +267,34 @@ def test_a_replay_has_no_ack_and_is_settled_when_it_ends(desk: Desk, desks: list
     assert memory.last_command_id is None
 
 
+def test_a_replay_that_ends_later_is_settled_too(desk: Desk, desks: list[Desk]) -> None:
+    replay = Remembered(1, Command("replay-1-a", "send_message"), Via.LOCAL, State.RUNNING, UTC, UTC, runs=1, replay_of="a")
+    desk.write(Took(replay))
+    desk.write(Ended(1, State.COMPLETED, UTC + 1, None, None))
+    assert desk.journal.recall("replay-1-a").proven_utc == UTC + 1
+    _, memory = reopened(desk, desks)
+    assert (memory.entries, memory.unproven) == ((), ())
+
+
+def test_p1_an_id_that_is_there_under_another_number_has_no_second_effect(desk: Desk) -> None:
+    desk.write(*settle(1))
+    twin = took(2, "cmd_1")
+    desk.write(twin._replace(effect=OutboxRow(2, "cmd_1", "+1", "again", UTC)), took(3))
+    desk.write(twin)
+    desk.write(ended(2, "cmd_1"))
+    with closing(sqlite3.connect(desk.journal.path)) as db:
+        assert db.execute("SELECT seq, text FROM outbox").fetchall() == [(1, "hi 1")]
+
+
+def test_p4_few_commands_with_great_payloads_do_not_grow_the_file_without_bound(desk: Desk) -> None:
+    for seq in range(1, 300):
+        great = Command(f"cmd_{seq}", "send_message", {"thread_id": "+1", "text": "x" * 400_000}, issued_utc=UTC)
+        done = Remembered(seq, great, Via.WS, State.COMPLETED, UTC, UTC, UTC, runs=1, ack="{}", proven_utc=UTC)
+        desk.write(Took(done))
+    assert desk.journal.path.stat().st_size < 64 * 2**20
+    assert desk.journal.recall("cmd_1").ack == "{}"
+
+
 # --- schema ---------------------------------------------------------------------------------------------------------------
 
 NEXT = (*MIGRATIONS, "ALTER TABLE commands ADD COLUMN mood TEXT; CREATE TABLE extra (one INTEGER);")
