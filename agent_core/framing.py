@@ -1,7 +1,7 @@
-"""Text frames read and written many at once (RFC 6455 §5.2): the short way beside the library's complete one.
+"""Whole messages read and written many at once (RFC 6455 §5.2): the short way beside the library's complete one.
 
-Nearly all that a link carries are text frames that are whole messages; the library's parser, a generator within generators, takes ten
-times as long for one, and its writer four times. Every other frame, and whatever is wrong with one, is the library's.
+Nearly every frame on a link is a whole message; the library's parser, a generator within generators, takes ten times as long for one, and
+its writer four times. Every other frame, and whatever is wrong with one, is the library's.
 """
 
 import os
@@ -13,16 +13,17 @@ try:
 except ImportError:
     from websockets.utils import apply_mask
 
-WHOLE_TEXT = 0x81
-"""The first byte of a text frame that is a whole message, with no extension."""
+TEXT, BINARY = 0x81, 0x82
+"""The first byte of a frame that is a whole message, with no extension."""
 MASKED = 0x80
+OPCODES = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
 
 
-def whole_texts(data: bytes, at: int, most: int) -> tuple[list[bytes], int]:
-    """The payloads, of at most `most` bytes each, of the text frames that follow each other whole from `at` on, and where they end."""
-    texts: list[bytes] = []
+def whole_messages(data: bytes, at: int, most: int) -> tuple[list[bytes], int]:
+    """Those of at most `most` bytes that follow each other from `at` on, each in one frame that has come whole, and where they end."""
+    messages: list[bytes] = []
     end = len(data)
-    while end - at >= 4 and data[at] == WHOLE_TEXT:
+    while end - at >= 4 and TEXT <= data[at] <= BINARY:
         size, start = data[at + 1], at + 2
         if size == 126:
             size, start = data[at + 2] << 8 | data[at + 3], at + 4
@@ -31,21 +32,39 @@ def whole_texts(data: bytes, at: int, most: int) -> tuple[list[bytes], int]:
         if size > most or start + size > end:
             break
         at = start + size
-        texts.append(data[start:at])
-    return texts, at
+        messages.append(data[start:at])
+    return messages, at
 
 
 def frame_end(data: bytes | bytearray, at: int, most: int) -> int | None:
-    """Where the frame ends that begins at `at`; None where it has not come whole. The end of all where it is none a client may be sent."""
+    """Where the frame ends that begins at `at`; None where it has not come whole.
+
+    The end of all where it is one that the library refuses at once.
+    """
     if len(data) - at < 2:
         return None
+    if data[at] & 0x0F not in OPCODES or data[at + 1] & MASKED:
+        return len(data)
     size, start = data[at + 1], at + 2
-    if size in {126, 127}:
+    if size > 125:
         start += 2 if size == 126 else 8
         size = int.from_bytes(data[at + 2 : start])
-    if data[at + 1] & MASKED or size > most:
+    if start > len(data):
+        return None
+    if size > most:
         return len(data)
     return start + size if start + size <= len(data) else None
+
+
+def others_end(data: bytes, at: int, most: int) -> int:
+    """Where the frames end that follow each other whole from `at` on: the first of any kind, then all that are not whole messages."""
+    end = at
+    while end < len(data) and (end == at or not TEXT <= data[end] <= BINARY):
+        after = frame_end(data, end, most)
+        if after is None:
+            break
+        end = after
+    return end
 
 
 def text_frames(texts: Sequence[str]) -> bytes:
@@ -56,11 +75,11 @@ def text_frames(texts: Sequence[str]) -> bytes:
         payload = text.encode()
         size = len(payload)
         if size < 126:
-            head = pack("!BB", WHOLE_TEXT, MASKED | size)
+            head = pack("!BB", TEXT, MASKED | size)
         elif size < 65_536:
-            head = pack("!BBH", WHOLE_TEXT, MASKED | 126, size)
+            head = pack("!BBH", TEXT, MASKED | 126, size)
         else:
-            head = pack("!BBQ", WHOLE_TEXT, MASKED | 127, size)
+            head = pack("!BBQ", TEXT, MASKED | 127, size)
         mask = masks[4 * number : 4 * number + 4]
         parts += (head, mask, apply_mask(payload, mask))
     return b"".join(parts)

@@ -24,7 +24,7 @@ from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.credentials import Credentials
 from agent_core.events import CommandsReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
-from agent_core.framing import frame_end, text_frames, whole_texts
+from agent_core.framing import frame_end, others_end, text_frames, whole_messages
 from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.plain import plain
 from agent_core.records import Arrival
@@ -87,7 +87,7 @@ class Connection(ClientConnection):
         return data[cut:]
 
     def _take(self, data: bytes) -> None:
-        """Whole text frames at once, the library its own: each whole, so that the next byte begins a frame."""
+        """Whole messages at once, the library its own: frames that are whole, so that the next byte begins one."""
         at, protocol = 0, self.protocol
         most = protocol.max_message_size or 0
         if self.tail:
@@ -99,15 +99,15 @@ class Connection(ClientConnection):
         while at < len(data):
             is_open = protocol.state is State.OPEN
             if is_open and protocol.current_size is None:
-                texts, at = whole_texts(data, at, most)
-                self.messages += texts
-            end = frame_end(data, at, most) if is_open else len(data)
-            if end is None:
-                self.tail += data[at:]
-                return
+                messages, at = whole_messages(data, at, most)
+                self.messages += messages
+            end = others_end(data, at, most) if is_open else len(data)
             if at < end:
                 super().data_received(data[at:end])
                 at = end
+            elif at < len(data):
+                self.tail += data[at:]
+                return
 
     def process_event(self, event: ProtocolEvent) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA:
@@ -121,6 +121,17 @@ class Connection(ClientConnection):
             if event.fin:
                 self.messages.append(bytes(self.fragments))
                 self.fragments.clear()
+
+    def send_data(self) -> None:
+        """All in one write: to a peer that is gone each would be a line in the log."""
+        chunks = self.protocol.data_to_send()
+        if written := b"".join(chunks):
+            self.transport.write(written)
+        if b"" in chunks:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
 
     def _look_at_the_backlog(self) -> None:
         now = self.loop.time()

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
@@ -21,15 +22,18 @@ MOST = 70_000
 SIZES = st.sampled_from([0, 1, 2, 125, 126, 127, 300, 65_535, 65_536, MOST])
 
 
+SOCKET = socket.socket()
+
+
 class Wire(asyncio.Transport):
-    """Nothing behind it: what is written is kept."""
+    """Nothing behind it: writes are counted."""
 
     def __init__(self) -> None:
-        super().__init__({"socket": socket.socket()})
-        self.written = b""
+        super().__init__({"socket": SOCKET})
+        self.writes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += bytes(data)
+        self.writes += 1
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
@@ -47,12 +51,20 @@ class Wire(asyncio.Transport):
         return False
 
 
+class Alone(Connection):
+    """The same connection without the short way."""
+
+    def data_received(self, data: bytes) -> None:
+        ClientConnection.data_received(self, data)
+        self._hand_over()
+
+
 class Ear:
     """A connection that is being dialled, and the library as its server. `heard` is what was handed over, a read at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Connection] = Connection) -> None:
         self.protocol = ClientProtocol(parse_uri("ws://backend/edge/ws"), max_size=MOST)
-        self.connection = Connection(self.protocol)
+        self.connection = kind(self.protocol)
         self.wire = Wire()
         self.connection.connection_made(self.wire)
         self.protocol.send_request(self.protocol.connect())
@@ -110,6 +122,28 @@ def test_whatever_frames_come_and_however_they_are_cut_the_messages_come_in_orde
     asyncio.run(run())
 
 
+ODD = [
+    b"\x81\x7e\x00\x05short", b"\x81\x7f\0\0\0\0\0\0\0\x05longer", b"\x81\x7f\x01\x00\x00\x00\x81\x02{}", b"\x83\x02{}", b"\xc1\x02{}",
+    b"\x81\x82", b"\x89\x7e\x00\x7e", b"\x09\x00", frame(Opcode.TEXT, b"part", fin=False), frame(Opcode.CONT, b"part"),
+    frame(Opcode.CONT, b"", fin=False),
+    frame(Opcode.CLOSE, b""), frame(Opcode.CLOSE, b"\x03\xf4restart"), frame(Opcode.CLOSE, b"\x00\x01"), frame(Opcode.TEXT, text(MOST + 1)),
+    Frame(Opcode.TEXT, b"masked").serialize(mask=True),
+]  # fmt: skip
+ANYTHING = st.sampled_from(ODD) | SIZES.map(lambda size: frame(Opcode.TEXT, text(size))) | st.binary(max_size=20)
+
+
+@settings(max_examples=1_000)
+@given(st.lists(ANYTHING, max_size=8).map(b"".join), st.lists(st.integers(0, 2**20), max_size=12), st.integers(0, 40))
+def test_whatever_bytes_come_the_library_alone_makes_the_same_of_them(stream: bytes, cuts: list[int], missing: int) -> None:
+    async def found(kind: type[Connection]) -> tuple[object, ...]:
+        ear = Ear(kind)
+        heard = ear.hear(ear.response + stream[: len(stream) - missing], cuts)
+        ear.connection.eof_received()
+        return heard, ear.protocol.state, ear.protocol.close_sent, ear.protocol.close_rcvd
+
+    assert asyncio.run(found(Connection)) == asyncio.run(found(Alone))
+
+
 async def test_byte_by_byte() -> None:
     ear = Ear()
     stream = frame(Opcode.TEXT, b"one") + frame(Opcode.PING, b"p") + frame(Opcode.TEXT, text(200)) + frame(Opcode.BINARY, b"three")
@@ -130,7 +164,9 @@ async def test_what_comes_together_is_handed_over_together() -> None:
         (frame(Opcode.TEXT, text(MOST + 1)), CloseCode.MESSAGE_TOO_BIG),
         (frame(Opcode.BINARY, text(MOST + 1)), CloseCode.MESSAGE_TOO_BIG),
         (b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff", CloseCode.MESSAGE_TOO_BIG),
+        (b"\x81\x7f\x01\x00\x00\x00\x81\x02{}", CloseCode.MESSAGE_TOO_BIG),
         (b"\x83\x04abcd", CloseCode.PROTOCOL_ERROR),
+        (b"\x83\x7f\x00\x00\x00\x00\x00\x01\x00\x00", CloseCode.PROTOCOL_ERROR),
         (b"\xc1\x04abcd", CloseCode.PROTOCOL_ERROR),
         (frame(Opcode.TEXT, b"begun", fin=False) + frame(Opcode.TEXT, b"another"), CloseCode.PROTOCOL_ERROR),
         (frame(Opcode.TEXT, text(MOST), fin=False) + frame(Opcode.CONT, b"too much"), CloseCode.MESSAGE_TOO_BIG),
@@ -143,6 +179,14 @@ async def test_what_is_wrong_with_a_frame_is_the_librarys_to_say(wrong: bytes, c
     assert ear.hear(frame(Opcode.TEXT, b"good") + wrong + frame(Opcode.TEXT, b"never"), cuts) == [b"good"]
     assert ear.protocol.close_sent is not None
     assert ear.protocol.close_sent.code == code
+
+
+async def test_a_flood_of_pings_is_answered_with_one_write() -> None:
+    ear = Ear()
+    ear.hear(ear.response)
+    ear.wire.writes = 0
+    ear.hear(frame(Opcode.PING, b"") * 1_000)
+    assert ear.wire.writes == 1
 
 
 async def test_what_comes_behind_a_close_is_not_heard() -> None:
