@@ -137,7 +137,7 @@ class Journal:
         self._thread.start()
 
     def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
-        """Have these written with whatever else is at hand; `Recorded` follows."""
+        """Have these written with whatever else is at hand; `Recorded` follows. Waits up to `CATCH_UP` where much is unwritten."""
         new_ids = [change.entry.command.command_id for change in changes if isinstance(change, Took)]
         with self._wake:
             if self._sieve is not None:
