@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 STREAM_NAMES = frozenset(binding.id for binding in Stream.BINDINGS if isinstance(binding, Binding))
 TICK = 0.1
 BLURRED_TICK = 1.0
+REPAINT_AFTER = 0.2
 FORESIGHT_AFTER = 0.7
 """Seconds after the first picture, when the dialogs are imported, so that the first one opens as fast as the others."""
 BETWEEN_DIALS = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL})
@@ -165,6 +166,7 @@ class EdgeConsole(App[str]):
         self._drawn: tuple[object, ...] = ()
         self._keys: tuple[Key, ...] = ()
         self._pulse: Timer | None = None
+        self._repaint: Timer | None = None
         self._chosen = (PollingMode.AUTO, 0.0)
         """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
         self._quit_by: float | None = None
@@ -203,6 +205,15 @@ class EdgeConsole(App[str]):
         if self._on_first_paint is not None:
             self.call_after_refresh(self._on_first_paint)
         self.set_timer(FORESIGHT_AFTER, self._foresee)
+
+    def on_resize(self) -> None:
+        """Paint all once the size rests: a terminal that shrank and grew again has lost its lines, and has the size it had."""
+        if self._repaint is not None:
+            self._repaint.stop()
+        self._repaint = self.set_timer(REPAINT_AFTER, self._paint_all)
+
+    def _paint_all(self) -> None:
+        self.screen.refresh()
 
     def _foresee(self) -> None:
         for name in ("inspector", "pages"):

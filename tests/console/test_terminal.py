@@ -62,6 +62,15 @@ def test_it_survives_every_size(demo: Terminal) -> None:
     assert demo.ends() == 0
 
 
+def test_a_terminal_that_shrinks_and_grows_back_at_once_is_painted_anew(demo: Terminal) -> None:
+    """The program may see the last size only, which is the one it had; the terminal has lost its lines all the same."""
+    demo.until(lambda: "Connection" in demo.text and "Quit" in demo.text, what="the layout")
+    for _ in range(3):
+        for columns, rows in ((20, 5), (60, 16), (120, 36)):
+            demo.resize(columns, rows)
+        demo.until(lambda: "Connection" in demo.text and "Quit" in demo.text, what="the layout, whole again")
+
+
 def test_ctrl_s_saves_a_picture_in_the_data_directory(tmp_path: Path) -> None:
     with Terminal("--demo", "--data-dir", str(tmp_path)) as terminal:
         terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
