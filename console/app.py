@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.text import Text
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import App, ComposeResult, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import NoColor
 from textual.notifications import SeverityLevel
@@ -213,7 +213,8 @@ class EdgeConsole(App[str]):
         self._repaint = self.set_timer(REPAINT_AFTER, self._paint_all)
 
     def _paint_all(self) -> None:
-        self.screen.refresh()
+        with suppress(ScreenStackError):  # the console has just ended
+            self.screen.refresh()
 
     def _foresee(self) -> None:
         for name in ("inspector", "pages"):
