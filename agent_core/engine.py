@@ -108,7 +108,7 @@ class Engine:
     ) -> None:
         """`held_most` acks at most are at hand while they wait for proof; the journal has the others.
 
-        Without `rows` there is no CommandEntry, which costs a tenth of what a command does and which only a viewer needs.
+        Without `rows` there is no CommandEntry, which costs a twentieth of what a command does and which only a viewer needs.
         """
         self._config = config
         self._host = host

@@ -82,8 +82,7 @@ def start(handler: Handler, command: Command, context: Context, held_up: HeldUp)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
         return _failed(error)
     finally:
-        if monotonic() - began > HELD_UP:
-            held_up(command, monotonic() - began)
+        _check(began, command, held_up)
 
 
 async def run(pending: Awaitable[Outcome], command: Command, within: float, held_up: HeldUp) -> Outcome:
@@ -110,13 +109,17 @@ def _stepped(pending: Awaitable[Outcome], command: Command, held_up: HeldUp) -> 
             outcome: Outcome = end.value
             return outcome
         finally:
-            if monotonic() - began > HELD_UP:
-                held_up(command, monotonic() - began)
+            _check(began, command, held_up)
         try:
             yield awaited
             resume = partial(steps.send, None)
         except BaseException as error:  # noqa: BLE001  (a cancel goes to the handler)
             resume = partial(steps.throw, error)
+
+
+def _check(began: float, command: Command, held_up: HeldUp) -> None:
+    if (took := monotonic() - began) > HELD_UP:
+        held_up(command, took)
 
 
 def _sound(outcome: object) -> Outcome:

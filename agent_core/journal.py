@@ -497,7 +497,8 @@ def load(db: sqlite3.Connection) -> Memory:
     unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
-    top = db.execute("SELECT max(seq) FROM (SELECT max(seq) AS seq FROM commands UNION ALL SELECT max(seq) FROM faded)").fetchone()[0]
+    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "faded", "outbox"))
+    top = db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0]
     return Memory(
         tuple(remembered(row) for row in rows),
         tuple(db.execute("SELECT target, cancelled_by, until_utc FROM tombstones").fetchall()),

@@ -286,6 +286,14 @@ def test_p1_an_id_that_is_there_under_another_number_has_no_second_effect(desk: 
         assert db.execute("SELECT seq, text FROM outbox").fetchall() == [(1, "hi 1")]
 
 
+def test_a_number_that_only_the_outbox_knows_is_not_given_again(desk: Desk, desks: list[Desk]) -> None:
+    desk.write(*settle(1))
+    with closing(sqlite3.connect(desk.journal.path)) as db, db:
+        db.execute("INSERT INTO outbox VALUES (7, 'astray', '+1', 'hi', 0)")
+    _, memory = reopened(desk, desks)
+    assert memory.next_seq == 8
+
+
 def test_p4_few_commands_with_great_payloads_do_not_grow_the_file_without_bound(desk: Desk) -> None:
     for seq in range(1, 300):
         great = Command(f"cmd_{seq}", "send_message", {"thread_id": "+1", "text": "x" * 400_000}, issued_utc=UTC)
