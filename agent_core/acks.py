@@ -12,7 +12,8 @@ a way for them, and then wait like any other.
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from agent_core import frames
 from agent_core.clock import Moment
@@ -28,7 +29,7 @@ RECALL_BATCH = 500
 TOLD_AT_ONCE = 500
 
 
-class Left(NamedTuple):
+class Left(Struct, frozen=True, gc=False):
     """Acks that went out together, of which only the journal has more than the number."""
 
     barrier: int
@@ -36,7 +37,7 @@ class Left(NamedTuple):
     seqs: tuple[int, ...]
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True, gc=False):
     """The ways an ack may take now: the open socket's generation and next ping, and whether HTTP may be used."""
 
     generation: int | None

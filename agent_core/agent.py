@@ -12,8 +12,9 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
+
+from msgspec.structs import replace
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.config import Config
@@ -245,7 +246,7 @@ class Agent:
             return self._recalled(arrival)
         except LedgerBusy as error:
             log.debug("the ledger cannot be read (%s): a command stays with the backend", error)
-            return arrival._replace(unread=True)
+            return replace(arrival, unread=True)
 
     def _recalled(self, arrival: Arrival) -> Arrival:
         command = arrival.command
@@ -314,9 +315,9 @@ class Agent:
 
     def _execute(self, effect: Execute, utc: float) -> None:
         """A coroutine as a task of its own; a plain function has answered."""
-        seq, command, message = effect
+        seq, command = effect.seq, effect.command
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
-        outcome = start(handler, command, Context(seq, utc, self._messenger, message), self._held_up)
+        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message), self._held_up)
         if isinstance(outcome, Outcome):
             self._accept(CommandFinished(seq, outcome))
             return

@@ -3,10 +3,12 @@
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True, gc=False):
     """One instant on both clocks, in seconds: `mono` never jumps, `utc` (Unix time) is what people and frames use."""
 
     mono: float

@@ -19,6 +19,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from agent_core import __version__, frames, settings
 from agent_core.acks import HELD_MOST, Route
 from agent_core.backoff import Dice
@@ -75,7 +78,7 @@ ASKS_MOST = 40
 """So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
 
 
-class Awaited(NamedTuple):
+class Awaited(Struct, frozen=True, gc=False):
     """What waits for ticket `ticket` to be on disk, the last command id that is then durable, and how many were taken."""
 
     ticket: int
@@ -514,7 +517,7 @@ class Engine:
             self._awaited.append(Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))
         elif ledger.after and self._awaited:
             last = self._awaited.pop()
-            self._awaited.append(last._replace(held=(*last.held, *ledger.after)))
+            self._awaited.append(replace(last, held=(*last.held, *ledger.after)))
         else:
             for item in ledger.after:
                 ledger.release(item)

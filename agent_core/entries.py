@@ -1,10 +1,11 @@
 """A command that is not settled yet, and what its handler declares."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from agent_core.clock import Moment
 from agent_core.frames import Command, Message
@@ -23,8 +24,7 @@ Answer = Callable[[int, Command, Message | None, float], Outcome]
 """What a command comes to, from its number, itself, what it asks to be sent, and the time (UTC); never raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trait:
+class Trait(Struct, frozen=True):
     """What a handler declares: what it touches, whether it may run twice, and whether it sends a message (thread, text, perhaps a time)."""
 
     effect: EffectClass = EffectClass.EXTERNAL
@@ -45,8 +45,7 @@ INTERNAL = Trait(EffectClass.HARMLESS, idempotent=True)
 """What the engine does itself: cancels, settings."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """A command that is not settled yet."""
 
     seq: int
@@ -74,8 +73,7 @@ class Entry:
     replay_of: str | None = None
 
 
-@dataclass(slots=True)
-class Ack:
+class Ack(Struct):
     """One ack on its way to proof; a terminal one settles its command."""
 
     entry: Entry

@@ -4,9 +4,10 @@ Events are values: a stamped list of them replays a run bit for bit. `generation
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct, field
 
 from agent_core.feed import Entry
 from agent_core.frames import Command, Frame, Message
@@ -36,8 +37,7 @@ class Trouble(StrEnum):
     """Open, but nothing was heard."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True, gc=False):
     """One failed attempt, link or call. `retry_after` in seconds from now."""
 
     trouble: Trouble
@@ -49,80 +49,69 @@ class Failure:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True, gc=False):
     """The agent runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerOpened:
+class LedgerOpened(Struct, frozen=True, gc=False):
     """The journal can be used; `memory` is what it holds of earlier runs. Before this nothing is taken."""
 
     memory: Memory = field(default_factory=Memory)
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Struct, frozen=True, gc=False):
     """Nothing happened but time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True, gc=False):
     agent_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationFailed:
+class RegistrationFailed(Struct, frozen=True, gc=False):
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True, gc=False):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Struct, frozen=True, gc=False):
     generation: int
     failure: Failure
 
 
-class FrameReceived(NamedTuple):
+class FrameReceived(Struct, frozen=True, gc=False):
     """Any frame but a command."""
 
     generation: int
     frame: Frame
 
 
-class CommandsReceived(NamedTuple):
+class CommandsReceived(Struct, frozen=True, gc=False):
     """Commands by socket, that came together."""
 
     generation: int
     arrivals: tuple[Arrival, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True, gc=False):
     """Any sign of life that is no frame: bytes of one still arriving, or of a protocol pong."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ponged:
+class Ponged(Struct, frozen=True, gc=False):
     """A protocol pong: the peer reads what is sent."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True, gc=False):
     generation: int
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class PollAnswered:
+class PollAnswered(Struct, frozen=True, gc=False):
     number: int
     arrivals: tuple[Arrival, ...]
     proven: tuple[str, ...] = ()
@@ -133,14 +122,12 @@ class PollAnswered:
     """Ids whose acks travelled inside this poll as `pending_events`: a 2xx proves them."""
 
 
-@dataclass(frozen=True, slots=True)
-class PollFailed:
+class PollFailed(Struct, frozen=True, gc=False):
     number: int
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class AcksPosted:
+class AcksPosted(Struct, frozen=True, gc=False):
     """Acks sent by HTTP: those with a 2xx, and those to try again."""
 
     proven: tuple[str, ...]
@@ -150,45 +137,41 @@ class AcksPosted:
     """Neither ack call exists there: acks go as `pending_events` of a poll."""
 
 
-class Recorded(NamedTuple):
+class Recorded(Struct, frozen=True, gc=False):
     """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered."""
 
     ticket: int
     horizon_utc: float = 0.0
 
 
-class Recalled(NamedTuple):
+class Recalled(Struct, frozen=True, gc=False):
     """What the journal holds of the commands asked for by `Recall`."""
 
     entries: tuple[Remembered, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFailed:
+class RecordFailed(Struct, frozen=True, gc=False):
     """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
 
     reason: str
 
 
-class CommandFinished(NamedTuple):
+class CommandFinished(Struct, frozen=True, gc=False):
     """A handler returned."""
 
     seq: int
     outcome: Outcome = Outcome()
 
 
-@dataclass(frozen=True, slots=True)
-class ReconnectRequested:
+class ReconnectRequested(Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class PollingModeChosen:
+class PollingModeChosen(Struct, frozen=True, gc=False):
     mode: PollingMode
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRequested:
+class ReplayRequested(Struct, frozen=True, gc=False):
     """The operator wants a command run again, with its own payload or an edited one; the agent adds what the journal remembers."""
 
     command_id: str
@@ -197,15 +180,13 @@ class ReplayRequested:
     remembered: Remembered | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
+class CancelRequested(Struct, frozen=True, gc=False):
     """The operator wants a message that is due later not to be sent."""
 
     command_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(Struct, frozen=True, gc=False):
     pass
 
 
@@ -220,27 +201,23 @@ Event = (
 # --- effects: what the engine asks the agent to do, in list order; an entry goes to the feed, and a line to the log too -------
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True, gc=False):
     """POST /edge/register; answer with Registered or RegistrationFailed."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSocket:
+class OpenSocket(Struct, frozen=True, gc=False):
     """One attempt; answer with Opened or DialFailed of this generation, then FrameReceived, Heard, Ponged and at last Lost."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class AbortSocket:
+class AbortSocket(Struct, frozen=True, gc=False):
     """End an attempt or a link at once, with no handshake; no answer is expected."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSocket:
+class CloseSocket(Struct, frozen=True, gc=False):
     """Close with a handshake of at most `timing.close_within`; answer with Lost."""
 
     generation: int
@@ -248,15 +225,14 @@ class CloseSocket:
     reason: str
 
 
-class Send(NamedTuple):
+class Send(Struct, frozen=True, gc=False):
     """Frames, in order, behind those already given to this generation."""
 
     generation: int
     frames: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SendStatus:
+class SendStatus(Struct, frozen=True, gc=False):
     """A status frame; the agent adds the memory it uses."""
 
     generation: int
@@ -264,15 +240,13 @@ class SendStatus:
     uptime_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True, gc=False):
     """A protocol ping; answer with Ponged."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(Struct, frozen=True, gc=False):
     """POST /edge/sync; answer with PollAnswered or PollFailed of this number."""
 
     number: int
@@ -282,28 +256,26 @@ class Poll:
     status: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PostAcks:
+class PostAcks(Struct, frozen=True, gc=False):
     """POST each (command_id, ack); answer with one AcksPosted for all."""
 
     acks: tuple[tuple[str, str], ...]
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """Write these in one transaction; answer with Recorded, which may cover several tickets."""
 
     ticket: int
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Struct, frozen=True, gc=False):
     """Read these commands from the journal, by number; answer with one Recalled for all, however long it takes."""
 
     seqs: tuple[int, ...]
 
 
-class Execute(NamedTuple):
+class Execute(Struct, frozen=True, gc=False):
     """Run the handler, one with no answer at hand; answer with CommandFinished. `message` is what a sending command asks for."""
 
     seq: int
@@ -311,18 +283,15 @@ class Execute(NamedTuple):
     message: Message | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRunning:
+class CancelRunning(Struct, frozen=True, gc=False):
     """Time to stop is up: cancel the handlers; no answer is expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetLogLevel:
+class SetLogLevel(Struct, frozen=True, gc=False):
     level: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True, gc=False):
     """Everything is done: the agent may end."""
 
 

@@ -7,8 +7,10 @@ the one that overwrote it, without a lock.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec import Struct
 
-class LogEntry(NamedTuple):
+
+class LogEntry(Struct, frozen=True, gc=False):
     """One line of what happened. `level` is DEBUG, INFO, WARNING or ERROR; `text` is plain, already sanitised."""
 
     utc: float
@@ -46,7 +48,7 @@ def proven(entry: CommandEntry) -> CommandEntry:
     return entry._replace(status="acked" if entry.status == "sent" else entry.status, proven=True)
 
 
-class ProvenEntry(NamedTuple):
+class ProvenEntry(Struct, frozen=True, gc=False):
     """The acks of these rows are proven: for many at once, in place of an entry each."""
 
     utc: float

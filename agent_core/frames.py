@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from msgspec import Struct
 from pydantic_core import from_json, to_json
 
 from agent_core.clock import iso
@@ -37,7 +37,7 @@ PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 NORMAL = Priority.NORMAL
 
 
-class Command(NamedTuple):
+class Command(Struct, frozen=True, gc=False):
     """One command as the backend meant it, whatever its spelling. `warnings` names what had to be guessed."""
 
     command_id: str
@@ -50,42 +50,35 @@ class Command(NamedTuple):
     """Why it cannot be run, where the id is good enough to say so in a failed ack."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True, gc=False):
     payload: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Struct, frozen=True, gc=False):
     """`seq` is the number of our ping where the backend echoes it."""
 
     seq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigUpdate:
+class ConfigUpdate(Struct, frozen=True, gc=False):
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(Struct, frozen=True, gc=False):
     """`connected`, `ready` or `welcome`: the backend has let us in."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorFrame:
+class ErrorFrame(Struct, frozen=True, gc=False):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True, gc=False):
     """A type nobody told us of: counted, logged once per type, ignored."""
 
     frame_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(Struct, frozen=True, gc=False):
     """Not a frame: counted, logged, ignored; the link stays up."""
 
     reason: str
@@ -216,7 +209,7 @@ def _iso_instant(text: str, warnings: list[str] | None) -> float:
         raise FrameError("not a time: ISO 8601 or Unix seconds expected") from None
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True, gc=False):
     """What a send or schedule command asks for. `due_utc` None means now."""
 
     thread_id: str
@@ -277,8 +270,7 @@ def cancel_target(command: Command) -> str:
     raise FrameError("missing schedule_id, message_id or command_id")
 
 
-@dataclass(frozen=True, slots=True)
-class SyncAnswer:
+class SyncAnswer(Struct, frozen=True, gc=False):
     """The backend's answer to POST /edge/sync (PROTOCOL §3)."""
 
     commands: tuple[Command, ...]

@@ -5,12 +5,13 @@ Cancels and `update_config` are not here: they change only the engine's own stat
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import replace
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
 from types import coroutine
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent_core.entries import Answer, EffectClass, Trait
 from agent_core.frames import Command, Message, as_json

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from pydantic_core import from_json
 from rbloom import Bloom
 
@@ -25,7 +26,7 @@ from agent_core.clock import Clock, SystemClock, iso
 from agent_core.config import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, as_json
-from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, Proved, Remembered, Repeated, State, Took, Via
+from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
 from agent_core.retention import UNENDED, UNPROVEN
 
 FILE_NAME = "ledger.sqlite3"
@@ -85,7 +86,7 @@ KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 Post = Callable[[LedgerOpened | Recorded | RecordFailed], None]
 
 
-class Group(NamedTuple):
+class Group(Struct, frozen=True, gc=False):
     """What the agent had at hand in one turn."""
 
     ticket: int
@@ -452,7 +453,7 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
 
 
 def _new_row(change: Took) -> Sequence[Any]:
-    entry, effect = change
+    entry, effect = change.entry, change.effect
     command = entry.command
     payload = as_json(dict(command.payload), nan="constants")
     issued, started, due = command.issued_utc, entry.started_utc, entry.due_utc
@@ -460,8 +461,12 @@ def _new_row(change: Took) -> Sequence[Any]:
         entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, entry.state._value_,
         entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
         entry.finished_utc or "", "" if due is None else due, entry.error or "", entry.ack or "", entry.proven_utc or "",
-        entry.replay_of or "", _name(entry) or "", *(NO_EFFECT if effect is None else effect[2:]),
+        entry.replay_of or "", _name(entry) or "", *(NO_EFFECT if effect is None else _effect(effect)),
     )  # fmt: skip
+
+
+def _effect(row: OutboxRow) -> tuple[str, str, float]:
+    return row.thread_id, row.text, row.sent_utc
 
 
 def _changed(change: Change) -> Iterator[Statement]:
@@ -471,7 +476,7 @@ def _changed(change: Change) -> Iterator[Statement]:
         case Ended(seq, state, utc, error, ack, effect):
             yield END, (state, utc, error or None, ack, utc if ack is None else None, seq)
             if effect is not None:
-                yield SEND, (*effect[2:], seq, effect.command_id)
+                yield SEND, (*_effect(effect), seq, effect.command_id)
         case Proved(acks, utc, by):
             yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
         case Repeated(seq, via, utc):

@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from agent_core import frames, settings
 from agent_core.acks import HELD_MOST, Acks
 from agent_core.clock import Moment
@@ -179,7 +181,7 @@ class Ledger:
         original = past.replay_of or past.command.command_id
         command_id = f"replay-{self._next_seq}-{original}"[:200]
         fields = past.command.payload if payload is None else payload
-        command = past.command._replace(command_id=command_id, payload=fields, issued_utc=None, warnings=())
+        command = replace(past.command, command_id=command_id, payload=fields, issued_utc=None, warnings=())
         entry = self._new(command, LOCAL, now)
         entry.replay_of = original
         self._begin(entry, now)
@@ -262,7 +264,7 @@ class Ledger:
         self.changes.append(Repeated(known.seq, via, now.utc))
         original = remembered.command if remembered is not None else known.command
         comparable = original.command_type and original.payload is not ON_DISK
-        if comparable and command[1:3] != original[1:3]:
+        if comparable and (command.command_type, command.payload) != (original.command_type, original.payload):
             self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
         else:
             self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")

@@ -8,7 +8,6 @@ Message texts are not kept, only their lengths: each becomes as many hex digits,
 again still looks the same. Ids, threads and times stay, for the engine goes by them.
 """
 
-import dataclasses
 import difflib
 import hashlib
 import json
@@ -23,6 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+from msgspec import Struct
+from msgspec.structs import asdict, astuple, replace
 from pydantic import ValidationError
 
 from agent_core import __version__, events, frames, records, snapshot
@@ -81,11 +82,11 @@ class Mask:
         """`value` itself, or a copy of it without texts where it is something that has any."""
         match value:
             case Command(payload=payload) if payload:
-                return value._replace(payload=self.payload(payload))
+                return replace(value, payload=self.payload(payload))
             case OutboxRow(text=text):
-                return value._replace(text=self.text(text))
+                return replace(value, text=self.text(text))
             case ReplayRequested(payload=payload) if payload:
-                return dataclasses.replace(value, payload=self.payload(payload))
+                return replace(value, payload=self.payload(payload))
         return value
 
 
@@ -95,7 +96,7 @@ class Mask:
 def _classes(*modules: ModuleType) -> dict[str, type]:
     return {
         name: kind for module in modules for name, kind in vars(module).items()
-        if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, Enum) or hasattr(kind, "_fields"))
+        if isinstance(kind, type) and issubclass(kind, Struct | Enum)
     }  # fmt: skip
 
 
@@ -110,17 +111,14 @@ def encode(value: Any, mask: Mask | None = None) -> Any:
         return value
     if mask is not None:
         value = mask(value)
-    names = getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", None)
-    if names is not None:
-        return {"$": type(value).__name__} | {name: encode(getattr(value, name), mask) for name in names}
+    if isinstance(value, Struct):
+        return {"$": type(value).__name__} | {name: encode(inner, mask) for name, inner in asdict(value).items()}
     if isinstance(value, Mapping):
         return {"$": "map", "v": {str(key): encode(inner, mask) for key, inner in value.items()}}
     if isinstance(value, tuple):
         return {"$": "tuple", "v": [encode(inner, mask) for inner in value]}
     if isinstance(value, list):
         return [encode(inner, mask) for inner in value]
-    if dataclasses.is_dataclass(value):
-        return {"$": type(value).__name__}
     raise TypeError(type(value).__name__)
 
 
@@ -166,8 +164,7 @@ def short(effect: Effect) -> str:
             return f"Record {ticket} " + ", ".join(map(_change, changes))
         case Execute(seq, command):
             return f"Execute {seq} {command.command_id} {command.command_type}"
-    values = [str(getattr(effect, name)) for name in getattr(effect, "__dataclass_fields__", ())]
-    return " ".join([type(effect).__name__, *values])
+    return " ".join([type(effect).__name__, *map(str, astuple(effect))])
 
 
 def _ids(acks: Iterable[tuple[str, str]]) -> str:

@@ -4,10 +4,11 @@ A row's `seq` orders arrivals and is the number by which the feed and the consol
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from agent_core.frames import Command
 
@@ -35,7 +36,7 @@ class Via(StrEnum):
     LOCAL = "local"
 
 
-class Remembered(NamedTuple):
+class Remembered(Struct, frozen=True, gc=False):
     """One command's whole record, as `ledger show` prints it."""
 
     seq: int
@@ -60,7 +61,7 @@ class Remembered(NamedTuple):
     replay_of: str | None = None
 
 
-class Arrival(NamedTuple):
+class Arrival(Struct, frozen=True, gc=False):
     """A command as it comes in, with what the journal holds of its id, and of its target if it is a cancel."""
 
     command: Command
@@ -70,7 +71,7 @@ class Arrival(NamedTuple):
     """The journal could not be asked: not to be taken now."""
 
 
-class OutboxRow(NamedTuple):
+class OutboxRow(Struct, frozen=True, gc=False):
     """One message that would be sent; written together with its command's outcome, so it is there exactly once."""
 
     seq: int
@@ -80,7 +81,7 @@ class OutboxRow(NamedTuple):
     sent_utc: float
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True, gc=False):
     """What a command came to: `error` None is success; `row` is committed with it."""
 
     error: str | None = None
@@ -91,21 +92,21 @@ class Outcome(NamedTuple):
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------
 
 
-class Took(NamedTuple):
+class Took(Struct, frozen=True, gc=False):
     """A new command, as far as it has come in this step, with the effect it had in the same database."""
 
     entry: Remembered
     effect: OutboxRow | None = None
 
 
-class Began(NamedTuple):
+class Began(Struct, frozen=True, gc=False):
     """Its handler is about to run."""
 
     seq: int
     utc: float
 
 
-class Ended(NamedTuple):
+class Ended(Struct, frozen=True, gc=False):
     """One that was taken before has its terminal outcome and ack (None: a replay, which has none), with its effect."""
 
     seq: int
@@ -116,8 +117,7 @@ class Ended(NamedTuple):
     effect: OutboxRow | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proved:
+class Proved(Struct, frozen=True, gc=False):
     """The backend is known to have these acks; `sent_utc` is when each went out last."""
 
     acks: tuple[tuple[int, float | None], ...]
@@ -125,8 +125,7 @@ class Proved:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(Struct, frozen=True, gc=False):
     """It came again."""
 
     seq: int
@@ -134,8 +133,7 @@ class Repeated:
     utc: float
 
 
-@dataclass(frozen=True, slots=True)
-class Buried:
+class Buried(Struct, frozen=True, gc=False):
     """A cancel came before what it cancels: remembered until `until_utc`."""
 
     target: str
@@ -143,8 +141,7 @@ class Buried:
     until_utc: float
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True, gc=False):
     """A fact that outlives the process: `last_command_id`, a changed setting."""
 
     key: str
@@ -154,8 +151,7 @@ class Kept:
 Change = Took | Began | Ended | Proved | Repeated | Buried | Kept
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True, gc=False):
     """What the journal hands to the engine at the start: what has not ended, oldest first, and the kept facts."""
 
     entries: tuple[Remembered, ...] = ()

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from msgspec.structs import replace
 from rich.text import Text
 from textual.app import App, ComposeResult, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
@@ -548,7 +549,7 @@ class EdgeConsole(App[str]):
             self.host.post(request)
             return
         record = self.host.lookup(row.command_id)
-        changed = record._replace(command=record.command._replace(payload=edited.payload)) if record is not None else None
+        changed = replace(record, command=replace(record.command, payload=edited.payload)) if record is not None else None
         stern = row.effect == "external"
         asked = SternQuestion if stern else Question
         lines = replay_page([row], changed, inks_of(self.theme))

@@ -23,6 +23,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import astuple, replace
+
 from agent_core.acks import HELD_MOST
 from agent_core.clock import ManualClock
 from agent_core.config import Config
@@ -447,9 +450,9 @@ class Playbook:
                 self._memory[change.entry.command.command_id] = change.entry
             for past in list(self._memory.values()):
                 if isinstance(change, Ended) and change.seq == past.seq:
-                    self._memory[past.command.command_id] = past._replace(state=change.state, error=change.error, ack=change.ack)
+                    self._memory[past.command.command_id] = replace(past, state=change.state, error=change.error, ack=change.ack)
                 elif isinstance(change, Proved) and past.seq in dict(change.acks):
-                    self._memory[past.command.command_id] = past._replace(proven_utc=change.utc, proven_by=change.by)
+                    self._memory[past.command.command_id] = replace(past, proven_utc=change.utc, proven_by=change.by)
 
     def _tell(self, entry: Entry) -> None:
         if isinstance(entry, LogEntry):
@@ -578,8 +581,8 @@ def _short(one: object) -> str:
     """As its constructor would be written, fields of no interest left out."""
     if isinstance(one, Send):
         text = f"Send({one.generation}, {' '.join(one.frames)})"
-    elif names := getattr(one, "_fields", None) or getattr(one, "__dataclass_fields__", None):
-        text = f"{type(one).__name__}({', '.join(str(getattr(one, name)) for name in names)})"
+    elif isinstance(one, Struct):
+        text = f"{type(one).__name__}({', '.join(map(str, astuple(one)))})"
     else:
         text = repr(one)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -22,7 +22,7 @@ PURE = {
 DATA_TOOLS = {
     *("__future__", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools"),
     *("hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator", "pathlib", "re", "statistics", "string"),
-    *("types", "typing", "unicodedata", "urllib.parse"),
+    *("msgspec", "types", "typing", "unicodedata", "urllib.parse"),
 }
 PYDANTIC = {"pydantic", "pydantic_core"}
 MAY_ALSO = {

@@ -12,6 +12,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from agent_core import frames
@@ -208,15 +209,15 @@ class Disk:
             case Ended(seq, state, utc, error, ack, effect):
                 row = self.rows[seq]
                 demand(not row.entry.state.ended, "a command ends twice", row.entry.command.command_id)
-                row.entry = row.entry._replace(state=state, finished_utc=utc, error=error, ack=ack, proven_utc=None if ack else utc)
+                row.entry = replace(row.entry, state=state, finished_utc=utc, error=error, ack=ack, proven_utc=None if ack else utc)
                 row.texts |= {ack} if ack else set()
                 self._send(seq, effect)
             case Began(seq, utc):
                 row = self.rows[seq]
-                row.entry = row.entry._replace(state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1)
+                row.entry = replace(row.entry, state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1)
             case Proved(acks, utc, by):
                 for seq, sent in acks:
-                    self.rows[seq].entry = self.rows[seq].entry._replace(sent_utc=sent, proven_utc=utc, proven_by=by)
+                    self.rows[seq].entry = replace(self.rows[seq].entry, sent_utc=sent, proven_utc=utc, proven_by=by)
             case Repeated(seq):
                 demand(seq in self.rows, "a repetition of what was never written", seq)
             case Buried(target, by, until):

@@ -11,12 +11,13 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from agent_core import frames

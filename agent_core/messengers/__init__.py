@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from agent_core.config import Config, MessengerKind
 from agent_core.entries import EffectClass
@@ -11,7 +13,7 @@ from agent_core.frames import Command, Message
 from agent_core.records import Outcome
 
 
-class Context(NamedTuple):
+class Context(Struct, frozen=True, gc=False):
     """What a handler may use; `utc` is when it started."""
 
     seq: int

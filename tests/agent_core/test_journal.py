@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.clock import ManualClock
 from agent_core.config import Ledger as Limits
@@ -153,7 +154,7 @@ def test_a_whole_life_is_kept_and_read_back(desk: Desk) -> None:
 def test_what_is_there_and_what_is_not_is_kept_as_it_came(desk: Desk, desks: list[Desk], one: Remembered) -> None:
     desk.write(Took(one))
     _, memory = reopened(desk, desks)
-    assert desks[-1].journal.recall(one.command.command_id) == one._replace(finished_utc=None)
+    assert desks[-1].journal.recall(one.command.command_id) == replace(one, finished_utc=None)
     assert memory.next_seq == 2
 
 
@@ -279,7 +280,7 @@ def test_a_replay_that_ends_later_is_settled_too(desk: Desk, desks: list[Desk]) 
 def test_p1_an_id_that_is_there_under_another_number_has_no_second_effect(desk: Desk) -> None:
     desk.write(*settle(1))
     twin = took(2, "cmd_1")
-    desk.write(twin._replace(effect=OutboxRow(2, "cmd_1", "+1", "again", UTC)), took(3))
+    desk.write(replace(twin, effect=OutboxRow(2, "cmd_1", "+1", "again", UTC)), took(3))
     desk.write(twin)
     desk.write(ended(2, "cmd_1"))
     with closing(sqlite3.connect(desk.journal.path)) as db:
@@ -409,11 +410,11 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2 + 100)
 
 
-def replace(path: Path) -> None:
+def supplant(path: Path) -> None:
     path.write_text("This is a shopping list.\n" * 500)
 
 
-DAMAGES = {"truncated": truncate, "overwritten pages": overwrite, "not a database": replace}
+DAMAGES = {"truncated": truncate, "overwritten pages": overwrite, "not a database": supplant}
 
 
 @pytest.mark.parametrize("how", DAMAGES)

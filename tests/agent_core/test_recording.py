@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agent_core import events
 from agent_core.clock import ManualClock, Moment
@@ -88,7 +89,7 @@ def test_a_mask_keeps_lengths_and_equality_and_nothing_else(one: str, other: str
 
 
 def test_ids_threads_and_times_are_kept_and_texts_are_not() -> None:
-    later = COMMAND._replace(payload={**COMMAND.payload, "send_at": "2026-11-05T20:30:00Z"})
+    later = replace(COMMAND, payload={**COMMAND.payload, "send_at": "2026-11-05T20:30:00Z"})
     masked = decode(encode(CommandsReceived(1, (Arrival(later),)), Mask()))
     payload: Mapping[str, Any] = masked.arrivals[0].command.payload
     assert payload["thread_id"] == "+1"
