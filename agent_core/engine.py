@@ -401,11 +401,12 @@ class Engine:
             self._say("WARNING", "Settings refused: " + "; ".join(refused))
 
     def _couple_settings(self) -> None:
-        accepted = dict(self._ledger.settings)
+        accepted = self._ledger.settings.copy()
+        if not accepted:
+            return
         self._ledger.settings.clear()
-        if accepted:
-            self._apply(accepted)
-            self._say("INFO", "Settings changed: " + ", ".join(f"{name}={value}" for name, value in accepted.items()))
+        self._apply(accepted)
+        self._say("INFO", "Settings changed: " + ", ".join(f"{name}={value}" for name, value in accepted.items()))
         if self._trouble is None:
             self._ledger.changes.extend(Kept(f"setting.{name}", str(value)) for name, value in accepted.items())
 
@@ -484,11 +485,13 @@ class Engine:
         now = self._now
         self._ask_for_owed(now)
         stopping = self._stop_by is not None
-        status = {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.acks.unproven}
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
-            carry=self._ledger.acks.carry, last_command_id=self._last_command_id, status=status,
+            carry=self._ledger.acks.carry, last_command_id=self._last_command_id, status=self._status,
         )  # fmt: skip
+
+    def _status(self) -> dict[str, int]:
+        return {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.acks.unproven}
 
     def _ask_for_owed(self, now: Moment) -> None:
         """What was not taken: at once when there is room, then each interval, since the backend may hold back what it has just sent."""

@@ -10,7 +10,6 @@ poll is early, so that while all is well its answer comes before the last one is
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from agent_core.backoff import Dice
 from agent_core.clock import Moment
@@ -106,7 +105,7 @@ class Polling:
 
     def couple(
         self, now: Moment, dice: Dice, *, possible: bool, online: bool, carry: Callable[[int], tuple[tuple[str, str], ...]],
-        last_command_id: str | None, status: Mapping[str, Any],
+        last_command_id: str | None, status: Callable[[], Mapping[str, int]],
     ) -> None:  # fmt: skip
         """Derive whether polling runs, and send what is due."""
         self._derive(now, possible=possible, online=online)
@@ -128,7 +127,7 @@ class Polling:
             self._next_at = now.mono + self.every * (1 - self._timing.poll_jitter * (1 + dice()) / 2)
         if self._safety_at is not None:
             self._safety_at = now.mono + self._timing.safety_sync_every
-        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status))
+        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status()))
 
     def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
         wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))
