@@ -1,6 +1,7 @@
-"""The shell around the engine: one task owns it, everything else posts events to it or performs its effects (DESIGN §1).
+"""The shell around the engine: one event loop owns it, everything else posts events to it or performs its effects (DESIGN §1).
 
-A turn: take all events at hand, let the engine handle them as one step, perform its effects in order.
+A turn, called by the first event after the last one or by the engine's own alarm: take all events at hand, let the engine handle them as
+one step, perform its effects in order.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
 
-from agent_core.clock import Clock, SystemClock
+from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
 from agent_core.credentials import Credentials
 from agent_core.engine import Engine
@@ -105,7 +106,11 @@ class Agent:
         self._inbox: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._early = asyncio.Event()
+        self._called = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._thread_id = 0
         self._lag_ms = 0.0
         self._published = self._engine.snapshot(self._clock.now())
@@ -141,14 +146,12 @@ class Agent:
 
         return find(data_dir(self.config), command_id)
 
-    # --- the agent's own task ----------------------------------------------------------------------------------
+    # --- on the agent's own loop --------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Live until stopped. Raises what ended a core task, never quietly."""
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._wake = asyncio.Event()
-        self._wake.set()
         self._journal.start()
         try:
             async with asyncio.TaskGroup() as group:
@@ -157,13 +160,16 @@ class Agent:
                 self._http = PollingChannel(self.config, self._credentials, self._clock, self._accept)
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
+                self._over = self._loop.create_future()
                 self._accept(Started())
-                await self._turn_until_finished()
+                await self._over
                 for task in self._background | self._running:
                     task.cancel()
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from group_error
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             self._published = self._engine.snapshot(self._clock.now())
             await self._http.close()
             self._journal.close()
@@ -172,44 +178,59 @@ class Agent:
 
     async def _await_ledger(self) -> None:
         """Let the journal say how it stands before the link starts, so that a normal start takes commands from the first moment."""
-        assert self._wake is not None
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 while not any(isinstance(event, LedgerOpened | RecordFailed) for event in self._inbox):
-                    self._wake.clear()
-                    await self._wake.wait()
+                    self._early.clear()
+                    await self._early.wait()
 
-    async def _turn_until_finished(self) -> None:
-        while not self._engine.finished:
-            await self._rest()
-            began = self._clock.now().mono
-            self._turn()
-            took = self._clock.now().mono - began
-            if took > SLOW_TURN:
-                log.debug("one turn took %.0f ms", took * 1_000)
-
-    async def _rest(self) -> None:
-        """Wait for an event or for the engine's next deadline."""
-        assert self._wake is not None
-        assert self._loop is not None
-        if self._inbox:
-            await asyncio.sleep(0)
-            return
-        self._wake.clear()
-        now = self._clock.now().mono
-        due = max(now, min(self._engine.wake_at, now + HEARTBEAT))
-        alarm = self._loop.call_later(due - now, self._wake.set)
-        await self._wake.wait()
-        alarm.cancel()
-        late = self._clock.now().mono - due
-        if late > 0 and not self._inbox:
-            self._lag_ms = late * 1_000
+    def _accept(self, event: Event) -> None:
+        self._inbox.append(event)
+        if self._over is None:
+            self._early.set()
+        elif not self._called:
+            self._called = True
+            self._over.get_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
+        """One turn, and the alarm for the engine's next deadline. What it raises ends the agent."""
+        assert self._over is not None
+        self._called = False
+        if self._over.done():
+            return
+        now = self._clock.now()
+        try:
+            self._step(now)
+        except Exception as error:  # noqa: BLE001  (the edge: `run` raises it)
+            self._over.set_exception(error)
+            return
+        if self._engine.finished:
+            self._over.set_result(None)
+            return
+        after = self._clock.now().mono
+        self._set_alarm(after)
+        if after - now.mono > SLOW_TURN:
+            log.debug("one turn took %.0f ms", (after - now.mono) * 1_000)
+
+    def _set_alarm(self, now: float) -> None:
+        """Where there is one that rings earlier it stays: a look at the clocks too many is cheaper than a new alarm each turn."""
+        due = max(now, min(self._engine.wake_at, now + HEARTBEAT))
+        if self._alarm is not None:
+            if self._alarm_at <= due:
+                return
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = asyncio.get_running_loop().call_later(due - now, self._ring), due
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if not self._inbox:
+            self._lag_ms = max(0.0, self._clock.now().mono - self._alarm_at) * 1_000
+            self._turn()
+
+    def _step(self, now: Moment) -> None:
         """Everything at hand, or only the clock."""
         inbox, self._inbox = self._inbox, []
         events = [event for event in map(self._with_memory, inbox) if event is not None]
-        now = self._clock.now()
         effects = self._engine.handle_all(events, now, self._dice)
         if self._recorder is not None:
             self._recorder.step(now, events, effects, self._engine.vitals.phase)
@@ -220,11 +241,6 @@ class Agent:
             self._log(self._told)
             self._told = []
         self._publish_soon()
-
-    def _accept(self, event: Event) -> None:
-        self._inbox.append(event)
-        if self._wake is not None:
-            self._wake.set()
 
     def _with_memory(self, event: Event) -> Event | None:
         """Add what the journal remembers; where it cannot be asked, a command is left to the backend."""

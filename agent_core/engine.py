@@ -104,7 +104,7 @@ class Vitals(NamedTuple):
 
 
 class Engine:
-    """The whole agent but its I/O. Not thread-safe: one task owns it."""
+    """The whole agent but its I/O. Not thread-safe: one event loop owns it."""
 
     def __init__(
         self, config: Config, traits: Mapping[str, Trait], host: str = "", *, held_most: int = HELD_MOST, rows: bool = True
