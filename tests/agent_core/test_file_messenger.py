@@ -1,0 +1,94 @@
+"""The messenger that appends to a file: what is answered for is there, whole, and alone on its line."""
+
+import asyncio
+import errno
+import json
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_core.frames import Command, Message
+from agent_core.messengers import Context
+from agent_core.messengers.file import FileMessenger
+
+CUT = 1_000
+
+
+async def send(messenger: FileMessenger, number: int, text: str = "hi") -> None:
+    message = Message("+13105550100", text)
+    await messenger.send(message, Command(f"cmd_{number}", "send_message_now"), Context(number, 1_793_910_600.0, messenger, message))
+
+
+def texts(path: Path) -> list[str]:
+    return [json.loads(line)["text"] for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def files_end_at_1000_bytes() -> Iterator[None]:
+    """As a disk does that is full there."""
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CUT, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+async def test_many_at_once_are_a_line_each(tmp_path: Path) -> None:
+    messenger = FileMessenger(tmp_path / "sent")
+    await asyncio.gather(*(send(messenger, number, str(number) * 500) for number in range(1, 9)))
+    assert sorted(texts(tmp_path / "sent")) == [str(number) * 500 for number in range(1, 9)]
+
+
+@pytest.mark.usefixtures("files_end_at_1000_bytes")
+async def test_a_line_cut_short_by_a_full_disk_is_taken_back_and_its_neighbours_stay(tmp_path: Path) -> None:
+    messenger = FileMessenger(tmp_path / "sent")
+    ends = await asyncio.gather(*(send(messenger, number, "x" * 300) for number in range(6)), return_exceptions=True)
+    failed = [end for end in ends if isinstance(end, OSError)]
+    assert len(failed) == 4
+    assert {error.errno for error in failed} <= {errno.ENOSPC, errno.EFBIG}
+    assert texts(tmp_path / "sent") == ["x" * 300] * 2
+    await send(messenger, 7, "short")
+    assert texts(tmp_path / "sent")[-1] == "short"
+
+
+async def test_it_answers_when_the_disk_has_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        seen.append((tmp_path / "sent").read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await send(FileMessenger(tmp_path / "sent"), 1)
+    assert len(seen) == 2, "the line, and the name of a file that is new"
+    await send(FileMessenger(tmp_path / "sent"), 2)
+    assert seen[2].count(b"\n") == 2
+
+
+async def test_a_line_that_does_not_reach_the_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messenger = FileMessenger(tmp_path / "sent")
+    await send(messenger, 1, "kept")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="the disk is broken"):
+        await send(messenger, 2, "lost")
+    assert texts(tmp_path / "sent") == ["kept"]
+
+
+async def test_a_pipe_may_take_its_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sent")
+    reader = os.open(tmp_path / "sent", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        await send(FileMessenger(tmp_path / "sent"), 1, "through")
+        assert json.loads(os.read(reader, 4_096))["text"] == "through"
+    finally:
+        os.close(reader)
