@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench.__main__ import SECRET, resident_mb
-from tests.bench.driver import COMMAND, Driver, Latencies
+from tests.bench.driver import Driver, Latencies
 
 ROOT = Path(__file__).parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -255,21 +255,12 @@ class Pacer(Driver):
 
     async def pace(self, rate: int, seconds: float) -> Latencies:
         """So many commands a second, evenly."""
-        assert self._connection is not None
         found = Latencies()
-
-        def on_ack(command_id: str, at: float) -> None:
-            sent_at = self._sent_at.pop(command_id, None)
-            if sent_at is not None:
-                found.milliseconds.append((at - sent_at) * 1_000)
-
-        self._on_ack = on_ack
+        self._on_ack = found.milliseconds.append
         began = time.perf_counter()
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-            command_id = f"cmd_{next(self._numbers):08d}"
-            self._sent_at[command_id] = time.perf_counter()
-            await self._connection.send(COMMAND.format(id=command_id, thread=number % 97))
+            self.send()
             found.sent += 1
         await asyncio.sleep(1)
         return found
