@@ -29,10 +29,10 @@ class Tally:
         self.counts = dict.fromkeys(WAYS, 0)
 
     def take(self, entries: Sequence[CommandEntry], utc: float) -> None:
-        for way in WAYS:
-            mine = [entry for entry in entries if entry.via == way and entry.status in ENDED and (entry.proven or way == "local")]
-            self.counts[way] += len(mine)
-            self._samples[way].extend([(entry, utc) for entry in mine[-KEPT:]])
+        for entry in entries:
+            if entry.status in ENDED and (entry.proven or entry.via == "local"):
+                self.counts[entry.via] += 1
+                self._samples[entry.via].append((entry, utc))
 
     def of(self, way: str) -> list[Sample]:
         return [_sample(entry, utc) for entry, utc in self._samples[way]]
