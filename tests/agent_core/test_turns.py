@@ -1,0 +1,101 @@
+"""The agent's turn: called whenever there is something to do, and the end of the agent when it fails."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_core.agent import HEARTBEAT, Agent
+from agent_core.engine import Engine
+from agent_core.events import CancelRequested, Effect, Event, StopRequested
+from agent_core.feed import LogEntry
+from tests.rig import config, until
+
+NOBODY = "http://127.0.0.1:9"
+THREADS, EACH = 4, 1_000
+
+
+def alone(tmp_path: Path) -> Agent:
+    return Agent(config(tmp_path, NOBODY))
+
+
+def calls(monkeypatch: pytest.MonkeyPatch, fails_on: type[Event] | None = None) -> list[int]:
+    """How many events each step had; one that has `fails_on` raises."""
+    steps: list[int] = []
+    handle_all = Engine.handle_all
+
+    def noted(self: Engine, events: Iterable[Event], *rest: Any) -> list[Effect]:
+        told = list(events)
+        steps.append(len(told))
+        if fails_on is not None and any(isinstance(event, fails_on) for event in told):
+            raise ZeroDivisionError("a step that fails")
+        return handle_all(self, told, *rest)
+
+    monkeypatch.setattr(Engine, "handle_all", noted)
+    return steps
+
+
+async def test_what_a_step_raises_ends_the_agent_and_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = calls(monkeypatch, fails_on=CancelRequested)
+    agent = alone(tmp_path)
+    running = asyncio.create_task(agent.run())
+    await until(lambda: steps, "a step")
+    agent.post(CancelRequested("cmd_1"))
+    with pytest.raises(ZeroDivisionError, match="a step that fails"):
+        await asyncio.wait_for(running, 5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "journal"]
+
+
+async def test_nothing_that_other_threads_post_is_left_lying(tmp_path: Path) -> None:
+    agent = alone(tmp_path)
+    running = asyncio.create_task(agent.run())
+
+    def post(number: int) -> None:
+        for count in range(EACH):
+            agent.post(CancelRequested(f"cmd_{number}_{count}"))
+
+    threads = [threading.Thread(target=post, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+
+    def answered() -> list[str]:
+        entries = agent.feed.since(0).entries
+        return [entry.text for entry in entries if isinstance(entry, LogEntry) and "cannot be cancelled" in entry.text]
+
+    heard = await until(lambda: found if len(found := answered()) == THREADS * EACH else None, "an answer to each", 10)
+    for number in range(THREADS):
+        mine = [text for text in heard if f"cmd_{number}_" in text]
+        assert mine == sorted(mine, key=lambda text: int(text.split("_")[2].split()[0])), "each thread's in its order"
+    agent.post(StopRequested())
+    await asyncio.wait_for(running, 5)
+    for thread in threads:
+        thread.join()
+
+
+async def test_a_cancelled_agent_takes_no_further_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = calls(monkeypatch)
+    agent = alone(tmp_path)
+    running = asyncio.create_task(agent.run())
+    await until(lambda: len(steps) > 1, "two steps")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    taken = len(steps)
+    agent.post(CancelRequested("cmd_1"))
+    await asyncio.sleep(HEARTBEAT * 1.3)
+    assert len(steps) == taken
+
+
+async def test_an_idle_agent_looks_at_the_clocks_once_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(config(tmp_path, NOBODY, backend={"polling": "never"}, websocket={"enabled": False}))
+    running = asyncio.create_task(agent.run())
+    await until(lambda: agent.snapshot().started_utc, "the start")
+    await asyncio.sleep(0.2)
+    steps = calls(monkeypatch)
+    await asyncio.sleep(HEARTBEAT * 3.5)
+    assert 2 <= len(steps) <= 5
+    agent.post(StopRequested())
+    await asyncio.wait_for(running, 5)
