@@ -453,7 +453,7 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
 
 
 def _new_row(change: Took) -> Sequence[Any]:
-    entry, effect = change.entry, change.effect
+    entry = change.entry
     command = entry.command
     payload = as_json(dict(command.payload), nan="constants")
     issued, started, due = command.issued_utc, entry.started_utc, entry.due_utc
@@ -461,12 +461,12 @@ def _new_row(change: Took) -> Sequence[Any]:
         entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, entry.state._value_,
         entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
         entry.finished_utc or "", "" if due is None else due, entry.error or "", entry.ack or "", entry.proven_utc or "",
-        entry.replay_of or "", _name(entry) or "", *(NO_EFFECT if effect is None else _effect(effect)),
+        entry.replay_of or "", _name(entry) or "", *_effect(change.effect),
     )  # fmt: skip
 
 
-def _effect(row: OutboxRow) -> tuple[str, str, float]:
-    return row.thread_id, row.text, row.sent_utc
+def _effect(row: OutboxRow | None) -> Sequence[Any]:
+    return NO_EFFECT if row is None else (row.thread_id, row.text, row.sent_utc)
 
 
 def _changed(change: Change) -> Iterator[Statement]:
