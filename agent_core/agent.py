@@ -107,6 +107,7 @@ class Agent:
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
         self._early = asyncio.Event()
         self._called = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -163,6 +164,8 @@ class Agent:
                 self._over = self._loop.create_future()
                 self._accept(Started())
                 await self._over
+                if self._failure is not None:
+                    raise self._failure
                 for task in self._background | self._running:
                     task.cancel()
         except BaseExceptionGroup as group_error:
@@ -201,11 +204,11 @@ class Agent:
         now = self._clock.now()
         try:
             self._step(now)
-        except Exception as error:  # noqa: BLE001  (the edge: `run` raises it)
-            self._over.set_exception(error)
-            return
-        if self._engine.finished:
-            self._over.set_result(None)
+        except BaseException as error:  # noqa: BLE001  (the edge: `run` raises it, whatever it is)
+            self._failure = error
+        if self._failure is not None or self._engine.finished:
+            if not self._over.done():
+                self._over.set_result(None)
             return
         after = self._clock.now().mono
         self._set_alarm(after)

@@ -3,7 +3,7 @@
 Events are values: a stamped list of them replays a run bit for bit. `generation` numbers sockets; news of an older one changes nothing.
 
 What travels with a command, here and in the files below, is a frozen `Struct`: made in a quarter of a named tuple's time and read in a
-third of it. `gc=False`, for none of them can be part of a cycle.
+third of it. `gc=False` where none can be part of a cycle: not what handlers and messengers hold.
 """
 
 from collections.abc import Mapping

@@ -96,7 +96,7 @@ class Mask:
 def _classes(*modules: ModuleType) -> dict[str, type]:
     return {
         name: kind for module in modules for name, kind in vars(module).items()
-        if isinstance(kind, type) and issubclass(kind, Struct | Enum)
+        if isinstance(kind, type) and issubclass(kind, Struct | Enum) and kind.__module__ == module.__name__
     }  # fmt: skip
 
 
@@ -363,10 +363,17 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return line if isinstance(line, dict) else None
 
 
+def _event(value: Any) -> Event:
+    event = decode(value)
+    if not isinstance(event, Event):
+        raise RecordingError(f"it holds a {type(event).__name__} in place of an event")
+    return event
+
+
 def _step(line: Mapping[str, Any]) -> Step:
     try:
         phase = Phase(line["p"]) if "p" in line else None
-        told = tuple(decode(event) for event in line.get("e", ()))
+        told = tuple(map(_event, line.get("e", ())))
         return Step(Moment(float(line["m"]), float(line["u"])), told, phase, tuple(map(str, line.get("d", ()))))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RecordingError("a line of it is no step of this version") from None

@@ -81,7 +81,7 @@ class OutboxRow(Struct, frozen=True, gc=False):
     sent_utc: float
 
 
-class Outcome(Struct, frozen=True, gc=False):
+class Outcome(Struct, frozen=True):
     """What a command came to: `error` None is success; `row` is committed with it."""
 
     error: str | None = None

@@ -13,7 +13,7 @@ from agent_core.frames import Command, Message
 from agent_core.records import Outcome
 
 
-class Context(Struct, frozen=True, gc=False):
+class Context(Struct, frozen=True):
     """What a handler may use; `utc` is when it started."""
 
     seq: int

@@ -7,8 +7,10 @@ import json
 import os
 import stat
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
@@ -17,50 +19,73 @@ from agent_core.records import Outcome
 
 
 class FileMessenger:
+    """One thread of its own writes, line by line: what hangs there (a pipe nobody reads) hangs nothing else, the process's end included."""
+
     effect = EffectClass.EXTERNAL
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._alone = threading.Lock()
+        self._lines: SimpleQueue[tuple[bytes, Future[None]]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     async def send(self, message: Message, command: Command, context: Context) -> Outcome:
+        """One that times out before its turn is not written."""
         line = {"command_id": command.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": context.utc}
-        await asyncio.to_thread(self._append, (json.dumps(line, ensure_ascii=False) + "\n").encode())
+        written: Future[None] = Future()
+        self._lines.put(((json.dumps(line, ensure_ascii=False) + "\n").encode(), written))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="file-messenger", daemon=True)
+            self._thread.start()
+        await asyncio.wrap_future(written)
         return Outcome(result={"path": self._path.name})
 
-    def _append(self, content: bytes) -> None:
-        """One line at a time, for one that is cut short, or does not reach the disk, is taken back. Raises OSError."""
-        with self._alone:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            before = os.fstat(descriptor)
-            try:
-                _write(descriptor, content)
-                if stat.S_ISREG(before.st_mode):
-                    _to_disk(descriptor)
-                    if before.st_size == 0:
-                        _folder_to_disk(self._path.parent)
-            except OSError:
-                with suppress(OSError):
+    def _write(self) -> None:
+        while True:
+            line, written = self._lines.get()
+            if written.set_running_or_notify_cancel():
+                try:
+                    append(self._path, line)
+                except BaseException as error:  # noqa: BLE001  (the thread's edge: it is the message's outcome)
+                    written.set_exception(error)
+                else:
+                    written.set_result(None)
+
+
+def append(path: Path, line: bytes) -> None:
+    """On disk, whole, or taken back. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        before = os.fstat(descriptor)
+        count = os.write(descriptor, line)
+        try:
+            _to_disk(descriptor, missing=len(line) - count)
+        except OSError:
+            with suppress(OSError):
+                if os.fstat(descriptor).st_size == before.st_size + count:  # nobody else has appended since
                     os.ftruncate(descriptor, before.st_size)
-                raise
-            finally:
-                os.close(descriptor)
+            raise
+    finally:
+        os.close(descriptor)
+    if before.st_size == 0:
+        with suppress(OSError):  # a folder that may not be read
+            _folder_to_disk(path.parent)
 
 
-def _write(descriptor: int, content: bytes) -> None:
-    if os.write(descriptor, content) != len(content):
+def _to_disk(descriptor: int, *, missing: int) -> None:
+    """macOS's fsync leaves it in the drive's own memory; some volumes know nothing better."""
+    if missing:
         raise OSError(errno.ENOSPC, "no space for the whole line")
-
-
-def _to_disk(descriptor: int) -> None:
-    """macOS's fsync leaves it in the drive's own memory."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return
     if hasattr(fcntl, "F_FULLFSYNC"):
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def _folder_to_disk(folder: Path) -> None:
+    """The name of a file that is new."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,8 @@ import pytest
 
 from agent_core.frames import Command, Message
 from agent_core.messengers import Context
-from agent_core.messengers.file import FileMessenger
+from agent_core.messengers.file import FileMessenger, append
+from tests.rig import AGENT, ack_of, message, program, served, settled, write_config
 
 CUT = 1_000
 
@@ -92,3 +93,63 @@ async def test_a_pipe_may_take_its_place(tmp_path: Path) -> None:
         assert json.loads(os.read(reader, 4_096))["text"] == "through"
     finally:
         os.close(reader)
+
+
+async def test_what_times_out_while_another_is_written_is_not_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sent")
+    messenger = FileMessenger(tmp_path / "sent")
+    hangs = asyncio.create_task(send(messenger, 1, "first"))
+    waits = [asyncio.create_task(send(messenger, number)) for number in range(2, 9)]
+    await asyncio.sleep(0.1)
+    for task in waits:
+        task.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    reader = os.open(tmp_path / "sent", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        await asyncio.wait_for(hangs, 5)
+        await send(messenger, 9, "last")
+        told = [json.loads(line)["text"] for line in os.read(reader, 65_536).splitlines()]
+    finally:
+        os.close(reader)
+    assert told == ["first", "last"]
+
+
+async def test_a_pipe_that_nobody_reads_holds_up_neither_the_link_nor_the_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sent")
+    async with served() as backend:
+        messenger = {"kind": "file", "path": str(tmp_path / "sent")}
+        arguments = write_config(tmp_path, backend.url, messenger=messenger, executor={"timeout_seconds": 0.5})
+        async with program("--no-ui", *arguments, cwd=tmp_path) as agent:
+            await agent.hears("real-time mode")
+            names = [await backend.queue(AGENT, "send_message_now", message(thread=f"+1310555{number:04d}")) for number in range(8)]
+            orders = await settled(backend, *names)
+            assert {ack_of(order)["error"] for order in orders} == {"timed out after 0.5 s"}
+            agent.signal(signal.SIGTERM)
+            assert await agent.ends(5) == 0
+
+
+def test_a_folder_that_may_be_written_but_not_read_takes_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refuse(path: Path, *rest: int) -> int:
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "may not be read")
+        return opened(path, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    append(tmp_path / "sent", b"line\n")
+    assert (tmp_path / "sent").read_bytes() == b"line\n"
+
+
+def test_what_another_process_has_appended_meanwhile_is_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = tmp_path / "sent"
+
+    def fail(_descriptor: int) -> None:
+        with sent.open("ab") as file:
+            file.write(b"a neighbour\n")
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="the disk is broken"):
+        append(sent, b"mine\n")
+    assert sent.read_bytes() == b"mine\na neighbour\n"

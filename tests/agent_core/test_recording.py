@@ -197,6 +197,7 @@ def test_a_recording_cut_off_replays_as_far_as_it_goes(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ('{"m":1,"u":1,"e":[{"$":"Teleported"}]}', "Teleported"), ('{"m":1,"u":1,"e":[{"$":"Opened","odd":1}]}', "Opened has other fields"),
+        ('{"m":1,"u":1,"e":[{"$":"Struct"}]}', "Struct, which"), ('{"m":1,"u":1,"e":[{"$":"Memory"}]}', "Memory in place of an event"),
         ('{"m":"x","u":1}', "no step"), ('{"u":1}', "no step"), ('{"m":1,"u":1,"p":"dreaming"}', "no step"),
     ],
 )  # fmt: skip

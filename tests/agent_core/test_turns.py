@@ -22,8 +22,8 @@ def alone(tmp_path: Path) -> Agent:
     return Agent(config(tmp_path, NOBODY))
 
 
-def calls(monkeypatch: pytest.MonkeyPatch, fails_on: type[Event] | None = None) -> list[int]:
-    """How many events each step had; one that has `fails_on` raises."""
+def calls(monkeypatch: pytest.MonkeyPatch, error: type[BaseException] = Exception, fails_on: type[Event] | None = None) -> list[int]:
+    """How many events each step had; one that has `fails_on` raises `error`."""
     steps: list[int] = []
     handle_all = Engine.handle_all
 
@@ -31,20 +31,27 @@ def calls(monkeypatch: pytest.MonkeyPatch, fails_on: type[Event] | None = None) 
         told = list(events)
         steps.append(len(told))
         if fails_on is not None and any(isinstance(event, fails_on) for event in told):
-            raise ZeroDivisionError("a step that fails")
+            raise error
         return handle_all(self, told, *rest)
 
     monkeypatch.setattr(Engine, "handle_all", noted)
     return steps
 
 
-async def test_what_a_step_raises_ends_the_agent_and_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = calls(monkeypatch, fails_on=CancelRequested)
+class Panic(BaseException):
+    """As what a library in another language may raise."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration, asyncio.CancelledError, Panic])
+async def test_what_a_step_raises_ends_the_agent_and_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    steps = calls(monkeypatch, error, CancelRequested)
     agent = alone(tmp_path)
     running = asyncio.create_task(agent.run())
     await until(lambda: steps, "a step")
     agent.post(CancelRequested("cmd_1"))
-    with pytest.raises(ZeroDivisionError, match="a step that fails"):
+    with pytest.raises(RuntimeError if error is StopIteration else error):
         await asyncio.wait_for(running, 5)
     assert not [thread for thread in threading.enumerate() if thread.name == "journal"]
 

@@ -114,6 +114,7 @@ class Driver(WSListener):  # type: ignore[misc]
         """Send `count` commands with at most `in_flight` unanswered, and time each."""
         found = Latencies()
         done = asyncio.Event()
+        self._sent_at.clear()
 
         def send() -> None:
             found.sent += 1
