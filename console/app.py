@@ -47,6 +47,7 @@ from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
 from console.screens.main import Main
 from console.tally import Tally
+from console.terminal import LastingDriver
 from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
 
@@ -141,7 +142,7 @@ class EdgeConsole(App[str]):
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
         """`zone` is of the times shown, None the operator's own. What depends on the configuration comes by `settle`."""
-        super().__init__()
+        super().__init__(driver_class=LastingDriver)
         for name in self.available_themes:
             self.unregister_theme(name)
         for palette in PALETTES.values():

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -26,6 +27,7 @@ Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
+LEAVE_WITHIN = 3.0
 SWITCH_AFTER = 0.0001
 """Seconds that the agent's thread waits at most for its turn, whatever the console draws (CONSOLE.md §6)."""
 
@@ -135,12 +137,19 @@ def stop_on_signals(host: LocalHost, leave: Callable[[], None]) -> None:
     """The first signal stops the agent and the console ends with it; a second one leaves at once (P12)."""
     asked = False
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             leave()
         asked = True
         host.stop()
+        threading.Thread(target=make_sure, args=(number,), daemon=True).start()
+
+    def make_sure(number: int) -> None:
+        """The screen may wait for a terminal that nobody reads; the process does not."""
+        host.join(STOP_WITHIN)
+        time.sleep(LEAVE_WITHIN)
+        os._exit(128 + number)
 
     for number in SIGNALS:
         signal.signal(number, on_signal)

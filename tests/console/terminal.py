@@ -37,6 +37,7 @@ class Terminal:
             [*command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
         )
         self._slave = slave
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -45,8 +46,14 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._master)
-        os.close(self._slave)
+        self.close()
+
+    def close(self) -> None:
+        """As when the connection is cut: what the program writes fails from now on."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._master)
+            os.close(self._slave)
 
     @property
     def text(self) -> str:

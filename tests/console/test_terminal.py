@@ -54,6 +54,23 @@ def test_p12_a_signal_ends_it_cleanly(demo: Terminal, number: signal.Signals) ->
     assert_restored(demo)
 
 
+@pytest.mark.parametrize("keys", ["", "?", "\x10", "5"])
+def test_a_terminal_that_goes_away_ends_it_whatever_is_open(demo: Terminal, keys: str) -> None:
+    demo.press(keys)
+    demo.read(1.0)
+    demo.close()
+    time.sleep(1.5)
+    demo.process.send_signal(signal.SIGHUP)
+    demo.process.wait(8)
+
+
+def test_p12_a_terminal_that_nobody_reads_holds_up_no_end(demo: Terminal) -> None:
+    demo.press("?")
+    time.sleep(3)
+    demo.process.send_signal(signal.SIGTERM)
+    demo.process.wait(8)
+
+
 def test_it_survives_every_size(demo: Terminal) -> None:
     for columns, rows in ((20, 5), (200, 60), (60, 16), (80, 24)):
         demo.resize(columns, rows)
