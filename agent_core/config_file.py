@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from agent_core.config import Config, Section
+from agent_core.config import Config, MessengerKind, Section
 from agent_core.config_yaml import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
 from agent_core.plain import plain
 
@@ -216,6 +216,14 @@ class _Layers:
             self.problem(place, str(misfit))
         self._places[key.name] = place
 
+    def check_files(self, config: Config) -> None:
+        """What an agent could never write to."""
+        log, sent = config.logging.file, config.messenger.path
+        if log is not None and log.is_dir():
+            self._refused("logging.file", "expected a file, not a directory")
+        if sent is not None and config.messenger.kind is MessengerKind.FILE and (sent.is_dir() or not sent.parent.is_dir()):
+            self._refused("messenger.path", "expected a file in a directory that is there")
+
     def _unknown(self, what: str, name: str, place: _Place) -> None:
         near = _nearest(name[:200], _KEYS if what == "key" else _VARIABLES) if len(self._problems) < 20 else None
         self.problem(place, f"{shown(name)} is not a known {what}" + (f": did you mean {near}?" if near else ""))
@@ -249,6 +257,8 @@ def load_config(
         raise ConfigError([_without(secrets, problem) for problem in error.problems]) from None
     layers.read_overrides(overrides or {})
     config = layers.built()
+    if config is not None and require_secret:
+        layers.check_files(config)
     if require_secret and not layers.values.get("auth.secret"):
         layers.problem(_Place("EDGE_SECRET", "", Path(), (4, 0)), _no_secret(environ))
     problems = [_without(secrets, problem) for problem in layers.problems()]

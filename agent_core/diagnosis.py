@@ -36,6 +36,8 @@ from agent_core.config import Config
 from agent_core.credentials import Credentials, fingerprint
 from agent_core.events import Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
 from agent_core.findings import Exchange, Stage, Verdict
+from agent_core.journal import FILE_NAME
+from agent_core.ledger_file import fault
 from agent_core.lock import DataDirLock
 from agent_core.network import failure_of, is_loopback, tls_context
 from agent_core.outcomes import Rule, rule_for
@@ -294,6 +296,11 @@ class _Diagnosis:
             return _failed(
                 f"{folder} cannot be written: {error.strerror}", "the ledger cannot be kept, so no command would be taken",
                 "give this user the directory, or choose another data_dir",
+            )  # fmt: skip
+        if (wrong := await asyncio.to_thread(fault, folder)) is not None:
+            return _failed(
+                wrong, "no command is run until the ledger is sound, so that none takes effect twice",
+                f"move {FILE_NAME} away, and its memory with it",
             )  # fmt: skip
         mode = stat.S_IMODE(folder.stat().st_mode)
         if mode & 0o077:

@@ -433,7 +433,9 @@ class Ledger:
     def _end(
         self, entry: Entry, state: State, error: str | None, result: Mapping[str, Any], now: Moment, *, effect: OutboxRow | None = None
     ) -> None:
-        """The terminal outcome: recorded with its effect, then acknowledged."""
+        """The terminal outcome: recorded with its effect, then acknowledged. How long it was waited for is no latency."""
+        if entry.state is SCHEDULED:
+            entry.timed_from = now.mono
         entry.state, entry.error = state, error
         done = state is COMPLETED
         self.counts.completed += done

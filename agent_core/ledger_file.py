@@ -29,6 +29,19 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     return db
 
 
+def fault(data_dir: Path) -> str | None:
+    """What is wrong with the ledger; None where it is sound, or not there yet."""
+    path = data_dir / FILE_NAME
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        with closing(connect(data_dir)) as db:
+            verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except (NoLedger, sqlite3.Error) as error:
+        return str(error)
+    return None if verdict == "ok" else f"{path} is damaged: {verdict}"
+
+
 def find(data_dir: Path, command_id: str) -> Remembered | None:
     """One command's record, or None."""
     try:

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Every command and option; the help is generated from it."""
     parser = Parser(prog="edge-console", description="The edge agent and its console. Without a command: run both.")
     parser.add_argument("--version", action="version", version=f"edge-console {__version__}")
+    parser.set_defaults(config=None, data_dir=None, demo=False, seconds=None, record=None)
     _add_run_options(parser)
     parser.add_argument("--no-ui", action="store_true", help="run the agent without the console")
     parser.add_argument("--read-only", action="store_true", help="the console only looks: it refuses all that changes anything")
@@ -79,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     backend = commands.add_parser("backend", help="serve the reference backend on a loopback port")
     backend.add_argument("--port", type=_port, default=8787, help="0: any free one, told as one JSON line (default: 8787)")
-    backend.add_argument("--data-dir", type=Path, help="keep commands and acks there (default: in memory)")
+    backend.add_argument("--data-dir", type=Path, default=SUPPRESS, help="keep commands and acks there (default: in memory)")
     backend.add_argument("--enforce-limits", action="store_true", help="10 connects and 100 frames a minute, pings 10 s apart")
     backend.set_defaults(command=_backend)
 
@@ -112,14 +114,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: config.yaml here, if there is one")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="outranks the configuration's data_dir")
+    """They may stand before or behind the command: its own defaults, which argparse would take last, are those of the whole."""
+    parser.add_argument("--config", type=Path, default=SUPPRESS, metavar="FILE", help="default: config.yaml here, if there is one")
+    parser.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="outranks the configuration's data_dir")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     _add_config_options(parser)
-    parser.add_argument("--demo", action="store_true", help="against a reference backend inside, with traffic")
-    parser.add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after so long")
+    parser.add_argument("--demo", action="store_true", default=SUPPRESS, help="against a reference backend inside, with traffic")
+    parser.add_argument("--for", dest="seconds", type=_seconds, default=SUPPRESS, metavar="SECONDS", help="stop after so long")
     diagnosis_commands.add_record_options(parser)
 
 

@@ -82,12 +82,13 @@ def add_parsers(commands: Any, add_config_options: Callable[[argparse.ArgumentPa
 
 def add_record_options(parser: argparse.ArgumentParser) -> None:
     """`--record FILE`, for the commands that run an agent."""
-    parser.add_argument("--record", type=Path, metavar="FILE", help="keep the run's events there, message texts masked, for `replay`")
+    masked = "keep the run's events there, message texts masked, for `replay`"
+    parser.add_argument("--record", type=Path, default=argparse.SUPPRESS, metavar="FILE", help=masked)
 
 
 def recorder_for(options: argparse.Namespace) -> "Recorder | None":
     """The recorder that was asked for. Raises OSError, where the file exists too."""
-    if getattr(options, "record", None) is None:
+    if options.record is None:
         return None
     from agent_core.recording import Recorder
 

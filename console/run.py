@@ -115,8 +115,8 @@ def take_screenshot(configured: Configured, options: argparse.Namespace, recorde
     finally:
         host.stop()
         host.join(STOP_WITHIN)
-    if host.failure is not None:
-        raise host.failure
+        if host.failure is not None:
+            raise host.failure
     write(output, png_of(svg) if output.suffix == ".png" else svg.encode())
     return 0
 

@@ -24,8 +24,8 @@ def notice_of(view: View) -> Notice | None:
     snapshot = view.snapshot
     link, commands = snapshot.link, snapshot.commands
     if not snapshot.disk.ok:
-        trouble = shown(snapshot.disk.trouble or "trouble", 120)
-        return Notice(f"✗ DISK: {trouble}; nothing new is taken", "make room; it goes on by itself", "bad")
+        trouble = shown(snapshot.disk.trouble or "trouble", 200)
+        return Notice(f"✗ DISK: {trouble}; nothing new is taken", f"{_disk_remedy(trouble)}; it goes on by itself", "bad")
     if link.phase is Phase.REFUSED:
         return Notice(f"✗ REFUSED: {_socket_trouble(view) or 'by the backend'}", "check EDGE_SECRET and the agent's id, then R", "bad")
     if link.phase is Phase.REPLACED:
@@ -38,6 +38,10 @@ def notice_of(view: View) -> Notice | None:
         many = f"{commands.interrupted} commands" if commands.interrupted > 1 else "1 command"
         return Notice(f"▲ {many}: outcome unknown after a crash", "! shows them, r replays", "warn")
     return None
+
+
+def _disk_remedy(trouble: str) -> str:
+    return "make room" if "full" in trouble else "move it away" if "damaged" in trouble else "D looks for the cause"
 
 
 def _socket_trouble(view: View) -> str:

@@ -87,7 +87,7 @@ def _phase(view: View, status: Status, inner: int) -> Line:
     else:
         right = ((duration(view.now.mono - link.since_at), view.inks.bright),)
     left = ((f"{glyph} {word}", ink),)
-    if line_width((*left, *right)) >= inner:
+    if right and line_width((*left, *right)) >= inner:
         text, tone_ink = right[-1]
         right = ((text.rsplit(" ", 1)[0] if text.endswith("s") and "m" in text else text, tone_ink),)
     return spread(left, right, inner, view.inks.ground)
@@ -195,7 +195,7 @@ def _told_in_rows(view: View, head: str, detail: str, tone: str, inner: int, mos
 
 
 def _availability(view: View, inner: int) -> Line:
-    return _strip(view.snapshot.link.history, int(view.now.utc), inner - 5, view.inks)
+    return _strip(view.snapshot.link.history, int(view.now.utc), max(1, inner - 5), view.inks)
 
 
 @lru_cache(maxsize=4)
@@ -208,7 +208,7 @@ def _strip(history: History, utc: int, length: int, inks: Inks) -> Line:
 
 def availability(view: View, inner: int) -> tuple[Line, dict[str, float]]:
     """The last hour as a strip, and the share of each kind."""
-    spent = _spent(view.snapshot.link.history, view.now.utc, inner - 5)
+    spent = _spent(view.snapshot.link.history, view.now.utc, max(1, inner - 5))
     known = sum(sum(kinds.values()) for kinds in spent) or 1.0
     return _availability(view, inner), {kind: sum(kinds.get(kind, 0.0) for kinds in spent) / known for kind in _TONES}
 

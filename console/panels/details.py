@@ -140,8 +140,8 @@ def _histogram(view: View, inner: int, room: int) -> list[Line]:
     for index, (name, count) in enumerate(zip(names, counts, strict=True)):
         bound = BOUNDS_MS[index] if index < len(BOUNDS_MS) else float("inf")
         if index and BOUNDS_MS[index - 1] == SLO_MS:
-            inside = sum(counts[:index]) / whole if whole else 1.0
-            label = f"── objective {SLO_MS} ms: {inside:.2%} within "
+            share = f"{sum(counts[:index]) / whole:.2%} within" if whole else "no acks yet"
+            label = f"── objective {SLO_MS} ms: {share} "
             lines.append(((label + "─" * max(0, inner - len(label)), inks.tone("warn")),))
         bar = round(count / most * width) if most else 0
         tone = "good" if bound <= SLO_MS else "bad"
@@ -203,6 +203,6 @@ DETAILS = (
     ("Link", _detail("Link", _link, "R reconnect")),
     ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),
     ("Latency", _detail("Latency", _latency, "the last 2 000 of each")),
-    ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten · x on its row cancels")),
+    ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten · x on its row in the stream cancels")),
     ("Log", _detail("Log", _log, "↑ ↓ PgUp PgDn")),
 )

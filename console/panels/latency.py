@@ -68,9 +68,9 @@ def _chart(view: View, inner: int, height: int) -> list[Line]:
         empty[height // 2] = centred((("no acks in two minutes", view.inks.faint),), inner, view.inks.ground)
         return empty
     top = _round_up(max(columns))
-    labels = {0: f"{top:g}", height - 1: "0"}
+    labels = {0: _whole(top), height - 1: "0"}
     if height >= 4 and height % 2 == 0:
-        labels[height // 2] = f"{top / 2:g}"
+        labels[height // 2] = _whole(top / 2)
     fills = {tone: _fills(view.inks, tone) for tone in ("good", "warn", "bad")}
     bars = [
         Bar(max(1, round(value / top * height * 8)) if value else 0, fills[tone_of(value)], wide * len(list(run)))
@@ -135,6 +135,9 @@ def _measured(view: View, ms: float | None) -> Line:
 
 
 def _whole(value: float | None) -> str:
+    """In four cells: cut off, it would read as a smaller one."""
     if value is None:
         return "–"
+    if value >= 9_999.5:
+        return f"{value / 1_000:.0f}k" if value < 999_500 else f"{value / 1_000_000:.0f}M"
     return f"{value:.0f}" if value >= 9.95 else milliseconds(value).rstrip("0").rstrip(".") if value else "0"

@@ -127,9 +127,12 @@ class Ring:
         self.first = max(self.first, self.end - self.capacity)
 
     def _replace(self, slot: int, entry: CommandEntry) -> None:
+        """How long it took stays known: a copy of its ack, read again from the journal, does not bring that."""
         self._utc[slot] = entry.utc
-        self._run[slot] = nan if entry.run_ms is None else entry.run_ms
-        self._ack[slot] = nan if entry.ack_ms is None else entry.ack_ms
+        if entry.run_ms is not None:
+            self._run[slot] = entry.run_ms
+        if entry.ack_ms is not None:
+            self._ack[slot] = entry.ack_ms
         self._ids[slot] = entry.command_id
         texts = (entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of)
         self._texts[slot] = self._share([texts])[0]

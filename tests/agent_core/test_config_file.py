@@ -136,6 +136,18 @@ def test_f50_every_trouble_in_the_file_is_one_sentence(text: str | bytes, expect
     assert sentence(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("messenger:\n  kind: file\n  path: no/where", "config.yaml:3: messenger.path: expected a file in a directory that is there, found"),
+        ("messenger: {kind: file, path: .}", "config.yaml:1: messenger.path: expected a file in a directory that is there, found"),
+        ("logging:\n  file: .", "config.yaml:2: logging.file: expected a file, not a directory, found"),
+    ],
+)
+def test_f50_what_could_never_be_written_is_refused_before_the_start(text: str, expected: str) -> None:
+    assert sentence(text).startswith(expected)
+
+
 def test_f50_many_misspelt_keys_do_not_take_long() -> None:
     assert sentence("".join(f"key{number}: 1\n" for number in range(4_900))) == "config.yaml:1: “key0” is not a known key (and 4899 more)"
     assert "not a known key" in sentence(f"? {'k' * 900_000}\n: 1")

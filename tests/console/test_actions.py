@@ -233,6 +233,8 @@ async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
         (replace(OFFLINE, link=replace(OFFLINE.link, last_drop=replace(CUT, detail="connection refused"))), "OFFLINE: connection refused "),
         (present(Phase.ONLINE, deaf=True), "▲ DEAF"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
+        (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "make room; it goes on by itself"),
+        (replace(ONLINE, disk=DiskView(False, "ledger.sqlite3 is damaged (page 2)")), "move it away; it goes on by itself"),
         (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands: outcome unknown after a crash"),
     ],
 )

@@ -6,10 +6,15 @@ import re
 import shlex
 import shutil
 import stat
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from agent_core.credentials import fingerprint
+from agent_core.journal import FILE_NAME, open_ledger
 from agent_core.reference.faults import Faults
+from console.cli import build_parser
 from tests.rig import AGENT, SECRET, message, program, served, settled, write_config
 
 
@@ -132,3 +137,22 @@ async def test_a_recorded_demo_with_its_outage_replays_without_a_difference(tmp_
     assert "NOT the same" in text.splitlines()[-1]
     assert "demo-secret" not in changed
     await run("replay", "nothing.jsonl", cwd=tmp_path, expect=1)
+
+
+@pytest.mark.parametrize("command", ["ledger ls", "ledger export", "audit verify", "doctor", "outbox ls", "screenshot -o x.png", "backend"])
+def test_options_may_stand_before_the_command(command: str) -> None:
+    before, behind = (build_parser().parse_args(text.split()) for text in (f"--data-dir here {command}", f"{command} --data-dir here"))
+    assert before.data_dir == behind.data_dir == Path("here")
+    assert vars(build_parser().parse_args(["--config", "c", *command.split()]))["config"] == Path("c")
+
+
+async def test_doctor_sees_a_damaged_ledger(tmp_path: Path) -> None:
+    async with served() as backend:
+        arguments = write_config(tmp_path, backend.url)
+        with closing(open_ledger(tmp_path / "state" / FILE_NAME)):
+            pass
+        assert "No stage failed" in await run("doctor", *arguments, cwd=tmp_path, expect=0)
+        (tmp_path / "state" / FILE_NAME).write_bytes(b"This is a shopping list.\n" * 500)
+        text = await run("doctor", *arguments, cwd=tmp_path, expect=1)
+    assert "First failing stage: data_dir" in text
+    assert "move ledger.sqlite3 away" in " ".join(text.split())

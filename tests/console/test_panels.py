@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from agent_core.clock import Moment
-from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, Snapshot
+from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Percentiles, Phase, PollingMode, PollingView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.connection import connection
+from console.panels.details import DETAILS
 from console.panels.footer import footer
 from console.panels.header import header
 from console.panels.latency import latency
@@ -236,6 +237,25 @@ def test_latency_bars_percentiles_and_gauges() -> None:
     bars = {ink for line in lines for _, ink in line if ink.bgcolor is not None}
     assert bars == {inks.bar("good"), inks.bar("warn"), inks.bar("bad")}
     assert "no acks in two minutes" in text_of(latency(view_of(NOTHING_YET), 43, 11))
+
+
+def test_great_latencies_are_shortened_and_not_cut_off() -> None:
+    acks = tuple((NOON - age, 50_348.0 + age) for age in range(1, 100))
+    view = view_of(replace(BASE, latency=LatencyView(Percentiles(99, 9_999.4, 50_348.0, 1_600_000.0), acks=acks)))
+    drawn = text_of(latency(view, 31, 8))
+    assert "p50 9999 p95 50k p99 2M" in drawn
+    assert "60k" in drawn
+    assert "…" not in drawn
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_panel_in_no_room_is_drawn_all_the_same(phase: Phase) -> None:
+    for width in range(5, 30):
+        assert len(connection(view_of(present(phase)), width, 8)) == 8
+
+
+def test_an_objective_without_acks_is_not_met() -> None:
+    assert "objective 100 ms: no acks yet" in text_of(DETAILS[2][1](view_of(NOTHING_YET), 100, 30))
 
 
 def test_latency_bars_stand_still_between_their_steps() -> None:

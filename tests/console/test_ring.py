@@ -18,6 +18,13 @@ def test_a_later_entry_with_the_same_number_takes_its_place() -> None:
     assert (row.status, row.error, ring.end) == ("failed", "no", 2)
 
 
+def test_how_long_it_took_stays_known() -> None:
+    ring = Ring(10)
+    place = ring.put(entry(1, status="sent", run_ms=1.0, ack_ms=2.0))
+    ring.put(entry(1, status="acked", run_ms=None, ack_ms=None))
+    assert (ring.row(place).status, ring.row(place).run_ms, ring.row(place).ack_ms) == ("acked", 1.0, 2.0)
+
+
 def test_it_keeps_the_newest_and_counts_on() -> None:
     ring = Ring(100)
     for number in range(1, 1_001):
