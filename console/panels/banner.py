@@ -51,6 +51,9 @@ def _socket_trouble(view: View) -> str:
 
 def _offline(view: View) -> Notice:
     socket, never = _socket_trouble(view), view.snapshot.polling.mode is PollingMode.NEVER
+    if view.snapshot.agent_id is None:
+        remedy = "set EDGE_AGENT_ID or USER_PHONE" if "HTTP 4" in socket else "D looks for the cause"
+        return Notice(f"✗ OFFLINE: no agent id: {socket}", remedy, "bad")
     polling = "never" if never else poll_trouble(view)
     both = [f"socket: {socket}", f"polling: {polling}"] if socket and polling else [socket or f"polling: {polling}"]
     why = socket if socket == polling else "; ".join(both)

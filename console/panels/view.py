@@ -70,7 +70,7 @@ _FIXED = {
 
 
 def status_of(snapshot: Snapshot, now: Moment, stopping: bool = False) -> Status:
-    """The pill: never better than the truth, and `OFFLINE` where neither way delivers."""
+    """The pill: never better than the truth, and `OFFLINE` where neither way delivers: nor does any while the agent has no id."""
     link = snapshot.link
     if snapshot.stopping or stopping:
         return Status("◌", "STOPPING", "muted")
@@ -84,7 +84,8 @@ def status_of(snapshot: Snapshot, now: Moment, stopping: bool = False) -> Status
         return Status("◌", "CONNECTING", "accent")
     if works:
         return Status("●", "POLLING", "accent") if link.phase is Phase.OFF else Status("▲", "FALLBACK", "warn")
-    if works is False:
+    unknown = snapshot.agent_id is None and link.last_drop is not None
+    if works is False or unknown:
         return Status("✗", "OFFLINE", "bad")
     if link.phase is Phase.PORTAL:
         return Status("✗", "PORTAL", "bad")
