@@ -465,8 +465,8 @@ class _Diagnosis:
                 return _ok(f"the backend calls this agent {agent_id}")
             case RegistrationFailed(failure):
                 return _failed(
-                    failure.detail, "edge.agent_id is empty and the backend gave no id", "set EDGE_AGENT_ID, or USER_PHONE to be registered by",
-                    failure=failure,
+                    failure.detail, "edge.agent_id is empty and the backend gave no id",
+                    "set EDGE_AGENT_ID, or USER_PHONE to be registered by", failure=failure,
                 )  # fmt: skip
             case other:
                 raise AssertionError(other)

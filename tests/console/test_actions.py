@@ -223,6 +223,11 @@ async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
         await seat.until(lambda: "line 100." in seat.screen())
 
 
+NAMELESS = replace(
+    WAITING, agent_id=None, polling=PollingView(), link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400"))
+)
+
+
 @pytest.mark.parametrize(
     ("snapshot", "words"),
     [
@@ -231,8 +236,8 @@ async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
         (OFFLINE, "✗ OFFLINE: socket: nothing heard for 15 s; polling: connection refused"),
         (replace(OFFLINE, polling=replace(FAILING, mode=PollingMode.NEVER)), "polling: never"),
         (replace(OFFLINE, link=replace(OFFLINE.link, last_drop=replace(CUT, detail="connection refused"))), "OFFLINE: connection refused "),
-        (replace(WAITING, agent_id=None, link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400"))), "no agent id: HTTP 400"),
-        (replace(WAITING, agent_id=None, link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400"))), "set EDGE_AGENT_ID"),
+        (NAMELESS, "no agent id: HTTP 400"),
+        (NAMELESS, "set EDGE_AGENT_ID or USER_PHONE"),
         (present(Phase.ONLINE, deaf=True), "▲ DEAF"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "make room; it goes on by itself"),
