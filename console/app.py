@@ -733,6 +733,7 @@ class EdgeConsole(App[str]):
         from console.screens.pages import diagnosis_page
 
         stages, conclusion = await looking
+        self.clear_notifications()
         self.push_screen(Dialog("Diagnosis", diagnosis_page(stages, conclusion, inks_of(self.theme))))
 
     def action_save_picture(self) -> None:
@@ -757,6 +758,8 @@ class EdgeConsole(App[str]):
         self._tick()
 
     def _say(self, text: str, severity: SeverityLevel = "information") -> None:
+        """In place of what was said before: the lower right corner is the newest commands'."""
+        self.clear_notifications()
         self.notify(plain(text, 300), severity=severity, markup=False)
 
 

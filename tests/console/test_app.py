@@ -121,10 +121,11 @@ async def test_reconnect() -> None:
 
 async def test_polling_goes_round_even_before_the_agent_answers() -> None:
     async with seated() as seat:
-        await seat.press("p", "p", "p")
+        await seat.press("p", "p")
+        await seat.until(lambda: "without the socket nothing arrives" in seat.toasts())
+        await seat.press("p")
         modes = [PollingMode.ALWAYS, PollingMode.NEVER, PollingMode.AUTO]
         assert seat.host.posted == [PollingModeChosen(mode) for mode in modes]
-        await seat.until(lambda: "without the socket nothing arrives" in seat.toasts())
         seat.host.change(polling=PollingView(mode=PollingMode.NEVER))
         seat.clock.advance(1.1)
         await seat.press("p")
@@ -188,6 +189,16 @@ async def test_hostile_text_is_painted_and_pictured_harmlessly() -> None:
     async with seated(OFFLINE, hostile(), size=(200, 60)) as seat:
         assert clean(seat.screen())
         assert clean(svg_of(seat.app))
+
+
+async def test_what_is_said_takes_the_place_of_what_was_said_before() -> None:
+    async with seated(entries=pictured(), size=(80, 24)) as seat:
+        for _ in range(4):
+            await seat.press("R")
+            await seat.until(lambda: "Dialling now" in seat.toasts())
+        await seat.press("p")
+        await seat.until(lambda: "Dialling now" not in seat.toasts() and seat.toasts())
+        assert len(seat.app.screen.query("Toast")) == 1
 
 
 async def test_hostile_text_harms_no_dialog_and_no_toast() -> None:
