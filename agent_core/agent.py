@@ -109,7 +109,6 @@ class Agent:
         self._over: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._early = asyncio.Event()
-        self._called = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._thread_id = 0
@@ -162,7 +161,8 @@ class Agent:
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
                 self._over = self._loop.create_future()
-                self._accept(Started())
+                self._inbox.append(Started())
+                self._turn()
                 await self._over
                 if self._failure is not None:
                     raise self._failure
@@ -188,17 +188,15 @@ class Agent:
                     await self._early.wait()
 
     def _accept(self, event: Event) -> None:
-        self._inbox.append(event)
         if self._over is None:
             self._early.set()
-        elif not self._called:
-            self._called = True
-            self._over.get_loop().call_soon(self._turn)
+        elif not self._inbox:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._inbox.append(event)
 
     def _turn(self) -> None:
         """One turn, and the alarm for the engine's next deadline. What it raises ends the agent."""
         assert self._over is not None
-        self._called = False
         if self._over.done():
             return
         now = self._clock.now()

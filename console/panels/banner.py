@@ -41,7 +41,8 @@ def notice_of(view: View) -> Notice | None:
 
 
 def _disk_remedy(trouble: str) -> str:
-    return "make room" if "full" in trouble else "move it away" if "damaged" in trouble else "D looks for the cause"
+    """A damaged ledger is told with its path, which may say anything."""
+    return "move it away" if "damaged" in trouble else "make room" if "full" in trouble else "D looks for the cause"
 
 
 def _socket_trouble(view: View) -> str:

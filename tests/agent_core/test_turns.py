@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,22 @@ import pytest
 
 from agent_core.agent import HEARTBEAT, Agent
 from agent_core.engine import Engine
-from agent_core.events import CancelRequested, Effect, Event, StopRequested
-from agent_core.feed import LogEntry
-from tests.rig import config, until
+from agent_core.events import CancelRequested, Effect, Event
+from tests.rig import config, living, until
 
 NOBODY = "http://127.0.0.1:9"
 THREADS, EACH = 4, 1_000
 
 
-def alone(tmp_path: Path) -> Agent:
-    return Agent(config(tmp_path, NOBODY))
+@asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
+    """Until the block ends, at the latest."""
+    task = asyncio.create_task(agent.run(), name="agent")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def calls(monkeypatch: pytest.MonkeyPatch, error: type[BaseException] = Exception, fails_on: type[Event] | None = None) -> list[int]:
@@ -47,62 +54,47 @@ async def test_what_a_step_raises_ends_the_agent_and_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     steps = calls(monkeypatch, error, CancelRequested)
-    agent = alone(tmp_path)
-    running = asyncio.create_task(agent.run())
-    await until(lambda: steps, "a step")
-    agent.post(CancelRequested("cmd_1"))
-    with pytest.raises(RuntimeError if error is StopIteration else error):
-        await asyncio.wait_for(running, 5)
+    agent = Agent(config(tmp_path, NOBODY))
+    async with running(agent) as task:
+        await until(lambda: steps, "a step")
+        agent.post(CancelRequested("cmd_1"))
+        with pytest.raises(RuntimeError if error is StopIteration else error):
+            await asyncio.wait_for(task, 5)
     assert not [thread for thread in threading.enumerate() if thread.name == "journal"]
 
 
 async def test_nothing_that_other_threads_post_is_left_lying(tmp_path: Path) -> None:
-    agent = alone(tmp_path)
-    running = asyncio.create_task(agent.run())
+    async with living(config(tmp_path, NOBODY)) as here:
 
-    def post(number: int) -> None:
-        for count in range(EACH):
-            agent.post(CancelRequested(f"cmd_{number}_{count}"))
+        def post(number: int) -> None:
+            for count in range(EACH):
+                here.post(CancelRequested(f"cmd_{number}_{count}"))
 
-    threads = [threading.Thread(target=post, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-
-    def answered() -> list[str]:
-        entries = agent.feed.since(0).entries
-        return [entry.text for entry in entries if isinstance(entry, LogEntry) and "cannot be cancelled" in entry.text]
-
-    heard = await until(lambda: found if len(found := answered()) == THREADS * EACH else None, "an answer to each", 10)
-    for number in range(THREADS):
-        mine = [text for text in heard if f"cmd_{number}_" in text]
-        assert mine == sorted(mine, key=lambda text: int(text.split("_")[2].split()[0])), "each thread's in its order"
-    agent.post(StopRequested())
-    await asyncio.wait_for(running, 5)
-    for thread in threads:
-        thread.join()
+        await asyncio.gather(*(asyncio.to_thread(post, number) for number in range(THREADS)))
+        await here.hears("cannot be cancelled", THREADS * EACH)
+        for number in range(THREADS):
+            counts = [int(text.split("_")[2].split()[0]) for text in here.said(f"cmd_{number}_.*cannot be cancelled")]
+            assert counts == list(range(EACH)), "each thread's in its order"
 
 
 async def test_a_cancelled_agent_takes_no_further_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = calls(monkeypatch)
-    agent = alone(tmp_path)
-    running = asyncio.create_task(agent.run())
-    await until(lambda: len(steps) > 1, "two steps")
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    taken = len(steps)
-    agent.post(CancelRequested("cmd_1"))
-    await asyncio.sleep(HEARTBEAT * 1.3)
-    assert len(steps) == taken
+    agent = Agent(config(tmp_path, NOBODY))
+    async with running(agent) as task:
+        await until(lambda: len(steps) > 1, "two steps")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        taken = len(steps)
+        agent.post(CancelRequested("cmd_1"))
+        await asyncio.sleep(HEARTBEAT * 1.3)
+        assert len(steps) == taken
 
 
 async def test_an_idle_agent_looks_at_the_clocks_once_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = Agent(config(tmp_path, NOBODY, backend={"polling": "never"}, websocket={"enabled": False}))
-    running = asyncio.create_task(agent.run())
-    await until(lambda: agent.snapshot().started_utc, "the start")
-    await asyncio.sleep(0.2)
-    steps = calls(monkeypatch)
-    await asyncio.sleep(HEARTBEAT * 3.5)
-    assert 2 <= len(steps) <= 5
-    agent.post(StopRequested())
-    await asyncio.wait_for(running, 5)
+    async with living(config(tmp_path, NOBODY, backend={"polling": "never"}, websocket={"enabled": False})) as here:
+        await here.until(lambda s: s.started_utc > 0, "the start")
+        await asyncio.sleep(0.2)
+        steps = calls(monkeypatch)
+        await asyncio.sleep(HEARTBEAT * 3.5)
+        assert 2 <= len(steps) <= 5

@@ -241,7 +241,7 @@ NAMELESS = replace(
         (present(Phase.ONLINE, deaf=True), "▲ DEAF"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "make room; it goes on by itself"),
-        (replace(ONLINE, disk=DiskView(False, "ledger.sqlite3 is damaged (page 2)")), "move it away; it goes on by itself"),
+        (replace(ONLINE, disk=DiskView(False, "/home/fuller/ledger.sqlite3 is damaged (page 2)")), "move it away; it goes on by itself"),
         (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands: outcome unknown after a crash"),
     ],
 )
