@@ -48,13 +48,13 @@ lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/python -m mypy
 
 simulate: $(STAMP) ## random worlds in virtual time, the engine's invariants checked after every step (DAYS=30)
-	@$(BIN)/python -m tests.worlds --days $(or $(DAYS),30)
+	@$(BIN)/python -m tests.harness.worlds --days $(or $(DAYS),30)
 
 mutants: $(STAMP) ## seeded bugs that the tests must catch
-	@$(BIN)/python -m tests.mutants
+	@$(BIN)/python -m tests.harness.mutants
 
 torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200)
-	@$(BIN)/python -m tests.torture --cycles $(or $(CYCLES),200)
+	@$(BIN)/python -m tests.harness.torture --cycles $(or $(CYCLES),200)
 
 bench: $(STAMP) ## the agent against a bare client, interleaved, medians and ratios
 	@$(BIN)/python -m tests.bench

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
 
+from agent_core.channels.credentials import Credentials
+from agent_core.channels.http import PollingChannel
+from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
-from agent_core.credentials import Credentials
 from agent_core.engine import Engine
+from agent_core.engine.ledger import CANCELS
 from agent_core.events import (
     AbortSocket,
     CancelRunning,
@@ -51,15 +54,12 @@ from agent_core.events import (
 from agent_core.feed import Entry, Feed, LogEntry
 from agent_core.frames import Command, FrameError, cancel_target, dump_status
 from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
-from agent_core.journal import Journal, LedgerBusy
-from agent_core.ledger import CANCELS
-from agent_core.lock import data_dir
+from agent_core.journal.data_dir import data_dir
+from agent_core.journal.writer import Journal, LedgerBusy
 from agent_core.messengers import Context, messenger_for
 from agent_core.plain import plain
-from agent_core.polling_channel import PollingChannel
 from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.snapshot import Snapshot
-from agent_core.websocket_channel import WebSocketChannel
 
 if TYPE_CHECKING:
     from agent_core.recording import Recorder
@@ -142,7 +142,7 @@ class Agent:
 
     def lookup(self, command_id: str) -> Remembered | None:
         """A command's whole record, read from the journal on a connection of its own."""
-        from agent_core.ledger_file import find
+        from agent_core.journal.reader import find
 
         return find(data_dir(self.config), command_id)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from agent_core.agent import Agent, log, settle_garbage
 from agent_core.events import StopRequested
-from agent_core.lock import data_dir
+from agent_core.journal.data_dir import data_dir
 
 SWITCH_AFTER = 0.001
 """Seconds for which a busy agent may keep the interpreter from its journal: in 5 ms (Python's) a burst piles up in memory."""

@@ -30,6 +30,7 @@ from agent_core import __version__, events, frames, records, snapshot
 from agent_core.clock import Moment, iso
 from agent_core.config import Config
 from agent_core.engine import Engine
+from agent_core.engine.settings import SPELLINGS
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
@@ -38,7 +39,6 @@ from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.plain import plain
 from agent_core.records import OutboxRow, Took
-from agent_core.settings import SPELLINGS
 from agent_core.snapshot import Phase
 
 FORMAT = 2

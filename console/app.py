@@ -54,7 +54,7 @@ from console.themes import PALETTES, PLAIN, inks_of, theme_of
 if TYPE_CHECKING:
     from textual.widgets import Input
 
-    from agent_core.findings import Conclusion, Stage
+    from agent_core.diagnosis.findings import Conclusion, Stage
     from console.panels.filterbar import FilterBar
     from console.replay import Batch
     from console.screens.editor import Edited

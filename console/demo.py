@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_core.config import Config
-from agent_core.config_file import load_config
+from agent_core.config.layers import load_config
 from agent_core.reference.demo import run_demo
 from agent_core.reference.server import BackendThread
 

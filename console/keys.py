@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from textual.binding import Binding
 from textual.keys import Keys
 
-from agent_core.config_file import ConfigError
+from agent_core.config.layers import ConfigError
 from agent_core.plain import plain
 
 _NAMED = {key.value for key in Keys} | {"space", "slash", "backslash", "colon", "question_mark", "exclamation_mark"}

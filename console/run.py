@@ -19,7 +19,7 @@ from console.host import LocalHost
 if TYPE_CHECKING:
     from agent_core.agent import Agent
     from agent_core.config import Config
-    from agent_core.findings import Conclusion, Stage
+    from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
     from console.app import Surroundings
 
@@ -84,8 +84,8 @@ def surroundings(config: "Config") -> "Surroundings":
 async def diagnosed(config: "Config", *, force: bool) -> "tuple[list[Stage], Conclusion | None]":
     """What `edge-console doctor` would see from here; without `force` it leaves the backend alone while the agent runs."""
     from agent_core.clock import SystemClock
-    from agent_core.diagnosis import diagnose
-    from agent_core.findings import conclude
+    from agent_core.diagnosis.findings import conclude
+    from agent_core.diagnosis.stages import diagnose
 
     stages = [stage async for stage in diagnose(config, SystemClock(), force=force)]
     return stages, conclude(stages, config)

@@ -14,9 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PURE = {
-    *(f"agent_core.{name}" for name in ("frames", "backoff", "outcomes", "link", "ledger", "entries", "acks", "schedule", "engine")),
-    *(f"agent_core.{name}" for name in ("snapshot", "feed", "clock", "plain", "records", "events", "latency", "config", "polling")),
-    "agent_core.settings",
+    *(f"agent_core.{name}" for name in ("frames", "entries", "snapshot", "feed", "clock", "plain", "records", "events", "latency")),
+    *("agent_core.engine", "agent_core.config", "agent_core.config.models"),
+    *(f"agent_core.engine.{name}" for name in ("engine", "link", "polling", "ledger", "acks")),
+    *(f"agent_core.engine.{name}" for name in ("schedule", "backoff", "outcomes", "settings")),
     *(f"agent_core.reference.{name}" for name in ("hub", "orders", "limits", "faults", "tokens")),
 }
 DATA_TOOLS = {
@@ -26,14 +27,14 @@ DATA_TOOLS = {
 }
 PYDANTIC = {"pydantic", "pydantic_core"}
 MAY_ALSO = {
-    "agent_core.config": PYDANTIC,
+    "agent_core.config.models": PYDANTIC,
     "agent_core.frames": PYDANTIC,
     "agent_core.reference.hub": {"pydantic_core"},
     "agent_core.reference.orders": {"pydantic_core"},
     "agent_core.clock": {"time"},
 }
 SERVER_LIBRARIES = {"starlette", "uvicorn", "websockets", "pydantic_core"}
-STARTS_FAST = ("console.cli", "console.__main__", "console.host")
+STARTS_FAST = ("console.cli", "console.cli.main", "console.__main__", "console.host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,13 @@ def test_what_starts_first_imports_no_screen(module: str) -> None:
     assert [said(module, one) for one in imports(module) if one.early and within(one.module, "textual", "rich")] == []
 
 
-needs_cli = pytest.mark.skipif("console.cli" not in modules(), reason="there is no command line yet")
+needs_cli = pytest.mark.skipif("console.cli.main" not in modules(), reason="there is no command line yet")
 
 
 @needs_cli
 def test_the_command_line_is_light() -> None:
-    code = "import sys, console.cli; print(*sorted({'textual', 'rich', 'httpx', 'websockets', 'starlette', 'uvicorn'} & set(sys.modules)))"
+    heavy = "{'textual', 'rich', 'httpx', 'websockets', 'starlette', 'uvicorn'}"
+    code = f"import sys, console.cli.main; print(*sorted({heavy} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.strip() == ""
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_core.config_file import config_table
-from console.cli import build_parser
+from agent_core.config.layers import config_table
+from console.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_configuration_table_is_that_of_the_models() -> None:
     found = re.search(r"<!-- configuration:.*?-->\n(.*?)<!-- /configuration -->", README, re.DOTALL)
     assert found is not None
-    assert found[1].strip() == config_table().strip(), "python -m agent_core.config_file prints the table for README.md"
+    assert found[1].strip() == config_table().strip(), "python -m agent_core.config.layers prints the table for README.md"
 
 
 @pytest.mark.parametrize("document", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mutants import BUGS, ROOT, Bug
+from tests.harness.mutants import BUGS, ROOT, Bug
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from agent_core.ledger import OUTCOME_UNKNOWN
-from tests.rig import ROOT
-from tests.torture import Findings, judge
+from agent_core.engine.ledger import OUTCOME_UNKNOWN
+from tests.harness.rig import ROOT
+from tests.harness.torture import Findings, judge
 
 
 @pytest.mark.timeout(110)
 async def test_p1_p2_f28_f29_twenty_kills_lose_nothing_and_double_nothing() -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.torture", "--cycles", "10", "--messenger", "both", cwd=ROOT,
+        sys.executable, "-m", "tests.harness.torture", "--cycles", "10", "--messenger", "both", cwd=ROOT,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()

@@ -9,8 +9,8 @@ from agent_core.events import Failure, Trouble
 from agent_core.reference.faults import Faults
 from agent_core.snapshot import Phase
 from console.panels.view import status_of
-from tests.virtual import Weather
-from tests.worlds import CONFIG, Item, Tally, Trial, World, attempt, shrink, simulate, table
+from tests.harness.virtual import Weather
+from tests.harness.worlds import CONFIG, Item, Tally, Trial, World, attempt, shrink, simulate, table
 
 EVENTS = 1_000_000
 REFUSED = Failure(Trouble.CONNECT, "connection refused")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from agent_core.config import Config, MessengerKind
+from agent_core.config.models import Config, MessengerKind
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
 from agent_core.records import Outcome

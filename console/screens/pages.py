@@ -17,7 +17,7 @@ from console.text import cut, day_stamp, fit, milliseconds, shown, stamp, text_o
 from console.themes import Inks
 
 if TYPE_CHECKING:
-    from agent_core.findings import Conclusion, Stage
+    from agent_core.diagnosis.findings import Conclusion, Stage
 
 MOST_LINES = 400
 MOST_CHARACTERS = 20_000

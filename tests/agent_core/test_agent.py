@@ -17,8 +17,8 @@ from agent_core.reference.hub import Ending, Rules
 from agent_core.reference.limits import PROTOCOL_LIMITS
 from agent_core.reference.orders import AckWay, Status
 from agent_core.snapshot import Cause, Phase, PollingMode
-from tests.faultproxy import FaultProxy
-from tests.rig import (
+from tests.harness.faultproxy import FaultProxy
+from tests.harness.rig import (
     AGENT,
     SECRET,
     HttpStub,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core import backoff
-from agent_core.config import Backoff, Timing
-from agent_core.outcomes import Rule
+from agent_core.config.models import Backoff, Timing
+from agent_core.engine import backoff
+from agent_core.engine.outcomes import Rule
 
 LADDER = (1, 2, 4, 8, 16, 32, 60)
 

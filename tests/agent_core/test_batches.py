@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from agent_core.clock import ManualClock
-from agent_core.config import Auth, Config, Edge
+from agent_core.config.models import Auth, Config, Edge
 from agent_core.engine import Engine
+from agent_core.engine.ledger import ANSWERED_MOST
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     CommandFinished,
@@ -26,7 +27,6 @@ from agent_core.events import (
 )
 from agent_core.frames import Command, Pong
 from agent_core.handlers import run, traits_for
-from agent_core.ledger import ANSWERED_MOST
 from agent_core.messengers import Dwelling
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger

@@ -6,7 +6,7 @@ import pytest
 
 from agent_core.events import AbortSocket, DialFailed, Failure, ReconnectRequested, Ticked, Trouble
 from agent_core.snapshot import Cause, Drop
-from tests.playbook import Playbook, closed, http, lost
+from tests.harness.playbook import Playbook, closed, http, lost
 
 EXACT = {"jitter": "none"}
 CALM = {"safety_sync_every": 0}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent_core.config import Auth, Backend, Config, Edge, Messenger
-from agent_core.config_file import Key, config_table, keys, load_config
+from agent_core.config.layers import Key, config_table, keys, load_config
+from agent_core.config.models import Auth, Backend, Config, Edge, Messenger
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent_core.config import Config
-from agent_core.config_file import ConfigError, load_config
+from agent_core.config.layers import ConfigError, load_config
 from agent_core.snapshot import PollingMode
 
 CANARY = "canary-secret-0123456789"

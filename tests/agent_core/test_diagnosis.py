@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import trustme
 
+from agent_core.channels.credentials import fingerprint
 from agent_core.clock import SystemClock
 from agent_core.config import Config
-from agent_core.credentials import fingerprint
-from agent_core.diagnosis import diagnose
-from agent_core.findings import Conclusion, Stage, Verdict, conclude
-from agent_core.lock import DataDirLock
+from agent_core.diagnosis.findings import Conclusion, Stage, Verdict, conclude
+from agent_core.diagnosis.stages import diagnose
+from agent_core.journal.data_dir import DataDirLock
 from agent_core.reference.faults import Faults
-from tests.faultproxy import FaultProxy
-from tests.rig import AGENT, SECRET, HttpStub, config, for_a_while, http_answer, living, message, served, settled
+from tests.harness.faultproxy import FaultProxy
+from tests.harness.rig import AGENT, SECRET, HttpStub, config, for_a_while, http_answer, living, message, served, settled
 
 NOTICED = ("upgrade", "auth", "pong", "sync")
 ALL = ("configuration", "secret", "data_dir", "disk", "proxy", "dns", "tcp", "tls", "health", "clock", "lock", *NOTICED)

@@ -43,7 +43,7 @@ from agent_core.feed import Entry
 from agent_core.frames import ConfigUpdate, ErrorFrame, Malformed, Ping, Pong, Unknown, Welcome
 from agent_core.records import Arrival
 from agent_core.snapshot import Phase, PollingMode
-from tests.playbook import AGENT_ID, NOTHING, TRAITS, Playbook, acks, command, executes, lost, pings, refused
+from tests.harness.playbook import AGENT_ID, NOTHING, TRAITS, Playbook, acks, command, executes, lost, pings, refused
 
 
 def test_before_the_start_nothing_happens() -> None:

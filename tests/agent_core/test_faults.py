@@ -21,8 +21,9 @@ import trustme
 from websockets.utils import accept_key
 
 from agent_core.agent import Agent
+from agent_core.channels.credentials import Credentials
+from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Moment, SystemClock
-from agent_core.credentials import Credentials
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import Event, Lost, Opened, ReconnectRequested
 from agent_core.frames import Command
@@ -33,9 +34,8 @@ from agent_core.reference.hub import Rules
 from agent_core.reference.orders import AckWay, Status
 from agent_core.reference.server import BackendThread, ReferenceBackend
 from agent_core.snapshot import Cause, Phase
-from agent_core.websocket_channel import WebSocketChannel
-from tests.faultproxy import FaultProxy, Way
-from tests.rig import (
+from tests.harness.faultproxy import FaultProxy, Way
+from tests.harness.rig import (
     AGENT,
     QUICK_EARS,
     SECRET,
@@ -892,7 +892,7 @@ FATAL = """
 import sys
 from agent_core.handlers import handles
 from agent_core.entries import Trait
-from console.cli import main
+from console.cli.main import main
 
 class Fatal(BaseException):
     pass

@@ -13,7 +13,7 @@ import pytest
 from agent_core.frames import Command, Message
 from agent_core.messengers import Context, file
 from agent_core.messengers.file import FileMessenger, append
-from tests.rig import AGENT, ack_of, message, program, served, settled, write_config
+from tests.harness.rig import AGENT, ack_of, message, program, served, settled, write_config
 
 CUT = 1_000
 

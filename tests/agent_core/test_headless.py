@@ -14,8 +14,8 @@ from typing import Any
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Ending
 from agent_core.reference.orders import AckWay, Status
-from tests.faultproxy import FaultProxy
-from tests.rig import AGENT, SECRET, Program, for_a_while, message, program, report, served, settled, until, write_config
+from tests.harness.faultproxy import FaultProxy
+from tests.harness.rig import AGENT, SECRET, Program, for_a_while, message, program, report, served, settled, until, write_config
 
 LINE = r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] \[(DEBUG|INFO|WARNING|ERROR)\] "
 
@@ -92,7 +92,7 @@ async def test_the_demonstration_runs_its_cycle_and_ends_well(tmp_path: Path) ->
 
 async def test_no_console_library_is_imported(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom console.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+        "import sys\nfrom console.cli.main import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
         "    print('loaded', sorted(n for n in sys.modules if n.split('.')[0] in {'textual', 'rich', 'uvicorn', 'starlette'}))"
     )
     async with served() as backend:

@@ -19,12 +19,12 @@ import pytest
 from msgspec.structs import replace
 
 from agent_core.clock import ManualClock
-from agent_core.config import Ledger as Limits
+from agent_core.config.models import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, ack
-from agent_core.journal import FILE_NAME, MIGRATIONS, RESERVE_NAME, Journal, LedgerBusy
-from agent_core.ledger_file import commands, outbox
-from agent_core.lock import DataDirInUse, DataDirLock
+from agent_core.journal.data_dir import DataDirInUse, DataDirLock
+from agent_core.journal.reader import commands, outbox
+from agent_core.journal.writer import FILE_NAME, MIGRATIONS, RESERVE_NAME, Journal, LedgerBusy
 from agent_core.records import (
     Began,
     Buried,
@@ -40,7 +40,7 @@ from agent_core.records import (
     Took,
     Via,
 )
-from tests.rig import ROOT
+from tests.harness.rig import ROOT
 
 WITHIN = 20.0
 UTC = 1_793_910_600.0
@@ -370,7 +370,7 @@ def test_files_are_0600_in_a_directory_of_0700_whatever_the_umask(tmp_path: Path
 
 HOLDER = """
 import pathlib, sys
-from agent_core.lock import DataDirLock
+from agent_core.journal.data_dir import DataDirLock
 with DataDirLock(pathlib.Path(sys.argv[1])):
     print("ready", flush=True)
     sys.stdin.read()
@@ -618,7 +618,7 @@ def test_a_backend_with_a_wild_clock_does_not_move_the_horizon_into_the_future(t
 
 SCALE = """
 import json, pathlib, queue, resource, sys, time
-from agent_core.config import Ledger
+from agent_core.config.models import Ledger
 from agent_core.events import LedgerOpened
 from agent_core.journal import Journal
 

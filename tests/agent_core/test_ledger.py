@@ -32,7 +32,7 @@ from agent_core.events import (
     StopRequested,
 )
 from agent_core.records import Arrival, Began, Buried, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took
-from tests.playbook import (
+from tests.harness.playbook import (
     NOTHING,
     THREAD,
     Playbook,

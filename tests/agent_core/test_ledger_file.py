@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_core.journal import FILE_NAME
+from agent_core.journal.writer import FILE_NAME
 from agent_core.reference.server import ReferenceBackend
-from tests.rig import AGENT, ROOT, message, program, served, settled, write_config
+from tests.harness.rig import AGENT, ROOT, message, program, served, settled, write_config
 
 
 async def tool(*arguments: str | Path) -> tuple[int, str, str]:

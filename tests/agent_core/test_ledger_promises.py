@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from agent_core.audit import audit
 from agent_core.clock import ManualClock, iso
 from agent_core.config import Config
 from agent_core.engine import Engine
@@ -34,17 +33,18 @@ from agent_core.events import (
     Started,
 )
 from agent_core.frames import Pong, command_of
-from agent_core.journal import FILE_NAME
-from agent_core.ledger_file import commands, outbox
+from agent_core.journal.audit import audit
+from agent_core.journal.reader import commands, outbox
+from agent_core.journal.writer import FILE_NAME
 from agent_core.records import Arrival, State
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.reference.orders import Order
 from agent_core.reference.server import ReferenceBackend
 from agent_core.snapshot import PollingMode
-from tests.faultproxy import FaultProxy, Way
-from tests.playbook import TRAITS
-from tests.rig import AGENT, Living, ack_of, config, for_a_while, living, message, report, served, settled
+from tests.harness.faultproxy import FaultProxy, Way
+from tests.harness.playbook import TRAITS
+from tests.harness.rig import AGENT, Living, ack_of, config, for_a_while, living, message, report, served, settled
 
 SHUT = Faults(upgrade_status=503, sync_status=503, ack_status=503, old_ack_status=503)
 """No way in."""

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic_core import from_json
 
-from agent_core.audit import audit
 from agent_core.clock import ManualClock
 from agent_core.config import Config
 from agent_core.engine import Engine
+from agent_core.engine.ledger import OUTCOME_UNKNOWN
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
@@ -43,10 +43,10 @@ from agent_core.events import (
 )
 from agent_core.frames import Pong, command_of
 from agent_core.journal import Journal
-from agent_core.ledger import OUTCOME_UNKNOWN
-from agent_core.ledger_file import commands, outbox
+from agent_core.journal.audit import audit
+from agent_core.journal.reader import commands, outbox
 from agent_core.records import Arrival, OutboxRow, Outcome
-from tests.playbook import AGENT_ID, TRAITS, acks_in, to
+from tests.harness.playbook import AGENT_ID, TRAITS, acks_in, to
 
 KINDS = ("send_message_now", "note", "set", "look")
 THREADS = ("+1", "+2", "+3")

@@ -34,7 +34,7 @@ from agent_core.events import (
 )
 from agent_core.frames import Malformed, Ping, Pong, Unknown
 from agent_core.snapshot import Cause, Phase
-from tests.playbook import NOTHING, Playbook, closed, frames_in, http, like, lost, pings, refused
+from tests.harness.playbook import NOTHING, Playbook, closed, frames_in, http, like, lost, pings, refused
 
 EXACT = {"jitter": "none"}
 

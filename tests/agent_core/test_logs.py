@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent_core.config import Auth, Config, Logging
+from agent_core.config.models import Auth, Config, Logging
 from agent_core.feed import LogEntry
 from agent_core.logs import LINES_WAITING, LogSystem, Mask, start_logging
 

@@ -2,7 +2,7 @@
 
 from agent_core.events import CancelRequested, Execute
 from tests.agent_core.test_ledger import THREAD, online, to
-from tests.playbook import acks
+from tests.harness.playbook import acks
 
 
 def test_a_scheduled_message_is_cancelled_and_its_backend_told() -> None:

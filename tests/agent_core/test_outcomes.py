@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_core.engine.outcomes import Rule, cause_of, rule_for
 from agent_core.events import Failure, Trouble
-from agent_core.outcomes import Rule, cause_of, rule_for
 from agent_core.snapshot import Cause, Phase
 
 

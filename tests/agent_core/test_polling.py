@@ -26,7 +26,7 @@ from agent_core.events import (
 )
 from agent_core.records import Arrival
 from agent_core.snapshot import Cause, Phase, PollingMode
-from tests.playbook import NOTHING, Playbook, carries, closed, command, executes, http, posts, refused
+from tests.harness.playbook import NOTHING, Playbook, carries, closed, command, executes, http, posts, refused
 
 OFF = {"enabled": False}
 

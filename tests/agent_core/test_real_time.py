@@ -23,8 +23,8 @@ from agent_core.reference.hub import Rules
 from agent_core.reference.server import ReferenceBackend
 from agent_core.snapshot import Phase
 from console.panels.view import status_of
-from tests.faultproxy import FaultProxy, Way
-from tests.rig import AGENT, SECRET, Living, for_a_while, living, message, program, report, served, settled
+from tests.harness.faultproxy import FaultProxy, Way
+from tests.harness.rig import AGENT, SECRET, Living, for_a_while, living, message, program, report, served, settled
 
 LASTS = 36.0
 """Seconds: more than a JSON ping's interval, and three silences."""

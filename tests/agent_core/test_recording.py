@@ -39,8 +39,8 @@ from agent_core.frames import Command, Malformed, Pong, Priority, Welcome
 from agent_core.recording import Mask, Recorder, Recording, RecordingError, decode, difference, encode
 from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, State, Via
 from agent_core.snapshot import Phase, PollingMode
-from tests.playbook import TRAITS
-from tests.rig import AGENT, SECRET, config, living, message, served, settled
+from tests.harness.playbook import TRAITS
+from tests.harness.rig import AGENT, SECRET, config, living, message, served, settled
 
 WORDS = "meet me at the old harbour at nine"
 NOW = Moment(10.0, 1_793_910_600.0)

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.schedule import Schedule
+from agent_core.engine.schedule import Schedule
 
 
 def test_due_in_order_of_time_and_never_early() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.settings import accept
+from agent_core.engine.settings import accept
 
 
 @pytest.mark.parametrize(

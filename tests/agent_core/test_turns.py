@@ -12,7 +12,7 @@ import pytest
 from agent_core.agent import HEARTBEAT, Agent
 from agent_core.engine import Engine
 from agent_core.events import CancelRequested, Effect, Event
-from tests.rig import config, living, until
+from tests.harness.rig import config, living, until
 
 NOBODY = "http://127.0.0.1:9"
 THREADS, EACH = 4, 1_000

@@ -18,7 +18,7 @@ from console.panels.ring import Lens, Ring
 from console.panels.stream import Stream
 from console.screenshot import png_of, svg_of
 from tests.bench.__main__ import resident_mb
-from tests.console.stills import ONLINE, StillHost, entry, pictured, remembered
+from tests.harness.stills import ONLINE, StillHost, entry, pictured, remembered
 
 
 def present(counting: bool) -> Snapshot:

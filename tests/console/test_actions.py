@@ -13,9 +13,9 @@ from agent_core.feed import LogEntry
 from agent_core.snapshot import Cause, DiskView, Drop, Phase, PollingMode, PollingView, ScheduledView
 from console.replay import AT_ONCE, SILENT_AFTER
 from console.screens.editor import PayloadError, editable, payload_of
-from tests.console.stills import CUT, FAILING, HOSTILE, NOON, OFFLINE, ONLINE, REFUSED, WAITING, entry, pictured, present, remembered
 from tests.console.test_app import clean, seated
 from tests.console.test_stream import bodies
+from tests.harness.stills import CUT, FAILING, HOSTILE, NOON, OFFLINE, ONLINE, REFUSED, WAITING, entry, pictured, present, remembered
 
 
 async def test_marked_commands_are_replayed_a_few_at_once_with_progress() -> None:

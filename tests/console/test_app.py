@@ -19,7 +19,7 @@ from agent_core.snapshot import PollingMode, PollingView, Snapshot
 from console.app import EdgeConsole, Surroundings
 from console.panels.stream import Stream
 from console.screenshot import svg_of
-from tests.console.stills import (
+from tests.harness.stills import (
     FALLING_BACK,
     HOSTILE,
     NOTHING_YET,

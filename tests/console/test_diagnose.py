@@ -7,11 +7,11 @@ from pathlib import Path
 
 from textual.widgets import Static
 
-from agent_core.config import Auth, Backend, Config, Edge
-from agent_core.findings import Stage
+from agent_core.config.models import Auth, Backend, Config, Edge
+from agent_core.diagnosis.findings import Stage
 from console.app import EdgeConsole, Surroundings
 from console.run import diagnosed
-from tests.console.stills import ONLINE, REFUSED, VERIFYING, WAITING, StillHost, clock
+from tests.harness.stills import ONLINE, REFUSED, VERIFYING, WAITING, StillHost, clock
 
 
 def nobody(tmp_path: Path) -> Config:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from agent_core.credentials import fingerprint
-from agent_core.journal import FILE_NAME, open_ledger
+from agent_core.channels.credentials import fingerprint
+from agent_core.journal.writer import FILE_NAME, open_ledger
 from agent_core.reference.faults import Faults
-from console.cli import build_parser
-from tests.rig import AGENT, SECRET, message, program, served, settled, write_config
+from console.cli.main import build_parser
+from tests.harness.rig import AGENT, SECRET, message, program, served, settled, write_config
 
 
 async def run(*arguments: str, cwd: Path, expect: int, within: float = 40.0) -> str:

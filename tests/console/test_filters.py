@@ -5,7 +5,7 @@ import time
 import pytest
 
 from console.filters import FilterError, History, Texts, parse
-from tests.console.stills import HOSTILE
+from tests.harness.stills import HOSTILE
 
 SENT: Texts = ("send_message", "ws", "acked", "external", "+1310", None, None)
 LOST: Texts = ("send_message_now", "poll", "failed", "external", "+1310", "Not registered: 漢字", None)

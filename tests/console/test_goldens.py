@@ -12,7 +12,7 @@ from agent_core.feed import LogEntry
 from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
 from console.app import EdgeConsole
 from console.screenshot import svg_of
-from tests.console.stills import NOON, NOTHING_YET, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, clock, pictured, remembered
+from tests.harness.stills import NOON, NOTHING_YET, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, clock, pictured, remembered
 
 FOLDER = Path(__file__).with_name("goldens")
 SMALL, USUAL, LARGE, TOWER = (80, 24), (120, 36), (200, 60), (80, 50)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent_core.config_file import ConfigError, load_config
+from agent_core.config.layers import ConfigError, load_config
 from agent_core.events import ReconnectRequested
 from console.app import EdgeConsole
 from console.keys import checked

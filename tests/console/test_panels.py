@@ -17,7 +17,7 @@ from console.panels.lines import line_width
 from console.panels.ring import Row
 from console.panels.view import Key, counting, status_of
 from console.themes import PALETTES, Palette, inks_of
-from tests.console.stills import (
+from tests.harness.stills import (
     BASE,
     FAILING,
     FALLING_BACK,

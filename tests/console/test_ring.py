@@ -6,7 +6,7 @@ import pytest
 
 from agent_core.feed import CommandEntry
 from console.panels.ring import Ring
-from tests.console.stills import entry
+from tests.harness.stills import entry
 
 
 def test_a_later_entry_with_the_same_number_takes_its_place() -> None:

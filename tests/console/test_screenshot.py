@@ -10,7 +10,7 @@ import pytest
 
 from console.app import EdgeConsole
 from console.screenshot import BAR, CELL, LINE, PAD, capture, png_of, write
-from tests.console.stills import ONLINE, WAITING, StillHost, clock, pictured
+from tests.harness.stills import ONLINE, WAITING, StillHost, clock, pictured
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.terminal import Terminal
 from tests.console.test_terminal import assert_restored
+from tests.harness.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")

@@ -3,8 +3,8 @@
 import pytest
 
 from console.panels.filterbar import FilterBar
-from tests.console.stills import NOON, entry, pictured
 from tests.console.test_app import Seat, seated
+from tests.harness.stills import NOON, entry, pictured
 
 
 def bodies(seat: Seat) -> str:

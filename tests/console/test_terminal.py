@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.terminal import Terminal
+from tests.harness.terminal import Terminal
 
 
 @pytest.fixture

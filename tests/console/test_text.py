@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from console import text
-from tests.console.stills import HOSTILE, NOON
+from tests.harness.stills import HOSTILE, NOON
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from typing import Any, NamedTuple
 
-from agent_core.config import Ledger as Limits
+from agent_core.config.models import Ledger as Limits
 from agent_core.frames import Command
 from agent_core.records import Remembered, State, Via
 

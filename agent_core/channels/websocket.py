@@ -20,12 +20,12 @@ from websockets.protocol import Event as ProtocolEvent
 from websockets.protocol import State
 
 from agent_core import frames
+from agent_core.channels.credentials import Credentials
+from agent_core.channels.framing import frame_end, others_end, text_frames, whole_messages
+from agent_core.channels.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
-from agent_core.credentials import Credentials
 from agent_core.events import CommandsReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
-from agent_core.framing import frame_end, others_end, text_frames, whole_messages
-from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.plain import plain
 from agent_core.records import Arrival
 

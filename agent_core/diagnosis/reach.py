@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from agent_core.network import Flaw, failure_of, flaw_of
+from agent_core.channels.network import Flaw, failure_of, flaw_of
 
 UNTIMED = 0x20_0000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME."""

@@ -22,11 +22,15 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agent_core import __version__, frames, settings
-from agent_core.acks import HELD_MOST, Route
-from agent_core.backoff import Dice
+from agent_core import __version__, frames
 from agent_core.clock import Moment
 from agent_core.config import Config
+from agent_core.engine import settings
+from agent_core.engine.acks import HELD_MOST, Route
+from agent_core.engine.backoff import Dice
+from agent_core.engine.ledger import Held, Ledger
+from agent_core.engine.link import Link
+from agent_core.engine.polling import Polling
 from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
@@ -65,10 +69,7 @@ from agent_core.events import (
 from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Window
-from agent_core.ledger import Held, Ledger
-from agent_core.link import Link
 from agent_core.plain import plain
-from agent_core.polling import Polling
 from agent_core.records import Arrival, Kept, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 

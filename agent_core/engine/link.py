@@ -24,13 +24,14 @@ after the peer has spoken. Simultaneous deadlines: phase first, then ping, then 
 from collections import Counter, deque
 from collections.abc import Callable
 
-from agent_core import backoff, frames
-from agent_core.backoff import Dice
+from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
+from agent_core.engine import backoff
+from agent_core.engine.backoff import Dice
+from agent_core.engine.outcomes import Rule, cause_of, rule_for
 from agent_core.events import AbortSocket, CloseSocket, Effect, Failure, OpenSocket, Probe, Register, Send, Trouble
 from agent_core.feed import LogEntry
-from agent_core.outcomes import Rule, cause_of, rule_for
 from agent_core.plain import plain
 from agent_core.snapshot import Cause, Drop, LinkView, Phase
 

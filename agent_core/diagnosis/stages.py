@@ -31,20 +31,20 @@ from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
 from agent_core import frames
+from agent_core.channels.credentials import Credentials, fingerprint
+from agent_core.channels.http import PollingChannel, open_client
+from agent_core.channels.network import failure_of, is_loopback, tls_context
+from agent_core.channels.websocket import Connection, dial, dial_failure, loss
 from agent_core.clock import Clock
 from agent_core.config import Config
-from agent_core.credentials import Credentials, fingerprint
+from agent_core.diagnosis.findings import Exchange, Stage, Verdict
+from agent_core.diagnosis.reach import certificate, certificate_trouble, described, reach, resolved, unverified
+from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
-from agent_core.findings import Exchange, Stage, Verdict
-from agent_core.journal import FILE_NAME
-from agent_core.ledger_file import fault
-from agent_core.lock import DataDirLock
-from agent_core.network import failure_of, is_loopback, tls_context
-from agent_core.outcomes import Rule, rule_for
+from agent_core.journal.data_dir import DataDirLock
+from agent_core.journal.reader import fault
+from agent_core.journal.writer import FILE_NAME
 from agent_core.plain import plain
-from agent_core.polling_channel import PollingChannel, open_client
-from agent_core.reach import certificate, certificate_trouble, described, reach, resolved, unverified
-from agent_core.websocket_channel import Connection, dial, dial_failure, loss
 
 if TYPE_CHECKING:
     import httpx

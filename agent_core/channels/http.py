@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent_core import __version__, frames
+from agent_core.channels.credentials import Credentials
+from agent_core.channels.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
-from agent_core.credentials import Credentials
 from agent_core.events import AcksPosted, Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
-from agent_core.network import failure_of, is_loopback, retry_after, tls_context
 from agent_core.records import Arrival
 
 if TYPE_CHECKING:

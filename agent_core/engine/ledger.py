@@ -21,17 +21,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agent_core import frames, settings
-from agent_core.acks import HELD_MOST, Acks
+from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
+from agent_core.engine import settings
+from agent_core.engine.acks import HELD_MOST, Acks
+from agent_core.engine.schedule import Schedule
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
 from agent_core.plain import plain
 from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Outcome, Remembered, Repeated, State, Took, Via
-from agent_core.schedule import Schedule
 from agent_core.snapshot import CommandsView, ScheduledView
 
 OUTCOME_UNKNOWN = "interrupted: outcome unknown"

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from agent_core.config import Backoff, Timing
-from agent_core.outcomes import Rule
+from agent_core.config.models import Backoff, Timing
+from agent_core.engine.outcomes import Rule
 
 Dice = Callable[[], float]
 """A number in [0, 1); the engine's only source of chance."""

@@ -19,13 +19,13 @@ from agent_core.agent import Agent
 from agent_core.config import Config
 from agent_core.events import Event, StopRequested
 from agent_core.feed import CommandEntry, Entry, LogEntry
-from agent_core.ledger_file import outbox
+from agent_core.journal.reader import outbox
 from agent_core.reference.hub import Hub, Rules
 from agent_core.reference.orders import Order
 from agent_core.reference.server import Options, ReferenceBackend
 from agent_core.snapshot import Phase, Snapshot
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 AGENT = "mac-1"
 SECRET = "canary-5f1d9c2e7ab04"
 ADMIN = "canary-admin-77aa"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_core import __version__
-from console import diagnosis_commands, ledger_commands
+from console.cli import doctor, ledger
 
 OK, FAILED, USAGE, NO_PERMISSION = 0, 1, 2, 5
 
@@ -45,7 +45,7 @@ def _outcome(command: Callable[[argparse.Namespace], int], options: argparse.Nam
 
 
 def _explain(error: Exception) -> int:
-    from agent_core.config_file import ConfigError
+    from agent_core.config.layers import ConfigError
     from agent_core.plain import plain
 
     name = type(error).__name__
@@ -100,8 +100,8 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="an array of {command_id, thread_id, text, sent_utc}")
     listing.set_defaults(command=_outbox)
 
-    ledger_commands.add_parsers(commands, _add_config_options)
-    diagnosis_commands.add_parsers(commands, _add_config_options)
+    ledger.add_parsers(commands, _add_config_options)
+    doctor.add_parsers(commands, _add_config_options)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
     _add_run_options(screenshot)
@@ -123,7 +123,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     _add_config_options(parser)
     parser.add_argument("--demo", action="store_true", default=SUPPRESS, help="against a reference backend inside, with traffic")
     parser.add_argument("--for", dest="seconds", type=_seconds, default=SUPPRESS, metavar="SECONDS", help="stop after so long")
-    diagnosis_commands.add_record_options(parser)
+    doctor.add_record_options(parser)
 
 
 # --- argument types ------------------------------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
     """The configuration of this run, for --demo with its backend, and the lock on its data directory."""
-    from agent_core.config_file import load_config
-    from agent_core.lock import DataDirLock, data_dir
+    from agent_core.config.layers import load_config
+    from agent_core.journal.data_dir import DataDirLock, data_dir
 
     if options.demo:
         from console.demo import demonstration
@@ -201,7 +201,7 @@ def _run(options: argparse.Namespace) -> int:
     verdict = _beside(options)
     from console.run import run_console
 
-    recorder = diagnosis_commands.recorder_for(options)
+    recorder = doctor.recorder_for(options)
     return run_console(partial(_configured, options), verdict, options.seconds, recorder, read_only=options.read_only)
 
 
@@ -238,7 +238,7 @@ def _run_headless(options: argparse.Namespace) -> int:
         config = _configured(options, stack)
         logs = start_logging(config, stream=sys.stdout, to_file=True)
         stack.callback(logs.stop)
-        recorder = diagnosis_commands.recorder_for(options)
+        recorder = doctor.recorder_for(options)
         asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder, viewed=False), options.seconds))
     return OK
 
@@ -263,8 +263,8 @@ def _send(options: argparse.Namespace) -> int:
 
 def _outbox(options: argparse.Namespace) -> int:
     from agent_core.clock import iso
-    from agent_core.config_file import load_config
-    from agent_core.ledger_file import outbox
+    from agent_core.config.layers import load_config
+    from agent_core.journal.reader import outbox
     from agent_core.plain import plain
 
     config = load_config(options.config, os.environ, overrides=_overrides(options), require_secret=False)
@@ -281,4 +281,4 @@ def _outbox(options: argparse.Namespace) -> int:
 def _screenshot(options: argparse.Namespace) -> int:
     from console.run import take_screenshot
 
-    return take_screenshot(partial(_configured, options), options, diagnosis_commands.recorder_for(options))
+    return take_screenshot(partial(_configured, options), options, doctor.recorder_for(options))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from agent_core.ledger_file import NoLedger, connect
+from agent_core.journal.reader import NoLedger, connect
 from agent_core.records import State, Via
 
 ENDED = tuple(state.value for state in State if state.ended)

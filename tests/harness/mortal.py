@@ -1,6 +1,6 @@
 """The agent's process under torture: the program, with a trigger in it at each boundary of an effect.
 
-    python -m tests.mortal CONFIG [before|after|recorded:N]
+    python -m tests.harness.mortal CONFIG [before|after|recorded:N]
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from agent_core.agent import Agent
-from agent_core.config_file import load_config
+from agent_core.config.layers import load_config
 from agent_core.events import Event, Recorded
 from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, Handler, handles
 from agent_core.headless import run_headless
-from agent_core.lock import DataDirLock
+from agent_core.journal.data_dir import DataDirLock
 from agent_core.messengers import Context, Outcome
 
 SENDS = ("send_message", "send_message_now", "schedule_message")

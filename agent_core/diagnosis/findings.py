@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent_core.channels.credentials import fingerprint
 from agent_core.config import Config
-from agent_core.credentials import fingerprint
+from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Failure, Trouble
-from agent_core.outcomes import Rule, rule_for
 
 REFUSALS = frozenset({401, 403})
 

@@ -21,13 +21,13 @@ from msgspec import Struct
 from pydantic_core import from_json
 from rbloom import Bloom
 
-from agent_core import retention
 from agent_core.clock import Clock, SystemClock, iso
-from agent_core.config import Ledger as Limits
+from agent_core.config.models import Ledger as Limits
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, as_json
+from agent_core.journal import retention
+from agent_core.journal.retention import UNENDED, UNPROVEN
 from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
-from agent_core.retention import UNENDED, UNPROVEN
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5

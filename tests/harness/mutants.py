@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORLDS = 40
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in ("backoff", "outcomes", "schedule", "link", "polling", "ledger", "engine"))
 
@@ -31,229 +31,256 @@ class Bug:
 BUGS = (
     Bug(
         "backoff reset on open",
-        "link.py",
+        "engine/link.py",
         "        self._pings.clear()\n        self._numbered = False\n",
         "        self._pings.clear()\n        self._numbered = False\n        self.attempt = 0\n",
     ),
-    Bug("jitter over the cap", "backoff.py", "return low + (limit - low) * dice()", "return low + limit * dice()"),
-    Bug("the ladder does not double", "backoff.py", "2.0 ** min(max(attempt, 1) - 1, 60)", "2.0 * min(max(attempt, 1) - 1, 60)"),
+    Bug("jitter over the cap", "engine/backoff.py", "return low + (limit - low) * dice()", "return low + limit * dice()"),
+    Bug("the ladder does not double", "engine/backoff.py", "2.0 ** min(max(attempt, 1) - 1, 60)", "2.0 * min(max(attempt, 1) - 1, 60)"),
     Bug(
         "no deadline after a dial failed",
-        "link.py",
+        "engine/link.py",
         "self._enter(rule.phase, now, self._politely(now.mono + wait))",
         "self._enter(rule.phase, now, None)",
     ),
     Bug(
         "no deadline while dialling",
-        "link.py",
+        "engine/link.py",
         "            self._enter(Phase.CONNECTING, now, now.mono + self._timing.dial_within)\n            self.generation += 1",
         "            self._enter(Phase.CONNECTING, now, None)\n            self.generation += 1",
     ),
     Bug(
         "Retry-After ignored by the link",
-        "backoff.py",
+        "engine/backoff.py",
         "min(max(retry_after or 0, timing.busy_first) * (1 + 0.1 * dice())",
         "min(timing.busy_first * (1 + 0.1 * dice())",
     ),
-    Bug("Retry-After ignored by polling", "polling.py", "max(failure.retry_after or 0.0, timing.busy_first)", "timing.busy_first"),
-    Bug("a refusal climbs the normal ladder", "outcomes.py", "    if status in {401, 403}:\n        return Rule.REFUSED\n", ""),
-    Bug("a rival is fought", "outcomes.py", "4009: Rule.REPLACED, 4409: Rule.REPLACED,", ""),
-    Bug("a hint without rate limit", "link.py", "if now.mono - self._hinted_at < self._timing.hint_every or (", "if ("),
+    Bug("Retry-After ignored by polling", "engine/polling.py", "max(failure.retry_after or 0.0, timing.busy_first)", "timing.busy_first"),
+    Bug("a refusal climbs the normal ladder", "engine/outcomes.py", "    if status in {401, 403}:\n        return Rule.REFUSED\n", ""),
+    Bug("a rival is fought", "engine/outcomes.py", "4009: Rule.REPLACED, 4409: Rule.REPLACED,", ""),
+    Bug("a hint without rate limit", "engine/link.py", "if now.mono - self._hinted_at < self._timing.hint_every or (", "if ("),
     Bug(
-        "a hint hurries a refusal", "link.py", "if self.phase is Phase.WAITING and self._rule not in PATIENT:", "if self.phase in BETWEEN:"
+        "a hint hurries a refusal",
+        "engine/link.py",
+        "if self.phase is Phase.WAITING and self._rule not in PATIENT:",
+        "if self.phase in BETWEEN:",
     ),
     Bug(
         "no hint at all",
-        "engine.py",
+        "engine/engine.py",
         "        if back or alone:\n            self._link.hint(self._now, self._dice, alone=not back)\n",
         "",
     ),
     Bug(
         "silence counted from the opening",
-        "link.py",
+        "engine/link.py",
         "        self._heard_at = now.mono\n        if self.stopping",
         "        if self.stopping",
     ),
     Bug(
         "silence never probed",
-        "link.py",
+        "engine/link.py",
         "        elif self.phase is Phase.ONLINE and now.mono < self._heard_at + self._timing.silence_after:",
         "        elif self.phase is Phase.ONLINE:",
     ),
     Bug(
         "a probe twice as long",
-        "link.py",
+        "engine/link.py",
         "self._enter(Phase.SUSPECT, now, now.mono + self._timing.probe_within)",
         "self._enter(Phase.SUSPECT, now, now.mono + 2 * self._timing.probe_within)",
     ),
-    Bug("a peer that never reads is believed", "link.py", "if overdue and unanswered >= UNREAD_AFTER * self.ping_every:", "if False:"),
+    Bug(
+        "a peer that never reads is believed", "engine/link.py", "if overdue and unanswered >= UNREAD_AFTER * self.ping_every:", "if False:"
+    ),
     Bug(
         "a pong is no answer",
-        "link.py",
+        "engine/link.py",
         "        self._answered_at = now.mono\n        self.heard(now, frame=False)\n",
         "        self.heard(now, frame=False)\n",
     ),
-    Bug("waking up does not probe", "engine.py", "            self._link.woke(self._now, self._dice)\n", ""),
+    Bug("waking up does not probe", "engine/engine.py", "            self._link.woke(self._now, self._dice)\n", ""),
     Bug(
         "a pong to no ping is taken for a proof",
-        "link.py",
+        "engine/link.py",
         "        if not self._pings or (seq is not None and not self._pings[0][0] <= seq <= self._pings[-1][0]):\n"
         "            return None\n",
         "        if not self._pings or seq == 0:\n            return self._ping_seq, 0.0\n",
     ),
-    Bug("old sockets are believed", "link.py", "return generation == self.generation and (", "return generation <= self.generation and ("),
+    Bug(
+        "old sockets are believed",
+        "engine/link.py",
+        "return generation == self.generation and (",
+        "return generation <= self.generation and (",
+    ),
     Bug(
         "a dial beside an open socket",
-        "link.py",
+        "engine/link.py",
         '            if self.phase in OPEN:\n                self.close_for(Cause.OPERATOR, "reconnect asked for by the operator", now)\n',
         "",
     ),
     Bug(
         "a forced dial beside a dial",
-        "link.py",
+        "engine/link.py",
         "            self._emit(AbortSocket(self.generation))\n            self._dial(now)\n\n    def close_for",
         "            self._dial(now)\n\n    def close_for",
     ),
     Bug(
         "online on opening",
-        "link.py",
+        "engine/link.py",
         "        self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)\n",
         "        self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)\n"
         "        self._verified(now)\n",
     ),
     Bug(
         "polling does not resume",
-        "polling.py",
+        "engine/polling.py",
         "        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))",
         "        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online"
         " and not self._last_ok_utc))",
     ),
-    Bug("polling goes on while online", "polling.py", "(self.mode is PollingMode.AUTO and not online)", "self.mode is PollingMode.AUTO"),
+    Bug(
+        "polling goes on while online",
+        "engine/polling.py",
+        "(self.mode is PollingMode.AUTO and not online)",
+        "self.mode is PollingMode.AUTO",
+    ),
     Bug(
         "an answer vouches for ever",
-        "polling.py",
+        "engine/polling.py",
         "        if self._works_until is not None and now.mono >= self._works_until:\n            self._works_until = None\n",
         "",
     ),
     Bug(
         "an answer vouches for too long",
-        "polling.py",
+        "engine/polling.py",
         "max(self._timing.silence_after + self._timing.probe_within, self.every)",
         "2 * self.every",
     ),
     Bug(
         "nobody is woken when polling is in doubt",
-        "polling.py",
+        "engine/polling.py",
         "return self.due_at if ends is None else min(self.due_at, ends)",
         "return self.due_at if ends is None else self.due_at",
     ),
     Bug(
         "a bad answer still vouches",
-        "polling.py",
+        "engine/polling.py",
         "self.failing, self._works_until, self._last_error = True, None, detail",
         "self.failing, self._last_error = True, detail",
     ),
-    Bug("an answer before a sleep still vouches", "engine.py", "            self._polling.woke(self._now)\n", ""),
+    Bug("an answer before a sleep still vouches", "engine/engine.py", "            self._polling.woke(self._now)\n", ""),
     Bug(
         "a healthy poller flaps",
-        "polling.py",
+        "engine/polling.py",
         "(1 - self._timing.poll_jitter * (1 + dice()) / 2)",
         "(1 + self._timing.poll_jitter * (2 * dice() - 1))",
     ),
     Bug(
         "no drain on opening",
-        "engine.py",
+        "engine/engine.py",
         "        if link.online and not self._was_online:\n            self._polling.sync_soon(now)\n        elif",
         "        if",
     ),
     Bug(
         "an old poll's answer counts",
-        "polling.py",
+        "engine/polling.py",
         "        if number != self._number or self._in_flight is None:\n            return None\n        purpose, self._in_flight",
         "        if number > self._number:\n            return None\n        purpose, self._in_flight",
     ),
-    Bug("proof by an earlier ping", "link.py", "        return self._ping_seq + 1\n", "        return self._ping_seq\n"),
+    Bug("proof by an earlier ping", "engine/link.py", "        return self._ping_seq + 1\n", "        return self._ping_seq\n"),
     Bug(
         "unproven acks dropped on loss",
-        "acks.py",
+        "engine/acks.py",
         "        self._kept.extendleft(reversed(self._sent))\n        self._sent.clear()",
         "        self._sent.clear()",
     ),
     Bug(
         "a failed post counts as proof",
-        "acks.py",
+        "engine/acks.py",
         "        accepted = set(proven)\n        batch, self._posted",
         "        accepted = {ack.entry.command.command_id for ack in self._posted}\n        batch, self._posted",
     ),
     Bug(
         "ack before record",
-        "engine.py",
+        "engine/engine.py",
         "Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
         "Awaited(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
         "            for item in ledger.after:\n                ledger.release(item)",
     ),
-    Bug("released by an earlier record", "engine.py", "self._awaited[0].ticket <= ticket", "self._awaited[0].ticket <= ticket + 1"),
+    Bug("released by an earlier record", "engine/engine.py", "self._awaited[0].ticket <= ticket", "self._awaited[0].ticket <= ticket + 1"),
     Bug(
         "dedup in memory only",
-        "ledger.py",
+        "engine/ledger.py",
         "        if known is None and arrival.remembered is not None and self.intake_open:\n",
         "        if known is None and arrival.remembered is not None and not self.intake_open:\n",
     ),
-    Bug("no dedup", "ledger.py", "        known = self._entries.get(command.command_id)\n", "        known = None\n"),
+    Bug("no dedup", "engine/ledger.py", "        known = self._entries.get(command.command_id)\n", "        known = None\n"),
     Bug(
         "an interrupted command runs again",
-        "ledger.py",
+        "engine/ledger.py",
         "elif past.state is RUNNING and not entry.trait.repeatable:",
         "elif past.state is RUNNING and not self._traits:",
     ),
     Bug(
         "a repeatable command is given up",
-        "ledger.py",
+        "engine/ledger.py",
         "elif past.state is RUNNING and not entry.trait.repeatable:",
         "elif past.state is RUNNING:",
     ),
     Bug(
         "first in, last out",
-        "ledger.py",
+        "engine/ledger.py",
         "        (lane.urgent if urgent else lane.normal).append(entry)\n",
         "        (lane.urgent if urgent else lane.normal).appendleft(entry)\n",
     ),
     Bug(
         "two of one thread at once",
-        "ledger.py",
+        "engine/ledger.py",
         "                lane.running = queue.popleft()\n                self._start(lane.running, now)\n",
         "                self._start(queue.popleft(), now)\n",
     ),
     Bug(
         "acks that only the journal has are not sent again after a lost link",
-        "acks.py",
+        "engine/acks.py",
         "        self._sent.clear()\n        self._unsend_left()\n",
         "        self._sent.clear()\n        self._left.clear()\n",
     ),
-    Bug("acks only in the journal are proven early", "acks.py", "self._left[0].barrier <= ping:", "self._left[0].barrier <= ping + 1:"),
-    Bug("acks of an earlier run are not sent again", "ledger.py", "        self.acks.owe(memory.unproven)\n", ""),
-    Bug("an instant command overtakes its thread", "ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),
-    Bug("urgent commands wait in line", "ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
-    Bug("cancel forgotten when early", "ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""),
-    Bug("cancel forgotten at a restart", "ledger.py", "memory.tombstones if until > now.utc}", "memory.tombstones if until < now.utc}"),
-    Bug("a cancelled message stays planned", "ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
-    Bug("a scheduled message goes early", "schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
+    Bug(
+        "acks only in the journal are proven early",
+        "engine/acks.py",
+        "self._left[0].barrier <= ping:",
+        "self._left[0].barrier <= ping + 1:",
+    ),
+    Bug("acks of an earlier run are not sent again", "engine/ledger.py", "        self.acks.owe(memory.unproven)\n", ""),
+    Bug("an instant command overtakes its thread", "engine/ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),
+    Bug("urgent commands wait in line", "engine/ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
+    Bug(
+        "cancel forgotten when early", "engine/ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""
+    ),
+    Bug(
+        "cancel forgotten at a restart",
+        "engine/ledger.py",
+        "memory.tombstones if until > now.utc}",
+        "memory.tombstones if until < now.utc}",
+    ),
+    Bug("a cancelled message stays planned", "engine/ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
+    Bug("a scheduled message goes early", "engine/schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
     Bug(
         "intake goes on while the disk fails",
-        "engine.py",
+        "engine/engine.py",
         "        self._ledger.intake_open = False\n\n    def _replay",
         "\n    def _replay",
     ),
     Bug(
         "the deaf check never ends",
-        "engine.py",
+        "engine/engine.py",
         "            self._deaf_check_at = None\n            if self._suspects",
         "            if self._suspects",
     ),
 )
 
 
-HEALTHY = Bug("(the source itself)", "engine.py", "class Engine:", "class Engine:")
+HEALTHY = Bug("(the source itself)", "engine/engine.py", "class Engine:", "class Engine:")
 
 
 def sow(bug: Bug, ground: Path) -> None:
@@ -273,7 +300,7 @@ def hunt(bug: Bug) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         ground = Path(folder)
         sow(bug, ground)
-        world = _run(ground, "-m", "tests.worlds", "--drill", str(WORLDS))
+        world = _run(ground, "-m", "tests.harness.worlds", "--drill", str(WORLDS))
         if world.returncode == 1:
             return next((line for line in world.stdout.splitlines() if line.startswith("world")), "a world")[:110]
         there = [name for name in PLAYBOOKS if (ground / name).exists()]

@@ -1,6 +1,6 @@
 """Where the configuration comes from: defaults < config.yaml < `.env` beside it < environment < command line.
 
-Every trouble is one sentence on one line, and no sentence holds a secret. `python -m agent_core.config_file` prints the table of all keys.
+Every trouble is one sentence on one line, and no sentence holds a secret. `python -m agent_core.config.layers` prints all keys.
 """
 
 import difflib
@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from agent_core.config import Config, MessengerKind, Section
-from agent_core.config_yaml import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
+from agent_core.config.models import Config, MessengerKind, Section
+from agent_core.config.yaml_tree import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
 from agent_core.plain import plain
 
 SHORT_NAMES = {

@@ -26,10 +26,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import astuple, replace
 
-from agent_core.acks import HELD_MOST
 from agent_core.clock import ManualClock
 from agent_core.config import Config
 from agent_core.engine import Engine
+from agent_core.engine.acks import HELD_MOST
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     AbortSocket,

@@ -11,9 +11,9 @@ poll is early, so that while all is well its answer comes before the last one is
 
 from collections.abc import Callable, Mapping
 
-from agent_core.backoff import Dice
 from agent_core.clock import Moment
 from agent_core.config import Config
+from agent_core.engine.backoff import Dice
 from agent_core.events import AcksPosted, Effect, Failure, Poll, Trouble
 from agent_core.feed import LogEntry
 from agent_core.plain import plain

@@ -1,7 +1,7 @@
 """Random worlds in virtual time: the engine facing the reference hub through every fault there is, checked after every step.
 
-`python -m tests.worlds --days 30 [--seed 7]` runs more of them and prints what they came to. One seed is one world; a world that fails is
-run again with less and less of its script until nothing can be left out, and is printed with the end of its dialogue.
+`python -m tests.harness.worlds --days 30 [--seed 7]` runs more of them and prints what they came to. One seed is one world; a world that
+fails is run again with less and less of its script until nothing can be left out, and is printed with the end of its dialogue.
 """
 
 import argparse
@@ -22,8 +22,9 @@ from pydantic_core import from_json
 
 from agent_core import frames
 from agent_core.clock import Moment
-from agent_core.config import Config, Edge
-from agent_core.engine import Engine, Vitals
+from agent_core.config.models import Config, Edge
+from agent_core.engine.engine import Engine, Vitals
+from agent_core.engine.ledger import CANCELS
 from agent_core.entries import EffectClass
 from agent_core.events import (
     AbortSocket,
@@ -65,12 +66,11 @@ from agent_core.events import (
 )
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command, FrameError, Message
-from agent_core.ledger import CANCELS
 from agent_core.records import Arrival, Began, Ended, OutboxRow, Outcome, Proved, Remembered, Took, Via
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
-from tests.virtual import ACK_HEAD, FAIR, INSTANT, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
+from tests.harness.virtual import ACK_HEAD, FAIR, INSTANT, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
 
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -1279,11 +1279,11 @@ def _drill(number: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.worlds", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.harness.worlds", description=__doc__)
     parser.add_argument("--days", type=float, default=10.0, help="simulated days")
     parser.add_argument("--seed", type=int, default=None, help="the first world; with --only, the one world")
     parser.add_argument("--only", action="store_true", help="run that one world, and shrink it if it fails")
-    parser.add_argument("--drill", type=int, default=0, metavar="N", help="N worlds, ended by the first that fails (for tests.mutants)")
+    parser.add_argument("--drill", type=int, default=0, metavar="N", help="N worlds, ended by the first that fails (mutation drill)")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args(arguments)
     if asked.drill:

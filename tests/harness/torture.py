@@ -1,6 +1,6 @@
 """`make torture`: the agent is killed over and over; at the end the backend's and the messenger's counts must agree (P1, P2, F28, F29).
 
-    python -m tests.torture [--cycles N] [--messenger outbox|file|both] [--seed S]
+    python -m tests.harness.torture [--cycles N] [--messenger outbox|file|both] [--seed S]
 
 A cycle: the agent is started on what the kills before it have left; commands reach it by socket and by poll, many of them more than
 once; it is killed with SIGKILL, at a random instant or at a boundary: before the n-th effect, between an effect and its record, between a
@@ -25,16 +25,16 @@ from typing import Any
 
 import httpx
 
-from agent_core.audit import audit
 from agent_core.clock import iso
+from agent_core.engine.ledger import OUTCOME_UNKNOWN
 from agent_core.frames import instant
-from agent_core.ledger import OUTCOME_UNKNOWN
-from agent_core.ledger_file import commands, outbox
+from agent_core.journal.audit import audit
+from agent_core.journal.reader import commands, outbox
 from agent_core.records import State
 from agent_core.reference.hub import Rules
 from agent_core.reference.server import Options, ReferenceBackend
-from tests.mortal import BOUNDARIES, SENDS
-from tests.rig import ADMIN, AGENT, ROOT, SECRET, settings
+from tests.harness.mortal import BOUNDARIES, SENDS
+from tests.harness.rig import ADMIN, AGENT, ROOT, SECRET, settings
 
 COMMANDS_A_CYCLE = 10
 REPEAT_EVERY = 0.05
@@ -148,7 +148,7 @@ class World:
         return fast
 
     async def _start_backend(self) -> tuple[asyncio.subprocess.Process, int]:
-        arguments = ("-m", "tests.torture", "--serve", str(self.folder / "backend"), "--seed", str(self.dice.randrange(2**31)))
+        arguments = ("-m", "tests.harness.torture", "--serve", str(self.folder / "backend"), "--seed", str(self.dice.randrange(2**31)))
         with (self.folder / "backend.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=log)
         assert process.stdout is not None
@@ -156,7 +156,7 @@ class World:
 
     async def _start_agent(self, dwell: float, spec: str = "") -> asyncio.subprocess.Process:
         environment = {**os.environ, "EDGE_SECRET": SECRET, "EDGE__MESSENGER__DWELL_SECONDS": f"{dwell:.3f}"}
-        arguments = ("-m", "tests.mortal", str(self.config), spec)
+        arguments = ("-m", "tests.harness.mortal", str(self.config), spec)
         return await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment)
 
     async def _cycle(self) -> None:
@@ -283,7 +283,7 @@ def _print_table(heads: list[str], columns: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__, formatter_class=raw)
+    parser = argparse.ArgumentParser(prog="python -m tests.harness.torture", description=__doc__, formatter_class=raw)
     parser.add_argument("--cycles", type=int, default=20, metavar="N")
     parser.add_argument("--messenger", choices=("outbox", "file", "both"), default="both")
     parser.add_argument("--seed", type=int, default=None, help="of what is chosen; the instants of the kills stay the machine's")

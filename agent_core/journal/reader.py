@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from agent_core.journal import COLUMNS, FILE_NAME, remembered
+from agent_core.journal.writer import COLUMNS, FILE_NAME, remembered
 from agent_core.records import OutboxRow, Remembered
 
 PAGE = 1_000

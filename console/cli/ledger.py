@@ -63,7 +63,7 @@ def _count(text: str) -> int:
 
 
 def _config(options: argparse.Namespace) -> "Config":
-    from agent_core.config_file import load_config
+    from agent_core.config.layers import load_config
 
     overrides = {"data_dir": options.data_dir} if options.data_dir is not None else {}
     return load_config(options.config, os.environ, overrides=overrides, require_secret=False)
@@ -77,7 +77,7 @@ def _data_dir(options: argparse.Namespace) -> "Path":
 
 
 def _ls(options: argparse.Namespace) -> int:
-    from agent_core.ledger_file import commands
+    from agent_core.journal.reader import commands
 
     found = commands(_data_dir(options), options.status, options.last)
     if options.json:
@@ -156,7 +156,7 @@ def _whole(record: "Remembered") -> dict[str, Any]:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from agent_core.ledger_file import named, outbox
+    from agent_core.journal.reader import named, outbox
 
     folder = _data_dir(options)
     found = named(folder, options.id)
@@ -221,7 +221,7 @@ def _particulars(record: "Remembered") -> Iterator[tuple[str, str]]:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from agent_core.ledger_file import commands
+    from agent_core.journal.reader import commands
 
     for record in commands(_data_dir(options)):
         print(json.dumps(_whole(record)))
@@ -232,8 +232,8 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from agent_core.audit import audit
     from agent_core.handlers import traits_for
+    from agent_core.journal.audit import audit
     from agent_core.messengers import messenger_for
 
     config = _config(options)

@@ -17,7 +17,7 @@ from agent_core.plain import plain
 
 if TYPE_CHECKING:
     from agent_core.config import Config
-    from agent_core.findings import Conclusion, Exchange, Stage
+    from agent_core.diagnosis.findings import Conclusion, Exchange, Stage
     from agent_core.recording import Recorder
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -110,7 +110,7 @@ def _agents(text: str) -> int:
 
 
 def _config(options: argparse.Namespace) -> "Config":
-    from agent_core.config_file import load_config
+    from agent_core.config.layers import load_config
 
     overrides = {"data_dir": options.data_dir} if options.data_dir is not None else {}
     return load_config(options.config, os.environ, overrides=overrides, require_secret=False)
@@ -123,8 +123,8 @@ def _doctor(options: argparse.Namespace) -> int:
     import asyncio
     import time
 
-    from agent_core.config_file import ConfigError
-    from agent_core.findings import Conclusion, Stage, Verdict, conclude
+    from agent_core.config.layers import ConfigError
+    from agent_core.diagnosis.findings import Conclusion, Stage, Verdict, conclude
 
     if options.output is not None and not options.for_backend:
         sys.stderr.write("edge-console: -o needs --for-backend (see edge-console doctor --help)\n")
@@ -160,7 +160,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 async def _diagnose(config: "Config", options: argparse.Namespace, stages: "list[Stage]", *, speaks: bool) -> None:
     from agent_core.clock import SystemClock
-    from agent_core.diagnosis import diagnose
+    from agent_core.diagnosis.stages import diagnose
 
     env_file = (options.config or Path("config.yaml")).parent / ".env"
     async for stage in diagnose(config, SystemClock(), env_file=env_file, force=options.force):
@@ -205,7 +205,7 @@ def _as_json(stages: "Sequence[Stage]", conclusion: "Conclusion | None", config:
 
 
 def _mark(config: "Config | None") -> str | None:
-    from agent_core.credentials import fingerprint
+    from agent_core.channels.credentials import fingerprint
 
     secret = config.auth.secret.get_secret_value() if config is not None else ""
     return fingerprint(secret) if secret else None
@@ -308,7 +308,7 @@ def _fingerprint(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from agent_core.backoff import CROWD
+    from agent_core.engine.backoff import CROWD
     from agent_core.whatif import forecast
 
     if options.outage * options.agents > MOST_SIMULATED:

@@ -1,0 +1,1 @@
+"""The ways to the backend: the socket, HTTP, and what both need."""

@@ -1,0 +1,1 @@
+"""Why an agent does not connect: looks, stage by stage, and what follows from them."""

@@ -1,0 +1,1 @@
+"""What the tests are made with; tests/README.md says which to take for what."""
