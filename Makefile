@@ -45,6 +45,7 @@ test: lint ## lint, types and every test
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy
 
 simulate: $(STAMP) ## random worlds in virtual time, the engine's invariants checked after every step (DAYS=30)

@@ -194,10 +194,30 @@ class StopRequested(Struct, frozen=True, gc=False):
 
 
 Event = (
-    Started | LedgerOpened | Ticked | Registered | RegistrationFailed | Opened | DialFailed | FrameReceived | CommandsReceived | Heard
-    | Ponged | Lost | PollAnswered | PollFailed
-    | AcksPosted | Recorded | Recalled | RecordFailed | CommandFinished | ReconnectRequested | PollingModeChosen | ReplayRequested
-    | CancelRequested | StopRequested
+    Started
+    | LedgerOpened
+    | Ticked
+    | Registered
+    | RegistrationFailed
+    | Opened
+    | DialFailed
+    | FrameReceived
+    | CommandsReceived
+    | Heard
+    | Ponged
+    | Lost
+    | PollAnswered
+    | PollFailed
+    | AcksPosted
+    | Recorded
+    | Recalled
+    | RecordFailed
+    | CommandFinished
+    | ReconnectRequested
+    | PollingModeChosen
+    | ReplayRequested
+    | CancelRequested
+    | StopRequested
 )
 
 
@@ -299,6 +319,20 @@ class Finish(Struct, frozen=True, gc=False):
 
 
 Effect = (
-    Register | OpenSocket | AbortSocket | CloseSocket | Send | SendStatus | Probe | Poll | PostAcks | Record | Recall | Execute
-    | CancelRunning | SetLogLevel | Entry | Finish
+    Register
+    | OpenSocket
+    | AbortSocket
+    | CloseSocket
+    | Send
+    | SendStatus
+    | Probe
+    | Poll
+    | PostAcks
+    | Record
+    | Recall
+    | Execute
+    | CancelRunning
+    | SetLogLevel
+    | Entry
+    | Finish
 )

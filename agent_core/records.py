@@ -162,4 +162,3 @@ class Memory(Struct, frozen=True, gc=False):
     horizon_utc: float = 0.0
     unproven: tuple[int, ...] = ()
     """Numbers of the commands that have ended, but whose ack is not proven."""
-

@@ -185,9 +185,7 @@ def test_p5_p15_f15_f16_half_open_links_are_no_longer_shown_online_after_15_5_se
 
 
 @pytest.mark.parametrize("how", ["hang", REFUSED])
-def test_p15_polling_is_shown_to_work_for_15_seconds_past_the_truth_at_most(
-    how: Failure | str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_p15_polling_is_shown_to_work_for_15_seconds_past_the_truth_at_most(how: Failure | str, capsys: pytest.CaptureFixture[str]) -> None:
     late = [_shown_past_the_truth(seed, how) for seed in range(60)]
     with capsys.disabled():
         print(f"\nP15 after {how}: shown to work {sum(late) / len(late):.1f} s past the truth on average, at most {max(late):.1f} s")

@@ -21,9 +21,7 @@ MAX_VALUES = 10_000
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 # Words that announce a secret, userinfo and query of a URL, and long runs of letters mixed with digits.
-_SECRETIVE = re.compile(
-    r"(?i)bearer|secret|passw|token|api_?key|://[^/]*@|[?#]|(?=[\w+/=-]*\d)(?=[\w+/=-]*[a-z])[\w+=-]{20,}"
-)
+_SECRETIVE = re.compile(r"(?i)bearer|secret|passw|token|api_?key|://[^/]*@|[?#]|(?=[\w+/=-]*\d)(?=[\w+/=-]*[a-z])[\w+=-]{20,}")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -186,4 +184,3 @@ def _branch(line: int, events: Iterator[Any], depth: int) -> Branch:
         branch.values[key.text] = value
         branch.lines[key.text] = key.line
     return branch
-

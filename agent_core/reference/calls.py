@@ -37,7 +37,13 @@ class Shell(Protocol):
     def persist(self) -> None: ...
     def moved(self) -> None: ...
     async def queue(
-        self, agent_id: str, command_type: str, payload: Any, *, command_id: str | None = None, priority: str | None = None,
+        self,
+        agent_id: str,
+        command_type: str,
+        payload: Any,
+        *,
+        command_id: str | None = None,
+        priority: str | None = None,
     ) -> str: ...
     async def configure(self, agent_id: str, settings: dict[str, Any]) -> None: ...
 
@@ -180,8 +186,11 @@ class AdminCalls:
         if unknown := body.keys() - {"edge_agent_id", "command_type", "payload", "priority", "command_id"}:
             raise CallError(400, f"unknown key {plain(min(unknown), 60)}")
         command_id = await self._shell.queue(
-            body.get("edge_agent_id", ""), body.get("command_type", ""), body.get("payload", {}),
-            command_id=body.get("command_id"), priority=body.get("priority"),
+            body.get("edge_agent_id", ""),
+            body.get("command_type", ""),
+            body.get("payload", {}),
+            command_id=body.get("command_id"),
+            priority=body.get("priority"),
         )
         return answer({"command_id": command_id}, 202)
 

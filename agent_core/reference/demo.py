@@ -110,16 +110,41 @@ class _Traffic:
 def _script(traffic: _Traffic) -> tuple[tuple[float, Callable[[], Awaitable[None]]], ...]:
     """When, in shares of a cycle, and what."""
     return (
-        (0.02, traffic.send), (0.06, traffic.reply), (0.10, traffic.configure), (0.14, traffic.schedule), (0.18, traffic.send),
-        (0.20, traffic.duplicate), (0.25, traffic.cancel), (0.30, traffic.failure), (0.34, traffic.send), (0.37, traffic.unknown),
-        (0.41, traffic.send), (0.45, traffic.outage), (0.48, traffic.send), (0.51, traffic.reply), (0.55, traffic.send),
-        (0.58, traffic.forbidden), (0.61, traffic.send), (0.65, traffic.recovery), (0.67, traffic.send), (0.80, traffic.send),
-        (0.84, traffic.reply), (0.88, traffic.send), (0.90, traffic.duplicate), (0.94, traffic.send), (0.98, traffic.configure),
+        (0.02, traffic.send),
+        (0.06, traffic.reply),
+        (0.10, traffic.configure),
+        (0.14, traffic.schedule),
+        (0.18, traffic.send),
+        (0.20, traffic.duplicate),
+        (0.25, traffic.cancel),
+        (0.30, traffic.failure),
+        (0.34, traffic.send),
+        (0.37, traffic.unknown),
+        (0.41, traffic.send),
+        (0.45, traffic.outage),
+        (0.48, traffic.send),
+        (0.51, traffic.reply),
+        (0.55, traffic.send),
+        (0.58, traffic.forbidden),
+        (0.61, traffic.send),
+        (0.65, traffic.recovery),
+        (0.67, traffic.send),
+        (0.80, traffic.send),
+        (0.84, traffic.reply),
+        (0.88, traffic.send),
+        (0.90, traffic.duplicate),
+        (0.94, traffic.send),
+        (0.98, traffic.configure),
     )
 
 
 async def run_demo(
-    backend: Backend, agent_id: str, *, cycle_seconds: float = 60.0, rounds: int | None = None, seed: int = 20_251_105,
+    backend: Backend,
+    agent_id: str,
+    *,
+    cycle_seconds: float = 60.0,
+    rounds: int | None = None,
+    seed: int = 20_251_105,
 ) -> None:
     """Traffic for one agent until cancelled, or for so many rounds; the outage takes a fifth of each cycle.
 

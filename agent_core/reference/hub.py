@@ -126,7 +126,14 @@ class Hub:
     # --- commands --------------------------------------------------------------------------------------------------
 
     def queue(
-        self, agent_id: str, command_type: str, payload: Any, now: Moment, *, command_id: str | None = None, priority: str | None = None,
+        self,
+        agent_id: str,
+        command_type: str,
+        payload: Any,
+        now: Moment,
+        *,
+        command_id: str | None = None,
+        priority: str | None = None,
     ) -> Order:
         """A new command, owed to the agent from now on. Raises CallError: 400 what is wrong, 409 the id is taken, 429 too many are open."""
         if len(self._orders) - len(self._settled) >= self.rules.keep_open:
@@ -205,7 +212,9 @@ class Hub:
         agent.heard_utc = now.utc
         self.counts["connects"] += 1
         if self.rules.greet:
-            link.control.append(f'{{"type":"connected","data":{{"heartbeat_seconds":{self.rules.drop_after:g}}},"timestamp":"{iso(now.utc)}"}}')
+            link.control.append(
+                f'{{"type":"connected","data":{{"heartbeat_seconds":{self.rules.drop_after:g}}},"timestamp":"{iso(now.utc)}"}}'
+            )
         return Admitted(link.generation, replaced.generation if replaced else None)
 
     def disconnect(self, agent_id: str, generation: int, ending: Ending) -> None:

@@ -23,7 +23,12 @@ class SendError(Exception):
 
 
 def run_backend(
-    host: str = "127.0.0.1", port: int = 8787, data_dir: Path | None = None, *, admin_token: str | None = None, secret: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    data_dir: Path | None = None,
+    *,
+    admin_token: str | None = None,
+    secret: str | None = None,
     limits: Limits = NO_LIMITS,
 ) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises CannotServeError, of which PortTakenError is one.
@@ -76,8 +81,14 @@ def _loopback(host: str) -> bool:
 
 
 def send_command(
-    url: str, admin_token: str | None, agent_id: str | None, command_type: str, payload: Mapping[str, Any], command_id: str | None = None,
-    *, priority: str | None = None,
+    url: str,
+    admin_token: str | None,
+    agent_id: str | None,
+    command_type: str,
+    payload: Mapping[str, Any],
+    command_id: str | None = None,
+    *,
+    priority: str | None = None,
 ) -> str:
     """Queue one command at a running backend and return its id. Raises SendError.
 

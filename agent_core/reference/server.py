@@ -146,8 +146,18 @@ class ReferenceBackend:
                 self.hub.restore(self._store.read())
                 undo.pop_all()
         config = uvicorn.Config(
-            self, http="h11", ws="websockets-sansio", ws_max_size=2**20, ws_ping_interval=None, ws_per_message_deflate=False,
-            lifespan="off", log_config=None, log_level="critical", access_log=False, server_header=False, proxy_headers=False,
+            self,
+            http="h11",
+            ws="websockets-sansio",
+            ws_max_size=2**20,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=120,
         )
         self._server = _Server(config)
@@ -192,7 +202,13 @@ class ReferenceBackend:
     # --- what tests, the demonstration and the admin calls do with it -------------------------------------------------
 
     async def queue(
-        self, agent_id: str, command_type: str, payload: Any, *, command_id: str | None = None, priority: str | None = None,
+        self,
+        agent_id: str,
+        command_type: str,
+        payload: Any,
+        *,
+        command_id: str | None = None,
+        priority: str | None = None,
     ) -> str:
         """Owe the agent a command, pushed at once where it has a socket; returns its id. Raises CallError."""
         order = self.hub.queue(agent_id, command_type, payload, self.clock.now(), command_id=command_id, priority=priority)

@@ -53,15 +53,40 @@ class Store:
 
 def _row(order: Order) -> tuple[object, ...]:
     return (
-        order.command_id, order.number, order.agent_id, order.command_type, order.body, order.queued_utc, order.status.value, order.pushed,
-        order.polled, order.delivered_utc, order.settled_utc, order.ack, to_json(order.acks).decode(), order.acks_seen, order.anomalies,
+        order.command_id,
+        order.number,
+        order.agent_id,
+        order.command_type,
+        order.body,
+        order.queued_utc,
+        order.status.value,
+        order.pushed,
+        order.polled,
+        order.delivered_utc,
+        order.settled_utc,
+        order.ack,
+        to_json(order.acks).decode(),
+        order.acks_seen,
+        order.anomalies,
     )
 
 
 def _order(row: tuple[object, ...]) -> Order:
     command_id, number, agent_id, command_type, body, queued, status, pushed, polled, delivered, settled, ack, acks, seen, anomalies = row
     return Order(
-        number, command_id, agent_id, command_type, body, queued, Status(status), pushed, polled,  # type: ignore[arg-type]
-        delivered_utc=delivered, settled_utc=settled, ack=ack, acks_seen=seen, anomalies=anomalies,  # type: ignore[arg-type]
+        number,
+        command_id,
+        agent_id,
+        command_type,
+        body,
+        queued,
+        Status(status),
+        pushed,
+        polled,  # type: ignore[arg-type]
+        delivered_utc=delivered,
+        settled_utc=settled,
+        ack=ack,
+        acks_seen=seen,
+        anomalies=anomalies,  # type: ignore[arg-type]
         acks=[AckSeen(AckWay(way), utc, Status(verdict)) for way, utc, verdict in from_json(str(acks))],
     )

@@ -272,7 +272,7 @@ def _reproduction(config: "Config") -> Iterator[str]:
     agent_id = config.edge.agent_id or "AGENT_ID"
     yield from ("", "## To reproduce", "")
     if config.auth.mode == "hmac_token":
-        yield "`$EDGE_SECRET` here is a token made from it: base64 of `id:phone:unix_ts:hex(HMAC-SHA256(secret, \"id:phone:unix_ts\"))`."
+        yield '`$EDGE_SECRET` here is a token made from it: base64 of `id:phone:unix_ts:hex(HMAC-SHA256(secret, "id:phone:unix_ts"))`.'
         yield ""
     bearer = '-H "Authorization: Bearer $EDGE_SECRET"'
     who = f"-H {shlex.quote(f'X-Edge-Agent-Id: {agent_id}')}"

@@ -46,7 +46,7 @@ async def test_online_with_the_lines_the_operator_knows(tmp_path: Path) -> None:
     async with served() as backend:
         async with living(config(tmp_path, backend.url)) as here:
             await here.online()
-            order, = await settled(backend, await backend.queue(AGENT, "send_message_now", message("one")))
+            (order,) = await settled(backend, await backend.queue(AGENT, "send_message_now", message("one")))
             await here.until(lambda s: s.commands.proven == 1)
             assert (order.pushed, order.polled, order.status, here.sent()) == (1, 0, Status.COMPLETED, ["one"])
             assert [row.status for row in here.rows(order.command_id)][-1] == "acked"
@@ -82,7 +82,7 @@ async def test_refused_403_polling_delivers_then_the_socket_takes_over(tmp_path:
             await here.online()
             await here.until(lambda s: not s.polling.active and not s.polling.in_flight)
             polls = backend.hub.counts["syncs"]
-            pushed, = await settled(backend, await backend.queue(AGENT, "send_message_now", message("pushed")))
+            (pushed,) = await settled(backend, await backend.queue(AGENT, "send_message_now", message("pushed")))
             assert (pushed.pushed, pushed.polled) == (1, 0)
             await for_a_while(0.6, lambda: backend.hub.counts["syncs"] == polls)
             assert len(here.sent()) == 4
@@ -98,7 +98,7 @@ async def test_server_gone_for_a_while_and_back(tmp_path: Path) -> None:
         assert here.now.link.down_since_at is not None
         await backend.up()
         await here.online()
-        order, = await settled(backend, name)
+        (order,) = await settled(backend, name)
         assert here.sent() == ["while down"]
         assert order.anomalies == 0
         assert here.now.link.last_outage_seconds > 0
@@ -253,7 +253,7 @@ async def test_a_schedule_is_kept_fired_and_acknowledged_twice(tmp_path: Path) -
         name = await backend.queue(AGENT, "schedule_message", message("later", schedule_id="s1", send_at=due))
         await until(lambda: backend.hub.order(name).status is Status.RECEIVED)
         await here.until(lambda s: s.scheduled_count == 1)
-        order, = await settled(backend, name)
+        (order,) = await settled(backend, name)
         assert [ack.verdict for ack in order.acks] == [Status.RECEIVED, Status.COMPLETED]
         assert order.settled_utc is not None
         assert order.settled_utc >= due

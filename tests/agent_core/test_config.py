@@ -37,7 +37,14 @@ def test_the_table_has_every_key_once() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://localhost:1", "http://127.0.0.1", "http://127.8.9.10:80", "http://[::1]:8787", "https://backend.example/prefix", "https://10.0.0.1/"],
+    [
+        "http://localhost:1",
+        "http://127.0.0.1",
+        "http://127.8.9.10:80",
+        "http://[::1]:8787",
+        "https://backend.example/prefix",
+        "https://10.0.0.1/",
+    ],
 )
 def test_urls_taken(url: str) -> None:
     assert Backend(url=url).url == url

@@ -51,7 +51,10 @@ WRONG = [
     ("- a\n- b", "config.yaml:1: expected keys with values, found a list"),
     ("just text", "config.yaml:1: expected keys with values, found text"),
     ("a: [", "config.yaml:2: expected YAML: did not find expected node content"),
-    ("edge:\n\tagent_id: x", "config.yaml:2: expected YAML: found character that cannot start any token (there is a tab: indent with spaces)"),
+    (
+        "edge:\n\tagent_id: x",
+        "config.yaml:2: expected YAML: found character that cannot start any token (there is a tab: indent with spaces)",
+    ),
     ("backend:\n  url: x\n  url: y", "config.yaml:3: expected each key once, found “url” again (first in line 2)"),
     ("edge: {}\nack: {}\nedge: {}", "config.yaml:3: expected each key once, found “edge” again (first in line 1)"),
     ("a: &a [1]\nb: [*a, *a]", "config.yaml:2: expected a value, found an alias (*name): write the value out"),
@@ -99,7 +102,10 @@ WRONG = [
         "logging:\n  level: warn",
         "config.yaml:2: logging.level: expected DEBUG, INFO, WARNING or ERROR, found “warn” (did you mean WARNING?)",
     ),
-    ('edge:\n  agent_id: "a\\u202Eb"', "config.yaml:2: edge.agent_id: expected text of at most 200 characters, found unprintable characters"),
+    (
+        'edge:\n  agent_id: "a\\u202Eb"',
+        "config.yaml:2: edge.agent_id: expected text of at most 200 characters, found unprintable characters",
+    ),
     ("data_dir: ''", "config.yaml:1: data_dir: expected a path, found nothing"),
     ("data_dir: ~nobody-of-that-name/x", "config.yaml:1: data_dir: expected a path, found “~nobody-of-that-name/x”, which leads nowhere"),
     ("messenger:\n  kind: file", "config.yaml:2: messenger.path: expected a path, since messenger.kind is file"),
@@ -127,7 +133,10 @@ WRONG = [
     ),
     ("x7f3kq09zmw2p5tr8vbn: x", "config.yaml:1: a value that is not shown here is not a known key"),
     # several
-    ("timing:\n  drift: 0\nzzzz: 1\nedge:\n  agent_id: [x]", "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “0” (and 2 more)"),
+    (
+        "timing:\n  drift: 0\nzzzz: 1\nedge:\n  agent_id: [x]",
+        "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “0” (and 2 more)",
+    ),
 ]
 
 
@@ -139,7 +148,10 @@ def test_f50_every_trouble_in_the_file_is_one_sentence(text: str | bytes, expect
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("messenger:\n  kind: file\n  path: no/where", "config.yaml:3: messenger.path: expected a file in a directory that is there, found"),
+        (
+            "messenger:\n  kind: file\n  path: no/where",
+            "config.yaml:3: messenger.path: expected a file in a directory that is there, found",
+        ),
         ("messenger: {kind: file, path: .}", "config.yaml:1: messenger.path: expected a file in a directory that is there, found"),
         ("logging:\n  file: .", "config.yaml:2: logging.file: expected a file, not a directory, found"),
     ],
@@ -177,7 +189,9 @@ def test_f50_a_file_without_permission() -> None:
     assert sentence() == "config.yaml: cannot be read: Permission denied"
 
 
-@pytest.mark.parametrize("text", [None, "", "\n\n", "# nothing", "---\n", "~", "edge:\nbackend: ~\nack: {}", "edge:\n  agent_id:\n  user_phone: ''"])
+@pytest.mark.parametrize(
+    "text", [None, "", "\n\n", "# nothing", "---\n", "~", "edge:\nbackend: ~\nack: {}", "edge:\n  agent_id:\n  user_phone: ''"]
+)
 def test_nothing_said_means_defaults(text: str | None) -> None:
     config = load(text)
     assert config.model_dump() == Config(data_dir=Config().data_dir.expanduser()).model_dump()
@@ -185,7 +199,9 @@ def test_nothing_said_means_defaults(text: str | None) -> None:
 
 
 def test_text_is_taken_as_it_is_written() -> None:
-    config = load("edge:\n  user_phone: +13105550100\n  agent_id: 0123\n  apple_id: 12:30:00\nlogging: {level: debug}\nbackend: {polling: Always}")
+    config = load(
+        "edge:\n  user_phone: +13105550100\n  agent_id: 0123\n  apple_id: 12:30:00\nlogging: {level: debug}\nbackend: {polling: Always}"
+    )
     assert (config.edge.user_phone, config.edge.agent_id, config.edge.apple_id) == ("+13105550100", "0123", "12:30:00")
     assert config.logging.level == "DEBUG"
     assert config.backend.polling is PollingMode.ALWAYS
@@ -231,8 +247,16 @@ def test_paths_start_where_they_are_named(tmp_path: Path) -> None:
 
 
 def test_dotenv() -> None:
-    lines = ["# comment", "", "export EDGE_SECRET='$can\"ary #9'", 'EDGE_AGENT_ID="a 1"  # mine', "USER_PHONE = +1310 # phone", "BACKEND_URL=", "OTHER=x"]
-    config = load(dotenv="\n".join(lines).replace("$can\"ary #9", '$can"ary#9'), env={})
+    lines = [
+        "# comment",
+        "",
+        "export EDGE_SECRET='$can\"ary #9'",
+        'EDGE_AGENT_ID="a 1"  # mine',
+        "USER_PHONE = +1310 # phone",
+        "BACKEND_URL=",
+        "OTHER=x",
+    ]
+    config = load(dotenv="\n".join(lines).replace('$can"ary #9', '$can"ary#9'), env={})
     assert config.auth.secret.get_secret_value() == '$can"ary#9'
     assert (config.edge.agent_id, config.edge.user_phone) == ("a 1", "+1310")
 
@@ -263,16 +287,40 @@ def test_dotenv_trouble(dotenv: str, expected: str | None) -> None:
     ("env", "expected"),
     [
         ({"EDGE__DATADIR": "/x"}, "environment: “EDGE__DATADIR” is not a known variable: did you mean EDGE__DATA_DIR?"),
-        ({"EDGE__SYNC_INTERVAL_SECONDS": "1"}, "environment: “EDGE__SYNC_INTERVAL_SECONDS” is not a known variable: did you mean EDGE__BACKEND__SYNC_INTERVAL_SECONDS?"),
-        ({"BACKEND_URL": "http://h"}, "environment: BACKEND_URL: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), found “http://h”"),
-        ({"BACKEND_URL": CANARY}, "environment: BACKEND_URL: expected a URL that starts with https:// (or http:// to this machine), found a value that is not shown here"),
-        ({"EDGE_AGENT_ID": "é"}, "environment: EDGE_AGENT_ID: expected printable ASCII characters, without a space at either end, found “é”"),
+        (
+            {"EDGE__SYNC_INTERVAL_SECONDS": "1"},
+            "environment: “EDGE__SYNC_INTERVAL_SECONDS” is not a known variable: did you mean EDGE__BACKEND__SYNC_INTERVAL_SECONDS?",
+        ),
+        (
+            {"BACKEND_URL": "http://h"},
+            "environment: BACKEND_URL: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), found “http://h”",
+        ),
+        (
+            {"BACKEND_URL": CANARY},
+            "environment: BACKEND_URL: expected a URL that starts with https:// (or http:// to this machine), found a value that is not shown here",
+        ),
+        (
+            {"EDGE_AGENT_ID": "é"},
+            "environment: EDGE_AGENT_ID: expected printable ASCII characters, without a space at either end, found “é”",
+        ),
         ({"EDGE__DATA_DIR": "/\udcff"}, "environment: EDGE__DATA_DIR: expected a path, found unprintable characters"),
         ({"EDGE__MESSENGER__KIND": "file"}, "environment: messenger.path: expected a path, since messenger.kind is file"),
-        ({"EDGE_SECRET": "canary7"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found 7 characters"),
-        ({"EDGE_SECRET": CANARY + "\n"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found whitespace at its end"),
-        ({"EDGE_SECRET": CANARY + "é"}, "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found another character in place 25"),
-        ({"EDGE_SECRET": "plaincanary", "EDGE__BACKOFF__JITTER": "plaincanary"}, "environment: EDGE__BACKOFF__JITTER: expected full or none, found “***”"),
+        (
+            {"EDGE_SECRET": "canary7"},
+            "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found 7 characters",
+        ),
+        (
+            {"EDGE_SECRET": CANARY + "\n"},
+            "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found whitespace at its end",
+        ),
+        (
+            {"EDGE_SECRET": CANARY + "é"},
+            "environment: EDGE_SECRET: expected at least 8 printable ASCII characters without whitespace, found another character in place 25",
+        ),
+        (
+            {"EDGE_SECRET": "plaincanary", "EDGE__BACKOFF__JITTER": "plaincanary"},
+            "environment: EDGE__BACKOFF__JITTER: expected full or none, found “***”",
+        ),
     ],
 )
 def test_trouble_in_the_environment(env: dict[str, str], expected: str) -> None:
@@ -291,9 +339,18 @@ def test_a_directory_named_dotenv_is_none_of_ours() -> None:
 
 
 def test_trouble_on_the_command_line() -> None:
-    assert sentence(overrides={"logging.format": "jsn"}) == "command line: logging.format: expected text or json, found “jsn” (did you mean json?)"
-    assert sentence(overrides={"loging": {"format": "json"}}) == "command line: “loging.format” is not a known key: did you mean logging.format?"
-    assert sentence(overrides={"executor.concurrency": 0}) == "command line: executor.concurrency: expected a whole number from 1 to 64, found “0”"
+    assert (
+        sentence(overrides={"logging.format": "jsn"})
+        == "command line: logging.format: expected text or json, found “jsn” (did you mean json?)"
+    )
+    assert (
+        sentence(overrides={"loging": {"format": "json"}})
+        == "command line: “loging.format” is not a known key: did you mean logging.format?"
+    )
+    assert (
+        sentence(overrides={"executor.concurrency": 0})
+        == "command line: executor.concurrency: expected a whole number from 1 to 64, found “0”"
+    )
 
 
 def test_the_secret_is_asked_for() -> None:

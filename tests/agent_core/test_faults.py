@@ -477,7 +477,7 @@ async def test_f23_proxy_variables_do_not_touch_a_loopback_backend(tmp_path: Pat
 async def test_f24_the_same_id_three_times_by_socket(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
         await at.here.online()
-        order, = await settled(at.backend, await at.backend.queue(AGENT, "send_message_now", message("once")))
+        (order,) = await settled(at.backend, await at.backend.queue(AGENT, "send_message_now", message("once")))
         for acks in (2, 3):
             await at.backend.repeat(order.command_id)
             await until(lambda: order.acks_seen >= acks)  # noqa: B023  (awaited here)
@@ -504,7 +504,7 @@ async def test_f26_again_after_a_restart(tmp_path: Path) -> None:
         configuration = config(tmp_path, backend.url)
         async with living(configuration) as here:
             await here.online()
-            order, = await settled(backend, await backend.queue(AGENT, "send_message_now", message("once")))
+            (order,) = await settled(backend, await backend.queue(AGENT, "send_message_now", message("once")))
             await here.until(lambda s: s.commands.proven == 1)
         first = order.acks_seen
         async with living(configuration) as here:
@@ -521,7 +521,7 @@ async def test_f27_an_ack_into_a_dead_link_arrives_by_the_next_way(tmp_path: Pat
         at.proxy.stall(up=True, down=False)
         name = await at.backend.queue(AGENT, "send_message_now", message("acked twice"))
         await at.here.hears(f"Command {name} executed successfully")
-        order, = await settled(at.backend, name)
+        (order,) = await settled(at.backend, name)
         assert order.acks[0].way is AckWay.HTTP
         assert at.here.sent() == ["acked twice"]
         await at.here.until(lambda s: s.commands.proven == 1 and s.commands.outbox == 0)
@@ -572,7 +572,7 @@ async def test_f30_a_handler_that_raises_hangs_or_exits_is_a_failed_command(tmp_
     async with scene(tmp_path, executor={"timeout_seconds": 0.3}) as at:
         await at.here.online()
         for command_type, error in ends.items():
-            order, = await settled(at.backend, await at.backend.queue(AGENT, command_type, {}))
+            (order,) = await settled(at.backend, await at.backend.queue(AGENT, command_type, {}))
             assert order.status is Status.FAILED
             assert error in ack_of(order)["error"]
         await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("command-")])
@@ -609,7 +609,7 @@ async def test_f30_a_command_of_a_type_that_is_gone_since_fails(tmp_path: Path) 
             await here.until(lambda s: s.commands.running == 1)
         del REGISTRY["rig_gone"]
         async with living(configuration):
-            order, = await settled(backend, name)
+            (order,) = await settled(backend, name)
             assert ack_of(order)["error"] == "unsupported_command_type: rig_gone"
 
 
@@ -753,7 +753,7 @@ async def test_f37_a_cancel_before_its_message_twice_and_after(tmp_path: Path) -
         due = at.backend.clock.now().utc + 30
 
         async def told(command_type: str, payload: dict[str, Any]) -> dict[str, Any]:
-            order, = await settled(at.backend, await at.backend.queue(AGENT, command_type, payload))
+            (order,) = await settled(at.backend, await at.backend.queue(AGENT, command_type, payload))
             return ack_of(order)
 
         assert (await told("cancel_scheduled", {"schedule_id": "early"}))["success"]
@@ -877,6 +877,7 @@ async def test_f46_a_channels_task_that_fails_is_one_failed_attempt(tmp_path: Pa
 
 async def test_f46_a_core_task_that_dies_ends_the_agent_with_its_error(tmp_path: Path) -> None:
     async with served() as backend:
+
         def refuse(_lines: object) -> None:
             raise ValueError("no room for a line")
 
@@ -924,7 +925,7 @@ async def _ignores_pings(tmp_path: Path, greets: bool) -> None:
         async with living(config(tmp_path, backend.url, websocket=waits, timing=QUICK_EARS)) as here:
             await here.online()
             await here.hears("answers no JSON pings; acks are proven by HTTP")
-            order, = await settled(backend, await backend.queue(AGENT, "send_message_now", message("proven by http")))
+            (order,) = await settled(backend, await backend.queue(AGENT, "send_message_now", message("proven by http")))
             await here.until(lambda s: s.commands.proven == 1)
             assert AckWay.HTTP in {ack.way for ack in order.acks}
             await for_a_while(1.0, lambda: here.now.link.dials == 1)

@@ -108,7 +108,7 @@ def test_a_handler_that_fails_gets_a_failed_ack() -> None:
 )
 def test_the_ack_speaks_the_configured_dialect(dialect: str, has: dict[str, object], lacks: set[str]) -> None:
     book = online(ack={"dialect": dialect}).push("c1").finish("c1")
-    body, = acks_in(book.find(acks("c1")))
+    (body,) = acks_in(book.find(acks("c1")))
     assert has.items() <= body.items()
     assert not lacks & body.keys()
 
@@ -335,7 +335,7 @@ def test_what_touches_only_the_ledger_starts_at_once_and_its_effect_is_in_the_sa
     book.push("c1", "note") << executes("c1") << records(Took)
     row = OutboxRow(1, "c1", THREAD, "hi", book.clock.utc)
     book.finish("c1", row=row) << records(Ended)
-    ended, = book.find(Record).changes
+    (ended,) = book.find(Record).changes
     assert ended.effect == row
     book.never(Send)
 
@@ -462,7 +462,7 @@ def test_p2_acks_that_wait_bring_the_next_ping_forward_within_the_backends_limit
 
 def test_a_proof_is_recorded_with_the_ways_name_and_settles_the_command() -> None:
     book = online().push("c1").finish("c1").lives(12)
-    change, = book.find(records(Proved)).changes
+    (change,) = book.find(records(Proved)).changes
     assert change.by == "pong"
     assert book.engine.sizes | {"history": 0} == dict.fromkeys(book.engine.sizes, 0) | {"entries": 0}
 
@@ -644,7 +644,7 @@ def test_p9_a_scheduled_message_is_accepted_at_once_and_sent_at_its_time() -> No
     book = online()
     scheduled(book, "c1", 60, schedule_id="s1") << acks("c1", status="received", success=True, result={"schedule_id": "s1"})
     assert (book.row("c1").status, book.snapshot.scheduled_count) == ("scheduled", 1)
-    view, = book.snapshot.scheduled
+    (view,) = book.snapshot.scheduled
     assert (view.schedule_id, view.command_id, view.due_utc) == ("s1", "c1", pytest.approx(book.clock.utc + 60))
     book.lives(59.999)
     assert ran(book) == []
@@ -1042,7 +1042,7 @@ def test_p10_what_is_over_leaves_nothing_behind() -> None:
 def test_update_config_changes_what_is_allowed_and_names_the_rest() -> None:
     book = online().push("c1", "update_config", payload={"sync_interval": 60, "log_level": "debug", "secret": "x", "ping_interval": 5})
     book << SetLogLevel("DEBUG")
-    body, = acks_in(book.find(acks("c1", status="completed")))
+    (body,) = acks_in(book.find(acks("c1", status="completed")))
     assert body["result"]["accepted"] == {"sync_interval": 60.0, "log_level": "DEBUG"}
     assert body["result"]["refused"] == ["secret is not one a backend may change", "ping_interval must be 10 to 300 s"]
     assert book.snapshot.polling.every == 60

@@ -400,7 +400,7 @@ def test_a_json_ping_goes_out_each_thirty_seconds_and_is_measured() -> None:
 def test_a_ping_is_answered_with_its_own_payload() -> None:
     book = Playbook().online()
     book >> FrameReceived(1, Ping({"t": 7}))
-    frame, = frames_in(book.find(Send))
+    (frame,) = frames_in(book.find(Send))
     assert (frame["type"], frame["data"]) == ("pong", {"t": 7})
 
 

@@ -223,9 +223,7 @@ async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
         await seat.until(lambda: "line 100." in seat.screen())
 
 
-NAMELESS = replace(
-    WAITING, agent_id=None, polling=PollingView(), link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400"))
-)
+NAMELESS = replace(WAITING, agent_id=None, polling=PollingView(), link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400")))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The agent's process under torture: the program, with a trigger in it at each boundary of an effect.
 
-    python -m tests.harness.mortal CONFIG [before|after|recorded:N]
+python -m tests.harness.mortal CONFIG [before|after|recorded:N]
 """
 
 import asyncio

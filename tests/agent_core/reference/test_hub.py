@@ -55,11 +55,14 @@ def test_a_command_is_pushed_once_and_settled_by_its_ack() -> None:
     talk = Talk()
     link = talk.dial()
     first = talk.queue("one", priority="high")
-    frame, = talk.hears(link)
+    (frame,) = talk.hears(link)
     assert frame["type"] == "command"
     assert frame["data"] | {"timestamp": ""} == {
-        "command_id": first, "command_type": "send_message_now", "payload": {"thread_id": "+13105550100", "text": "one"},
-        "priority": "high", "timestamp": "",
+        "command_id": first,
+        "command_type": "send_message_now",
+        "payload": {"thread_id": "+13105550100", "text": "one"},
+        "priority": "high",
+        "timestamp": "",
     }
     assert talk.hears(link) == []
     assert talk.hub.order(first).status is Status.DELIVERED
@@ -153,11 +156,17 @@ def test_acks_are_idempotent_and_the_first_terminal_one_counts() -> None:
     assert talk.hub.counts["completed"] == 1
 
 
-@pytest.mark.parametrize(("body", "verdict"), [
-    ({"success": True}, Status.COMPLETED), ({"success": False}, Status.FAILED), ({"status": "completed"}, Status.COMPLETED),
-    ({"status": "FAILED"}, Status.FAILED), ({"status": "received", "success": True}, Status.RECEIVED),
-    ({"status": "executing"}, Status.RECEIVED),
-])
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ({"success": True}, Status.COMPLETED),
+        ({"success": False}, Status.FAILED),
+        ({"status": "completed"}, Status.COMPLETED),
+        ({"status": "FAILED"}, Status.FAILED),
+        ({"status": "received", "success": True}, Status.RECEIVED),
+        ({"status": "executing"}, Status.RECEIVED),
+    ],
+)
 def test_both_dialects_of_an_ack_are_understood(body: dict[str, Any], verdict: Status) -> None:
     talk = Talk()
     first = talk.queue()
@@ -179,7 +188,9 @@ def test_acks_travel_with_a_poll_and_are_named_in_its_answer() -> None:
     events = [
         {"type": "command_ack", "data": {"command_id": first, "success": True}},
         {"type": "command_ack", "command_id": second, "status": "failed"},
-        {"type": "weather"}, 7, {"type": "command_ack"},
+        {"type": "weather"},
+        7,
+        {"type": "command_ack"},
     ]
     answer = talk.polls(pending_events=events, last_command_id=second)
     assert [event["command_id"] for event in answer["ack_events"]] == [first, second]
@@ -266,13 +277,24 @@ def test_settings_go_with_the_socket_or_with_the_next_poll() -> None:
     assert "config_updates" not in talk.polls()
     link = talk.dial()
     talk.hub.configure(AGENT, {"ping_interval": 30})
-    frame, = talk.hears(link)
+    (frame,) = talk.hears(link)
     assert (frame["type"], frame["data"]) == ("config_update", {"ping_interval": 30})
 
 
-@pytest.mark.parametrize("raw", [
-    "", "nonsense", "[]", "null", "7", b"\xff\xfe", "[" * 5_000, '{"type":"command_ack"}', '{"type":"command_ack","data":7}',
-])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "nonsense",
+        "[]",
+        "null",
+        "7",
+        b"\xff\xfe",
+        "[" * 5_000,
+        '{"type":"command_ack"}',
+        '{"type":"command_ack","data":7}',
+    ],
+)
 def test_malformed_frames_are_counted_and_nothing_else(raw: str | bytes) -> None:
     talk = Talk()
     link = talk.dial()
@@ -348,8 +370,12 @@ def test_a_taken_id_or_a_bad_command_is_refused() -> None:
     talk.queue(command_id="mine")
     now = talk.clock.now()
     for kind, payload, named, status in (
-        ("send", {}, {"command_id": "mine"}, 409), ("send", {}, {"command_id": "a\nb"}, 400), ("send", {}, {"command_id": "x" * 201}, 400),
-        ("send", [], {}, 400), ("", {}, {}, 400), ("send", {}, {"priority": "urgent"}, 400),
+        ("send", {}, {"command_id": "mine"}, 409),
+        ("send", {}, {"command_id": "a\nb"}, 400),
+        ("send", {}, {"command_id": "x" * 201}, 400),
+        ("send", [], {}, 400),
+        ("", {}, {}, 400),
+        ("send", {}, {"priority": "urgent"}, 400),
     ):
         with pytest.raises(CallError) as refused:
             talk.hub.queue(AGENT, kind, payload, now, **named)
@@ -390,10 +416,18 @@ def test_faults_of_the_socket() -> None:
     assert talk.ids(link) == [second]
 
 
-@pytest.mark.parametrize("body", [
-    {"sync_status": 42}, {"silent": 1}, {"delay_seconds": -1}, {"close_code": "x"}, {"upgrade_status": True},
-    {"upgrade_body": 7}, {"typo": 1},
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"sync_status": 42},
+        {"silent": 1},
+        {"delay_seconds": -1},
+        {"close_code": "x"},
+        {"upgrade_status": True},
+        {"upgrade_body": 7},
+        {"typo": 1},
+    ],
+)
 def test_faults_that_make_no_sense_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises(CallError):
         faults_of(body)

@@ -57,8 +57,12 @@ def admin(backend: ReferenceBackend) -> httpx.AsyncClient:
 
 async def dial(backend: ReferenceBackend, agent: str = AGENT, bearer: str = SECRET) -> ClientConnection:
     return await connect(
-        f"{backend.url.replace('http', 'ws')}/edge/ws?edge_agent_id={agent}", additional_headers={"Authorization": f"Bearer {bearer}"},
-        proxy=None, compression=None, ping_interval=None, close_timeout=1,
+        f"{backend.url.replace('http', 'ws')}/edge/ws?edge_agent_id={agent}",
+        additional_headers={"Authorization": f"Bearer {bearer}"},
+        proxy=None,
+        compression=None,
+        ping_interval=None,
+        close_timeout=1,
     )
 
 
@@ -190,7 +194,7 @@ async def test_the_admin_calls(backend: ReferenceBackend) -> None:
         assert (await client.post(f"/admin/agents/{AGENT}/config", json={"log_level": "info"})).status_code == 202
         link = await online(backend)
         assert (await frame(link))["data"] == {"log_level": "info"}
-        agent, = (await client.get("/admin/agents")).json()["agents"]
+        (agent,) = (await client.get("/admin/agents")).json()["agents"]
         assert (agent["edge_agent_id"], agent["connected"], agent["open_commands"]) == (AGENT, True, 1)
         await link.close()
 
@@ -211,9 +215,18 @@ async def test_registration_gives_an_id(http: httpx.AsyncClient) -> None:
     assert answer.json()["edge_agent_id"].startswith("edge_")
 
 
-@pytest.mark.parametrize(("content", "status"), [
-    (b"", 400), (b"{", 400), (b"[]", 400), (b"\xff", 400), (b"{}", 400), (b'{"edge_agent_id":"a\\u0007"}', 400), (b" " * (2**20 + 1), 413),
-])
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"\xff", 400),
+        (b"{}", 400),
+        (b'{"edge_agent_id":"a\\u0007"}', 400),
+        (b" " * (2**20 + 1), 413),
+    ],
+)
 async def test_malformed_bodies_get_one_sentence(http: httpx.AsyncClient, content: bytes, status: int) -> None:
     answer = await http.post("/edge/sync", content=content)
     assert answer.status_code == status
@@ -322,8 +335,12 @@ async def test_links_closed_with_a_code(backend: ReferenceBackend) -> None:
 
 async def test_a_peer_that_does_not_read_is_aborted_when_replaced(backend: ReferenceBackend) -> None:
     deaf = await connect(
-        f"ws://127.0.0.1:{backend.port}/edge/ws?edge_agent_id={AGENT}", additional_headers={"Authorization": f"Bearer {SECRET}"},
-        proxy=None, compression=None, ping_interval=None, max_queue=1,
+        f"ws://127.0.0.1:{backend.port}/edge/ws?edge_agent_id={AGENT}",
+        additional_headers={"Authorization": f"Bearer {SECRET}"},
+        proxy=None,
+        compression=None,
+        ping_interval=None,
+        max_queue=1,
     )
     deaf.transport.pause_reading()  # type: ignore[attr-defined]
     for _ in range(200):
