@@ -5,7 +5,6 @@ one step, perform its effects in order.
 """
 
 import asyncio
-import gc
 import logging
 import random
 import resource
@@ -51,7 +50,7 @@ from agent_core.events import (
     SetLogLevel,
     Started,
 )
-from agent_core.feed import Entry, Feed, LogEntry
+from agent_core.feed import Feed, FeedEntry, LogEntry
 from agent_core.frames import Command, FrameError, cancel_target, dump_status
 from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
 from agent_core.journal.data_dir import data_dir
@@ -70,7 +69,7 @@ PUBLISH_EVERY = 0.05
 RECALL_AGAIN = 0.5
 SLOW_TURN = 0.1
 
-ENTRIES = get_args(Entry)
+ENTRIES = get_args(FeedEntry)
 
 log = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -81,7 +80,7 @@ class Agent:
 
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
-        log_to: Callable[[Sequence[Entry]], None] | None = None, recorder: "Recorder | None" = None, viewed: bool = True,
+        log_to: Callable[[Sequence[FeedEntry]], None] | None = None, recorder: "Recorder | None" = None, viewed: bool = True,
     ) -> None:  # fmt: skip
         """`host` is this machine's name for the console; `log_to` gets the feed's entries, a turn's at a time.
 
@@ -89,7 +88,7 @@ class Agent:
         """
         self.config = config
         self._log = log_to or (lambda _entries: None)
-        self._told: list[Entry] = []
+        self._told: list[FeedEntry] = []
         self.feed = Feed()
         self._viewed = viewed
         self._clock = clock or SystemClock()
@@ -372,13 +371,6 @@ def memory_mb() -> float:
     """The process's largest resident size so far, in MB."""
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def settle_garbage() -> None:
-    """After start: what lives for ever is not looked at again, so that collections stay short."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from agent_core.feed import Entry
+from agent_core.feed import FeedEntry
 from agent_core.frames import Command, Frame, Message
 from agent_core.records import Arrival, Change, Memory, Outcome, Remembered
 from agent_core.snapshot import PollingMode
@@ -333,6 +333,6 @@ Effect = (
     | Execute
     | CancelRunning
     | SetLogLevel
-    | Entry
+    | FeedEntry
     | Finish
 )

@@ -55,13 +55,13 @@ class ProvenEntry(Struct, frozen=True, gc=False):
     rows: tuple[int, ...]
 
 
-Entry = LogEntry | CommandEntry | ProvenEntry
+FeedEntry = LogEntry | CommandEntry | ProvenEntry
 
 
 class Since(NamedTuple):
     """What a reader gets: the entries after its cursor, the cursor to ask with next, and how many it missed."""
 
-    entries: list[Entry]
+    entries: list[FeedEntry]
     cursor: int
     dropped: int
 
@@ -70,10 +70,10 @@ class Feed:
     """A ring of the last `capacity` entries, numbered from 0."""
 
     def __init__(self, capacity: int = 16_384) -> None:
-        self._slots: list[tuple[int, Entry] | None] = [None] * capacity
+        self._slots: list[tuple[int, FeedEntry] | None] = [None] * capacity
         self._next = 0
 
-    def extend(self, entries: Sequence[Entry]) -> None:
+    def extend(self, entries: Sequence[FeedEntry]) -> None:
         """Add them in order; of more than there is room for, the newest."""
         capacity = len(self._slots)
         end = self._next + len(entries)

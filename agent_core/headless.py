@@ -8,7 +8,8 @@ import signal
 import sys
 from datetime import UTC, datetime
 
-from agent_core.agent import Agent, log, settle_garbage
+from agent_core import gc_tuning
+from agent_core.agent import Agent, log
 from agent_core.events import StopRequested
 from agent_core.journal.data_dir import data_dir
 
@@ -52,7 +53,7 @@ async def run_headless(agent: Agent, seconds: float | None = None) -> None:
         loop.add_signal_handler(number, on_signal, number)
     loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
-    loop.call_later(2.0, settle_garbage)
+    loop.call_later(2.0, gc_tuning.tune_headless)
     try:
         await agent.run()
     finally:

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from agent_core.clock import iso
 from agent_core.config import Config
-from agent_core.feed import Entry, LogEntry
+from agent_core.feed import FeedEntry, LogEntry
 from agent_core.plain import plain
 
 FILES_KEPT = 5
@@ -293,7 +293,7 @@ class _Sink:
         return self._form(logging.makeLogRecord({"name": "edge", "levelname": "WARNING", "msg": f"{lost} log lines were lost"}))
 
 
-class _Doorstep(logging.Handler):
+class _EnqueueHandler(logging.Handler):
     """All that a logging call does on the caller's side: the message and the exception as text, then the queues."""
 
     def __init__(self, sinks: list[_Sink], mask: Mask) -> None:
@@ -338,7 +338,7 @@ class LogSystem:
         self._sinks = sinks
         self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
 
-    def tell(self, entries: Sequence[Entry]) -> None:
+    def tell(self, entries: Sequence[FeedEntry]) -> None:
         """The lines among these, already plain: straight to the sinks, many at once, at a small part of what logging calls cost."""
         least = EDGE.level
         wanted = [entry for entry in entries if isinstance(entry, LogEntry) and LEVELS[entry.level] >= least]
@@ -378,7 +378,7 @@ def start_logging(config: Config, *, stream: TextIO | None, to_file: bool) -> Lo
     if to_file:
         path = config.logging.file or config.data_dir / "edge-console.log"
         sinks.append(_Sink("file", TextLines(mask), _RotatingFile(path, config.logging.max_bytes)))
-    handler = _Doorstep(sinks, mask)
+    handler = _EnqueueHandler(sinks, mask)
     system = LogSystem(handler, sinks, mask)
     logging.getLogger().addHandler(handler)
     logging.getLogger("edge").setLevel(config.logging.level)

@@ -38,7 +38,7 @@ from agent_core.frames import Command
 from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.plain import plain
-from agent_core.records import OutboxRow, Took
+from agent_core.records import CommandAccepted, OutboxRow
 from agent_core.snapshot import Phase
 
 FORMAT = 2
@@ -179,10 +179,11 @@ def _frame(text: str) -> str:
 
 
 def _change(change: records.Change) -> str:
-    if isinstance(change, Took):
-        return f"Took {change.entry.seq} {change.entry.command.command_id} {change.entry.command.command_type} {change.entry.state}"
+    if isinstance(change, CommandAccepted):
+        entry = change.entry
+        return f"CommandAccepted {entry.seq} {entry.command.command_id} {entry.command.command_type} {entry.state}"
     told = [getattr(change, name, None) for name in ("seq", "state", "via", "target", "key", "value", "by")]
-    if isinstance(change, records.Proved):
+    if isinstance(change, records.AcksProven):
         told.append(" ".join(str(seq) for seq, _ in change.acks))
     return " ".join([type(change).__name__, *(str(one) for one in told if one is not None)])
 

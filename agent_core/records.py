@@ -92,21 +92,21 @@ class Outcome(Struct, frozen=True):
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------
 
 
-class Took(Struct, frozen=True, gc=False):
+class CommandAccepted(Struct, frozen=True, gc=False):
     """A new command, as far as it has come in this step, with the effect it had in the same database."""
 
     entry: Remembered
     effect: OutboxRow | None = None
 
 
-class Began(Struct, frozen=True, gc=False):
+class CommandStarted(Struct, frozen=True, gc=False):
     """Its handler is about to run."""
 
     seq: int
     utc: float
 
 
-class Ended(Struct, frozen=True, gc=False):
+class CommandEnded(Struct, frozen=True, gc=False):
     """One that was taken before has its terminal outcome and ack (None: a replay, which has none), with its effect."""
 
     seq: int
@@ -117,7 +117,7 @@ class Ended(Struct, frozen=True, gc=False):
     effect: OutboxRow | None = None
 
 
-class Proved(Struct, frozen=True, gc=False):
+class AcksProven(Struct, frozen=True, gc=False):
     """The backend is known to have these acks; `sent_utc` is when each went out last."""
 
     acks: tuple[tuple[int, float | None], ...]
@@ -125,7 +125,7 @@ class Proved(Struct, frozen=True, gc=False):
     by: str
 
 
-class Repeated(Struct, frozen=True, gc=False):
+class DuplicateSeen(Struct, frozen=True, gc=False):
     """It came again."""
 
     seq: int
@@ -133,7 +133,7 @@ class Repeated(Struct, frozen=True, gc=False):
     utc: float
 
 
-class Buried(Struct, frozen=True, gc=False):
+class TombstoneAdded(Struct, frozen=True, gc=False):
     """A cancel came before what it cancels: remembered until `until_utc`."""
 
     target: str
@@ -141,14 +141,14 @@ class Buried(Struct, frozen=True, gc=False):
     until_utc: float
 
 
-class Kept(Struct, frozen=True, gc=False):
+class SettingStored(Struct, frozen=True, gc=False):
     """A fact that outlives the process: `last_command_id`, a changed setting."""
 
     key: str
     value: str
 
 
-Change = Took | Began | Ended | Proved | Repeated | Buried | Kept
+Change = CommandAccepted | CommandStarted | CommandEnded | AcksProven | DuplicateSeen | TombstoneAdded | SettingStored
 
 
 class Memory(Struct, frozen=True, gc=False):

@@ -58,7 +58,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulatedOutcome:
     """One agent's way through one outage; seconds count from its start."""
 
     attempts: tuple[Attempt, ...]
@@ -68,7 +68,7 @@ class Outcome:
     """From the end of the outage to online."""
 
 
-def through_outage(config: Config, outage: float, seed: int, *, polling_works: bool = False) -> Outcome:
+def through_outage(config: Config, outage: float, seed: int, *, polling_works: bool = False) -> SimulatedOutcome:
     """The dials and polls of one agent while its socket, and unless `polling_works` HTTP too, is out for so many seconds."""
     return _World(config, outage, seed, polling_works=polling_works).run()
 
@@ -84,7 +84,7 @@ class _World:
         self._attempts: list[Attempt] = []
         self._polls: list[float] = []
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulatedOutcome:
         self._tell(LedgerOpened(), Started())
         self._go_to(self._from)
         if self._engine.snapshot(self._clock.now()).link.sessions:
@@ -94,7 +94,7 @@ class _World:
         while not self._online and self._clock.mono < end:
             self._go_to(min(self._engine.wake_at, end))
         attempts = tuple(one for one in self._attempts if one.at <= self._till - self._from)
-        return Outcome(attempts, tuple(self._polls), self._clock.mono - self._till)
+        return SimulatedOutcome(attempts, tuple(self._polls), self._clock.mono - self._till)
 
     @property
     def _online(self) -> bool:
@@ -164,7 +164,7 @@ def _as_given(config: Config) -> Config:
 class Forecast:
     """What to expect of these settings. Seconds, and requests an hour for all agents together."""
 
-    first: Outcome
+    first: SimulatedOutcome
     """One agent's way, seed by seed the first."""
     dials_an_hour: float
     polls_an_hour: float

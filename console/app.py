@@ -28,7 +28,7 @@ from textual.theme import Theme
 from textual.timer import Timer
 
 from agent_core.clock import Clock, Moment, SystemClock
-from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
+from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, proven
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.filters import FilterError, parse
@@ -47,7 +47,7 @@ from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
 from console.screens.main import Main
 from console.tally import Tally
-from console.terminal import LastingDriver
+from console.terminal import DetachableDriver
 from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
 
@@ -80,7 +80,7 @@ _MEANINGS = {
 }
 
 
-class Surroundings(NamedTuple):
+class ConsoleOptions(NamedTuple):
     """What the configuration says of the console; None: it is not there."""
 
     pictures: Path | None = None
@@ -142,7 +142,7 @@ class EdgeConsole(App[str]):
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
         """`zone` is of the times shown, None the operator's own. What depends on the configuration comes by `settle`."""
-        super().__init__(driver_class=LastingDriver)
+        super().__init__(driver_class=DetachableDriver)
         for name in self.available_themes:
             self.unregister_theme(name)
         for palette in PALETTES.values():
@@ -153,7 +153,7 @@ class EdgeConsole(App[str]):
         self.host = host
         self._clock = clock or SystemClock()
         self._zone = zone
-        self._around = Surroundings()
+        self._around = ConsoleOptions()
         self._read_only = read_only
         self._tally = Tally()
         self._lines: deque[LogEntry] = deque(maxlen=2_000)
@@ -222,7 +222,7 @@ class EdgeConsole(App[str]):
         for name in ("inspector", "pages"):
             import_module(f"console.screens.{name}")
 
-    def settle(self, around: Surroundings) -> None:
+    def settle(self, around: ConsoleOptions) -> None:
         """The configuration is known now."""
         self._around = around
         if around.keys:
@@ -267,7 +267,7 @@ class EdgeConsole(App[str]):
         if len(news) == TAKE_AT_ONCE:
             self.call_later(self._tick)
 
-    def _take(self, news: list[Entry], missed: int, now: Moment) -> None:
+    def _take(self, news: list[FeedEntry], missed: int, now: Moment) -> None:
         commands = [entry for entry in news if isinstance(entry, CommandEntry)]
         lines = [entry for entry in news if isinstance(entry, LogEntry)]
         if len(commands) + len(lines) < len(news):
@@ -283,7 +283,7 @@ class EdgeConsole(App[str]):
         if self._batch is not None:
             self._advance(self._batch, commands, now.mono)
 
-    def _expanded(self, news: list[Entry]) -> list[CommandEntry]:
+    def _expanded(self, news: list[FeedEntry]) -> list[CommandEntry]:
         """Every command that changed, as it is now; what is told of many at once for each of them that is still shown."""
         found: list[CommandEntry] = []
         latest: dict[int, CommandEntry] = {}
@@ -427,7 +427,7 @@ class EdgeConsole(App[str]):
     def on_input_changed(self, event: "Input.Changed") -> None:
         if event.input.id == "filter" and self._main.has_class("-filtering"):
             try:
-                self._stream.sift(parse(event.value))
+                self._stream.apply_filter(parse(event.value))
             except FilterError as error:
                 self._stream.blame(str(error))
 
@@ -436,7 +436,7 @@ class EdgeConsole(App[str]):
         self._stream.blame("")
         if not event.kept:
             with suppress(FilterError):
-                self._stream.sift(self._filter_before)
+                self._stream.apply_filter(self._filter_before)
         self._stream.focus()
 
     # --- replays ----------------------------------------------------------------------------------------------------
@@ -618,7 +618,7 @@ class EdgeConsole(App[str]):
         self.push_screen(Choice(title, kinds, lambda key: self._save_rows(FORMATS[key]), inks_of(self.theme)))
 
     def _save_rows(self, kind: str) -> None:
-        rows = list(self._stream.sifted)
+        rows = list(self._stream.filtered)
         self.run_worker(self._write_rows(rows, kind), name="save rows", exclusive=True, group="rows")
 
     async def _write_rows(self, rows: list[Row], kind: str) -> None:
@@ -778,10 +778,3 @@ def run(app: EdgeConsole) -> int:
     finally:
         gc.enable()
     return app.return_code or 0
-
-
-def calm_collector() -> None:
-    """What is there now stays: do not walk it again. What comes is looked at often and little, since no thread runs meanwhile."""
-    gc.freeze()
-    gc.set_threshold(1_000, 3, 1_000)
-    gc.enable()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_core.config import Config
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
-    from console.app import Surroundings
+    from console.app import ConsoleOptions
 
 Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
@@ -39,14 +39,15 @@ def run_console(
 
     The agent starts when the first picture is on the screen: what it imports would hold that up. Raises what kept it from starting.
     """
-    from console.app import EdgeConsole, calm_collector, run
+    from agent_core import gc_tuning
+    from console.app import EdgeConsole, run
 
     def begin(stack: ExitStack) -> "Agent":
         config = configured(stack)
-        around = surroundings(config)
+        around = console_options(config)
         agent = logging_agent(config, stack, recorder)
         app.call_later(app.settle, around)
-        calm_collector()
+        gc_tuning.tune_console()
         return agent
 
     sys.setswitchinterval(SWITCH_AFTER)
@@ -71,12 +72,12 @@ def run_console(
     return code
 
 
-def surroundings(config: "Config") -> "Surroundings":
+def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, and what it can ask. Raises `ConfigError` for keys that cannot be."""
-    from console.app import Surroundings
+    from console.app import ConsoleOptions
 
     log_file = config.logging.file or config.data_dir / "edge-console.log"
-    return Surroundings(
+    return ConsoleOptions(
         config.data_dir / "screenshots", config.data_dir / "exports", log_file, checked_keys(config), partial(diagnosed, config)
     )
 

@@ -5,7 +5,7 @@ from typing import Any, TextIO
 from textual.drivers.linux_driver import LinuxDriver
 
 
-class Lasting:
+class DetachableFile:
     """A terminal's file. Once a write has failed, nothing more is written, and nobody hears of it."""
 
     def __init__(self, file: TextIO) -> None:
@@ -29,9 +29,9 @@ class Lasting:
         return self._file.fileno()
 
 
-class LastingDriver(LinuxDriver):
+class DetachableDriver(LinuxDriver):
     """Textual's thread that writes ends with a write that fails; whoever draws then waits for it, and the process never ends."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._file: Any = Lasting(self._file)
+        self._file: Any = DetachableFile(self._file)

@@ -31,7 +31,7 @@ from agent_core.records import Arrival
 
 UNREAD = Failure(Trouble.SILENT, "the backend does not read what it is sent")
 DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
-UNREAD_MOST, UNREAD_FOR = 8 * 2**20, 2.0
+MAX_UNREAD, UNREAD_FOR = 8 * 2**20, 2.0
 """With more bytes than this waiting to be sent, and none taken for so many seconds, what still comes is from a peer that does not read."""
 READ_AHEAD = 64 * 2**10
 """Bytes the system may hold unread: of a burst the rest waits with the backend, and what one turn takes in stays small."""
@@ -135,7 +135,7 @@ class Connection(ClientConnection):
 
     def _look_at_the_backlog(self) -> None:
         now = self.loop.time()
-        if self.untaken + self.transport.get_write_buffer_size() <= UNREAD_MOST:
+        if self.untaken + self.transport.get_write_buffer_size() <= MAX_UNREAD:
             self.full_since = None
         elif self.full_since is None:
             self.full_since = now

@@ -25,6 +25,17 @@ SHORT_NAMES = {
     "EDGE_AGENT_ID": "edge.agent_id",
     "USER_PHONE": "edge.user_phone",
 }
+RENAMED = {
+    "timing.barrier_every": "timing.ack_ping_interval",
+    "timing.hint_every": "timing.early_retry_interval",
+    "timing.hint_within": "timing.early_retry_delay",
+    "timing.drift": "timing.clock_jump",
+    "timing.stall": "timing.stall_threshold",
+    "timing.replaced_hold": "timing.replaced_wait",
+    "timing.portal_least": "timing.portal_min_wait",
+    "timing.tls_least": "timing.tls_min_wait",
+    "messenger.dwell_seconds": "messenger.delay_seconds",
+}
 _PREFIX = "EDGE__"
 _NOT_IN_A_FILE = "a secret does not belong in this file: put EDGE_SECRET=… into the environment or into .env beside it"
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
@@ -118,7 +129,15 @@ def keys() -> dict[str, Key]:
 
 _KEYS = keys()
 _SECTIONS = {name.partition(".")[0] for name in _KEYS if "." in name}
-_VARIABLES = {_PREFIX + name.upper().replace(".", "__"): name for name in _KEYS} | SHORT_NAMES
+
+
+def variable(name: str) -> str:
+    """The environment's long name for a key: EDGE__BACKOFF__JITTER for backoff.jitter."""
+    return _PREFIX + name.upper().replace(".", "__")
+
+
+_VARIABLES = {variable(name): name for name in _KEYS} | SHORT_NAMES
+_NOW_NAMED = RENAMED | {variable(old): variable(new) for old, new in RENAMED.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +244,9 @@ class _Layers:
             self._refused("messenger.path", "expected a file in a directory that is there")
 
     def _unknown(self, what: str, name: str, place: _Place) -> None:
+        if name in _NOW_NAMED:
+            self.problem(place, f"{name} is now named {_NOW_NAMED[name]}")
+            return
         near = _nearest(name[:200], _KEYS if what == "key" else _VARIABLES) if len(self._problems) < 20 else None
         self.problem(place, f"{shown(name)} is not a known {what}" + (f": did you mean {near}?" if near else ""))
 

@@ -97,24 +97,24 @@ class Timing(Section):
     silence_after: Seconds = Field(10, description="nothing heard for this long: probe")
     probe_within: Seconds = Field(5, description="an unanswered probe for this long: dead")
     wake_probe_within: Seconds = Field(3, description="the same, after the machine slept")
-    drift: Seconds = Field(5, description="wall clock and monotonic clock apart by more: the machine slept, or the clock was set")
-    stall: Seconds = Field(2, description="a timer late by more: this process was stopped, the peer is not to blame")
+    clock_jump: Seconds = Field(5, description="wall clock and monotonic clock apart by more: the machine slept, or the clock was set")
+    stall_threshold: Seconds = Field(2, description="a timer late by more: this process was stopped, the peer is not to blame")
     poll_within: Seconds = Field(10, description="one poll or HTTP ack, in total")
     poll_jitter: float = Field(0.1, ge=0.02, le=0.5, description="each poll is early, by half to all of this part of the interval")
-    hint_every: Seconds = Field(10, description="a poll that succeeds again is a hint to dial, at most this often")
-    hint_within: Seconds = Field(1, description="how soon the hint dials")
+    early_retry_interval: Seconds = Field(10, description="a poll that succeeds again is a hint to dial, at most this often")
+    early_retry_delay: Seconds = Field(1, description="how soon the hint dials")
     stable_after: Seconds = Field(30, description="a link this old resets the ladder")
-    barrier_every: Seconds = Field(12, description="least time between two JSON pings, when acks wait for proof")
+    ack_ping_interval: Seconds = Field(12, description="least time between two JSON pings, when acks wait for proof")
     safety_sync_every: float = Field(300, ge=0, le=86_400, description="sync while online, to notice a deaf socket; 0 = off")
     restart_within: Seconds = Field(5, description="redial after 1012, uniform up to this")
     refused_first: Seconds = Field(60, description="wait after an auth refusal; doubles each time …")
     refused_cap: Seconds = Field(300, description="… up to this")
     busy_first: Seconds = Field(15, description="least wait after 429, 503 or 1013 with Retry-After")
     busy_cap: Seconds = Field(900, description="Retry-After is obeyed up to this")
-    portal_least: Seconds = Field(5, description="least wait after an answer that is no WebSocket")
-    tls_least: Seconds = Field(10, description="least wait after a failed certificate check")
+    portal_min_wait: Seconds = Field(5, description="least wait after an answer that is no WebSocket")
+    tls_min_wait: Seconds = Field(10, description="least wait after a failed certificate check")
     protocol_step: Seconds = Field(16, description="the ladder's step after a protocol error")
-    replaced_hold: Seconds = Field(60, description="wait after another agent took this id")
+    replaced_wait: Seconds = Field(60, description="wait after another agent took this id")
     replaced_every: Seconds = Field(300, description="and then one try each")
     stop_within: Seconds = Field(4, description="running commands may finish for this long on shutdown")
 
@@ -134,7 +134,7 @@ class MessengerKind(StrEnum):
 class Messenger(Section):
     kind: MessengerKind = Field(MessengerKind.OUTBOX, description="outbox: recorded in data_dir; file: one JSON line a message")
     path: Path | None = Field(None, validate_default=True, description="where kind: file writes")
-    dwell_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
+    delay_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
 
     @field_validator("path")
     @classmethod
@@ -154,7 +154,7 @@ class Schedule(Section):
     max_late_seconds: float = Field(900, ge=0, le=86_400 * 30, description="a scheduled message later than this fails as missed")
 
 
-class Ledger(Section):
+class LedgerConfig(Section):
     retention_days: float = Field(30, gt=0, le=3_650, description="how long the id of a finished command is remembered")
     retention_count: int = Field(200_000, ge=100, le=5_000_000, description="how many ids are remembered")
     tombstone_hours: float = Field(24, gt=0, le=720, description="how long a cancel of an unknown id is kept")
@@ -209,7 +209,7 @@ class Config(Section):
     messenger: Messenger = Messenger()
     executor: Executor = Executor()
     schedule: Schedule = Schedule()
-    ledger: Ledger = Ledger()
+    ledger: LedgerConfig = LedgerConfig()
     ack: Ack = Ack()
     auth: Auth = Auth()
     logging: Logging = Logging()

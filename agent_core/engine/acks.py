@@ -4,9 +4,9 @@
       ▲ └──► posted ──┘              by a 2xx, or because `ack_events` names it
       └── link lost, post failed
 
-Invariants: an ack leaves by proof only, and goes out oldest first. Only so many are at hand with their text; of the others there is the
-number, and the journal has the rest: `Left` while they are out, `_unsent` while they are not. Those are read again (`Recall`) when there is
-a way for them, and then wait like any other.
+Invariants: an ack leaves by proof only, and goes out oldest first. At most `MAX_IN_MEMORY` are at hand with their text; of the others there
+is the number, and the journal has the rest: `Spilled` while they are out, `_unsent` while they are not. Those are read again (`Recall`)
+when there is a way for them, and then wait like any other.
 """
 
 from collections import deque
@@ -20,16 +20,16 @@ from agent_core.clock import Moment
 from agent_core.entries import Ack, Entry
 from agent_core.events import Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
-from agent_core.records import Change, Proved
+from agent_core.records import AcksProven, Change
 
 POST_BATCH = 50
-HELD_MOST = 500
+MAX_IN_MEMORY = 500
 """Acks at hand with all that is known of them: a kilobyte each."""
 RECALL_BATCH = 500
 TOLD_AT_ONCE = 500
 
 
-class Left(Struct, frozen=True, gc=False):
+class Spilled(Struct, frozen=True, gc=False):
     """Acks that went out together, of which only the journal has more than the number."""
 
     barrier: int
@@ -50,24 +50,24 @@ class Acks:
 
     def __init__(
         self, emit: Callable[[Effect], None], changes: list[Change], show: Callable[[Entry], None], at_hand: Callable[[int], Entry | None],
-        held_most: int,
+        max_in_memory: int,
     ) -> None:  # fmt: skip
         self._emit = emit
         self._changes = changes
         self._show = show
         self._at_hand = at_hand
-        self._held_most = held_most
+        self._max_in_memory = max_in_memory
         self._kept: deque[Ack] = deque()
         self._sent: deque[Ack] = deque()
-        self._left: deque[Left] = deque()
-        self._left_count = 0
+        self._spilled: deque[Spilled] = deque()
+        self._spilled_count = 0
         self._unsent: deque[int] = deque()
         self._recalling: tuple[int, ...] = ()
         self._posted: tuple[Ack, ...] = ()
         self._carried: tuple[Ack, ...] = ()
         self._unshown: list[Entry] = []
         self.settled: list[Entry] = []
-        """Whose ack is proven, or left to the journal, and who has none: the ledger may forget them."""
+        """Whose ack is proven, or spilled to the journal, and who has none: the ledger may forget them."""
         self.proven = 0
         self.times: list[float] = []
         """Milliseconds from arrival to ack, since the engine last took them."""
@@ -97,37 +97,37 @@ class Acks:
         """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
         if self._kept:
             self._put_out(ways, now)
-        if len(self._kept) > self._held_most:
-            self._put_off()
+        if len(self._kept) > self._max_in_memory:
+            self._spill()
         for entry in self._unshown:
             self._show(entry)
         self._unshown.clear()
 
     def _put_out(self, ways: Route, now: Moment) -> None:
         if ways.generation is not None:
-            frame_texts, left = [], []
+            frame_texts, spilled = [], []
             for ack in self._kept:
                 ack.barrier, ack.sent_utc = ways.barrier, now.utc
                 frame_texts.append(frames.dump_ack(ack.text))
                 self._time(ack, now)
-                if ack.terminal and not ack.again and len(self._sent) >= self._held_most:
-                    left.append(ack.entry)
+                if ack.terminal and not ack.again and len(self._sent) >= self._max_in_memory:
+                    spilled.append(ack.entry)
                 else:
                     self._sent.append(ack)
             self._kept.clear()
             self._emit(Send(ways.generation, tuple(frame_texts)))
-            if left:
-                self._left.append(Left(ways.barrier, now.utc, tuple(entry.seq for entry in left)))
-                self._left_count += len(left)
-                self.settled += left
+            if spilled:
+                self._spilled.append(Spilled(ways.barrier, now.utc, tuple(entry.seq for entry in spilled)))
+                self._spilled_count += len(spilled)
+                self.settled += spilled
         elif ways.post and not self._posted:
             self.post(now)
 
-    def _put_off(self) -> None:
-        """No way for so many: the newest are left to the journal."""
+    def _spill(self) -> None:
+        """No way for so many: the newest are spilled to the journal."""
         waiting = list(self._kept)
-        self._kept = deque(waiting[: self._held_most])
-        for ack in waiting[self._held_most :]:
+        self._kept = deque(waiting[: self._max_in_memory])
+        for ack in waiting[self._max_in_memory :]:
             if ack.terminal:
                 self._unsent.append(ack.entry.seq)
                 self.settled.append(ack.entry)
@@ -137,7 +137,7 @@ class Acks:
     def recall(self, ways: Route) -> None:
         """Nothing is kept and there is a way: have the next ones read that only the journal has."""
         if self._unsent and not (self._kept or self._recalling) and (ways.generation is not None or ways.post):
-            count = min(RECALL_BATCH, self._held_most, len(self._unsent))
+            count = min(RECALL_BATCH, self._max_in_memory, len(self._unsent))
             self._recalling = tuple(self._unsent.popleft() for _ in range(count))
             self._emit(Recall(self._recalling))
 
@@ -157,7 +157,7 @@ class Acks:
                 self._kept.append(self._sent.popleft())
             self.post(now)
         if not self._sent:
-            self._unsend_left()
+            self._unsend_spilled()
 
     def carry(self, count: int) -> tuple[tuple[str, str], ...]:
         """The oldest unproven acks, to travel inside a poll; they stay where they are until the poll's 2xx (`arrived`)."""
@@ -194,18 +194,18 @@ class Acks:
         proven = []
         while self._sent and self._sent[0].barrier <= ping:
             proven.append(self._sent.popleft())
-        left = []
-        while self._left and self._left[0].barrier <= ping:
-            left.append(self._left.popleft())
-        if left:
-            self._prove_left(left, now)
+        spilled = []
+        while self._spilled and self._spilled[0].barrier <= ping:
+            spilled.append(self._spilled.popleft())
+        if spilled:
+            self._prove_spilled(spilled, now)
         self._prove(proven, "pong", now)
 
-    def _prove_left(self, batches: Iterable[Left], now: Moment) -> None:
+    def _prove_spilled(self, batches: Iterable[Spilled], now: Moment) -> None:
         acks = tuple((seq, batch.sent_utc) for batch in batches for seq in batch.seqs)
-        self._changes.append(Proved(acks, now.utc, "pong"))
+        self._changes.append(AcksProven(acks, now.utc, "pong"))
         self.proven += len(acks)
-        self._left_count -= len(acks)
+        self._spilled_count -= len(acks)
         for seq, _ in acks:
             if (again := self._at_hand(seq)) is not None:
                 again.proven = True
@@ -218,12 +218,12 @@ class Acks:
             ack.barrier = 0
         self._kept.extendleft(reversed(self._sent))
         self._sent.clear()
-        self._unsend_left()
+        self._unsend_spilled()
 
-    def _unsend_left(self) -> None:
-        self._unsent.extendleft(reversed([seq for left in self._left for seq in left.seqs]))
-        self._left.clear()
-        self._left_count = 0
+    def _unsend_spilled(self) -> None:
+        self._unsent.extendleft(reversed([seq for spilled in self._spilled for seq in spilled.seqs]))
+        self._spilled.clear()
+        self._spilled_count = 0
 
     def posted(self, proven: Iterable[str], now: Moment) -> None:
         """An HTTP batch came back: the proven ones are settled, the others kept again."""
@@ -244,7 +244,7 @@ class Acks:
         if not acks:
             return
         if rows := tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack):
-            self._changes.append(Proved(rows, now.utc, by))
+            self._changes.append(AcksProven(rows, now.utc, by))
         for ack in acks:
             self.proven += ack.terminal and not ack.entry.proven
             if ack.text == ack.entry.ack:
@@ -263,9 +263,9 @@ class Acks:
 
     @property
     def unproven(self) -> int:
-        on_disk = self._left_count + len(self._unsent) + len(self._recalling)
+        on_disk = self._spilled_count + len(self._unsent) + len(self._recalling)
         return len(self._kept) + len(self._sent) + len(self._posted) + on_disk
 
     @property
     def awaits_pong(self) -> bool:
-        return bool(self._sent or self._left)
+        return bool(self._sent or self._spilled)

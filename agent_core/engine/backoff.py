@@ -7,7 +7,7 @@ from agent_core.engine.outcomes import Rule
 
 Dice = Callable[[], float]
 """A number in [0, 1); the engine's only source of chance."""
-CROWD = (20.0, 32.0)
+SPREAD_STEPS = (20.0, 32.0)
 """First steps that the first redial and each later one are spread over at least, when a stable link was lost: of 200 agents that
 lose their backend at one instant, no more than a fifth dials in any second, and each is back as soon (P7)."""
 
@@ -26,15 +26,23 @@ def ladder(backoff: Backoff) -> tuple[float, ...]:
 
 
 def delay(
-    rule: Rule, attempt: int, failures: int, retry_after: float | None, dice: Dice, timing: Timing, backoff: Backoff, *, crowd: bool = False
+    rule: Rule,
+    attempt: int,
+    failures: int,
+    retry_after: float | None,
+    dice: Dice,
+    timing: Timing,
+    backoff: Backoff,
+    *,
+    spread_retry: bool = False,
 ) -> float:
     """Seconds until the next dial. `attempt` climbs the ladder; `failures` counts the same rule in a row, for its own doubling;
-    `crowd` says that it all began with the loss of a stable link, which others may have lost at the same instant (FAULTS F51)."""
+    `spread_retry` says that it all began with the loss of a stable link, which others may have lost at the same instant (FAULTS F51)."""
     match rule:
         case Rule.REFUSED:
             return min(timing.refused_cap, timing.refused_first * 2.0 ** min(failures - 1, 60))
         case Rule.REPLACED:
-            return (timing.replaced_hold if failures == 1 else timing.replaced_every) * (1 + 0.1 * dice())
+            return (timing.replaced_wait if failures == 1 else timing.replaced_every) * (1 + 0.1 * dice())
         case Rule.BUSY:
             return min(max(retry_after or 0, timing.busy_first) * (1 + 0.1 * dice()), timing.busy_cap)
         case Rule.RESTART:
@@ -42,11 +50,11 @@ def delay(
         case Rule.PROTOCOL:
             return _jittered(max(timing.protocol_step, step(attempt, backoff)), dice, backoff)
         case Rule.PORTAL:
-            return max(timing.portal_least, _jittered(step(attempt, backoff), dice, backoff))
+            return max(timing.portal_min_wait, _jittered(step(attempt, backoff), dice, backoff))
         case Rule.TLS:
-            return max(timing.tls_least, _jittered(step(attempt, backoff), dice, backoff))
+            return max(timing.tls_min_wait, _jittered(step(attempt, backoff), dice, backoff))
         case Rule.LADDER:
-            spread = min(backoff.cap_seconds, CROWD[attempt > 1] * backoff.base_seconds) if crowd else 0.0
+            spread = min(backoff.cap_seconds, SPREAD_STEPS[attempt > 1] * backoff.base_seconds) if spread_retry else 0.0
             return _jittered(step(attempt, backoff), dice, backoff, spread)
 
 

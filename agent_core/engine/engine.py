@@ -26,7 +26,7 @@ from agent_core import __version__, frames
 from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine import settings
-from agent_core.engine.acks import HELD_MOST, Route
+from agent_core.engine.acks import MAX_IN_MEMORY, Route
 from agent_core.engine.backoff import Dice
 from agent_core.engine.ledger import Held, Ledger
 from agent_core.engine.link import Link
@@ -70,12 +70,12 @@ from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Window
 from agent_core.plain import plain
-from agent_core.records import Arrival, Kept, Via
+from agent_core.records import Arrival, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
 WS = Via.WS
-ASKS_MOST = 40
+MAX_RESYNCS = 40
 """So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
 
 
@@ -108,9 +108,9 @@ class Engine:
     """The whole agent but its I/O. Not thread-safe: one event loop owns it."""
 
     def __init__(
-        self, config: Config, traits: Mapping[str, Trait], host: str = "", *, held_most: int = HELD_MOST, rows: bool = True
+        self, config: Config, traits: Mapping[str, Trait], host: str = "", *, max_in_memory: int = MAX_IN_MEMORY, rows: bool = True
     ) -> None:
-        """`held_most` acks at most are at hand while they wait for proof; the journal has the others.
+        """`max_in_memory` acks at most are at hand while they wait for proof; the journal has the others.
 
         Without `rows` there is no CommandEntry, which costs a twentieth of what a command does and which only a viewer needs.
         """
@@ -120,7 +120,7 @@ class Engine:
         self._emit = self._effects.append
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
-        self._ledger = Ledger(config, traits, self._emit, held_most, rows=rows)
+        self._ledger = Ledger(config, traits, self._emit, max_in_memory, rows=rows)
         self._acks, self._pings = Window(), Window()
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
@@ -136,8 +136,8 @@ class Engine:
         self._unknown_types: set[str] = set()
         self._suspects: set[str] = set()
         self._deaf_check_at: float | None = None
-        self._ask_at: float | None = None
-        self._asks = 0
+        self._resync_at: float | None = None
+        self._resyncs = 0
         self._post_at: float | None = None
         self._stop_by: float | None = None
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
@@ -176,7 +176,7 @@ class Engine:
         times = [self._link.wake_at, self._polling.wake_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
-        times += [at for at in (self._post_at, self._ask_at, self._deaf_check_at, self._stop_by) if at is not None]
+        times += [at for at in (self._post_at, self._resync_at, self._deaf_check_at, self._stop_by) if at is not None]
         return min(times)
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
@@ -409,7 +409,7 @@ class Engine:
         self._apply(accepted)
         self._say("INFO", "Settings changed: " + ", ".join(f"{name}={value}" for name, value in accepted.items()))
         if self._trouble is None:
-            self._ledger.changes.extend(Kept(f"setting.{name}", str(value)) for name, value in accepted.items())
+            self._ledger.changes.extend(SettingStored(f"setting.{name}", str(value)) for name, value in accepted.items())
 
     def _apply(self, accepted: Mapping[str, Any]) -> None:
         for name, value in accepted.items():
@@ -425,8 +425,8 @@ class Engine:
     def _notice_sleep(self) -> None:
         """The clocks moved apart, or our own deadline is long past: the machine slept, or this process was stopped."""
         offset = self._now.utc - self._now.mono
-        drifted = self._offset is not None and abs(offset - self._offset) > self._config.timing.drift
-        stalled = self._now.mono - self._promised > self._config.timing.stall
+        drifted = self._offset is not None and abs(offset - self._offset) > self._config.timing.clock_jump
+        stalled = self._now.mono - self._promised > self._config.timing.stall_threshold
         if self._offset is None or drifted:
             self._offset = offset
         if (drifted or stalled) and self._started is not None and not self.finished:
@@ -484,7 +484,7 @@ class Engine:
 
     def _couple_polling(self) -> None:
         now = self._now
-        self._ask_for_owed(now)
+        self._resync_rejected(now)
         stopping = self._stop_by is not None
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
@@ -494,22 +494,22 @@ class Engine:
     def _status(self) -> dict[str, int]:
         return {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.acks.unproven}
 
-    def _ask_for_owed(self, now: Moment) -> None:
+    def _resync_rejected(self, now: Moment) -> None:
         """What was not taken: at once when there is room, then each interval, since the backend may hold back what it has just sent."""
         ledger = self._ledger
         room = ledger.intake_open and ledger.pending <= self._config.executor.max_pending // 2
-        due = self._ask_at is not None and now.mono >= self._ask_at
-        if not (ledger.turned_away or ledger.owed):
-            self._ask_at = None
-        elif room and (ledger.turned_away or due):
-            self._asks = 0 if ledger.turned_away else self._asks + 1
-            ledger.turned_away = False
-            if self._asks > ASKS_MOST:
-                ledger.owed.clear()
-            self._ask_at = now.mono + self._polling.every
+        due = self._resync_at is not None and now.mono >= self._resync_at
+        if not (ledger.rejected or ledger.rejected_ids):
+            self._resync_at = None
+        elif room and (ledger.rejected or due):
+            self._resyncs = 0 if ledger.rejected else self._resyncs + 1
+            ledger.rejected = False
+            if self._resyncs > MAX_RESYNCS:
+                ledger.rejected_ids.clear()
+            self._resync_at = now.mono + self._polling.every
             self._polling.sync_soon(now)
         elif due:
-            self._ask_at = now.mono + self._polling.every
+            self._resync_at = now.mono + self._polling.every
 
     def _record(self) -> None:
         """Number this step's changes; hold back what must wait for them, or for those still on their way."""

@@ -25,14 +25,28 @@ from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine import settings
-from agent_core.engine.acks import HELD_MOST, Acks
+from agent_core.engine.acks import MAX_IN_MEMORY, Acks
 from agent_core.engine.schedule import Schedule
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
 from agent_core.plain import plain
-from agent_core.records import Arrival, Began, Buried, Change, Ended, Memory, OutboxRow, Outcome, Remembered, Repeated, State, Took, Via
+from agent_core.records import (
+    Arrival,
+    Change,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    DuplicateSeen,
+    Memory,
+    OutboxRow,
+    Outcome,
+    Remembered,
+    State,
+    TombstoneAdded,
+    Via,
+)
 from agent_core.snapshot import CommandsView, ScheduledView
 
 OUTCOME_UNKNOWN = "interrupted: outcome unknown"
@@ -40,7 +54,7 @@ CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
-ANSWERED_MOST = 500
+MAX_ANSWERS_PER_STEP = 500
 """When so many instant handlers have answered in a step, what waits its turn goes on in the next one, so that the loop breathes."""
 LOCAL, EXTERNAL = Via.LOCAL, EffectClass.EXTERNAL
 """By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
@@ -73,7 +87,13 @@ class Ledger:
     """One machine; every method is a step at `now`. Effects that need no disk go to `emit` in order."""
 
     def __init__(
-        self, config: Config, traits: Mapping[str, Trait], emit: Callable[[Effect], None], held_most: int = HELD_MOST, *, rows: bool = True
+        self,
+        config: Config,
+        traits: Mapping[str, Trait],
+        emit: Callable[[Effect], None],
+        max_in_memory: int = MAX_IN_MEMORY,
+        *,
+        rows: bool = True,
     ) -> None:
         self._config = config
         self._dialect = config.ack.dialect
@@ -97,16 +117,16 @@ class Ledger:
         """Commands taken, and those of them that are on disk, as the engine says."""
         self.counts = Counts()
         self.changes: list[Change] = []
-        self.acks = Acks(emit, self.changes, self._show, self._by_seq.get, held_most)
+        self.acks = Acks(emit, self.changes, self._show, self._by_seq.get, max_in_memory)
         self.after: list[Held] = []
         self.taken_last: str | None = None
         self.horizon_utc = 0.0
         self.settings: dict[str, Any] = {}
         """Accepted by update_config, for the engine to apply."""
         self.intake_open = False
-        self.turned_away = False
+        self.rejected = False
         """A command was not taken since the last sync: ask the backend again when there is room."""
-        self.owed: set[str] = set()
+        self.rejected_ids: set[str] = set()
         """Ids that were not taken and have not come again: the backend may hold them back for a while, so it is asked more than once."""
 
     # --- intake --------------------------------------------------------------------------------------------------
@@ -161,9 +181,9 @@ class Ledger:
             self._repeat(arrival, via, known, now)
             return False
         if arrival.unread or not self._may_take(now):
-            self._turn_away(command.command_id)
+            self._reject(command.command_id)
             return False
-        self.owed.discard(command.command_id)
+        self.rejected_ids.discard(command.command_id)
         self.counts.received += 1
         self.taken_last = command.command_id
         for warning in command.warnings:
@@ -171,11 +191,11 @@ class Ledger:
         self._begin(self._new(command, via, now), now, arrival.target)
         return True
 
-    def _turn_away(self, command_id: str) -> None:
+    def _reject(self, command_id: str) -> None:
         self.counts.refused += 1
-        self.turned_away = True
-        if len(self.owed) < self._config.executor.max_pending:
-            self.owed.add(command_id)
+        self.rejected = True
+        if len(self.rejected_ids) < self._config.executor.max_pending:
+            self.rejected_ids.add(command_id)
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
         """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
@@ -233,7 +253,7 @@ class Ledger:
             self._configure(entry, now)
             return
         due = self._address(entry) if entry.trait.sends else None
-        if (by := self._buried(entry, now)) is not None:
+        if (by := self._tombstone_for(entry, now)) is not None:
             self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
@@ -245,7 +265,7 @@ class Ledger:
             self._enqueue(entry)
             self.start_waiting(now)
             if entry.fresh:
-                self._took(entry, now)
+                self._accepted(entry, now)
                 self._show(entry)
 
     def _address(self, entry: Entry) -> float | None:
@@ -262,7 +282,7 @@ class Ledger:
         self.counts.duplicates += 1
         if not self.intake_open:
             return
-        self.changes.append(Repeated(known.seq, via, now.utc))
+        self.changes.append(DuplicateSeen(known.seq, via, now.utc))
         original = remembered.command if remembered is not None else known.command
         comparable = original.command_type and original.payload is not ON_DISK
         if comparable and (command.command_type, command.payload) != (original.command_type, original.payload):
@@ -291,7 +311,7 @@ class Ledger:
             self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
         found = victim or settled
         if found is None:
-            self._bury(entry, target, now)
+            self._add_tombstone(entry, target, now)
         elif found.state is CANCELLED:
             self._end(entry, COMPLETED, None, {"cancelled": found.command.command_id}, now)
         else:
@@ -306,21 +326,21 @@ class Ledger:
         self._end(victim, CANCELLED, "cancelled by the operator", {}, now)
         return True
 
-    def _bury(self, entry: Entry, target: str, now: Moment) -> None:
+    def _add_tombstone(self, entry: Entry, target: str, now: Moment) -> None:
         """Nobody by that name here: remember the cancel for a message that may still come (P3)."""
         until = now.utc + self._config.ledger.tombstone_hours * 3600
-        self._tombstones = {name: grave for name, grave in self._tombstones.items() if grave[1] > now.utc}
+        self._tombstones = {name: tombstone for name, tombstone in self._tombstones.items() if tombstone[1] > now.utc}
         if len(self._tombstones) < self._config.executor.max_pending:
             self._tombstones[target] = (entry.command.command_id, until)
-            self.changes.append(Buried(target, entry.command.command_id, until))
+            self.changes.append(TombstoneAdded(target, entry.command.command_id, until))
         self._end(entry, COMPLETED, None, {"unknown": target}, now)
 
-    def _buried(self, entry: Entry, now: Moment) -> str | None:
+    def _tombstone_for(self, entry: Entry, now: Moment) -> str | None:
         """Which cancel came before this message."""
         if not self._tombstones:
             return None
-        graves = (self._tombstones.get(name) for name in (entry.command.command_id, *entry.names))
-        return next((by for by, until in filter(None, graves) if until > now.utc), None)
+        tombstones = (self._tombstones.get(name) for name in (entry.command.command_id, *entry.names))
+        return next((by for by, until in filter(None, tombstones) if until > now.utc), None)
 
     def _configure(self, entry: Entry, now: Moment) -> None:
         accepted, refused = settings.accept(entry.command.payload)
@@ -346,7 +366,7 @@ class Ledger:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
             self.after.append(ack_of(entry))
-        self._took(entry, now)
+        self._accepted(entry, now)
         self._show(entry)
 
     @property
@@ -381,7 +401,7 @@ class Ledger:
 
     def start_waiting(self, now: Moment) -> None:
         """Start what may start: urgent lanes first, then by arrival, at most `executor.concurrency` at once."""
-        while self.may_start and self._answered < ANSWERED_MOST:
+        while self.may_start and self._answered < MAX_ANSWERS_PER_STEP:
             lane = self._lanes.get((self._ready_urgent or self._ready).popleft())
             queue = (lane.urgent or lane.normal) if lane is not None and lane.running is None else None
             if lane is not None and queue:
@@ -394,13 +414,13 @@ class Ledger:
         if entry.due_utc is not None:
             entry.timed_from = now.mono
         if not entry.fresh:
-            self.changes.append(Began(entry.seq, now.utc))
+            self.changes.append(CommandStarted(entry.seq, now.utc))
         if (answer := entry.trait.answer) is not None:
             self._answered += 1
-            self._settle(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
+            self._complete(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
             return
         if entry.fresh:
-            self._took(entry, now)
+            self._accepted(entry, now)
         self.running += 1
         if entry.trait.effect is EXTERNAL:
             self._show(entry)
@@ -415,10 +435,10 @@ class Ledger:
             return
         self.running -= 1
         entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
-        self._settle(entry, event.outcome, now)
+        self._complete(entry, event.outcome, now)
         self.start_waiting(now)
 
-    def _settle(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
+    def _complete(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
         if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
             self._leave(lane, entry.lane)
         error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None
@@ -447,9 +467,9 @@ class Ledger:
             status = "completed" if done else "failed"
             entry.ack = frames.ack(entry.command.command_id, status, now.utc, error, result, self._dialect)
         if entry.fresh:
-            self._took(entry, now, effect)
+            self._accepted(entry, now, effect)
         else:
-            self.changes.append(Ended(entry.seq, state, now.utc, error, entry.ack, effect))
+            self.changes.append(CommandEnded(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
             self.acks.settled.append(entry)
         else:
@@ -507,7 +527,7 @@ class Ledger:
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
             "lanes": len(self._lanes), "schedule": self._schedule.footprint,
             "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
-            "owed": len(self.owed),
+            "rejected_ids": len(self.rejected_ids),
         }  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
@@ -538,7 +558,7 @@ class Ledger:
             rows.append(ScheduledView(plain(schedule_id, 200), entry.command.command_id, plain(entry.lane, 100), due))
         return tuple(rows)
 
-    def _took(self, entry: Entry, now: Moment, effect: OutboxRow | None = None) -> None:
+    def _accepted(self, entry: Entry, now: Moment, effect: OutboxRow | None = None) -> None:
         """As it stands: what has begun or ended did so in this step."""
         entry.fresh = False
         self.taken += 1
@@ -546,7 +566,7 @@ class Ledger:
         finished = now.utc if entry.state.ended else None
         proven = finished if entry.ack is None else None
         self.changes.append(
-            Took(
+            CommandAccepted(
                 Remembered(
                     entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, began, finished, entry.due_utc, runs,
                     0, None, None, entry.error, entry.ack, None, proven, None, entry.replay_of,

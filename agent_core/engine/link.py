@@ -39,12 +39,12 @@ UNANSWERED_PINGS = 16
 """So many JSON pings may be out; a backend that ignores them gets a bare pong instead, for it still has to hear us."""
 UNREAD_AFTER = 4
 """Ping intervals without an answer of either kind; a slow link may need some to pass on a pong behind what is queued."""
-POLITE_DIALS = 8
+MAX_DIALS_PER_WINDOW = 8
 """In any span as long as the ladder's last step, but the first of a trouble, no more dials than this (P8)."""
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
-PATIENT = frozenset({Rule.BUSY, Rule.REFUSED, Rule.REPLACED})
+NO_EARLY_RETRY = frozenset({Rule.BUSY, Rule.REFUSED, Rule.REPLACED})
 """What asks for patience is not hurried by a poll's success."""
-HASTY = frozenset({Rule.LADDER, Rule.RESTART})
+MAY_RETRY_EARLY = frozenset({Rule.LADDER, Rule.RESTART})
 """What may be tried again soon after it failed, when a poll succeeded meanwhile: it has no least wait of its own."""
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 
@@ -80,7 +80,7 @@ class Link:
         self._rule = Rule.LADDER
         self._rule_failures = 0
         self._dialled_at = self._failing_since = float("-inf")
-        self._dialled: deque[float] = deque(maxlen=POLITE_DIALS)
+        self._dialled: deque[float] = deque(maxlen=MAX_DIALS_PER_WINDOW)
         self._online_at: float | None = None
         self._heard_at = self._answered_at = 0.0
         self._probing = False
@@ -89,7 +89,7 @@ class Link:
         self._outage: tuple[float, float] | None = None
         self._said_down = False
         self._hinted_at = float("-inf")
-        self._hinted = self._crowd = False
+        self._hinted = self._spread_retry = False
         self._pings: deque[tuple[int, float]] = deque()
         self._numbered = False
         self._ping_seq = 0
@@ -101,9 +101,9 @@ class Link:
     # --- what others ask -----------------------------------------------------------------------------------------
 
     @property
-    def _blip(self) -> bool:
+    def _first_retry_after_stable_link(self) -> bool:
         """A stable link was lost by no more than the network, and this is the wait before its first redial."""
-        return self.phase is Phase.WAITING and self._rule is Rule.LADDER and self._crowd and self.attempt == 1
+        return self.phase is Phase.WAITING and self._rule is Rule.LADDER and self._spread_retry and self.attempt == 1
 
     @property
     def online(self) -> bool:
@@ -204,13 +204,13 @@ class Link:
             if self.phase in OPEN:
                 self.close_for(Cause.OPERATOR, "reconnect asked for by the operator", now)
             self._dial(now)
-        elif now.mono - self._dialled_at >= self._timing.hint_within and self.agent_id is not None:
+        elif now.mono - self._dialled_at >= self._timing.early_retry_delay and self.agent_id is not None:
             self._emit(AbortSocket(self.generation))
             self._dial(now)
 
     def close_for(self, cause: Cause, detail: str, now: Moment) -> None:
         """End an open link for a reason of our own; the caller dials or waits next."""
-        self._forgive(now)
+        self._reset_backoff(now)
         self._emit(AbortSocket(self.generation))
         self._forget(cause, detail, now)
 
@@ -226,10 +226,10 @@ class Link:
 
         `alone`: the first poll after a loss succeeded, so the backend was never gone; this link alone was lost, and no crowd dials with us.
         """
-        if now.mono - self._hinted_at < self._timing.hint_every or (alone and not self._blip):
+        if now.mono - self._hinted_at < self._timing.early_retry_interval or (alone and not self._first_retry_after_stable_link):
             return
-        soon = self._politely(now.mono + self._timing.hint_within * dice())
-        if self.phase is Phase.WAITING and self._rule not in PATIENT:
+        soon = self._politely(now.mono + self._timing.early_retry_delay * dice())
+        if self.phase is Phase.WAITING and self._rule not in NO_EARLY_RETRY:
             self._hinted_at = now.mono
             self._deadline = min(self._deadline or soon, soon)
         self._hinted = self.phase is Phase.CONNECTING
@@ -245,13 +245,13 @@ class Link:
         elif self.phase is Phase.CONNECTING:
             self._deadline = now.mono + self._timing.dial_within
         elif self.phase is Phase.WAITING and self._rule is not Rule.BUSY:
-            soon = self._politely(now.mono + self._timing.hint_within * dice())
+            soon = self._politely(now.mono + self._timing.early_retry_delay * dice())
             self._deadline = min(self._deadline or soon, soon)
 
     def want_proof(self, now: Moment) -> None:
         """Acks wait for a pong: bring the next ping forward, as far as the backend's limits allow."""
         if self._next_ping_at is not None and self._pinged_at is not None and not self._pings:
-            self._next_ping_at = min(self._next_ping_at, max(now.mono, self._pinged_at + self._timing.barrier_every))
+            self._next_ping_at = min(self._next_ping_at, max(now.mono, self._pinged_at + self._timing.ack_ping_interval))
 
     def tick(self, now: Moment, dice: Dice) -> None:
         """Act on every deadline that has come."""
@@ -387,8 +387,8 @@ class Link:
         if self.stopping:
             self._enter(Phase.STOPPED, now, None)
             return
-        self._crowd = self._stable(now) or (self._crowd and self._online_at is None)
-        self._forgive(now)
+        self._spread_retry = self._stable(now) or (self._spread_retry and self._online_at is None)
+        self._reset_backoff(now)
         rule = rule_for(failure, first_loss=self.attempt == 0 and self._online_at is not None)
         cause = Cause.SLEEP if self._woke else cause_of(failure, rule)
         self._rule_failures = self._rule_failures + 1 if rule is self._rule else 1
@@ -397,13 +397,15 @@ class Link:
         self._narrate(now, f"WebSocket error: {failure.detail}", "WARNING")
         self._forget(cause, failure.detail, now)
         timing, ladder = self._timing, self._config.backoff
-        wait = backoff.delay(rule, self.attempt, self._rule_failures, failure.retry_after, dice, timing, ladder, crowd=self._crowd)
+        wait = backoff.delay(
+            rule, self.attempt, self._rule_failures, failure.retry_after, dice, timing, ladder, spread_retry=self._spread_retry
+        )
         self._step = backoff.step(self.attempt, self._config.backoff)
         self._wait_from = now.mono
         if self.attempt == 1:
             self._failing_since = now.mono
-        if self._hinted and rule in HASTY:
-            wait = min(wait, self._timing.hint_within)
+        if self._hinted and rule in MAY_RETRY_EARLY:
+            wait = min(wait, self._timing.early_retry_delay)
             self._hinted_at = now.mono
         self._enter(rule.phase, now, self._politely(now.mono + wait))
         shown, last = min(self.attempt, self._config.websocket.reconnect_attempts), self._config.websocket.reconnect_attempts
@@ -438,7 +440,7 @@ class Link:
     def _stable(self, now: Moment) -> bool:
         return self._online_at is not None and self._lifetime(now) >= max(self._timing.stable_after, self._step)
 
-    def _forgive(self, now: Moment) -> None:
+    def _reset_backoff(self, now: Moment) -> None:
         """What went wrong before a stable link no longer counts; a rival that lets us stay for less than its turn is still there."""
         if self._stable(now):
             self.attempt = 0
@@ -448,7 +450,7 @@ class Link:
     def _politely(self, at: float) -> float:
         """`at`, or later where a fault that flaps would make us dial too often."""
         span = self._config.backoff.cap_seconds
-        if at - self._failing_since < span or len(self._dialled) < POLITE_DIALS:
+        if at - self._failing_since < span or len(self._dialled) < MAX_DIALS_PER_WINDOW:
             return at
         return max(at, self._dialled[0] + span)
 

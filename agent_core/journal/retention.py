@@ -1,48 +1,49 @@
 """What the ledger keeps and for how long, in three tiers, so that its file stays small (FAULTS P4).
 
-    whole ──► faded ──► gone
+    whole ──► compacted ──► gone
       │ the file is full   │ too old, or too many
 
-A whole row has everything. A faded one has what a late duplicate needs: its id and its ack, a sixth of the size. Of what is gone only the
-horizon stays: a command issued before it is refused. An ack that is not proven never fades, and what runs or waits neither.
+A whole row has everything. A compacted one has what a late duplicate needs: its id and its ack, a sixth of the size. Of what is gone only
+the horizon stays: a command issued before it is refused. A row whose ack is not proven is never compacted, nor is what runs or waits.
 """
 
 import sqlite3
 import zlib
 from typing import Any, NamedTuple
 
-from agent_core.config.models import Ledger as Limits
+from agent_core.config.models import LedgerConfig
 from agent_core.frames import Command
 from agent_core.records import Remembered, State, Via
 
 STEP = 1_000
 """Rows looked at in one step: a few milliseconds."""
 FILE_LIMIT = 48 * 2**20
-FADED_MOST = 300_000
+MAX_COMPACTED = 300_000
 ROW_BYTES = 250
 """What a whole row takes beside its payload and its ack."""
 VACUUM_PAGES = 1_024
 SKEW = 300.0
 """Seconds by which a backend's clock is believed to be ahead of ours."""
 
-SCHEMA = """
+SCHEMA_2 = """
 CREATE TABLE faded (
     seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, issued_utc REAL, received_utc REAL NOT NULL, via TEXT NOT NULL,
     state TEXT NOT NULL, ack BLOB);
 """
+SCHEMA_3 = "ALTER TABLE faded RENAME TO compacted"
 UNENDED = "state IN ('queued', 'running', 'scheduled')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
 UNSETTLED = f"{UNPROVEN} OR {UNENDED}"
-OLDEST_FADED = "SELECT seq, issued_utc, received_utc FROM faded ORDER BY seq LIMIT ?"
+OLDEST_COMPACTED = "SELECT seq, issued_utc, received_utc FROM compacted ORDER BY seq LIMIT ?"
 OLDEST_WHOLE = f"SELECT seq, issued_utc, received_utc FROM commands WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"
-FADING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, ack, length(payload) * 2 + length(ack) FROM commands
+COMPACTING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, ack, length(payload) * 2 + length(ack) FROM commands
  WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""
-LOOK = """SELECT coalesce((SELECT received_utc FROM faded ORDER BY seq LIMIT 1), 9e99),
+LOOK = """SELECT coalesce((SELECT received_utc FROM compacted ORDER BY seq LIMIT 1), 9e99),
  coalesce((SELECT received_utc FROM commands ORDER BY seq LIMIT 1), 9e99), coalesce((SELECT min(until_utc) FROM tombstones), 9e99),
  page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
 FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
-RECALL = "SELECT seq, command_id, issued_utc, received_utc, via, state, ack FROM faded WHERE command_id = ?"
-FAMILIAR = (
+RECALL = "SELECT seq, command_id, issued_utc, received_utc, via, state, ack FROM compacted WHERE command_id = ?"
+ACK_ZLIB_DICT = (
     b'{"command_id":"cmd_","status":"failed","success":false,"error":"missed: due interrupted: outcome unknown","timestamp":"2026-'
     b'","completed_at":null,"result":{}}{"command_id":"cmd_0000","status":"completed","success":true,"error":null,'
     b'"timestamp":"2026-11-05T20:30:00.000Z","completed_at":"2026-11-05T20:30:00.000Z","result":{}}'
@@ -58,39 +59,39 @@ class Trimmed(NamedTuple):
     gone: int
 
 
-def due(db: sqlite3.Connection, limits: Limits, utc: float, rows: int) -> bool:
+def due(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int) -> bool:
     """Whether there may be something to trim, by one look: each statement is a wait for a busy agent's interpreter.
 
-    `rows` is how many there are, faded and whole: to count them takes milliseconds.
+    `rows` is how many there are, compacted and whole: to count them takes milliseconds.
     """
-    oldest_faded, oldest_whole, first_grave, pages, free, page_size = db.execute(LOOK).fetchone()
+    oldest_compacted, oldest_whole, first_tombstone, pages, free, page_size = db.execute(LOOK).fetchone()
     return (
-        rows > min(limits.retention_count, FADED_MOST) or min(oldest_faded, oldest_whole) < utc - limits.retention_days * 86_400
-        or first_grave < utc or (pages - free) * page_size > FILE_LIMIT or free > VACUUM_PAGES // 4
+        rows > min(limits.retention_count, MAX_COMPACTED) or min(oldest_compacted, oldest_whole) < utc - limits.retention_days * 86_400
+        or first_tombstone < utc or (pages - free) * page_size > FILE_LIMIT or free > VACUUM_PAGES // 4
     )  # fmt: skip
 
 
-def trim(db: sqlite3.Connection, limits: Limits, utc: float, rows: int, announced_utc: float = float("inf")) -> Trimmed:
-    """One step: name the oldest rows beyond the limits, delete those issued up to `announced_utc`, fade where the file is full."""
+def trim(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int, announced_utc: float = float("inf")) -> Trimmed:
+    """One step: name the oldest rows beyond the limits, delete those issued up to `announced_utc`, compact where the file is full."""
     db.execute("BEGIN IMMEDIATE")
     doomed = _doomed(db, limits, utc, rows)
     horizon = max((issued for _, issued in doomed), default=0.0)
     gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
-    for table in ("faded", "commands", "outbox"):
+    for table in ("compacted", "commands", "outbox"):
         db.executemany(f"DELETE FROM {table} WHERE seq = ?", gone)
     if doomed:
         db.execute(FORGET, (horizon,))
-    faded = _fade(db)
+    compacted = _compact(db)
     db.execute("DELETE FROM tombstones WHERE until_utc < ?", (utc,))
     db.execute("COMMIT")
     free = _pragma(db, "freelist_count")
     if free > VACUUM_PAGES // 4:
         db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-    return Trimmed(bool(doomed) or faded or free > VACUUM_PAGES, horizon, len(gone))
+    return Trimmed(bool(doomed) or compacted or free > VACUUM_PAGES, horizon, len(gone))
 
 
-def recall_faded(db: sqlite3.Connection, command_id: str) -> Remembered | None:
-    """A faded row as a record: its type and payload are not remembered (`command_type` is empty)."""
+def recall_compacted(db: sqlite3.Connection, command_id: str) -> Remembered | None:
+    """A compacted row as a record: its type and payload are not remembered (`command_type` is empty)."""
     row = db.execute(RECALL, (command_id,)).fetchone()
     if row is None:
         return None
@@ -98,14 +99,14 @@ def recall_faded(db: sqlite3.Connection, command_id: str) -> Remembered | None:
     return Remembered(seq, Command(command_id, "", issued_utc=issued), Via(via), State(state), received, ack=_unpacked(ack))
 
 
-def _doomed(db: sqlite3.Connection, limits: Limits, utc: float, rows: int) -> list[tuple[int, float]]:
+def _doomed(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int) -> list[tuple[int, float]]:
     """Rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
     surplus = rows - limits.retention_count
-    if limits.retention_count > FADED_MOST:
-        surplus = max(surplus, db.execute("SELECT count(*) FROM faded").fetchone()[0] - FADED_MOST)
+    if limits.retention_count > MAX_COMPACTED:
+        surplus = max(surplus, db.execute("SELECT count(*) FROM compacted").fetchone()[0] - MAX_COMPACTED)
     too_old = utc - limits.retention_days * 86_400
     doomed: list[tuple[int, float]] = []
-    for table, oldest in (("faded", OLDEST_FADED), ("commands", OLDEST_WHOLE)):
+    for table, oldest in (("compacted", OLDEST_COMPACTED), ("commands", OLDEST_WHOLE)):
         first = db.execute(f"SELECT received_utc, min(seq) FROM {table}").fetchone()[0]
         if surplus <= 0 and (first is None or first >= too_old):
             continue
@@ -117,18 +118,20 @@ def _doomed(db: sqlite3.Connection, limits: Limits, utc: float, rows: int) -> li
     return doomed
 
 
-def _fade(db: sqlite3.Connection) -> bool:
+def _compact(db: sqlite3.Connection) -> bool:
     """Whole rows, oldest first, as many as the file is over its limit; whether there were any."""
     excess = (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size") - FILE_LIMIT
     if excess <= 0:
         return False
     rows: list[tuple[Any, ...]] = []
-    for *row, ack, length in db.execute(FADING, (STEP,)):
+    for *row, ack, length in db.execute(COMPACTING, (STEP,)):
         if excess <= 0:
             break
         excess -= ROW_BYTES + (length or 0)
         rows.append((*row, _packed(ack)))
-    db.executemany("INSERT OR REPLACE INTO faded (seq, command_id, issued_utc, received_utc, via, state, ack) VALUES (?,?,?,?,?,?,?)", rows)
+    db.executemany(
+        "INSERT OR REPLACE INTO compacted (seq, command_id, issued_utc, received_utc, via, state, ack) VALUES (?,?,?,?,?,?,?)", rows
+    )
     for table in ("commands", "outbox"):
         db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(row[0],) for row in rows])
     return bool(rows)
@@ -141,9 +144,9 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 def _packed(ack: str | None) -> bytes | None:
     if ack is None:
         return None
-    squeeze = zlib.compressobj(6, zlib.DEFLATED, -12, 5, zlib.Z_DEFAULT_STRATEGY, FAMILIAR)
+    squeeze = zlib.compressobj(6, zlib.DEFLATED, -12, 5, zlib.Z_DEFAULT_STRATEGY, ACK_ZLIB_DICT)
     return squeeze.compress(ack.encode()) + squeeze.flush()
 
 
 def _unpacked(ack: bytes | None) -> str | None:
-    return zlib.decompressobj(-12, FAMILIAR).decompress(ack).decode() if ack is not None else None
+    return zlib.decompressobj(-12, ACK_ZLIB_DICT).decompress(ack).decode() if ack is not None else None

@@ -22,20 +22,34 @@ from pydantic_core import from_json
 from rbloom import Bloom
 
 from agent_core.clock import Clock, SystemClock, iso
-from agent_core.config.models import Ledger as Limits
+from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, as_json
 from agent_core.journal import retention
 from agent_core.journal.retention import UNENDED, UNPROVEN
-from agent_core.records import Began, Buried, Change, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took, Via
+from agent_core.records import (
+    AcksProven,
+    Change,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    DuplicateSeen,
+    Memory,
+    OutboxRow,
+    Remembered,
+    SettingStored,
+    State,
+    TombstoneAdded,
+    Via,
+)
 
 FILE_NAME = "ledger.sqlite3"
 RETRY_SECONDS = 0.5
-UNWRITTEN_MOST, CATCH_UP = 300, 0.005
+MAX_UNWRITTEN, CATCH_UP = 300, 0.005
 """With more changes than this not yet written, the agent waits so many seconds at most at each turn, so that a burst waits elsewhere."""
 TRIM_EVERY, TRIM_GROWTH = 500, 4 * 2**20
 """Commands taken, or bytes that the file has grown, between two looks at what may be forgotten."""
-SIEVE_ERRS = 0.01
+BLOOM_ERROR_RATE = 0.01
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 2**20
 
@@ -51,19 +65,19 @@ CREATE TABLE outbox (
 CREATE TABLE tombstones (target TEXT PRIMARY KEY, cancelled_by TEXT NOT NULL, until_utc REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, retention.SCHEMA)
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, retention.SCHEMA_2, retention.SCHEMA_3)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
 )
-KNOWN = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
-PERHAPS = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of, name"
-INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {KNOWN}, {PERHAPS}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
+REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
+NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of, name"
+INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {REQUIRED}, {NULLABLE}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
 CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
- INSERT INTO commands ({KNOWN}, {PERHAPS})
- VALUES (NEW.{KNOWN.replace(", ", ", NEW.")}, nullif(NEW.{PERHAPS.replace(", ", ", ''), nullif(NEW.")}, '')) ON CONFLICT DO NOTHING;
+ INSERT INTO commands ({REQUIRED}, {NULLABLE})
+ VALUES (NEW.{REQUIRED.replace(", ", ", NEW.")}, nullif(NEW.{NULLABLE.replace(", ", ", ''), nullif(NEW.")}, '')) ON CONFLICT DO NOTHING;
  INSERT INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> '' AND changes();
 END"""
 """A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them.
@@ -79,7 +93,7 @@ PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
  UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
 SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM commands WHERE seq = ? AND command_id = ?"
-BURY = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
+ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 
 
@@ -106,7 +120,7 @@ class Journal:
     """One ledger file. `post` is called from the journal's thread and must be thread-safe."""
 
     def __init__(
-        self, data_dir: Path, limits: Limits, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS
+        self, data_dir: Path, limits: LedgerConfig, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS
     ) -> None:
         self.path = data_dir / FILE_NAME
         self._limits = limits
@@ -118,12 +132,12 @@ class Journal:
         self._wake = threading.Condition()
         self._closing = False
         self._reader: sqlite3.Connection | None = None
-        self._sieve: Bloom | None = None
+        self._bloom: Bloom | None = None
         """Tells for sure that an id is new, at ten bits an id; what it may know is looked up.
 
         Asking SQLite for each new id costs a thousand times as much while commits go on, and a set of ids eighty times the memory.
         """
-        self._sieve_room = 0
+        self._bloom_room = 0
         self._rows = self._size = 0
         self._untrimmed = TRIM_EVERY
         self._ticket = 0
@@ -139,22 +153,22 @@ class Journal:
 
     def write(self, ticket: int, changes: tuple[Change, ...]) -> None:
         """Have these written with whatever else is at hand; `Recorded` follows. Waits up to `CATCH_UP` where much is unwritten."""
-        new_ids = [change.entry.command.command_id for change in changes if isinstance(change, Took)]
+        new_ids = [change.entry.command.command_id for change in changes if isinstance(change, CommandAccepted)]
         with self._wake:
-            if self._sieve is not None:
-                self._sieve.update(new_ids)
-                self._sieve_room -= len(new_ids)
+            if self._bloom is not None:
+                self._bloom.update(new_ids)
+                self._bloom_room -= len(new_ids)
             self._queue.append(Group(ticket, changes, new_ids))
             self._unwritten += len(changes)
             self._wake.notify()
-            if self._unwritten > UNWRITTEN_MOST:
+            if self._unwritten > MAX_UNWRITTEN:
                 self._wake.wait(CATCH_UP)
 
     def is_new(self, command_id: str) -> bool:
         """Surely never given to be written; False where it may have been. Raises LedgerBusy."""
-        if self._sieve is None:
+        if self._bloom is None:
             raise LedgerBusy("not open yet")
-        return command_id not in self._sieve
+        return command_id not in self._bloom
 
     def recall(self, command_id: str) -> Remembered | None:
         """What is remembered of an id. Raises LedgerBusy."""
@@ -183,7 +197,7 @@ class Journal:
         if whole is not None:
             return whole
         try:
-            return retention.recall_faded(self._open_reader(), command_id)
+            return retention.recall_compacted(self._open_reader(), command_id)
         except sqlite3.Error as error:
             raise LedgerBusy(str(error)) from error
 
@@ -226,7 +240,7 @@ class Journal:
                 db = open_ledger(self.path, self._clock, self._migrations)
                 memory = load(db)
                 self._horizon_utc = memory.horizon_utc
-                self._sift(db)
+                self._fill_bloom(db)
             except Exception as error:  # noqa: BLE001  (the thread's edge: whatever it is, no command is taken until it is over)
                 told = self._tell(error, told)
                 if self._wait_closing():
@@ -236,17 +250,17 @@ class Journal:
                 self._post(LedgerOpened(memory))
                 return db
 
-    def _sift(self, db: sqlite3.Connection) -> None:
-        """A sieve of every id in the file and on its way there, with room for as many again."""
-        ids = "SELECT command_id FROM commands UNION ALL SELECT command_id FROM faded"
+    def _fill_bloom(self, db: sqlite3.Connection) -> None:
+        """A bloom of every id in the file and on its way there, with room for as many again."""
+        ids = "SELECT command_id FROM commands UNION ALL SELECT command_id FROM compacted"
         count = db.execute(f"SELECT count(*) FROM ({ids})").fetchone()[0]
         capacity = 2 * max(count, self._limits.retention_count)
-        sieve = Bloom(capacity, SIEVE_ERRS)
-        sieve.update(command_id for (command_id,) in db.execute(ids))
+        bloom = Bloom(capacity, BLOOM_ERROR_RATE)
+        bloom.update(command_id for (command_id,) in db.execute(ids))
         with self._wake:
             for group in self._queue:
-                sieve.update(group.new_ids)
-            self._sieve, self._sieve_room = sieve, capacity - count
+                bloom.update(group.new_ids)
+            self._bloom, self._bloom_room = bloom, capacity - count
         self._rows = count
 
     def _next_batch(self) -> list[Group] | None:
@@ -313,8 +327,8 @@ class Journal:
                 due = retention.due(db, self._limits, self._clock.now().utc, self._rows)
                 steps = 2 + 2 * (self._untrimmed // retention.STEP)
                 self._untrimmed = TRIM_EVERY if due and all(self._trim(db) for _ in range(steps)) else 0
-            if self._sieve_room <= 0:
-                self._sift(db)
+            if self._bloom_room <= 0:
+                self._fill_bloom(db)
         except (sqlite3.Error, OSError):
             self._untrimmed = 0
             with suppress(sqlite3.Error):
@@ -434,8 +448,8 @@ def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
 def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
     """New commands that follow each other together, every other change by itself."""
     for kind, some in groupby(changes, type):
-        if kind is Took:
-            yield from _rows(TAKE, (_new_row(change) for change in some if isinstance(change, Took)))
+        if kind is CommandAccepted:
+            yield from _rows(TAKE, (_new_row(change) for change in some if isinstance(change, CommandAccepted)))
         else:
             yield from chain.from_iterable(map(_changed, some))
 
@@ -452,7 +466,7 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
         yield statement.format(rows=places), list(chain.from_iterable(some))
 
 
-def _new_row(change: Took) -> Sequence[Any]:
+def _new_row(change: CommandAccepted) -> Sequence[Any]:
     entry = change.entry
     command = entry.command
     payload = as_json(dict(command.payload), nan="constants")
@@ -471,21 +485,21 @@ def _effect(row: OutboxRow | None) -> Sequence[Any]:
 
 def _changed(change: Change) -> Iterator[Statement]:
     match change:
-        case Began(seq, utc):
+        case CommandStarted(seq, utc):
             yield BEGIN, (utc, seq)
-        case Ended(seq, state, utc, error, ack, effect):
+        case CommandEnded(seq, state, utc, error, ack, effect):
             yield END, (state, utc, error or None, ack, utc if ack is None else None, seq)
             if effect is not None:
                 yield SEND, (*_effect(effect), seq, effect.command_id)
-        case Proved(acks, utc, by):
+        case AcksProven(acks, utc, by):
             yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
-        case Repeated(seq, via, utc):
+        case DuplicateSeen(seq, via, utc):
             yield REPEAT, (via, utc, seq)
-        case Buried(target, by, until):
-            yield BURY, (target, by, until)
-        case Kept(key, value):
+        case TombstoneAdded(target, by, until):
+            yield ADD_TOMBSTONE, (target, by, until)
+        case SettingStored(key, value):
             yield KEEP, (key, value)
-        case Took():
+        case CommandAccepted():
             raise AssertionError(change)
 
 
@@ -502,7 +516,7 @@ def load(db: sqlite3.Connection) -> Memory:
     unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
-    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "faded", "outbox"))
+    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
     top = db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0]
     return Memory(
         tuple(remembered(row) for row in rows),

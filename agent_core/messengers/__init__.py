@@ -31,7 +31,7 @@ class Messenger(Protocol):
     def send(self, message: Message, command: Command, context: Context) -> Outcome | Awaitable[Outcome]: ...
 
 
-class Dwelling:
+class DelayedMessenger:
     """Another messenger that takes its time: for rehearsals, and for proofs that need a crash in the middle."""
 
     def __init__(self, inner: Messenger, seconds: float) -> None:
@@ -54,4 +54,4 @@ def messenger_for(config: Config) -> Messenger:
     chosen: Messenger = OutboxMessenger()
     if settings.kind is MessengerKind.FILE and settings.path is not None:
         chosen = FileMessenger(settings.path)
-    return Dwelling(chosen, settings.dwell_seconds) if settings.dwell_seconds else chosen
+    return DelayedMessenger(chosen, settings.delay_seconds) if settings.delay_seconds else chosen

@@ -33,7 +33,7 @@ from agent_core.reference.tokens import check_agent
 
 DEMO_SECRET = "demo-secret"  # noqa: S105 - known to all: for loopback only
 DEMO_ADMIN_TOKEN = "demo-admin"  # noqa: S105 - the same
-_TICK_MOST = 1.0
+_MAX_TICK = 1.0
 _log = logging.getLogger("agent_core.reference")
 T = TypeVar("T")
 
@@ -189,7 +189,7 @@ class ReferenceBackend:
     async def _tick(self) -> None:
         rules = self.options.rules
         while True:
-            await asyncio.sleep(min(_TICK_MOST, rules.drop_after / 4, (rules.ping_every or _TICK_MOST) / 4))
+            await asyncio.sleep(min(_MAX_TICK, rules.drop_after / 4, (rules.ping_every or _MAX_TICK) / 4))
             for stale in self.hub.tick(self.clock.now()):
                 if (session := self._sessions.get(stale.generation)) is not None:
                     session.abort()

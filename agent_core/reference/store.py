@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -71,7 +72,7 @@ def _row(order: Order) -> tuple[object, ...]:
     )
 
 
-def _order(row: tuple[object, ...]) -> Order:
+def _order(row: tuple[Any, ...]) -> Order:
     command_id, number, agent_id, command_type, body, queued, status, pushed, polled, delivered, settled, ack, acks, seen, anomalies = row
     return Order(
         number,
@@ -82,11 +83,11 @@ def _order(row: tuple[object, ...]) -> Order:
         queued,
         Status(status),
         pushed,
-        polled,  # type: ignore[arg-type]
+        polled,
         delivered_utc=delivered,
         settled_utc=settled,
         ack=ack,
         acks_seen=seen,
-        anomalies=anomalies,  # type: ignore[arg-type]
+        anomalies=anomalies,
         acks=[AckSeen(AckWay(way), utc, Status(verdict)) for way, utc, verdict in from_json(str(acks))],
     )

@@ -308,7 +308,7 @@ def _fingerprint(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from agent_core.engine.backoff import CROWD
+    from agent_core.engine.backoff import SPREAD_STEPS
     from agent_core.whatif import forecast
 
     if options.outage * options.agents > MOST_SIMULATED:
@@ -320,8 +320,8 @@ def _simulate(options: argparse.Namespace) -> int:
     print(f"Backend gone for {_span(options.outage)}; {options.agents} agent(s), seeds from {options.seed}")
     print(f"  ladder {ladder.base_seconds:g} s doubling to {ladder.cap_seconds:g} s, jitter {ladder.jitter}; polling each {every:g} s")
     if ladder.jitter == "full":
-        first, later = (min(ladder.cap_seconds, most * ladder.base_seconds) for most in CROWD)
-        print(f"  a stable link that is lost waits up to {first:g} s first, then up to {later:g} s or more: a crowd parts ways")
+        first, later = (min(ladder.cap_seconds, most * ladder.base_seconds) for most in SPREAD_STEPS)
+        print(f"  a stable link that is lost waits up to {first:g} s first, then up to {later:g} s or more: a spread parts ways")
     print()
     print("One agent's attempts, seconds from the loss:")
     print(f"  {'#':>4}  {'at':>9}  {'waited':>8}  {'step':>6}")

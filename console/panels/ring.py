@@ -203,7 +203,7 @@ def _in_time(by: float) -> None:
         raise FilterError("this pattern takes too long")
 
 
-class Lens:
+class FilteredView:
     """The positions of a ring that a filter lets pass, in order; without a filter all of them. Ranks count from the oldest kept."""
 
     def __init__(self, ring: Ring, wanted: Filter | None = None) -> None:

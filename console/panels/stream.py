@@ -17,7 +17,7 @@ from agent_core.feed import CommandEntry
 from console.filters import BAD, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
-from console.panels.ring import Lens, Ring, Row
+from console.panels.ring import FilteredView, Ring, Row
 from console.panels.view import View
 from console.text import cut, grouped, shown
 
@@ -49,7 +49,7 @@ class Stream(Widget, can_focus=True):
         _key("end,G", "newest", "Newest", "End", "The newest command, and follow"),
         _key("space", "mark", "Mark", "space", "Mark it, for replays and comparisons"),
         _key("exclamation_mark", "failures", "Failures", "!", "Only what failed, or all again"),
-        _key("backslash", "sift", "Filter off", "\\", "The filter off, and on again"),
+        _key("backslash", "toggle_filter", "Filter off", "\\", "The filter off, and on again"),
         _key("n", "jump(1)", "Next match", "n", "The next the filter finds (or that failed)"),
         _key("N", "jump(-1)", "Previous match", "N", "The one before"),
         _key("o", "turn", "Order", "o", "Newest last, or newest first"),
@@ -69,12 +69,12 @@ class Stream(Widget, can_focus=True):
         self.missed = 0
         self.wanted = parse("")
         """The operator's filter, also while it is off."""
-        self.sifting = True
+        self.filter_on = True
         self.failures_only = False
         self.trouble = ""
         """What is wrong with the filter being typed."""
         self.progress = ""
-        self._lens = Lens(self.ring)
+        self._lens = FilteredView(self.ring)
         self._marks: set[int] = set()
         self._newest_first = False
         self._relative = False
@@ -132,14 +132,14 @@ class Stream(Widget, can_focus=True):
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
-    def sift(self, wanted: Filter) -> None:
+    def apply_filter(self, wanted: Filter) -> None:
         """Show only what passes; a filter that takes too long is refused with `FilterError`, and the one before stays."""
-        before = self.wanted, self.sifting
-        self.wanted, self.sifting = wanted, True
+        before = self.wanted, self.filter_on
+        self.wanted, self.filter_on = wanted, True
         try:
             self._look_through()
         except FilterError:
-            self.wanted, self.sifting = before
+            self.wanted, self.filter_on = before
             raise
         self.trouble = ""
 
@@ -149,8 +149,8 @@ class Stream(Widget, can_focus=True):
         self.refresh()
 
     def _look_through(self) -> None:
-        wanted = self.wanted if self.sifting else parse("")
-        self._lens = Lens(self.ring, parse(wanted.text, failures_only=self.failures_only) if self.failures_only else wanted)
+        wanted = self.wanted if self.filter_on else parse("")
+        self._lens = FilteredView(self.ring, parse(wanted.text, failures_only=self.failures_only) if self.failures_only else wanted)
         self._redraw()
 
     def _show_again(self) -> None:
@@ -161,13 +161,13 @@ class Stream(Widget, can_focus=True):
             self._give_up(str(error))
 
     def _give_up(self, why: str) -> None:
-        self.sifting = self.failures_only = False
+        self.filter_on = self.failures_only = False
         self._look_through()
         self.trouble = why
 
-    def action_sift(self) -> None:
+    def action_toggle_filter(self) -> None:
         if self.wanted:
-            self.sifting = not self.sifting
+            self.filter_on = not self.filter_on
             self._show_again()
 
     def action_failures(self) -> None:
@@ -227,7 +227,7 @@ class Stream(Widget, can_focus=True):
         return self._lens.count
 
     @property
-    def sifted(self) -> Iterator[Row]:
+    def filtered(self) -> Iterator[Row]:
         """All that pass the filter, oldest first."""
         return (self.ring.row(self._lens.at(rank)) for rank in range(self._lens.count))
 
@@ -500,7 +500,7 @@ class Stream(Widget, can_focus=True):
             title = (*title, (" · ", inks.muted), ("✗ failures only", inks.tone("bad")))
         if self.wanted:
             text = cut(shown(self.wanted.text, 200), 60)
-            lit = ("/" + text, inks.accent) if self.sifting else (f"(/{text} is off)", inks.muted)
+            lit = ("/" + text, inks.accent) if self.filter_on else (f"(/{text} is off)", inks.muted)
             title = (*title, (" · ", inks.muted), lit)
         if self._lens.filter is not None:
             title = (*title, (f" · {grouped(self._lens.count)} of {grouped(self.ring.end - self.ring.first)}", inks.muted))

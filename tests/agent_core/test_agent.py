@@ -154,7 +154,7 @@ async def test_a_registration_that_answers_nonsense_is_tried_again(tmp_path: Pat
     async with served() as backend, HttpStub(lambda _path: answers[-1]) as stub:
         urls = {"websocket_url": backend.url.replace("http", "ws")}
         edge = {"agent_id": None, "user_phone": "+13105550100"}
-        quick = {"timing": {"portal_least": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05}}
+        quick = {"timing": {"portal_min_wait": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05}}
         async with living(config(tmp_path, stub.url, backend=urls, edge=edge, **quick)) as here:
             for answer, sentence in NONSENSE:
                 said = len(here.lines)
@@ -224,7 +224,7 @@ async def test_the_operators_reconnect_dials_at_once_and_never_twice(tmp_path: P
 async def test_the_limits_of_a_strict_backend_are_kept(tmp_path: Path) -> None:
     async with served(rules=Rules(limits=PROTOCOL_LIMITS)) as backend:
         pings = {"ping_interval_seconds": 30, "pong_timeout_seconds": 10}
-        async with living(config(tmp_path, backend.url, websocket=pings, timing={"barrier_every": 12})) as here:
+        async with living(config(tmp_path, backend.url, websocket=pings, timing={"ack_ping_interval": 12})) as here:
             await here.online()
             names = [await backend.queue(AGENT, "send_message_now", message(f"{number}")) for number in range(50)]
             await settled(backend, *names)

@@ -11,7 +11,7 @@ import pytest
 from agent_core.clock import ManualClock
 from agent_core.config.models import Auth, Config, Edge
 from agent_core.engine import Engine
-from agent_core.engine.ledger import ANSWERED_MOST
+from agent_core.engine.ledger import MAX_ANSWERS_PER_STEP
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     CommandFinished,
@@ -27,10 +27,10 @@ from agent_core.events import (
 )
 from agent_core.frames import Command, Pong
 from agent_core.handlers import run, traits_for
-from agent_core.messengers import Dwelling
+from agent_core.messengers import DelayedMessenger
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger
-from agent_core.records import Arrival, Ended, OutboxRow, Outcome, Took
+from agent_core.records import Arrival, CommandAccepted, CommandEnded, OutboxRow, Outcome
 
 TRAITS = {
     "send_message": Trait(EffectClass.TRANSACTIONAL, sends=True),
@@ -99,18 +99,18 @@ def test_p3_an_instant_command_waits_behind_a_slow_one_of_its_thread() -> None:
 
 def test_of_a_great_many_that_waited_only_so_many_answer_in_one_step() -> None:
     run = Run()
-    slow = run.step(came("slow", "send_message"), *(came(f"cmd_{number}", "note") for number in range(2 * ANSWERED_MOST)))
+    slow = run.step(came("slow", "send_message"), *(came(f"cmd_{number}", "note") for number in range(2 * MAX_ANSWERS_PER_STEP)))
     seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
     answered = ended(run.step(CommandFinished(seq)))
     while run.engine.wake_at <= run.clock.mono:
-        assert len(answered) % ANSWERED_MOST <= 1
+        assert len(answered) % MAX_ANSWERS_PER_STEP <= 1
         answered += ended(run.step())
-    assert answered == ["slow", *(f"cmd_{number}" for number in range(2 * ANSWERED_MOST))]
+    assert answered == ["slow", *(f"cmd_{number}" for number in range(2 * MAX_ANSWERS_PER_STEP))]
 
 
 def test_what_answers_at_once_and_stays_inside_the_ledger_is_instant(tmp_path: Path) -> None:
     outbox, file = OutboxMessenger(), FileMessenger(tmp_path / "sent")
-    for messenger, instant in ((outbox, True), (file, False), (Dwelling(outbox, 0.1), False)):
+    for messenger, instant in ((outbox, True), (file, False), (DelayedMessenger(outbox, 0.1), False)):
         assert (traits_for(messenger)["send_message"].answer is not None) is instant
     assert traits_for(file)["emit_event"].answer is not None
 
@@ -163,7 +163,11 @@ def noted(seq: int, command: Command) -> Outcome:
 def ended(effects: list[object]) -> list[str]:
     """The ids of those whose outcome is recorded, in order."""
     changes = [change for effect in effects if isinstance(effect, Record) for change in effect.changes]
-    acks = [change.entry.ack if isinstance(change, Took) else change.ack for change in changes if isinstance(change, Took | Ended)]
+    acks = [
+        change.entry.ack if isinstance(change, CommandAccepted) else change.ack
+        for change in changes
+        if isinstance(change, CommandAccepted | CommandEnded)
+    ]
     return [json.loads(ack)["command_id"] for ack in acks if ack is not None]
 
 

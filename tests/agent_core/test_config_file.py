@@ -90,10 +90,10 @@ WRONG = [
     ("executor:\n  concurrency: yes", "config.yaml:2: executor.concurrency: expected a whole number from 1 to 64, found “yes”"),
     ("executor:\n  concurrency:", "config.yaml:2: executor.concurrency: expected a whole number from 1 to 64, found nothing"),
     ("executor:\n  concurrency: '4'", "config.yaml:2: executor.concurrency: expected a whole number from 1 to 64, found “4” in quotes"),
-    ("timing:\n  drift: 12:30:00", "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “12:30:00”"),
-    ("timing:\n  drift: .nan", "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “.nan”"),
-    ("timing:\n  drift: 1e999", "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “inf”"),
-    ("timing:\n  drift: 0", "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “0”"),
+    ("timing:\n  clock_jump: 12:30:00", "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “12:30:00”"),
+    ("timing:\n  clock_jump: .nan", "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “.nan”"),
+    ("timing:\n  clock_jump: 1e999", "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “inf”"),
+    ("timing:\n  clock_jump: 0", "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “0”"),
     ("ledger:\n  retention_days: 0", "config.yaml:2: ledger.retention_days: expected a number above 0, up to 3650, found “0”"),
     ("websocket:\n  enabled: yes", "config.yaml:2: websocket.enabled: expected true or false, found “yes”"),
     ("websocket:\n  enabled: 1", "config.yaml:2: websocket.enabled: expected true or false, found “1”"),
@@ -134,8 +134,8 @@ WRONG = [
     ("x7f3kq09zmw2p5tr8vbn: x", "config.yaml:1: a value that is not shown here is not a known key"),
     # several
     (
-        "timing:\n  drift: 0\nzzzz: 1\nedge:\n  agent_id: [x]",
-        "config.yaml:2: timing.drift: expected a number from 0.05 to 86400, found “0” (and 2 more)",
+        "timing:\n  clock_jump: 0\nzzzz: 1\nedge:\n  agent_id: [x]",
+        "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “0” (and 2 more)",
     ),
 ]
 
@@ -268,7 +268,7 @@ def test_dotenv() -> None:
         (f"\nEDGE_SECRET='{CANARY}", ".env:2: expected KEY=VALUE, found something else"),
         (f"EDGE_SECRET='{CANARY}' x", ".env:1: expected KEY=VALUE, found something else"),
         ("# x\nEDGE__BACKOF__JITTER=none", ".env:2: “EDGE__BACKOF__JITTER” is not a known variable: did you mean EDGE__BACKOFF__JITTER?"),
-        ("EDGE__TIMING__DRIFT=soon", ".env:1: EDGE__TIMING__DRIFT: expected a number from 0.05 to 86400, found “soon”"),
+        ("EDGE__TIMING__CLOCK_JUMP=soon", ".env:1: EDGE__TIMING__CLOCK_JUMP: expected a number from 0.05 to 86400, found “soon”"),
         ("\0", ".env:1: expected text, found the control character U+0000"),
         ("X=" + " " * 1_000_000, None),
         ("X= " + " x" * 500_000, None),

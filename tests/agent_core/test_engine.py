@@ -39,7 +39,7 @@ from agent_core.events import (
     Ticked,
     Trouble,
 )
-from agent_core.feed import Entry
+from agent_core.feed import FeedEntry
 from agent_core.frames import ConfigUpdate, ErrorFrame, Malformed, Ping, Pong, Unknown, Welcome
 from agent_core.records import Arrival
 from agent_core.snapshot import Phase, PollingMode
@@ -69,7 +69,7 @@ def test_a_batch_of_events_is_one_step() -> None:
     events: list[Event] = [Opened(1), FrameReceived(1, Pong(1))]
     events += [CommandsReceived(1, (Arrival(command(f"c{n}", "look", payload={})),)) for n in range(3)]
     effects = engine.handle_all(events, now, lambda: 0.5)
-    assert [type(effect) for effect in effects if not isinstance(effect, Entry)] == [Send, Execute, Record]
+    assert [type(effect) for effect in effects if not isinstance(effect, FeedEntry)] == [Send, Execute, Record]
     assert engine.snapshot(now).revision == 2
 
 

@@ -284,7 +284,7 @@ GARBAGE = (
 
 
 async def test_f13_garbage_or_an_end_in_the_handshake(tmp_path: Path) -> None:
-    quick = {"timing": {"portal_least": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.1}}
+    quick = {"timing": {"portal_min_wait": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.1}}
     async with scene(tmp_path, **quick) as at:
         await at.here.online()
         for count, answer in enumerate(GARBAGE, 1):
@@ -486,7 +486,7 @@ async def test_f24_the_same_id_three_times_by_socket(tmp_path: Path) -> None:
 
 
 async def test_f25_by_socket_and_poll_at_once(tmp_path: Path) -> None:
-    async with scene(tmp_path, backend={"polling": "always"}, messenger={"dwell_seconds": 0.05}) as at:
+    async with scene(tmp_path, backend={"polling": "always"}, messenger={"delay_seconds": 0.05}) as at:
         at.backend.faults = Faults(push_twice=True)
         await at.here.online()
         names = [await at.backend.queue(AGENT, "send_message_now", message(f"{number}", f"+1310555{number:04d}")) for number in range(10)]
@@ -581,7 +581,7 @@ async def test_f30_a_handler_that_raises_hangs_or_exits_is_a_failed_command(tmp_
 
 
 async def test_f31_a_handler_that_blocks_the_loop_is_named_and_the_link_stays(tmp_path: Path) -> None:
-    ears = {"silence_after": 0.5, "probe_within": 0.5, "stall": 0.5}
+    ears = {"silence_after": 0.5, "probe_within": 0.5, "stall_threshold": 0.5}
     with BackendThread(options()) as thread:
         backend = thread.backend
         async with living(config(tmp_path, backend.url, timing=ears)) as here:
@@ -786,7 +786,7 @@ async def test_f41_a_second_agent_on_the_same_directory_names_the_owner(tmp_path
 
 
 async def test_f42_replaced_holds_back_and_does_not_fight(tmp_path: Path) -> None:
-    hold = {"replaced_hold": 0.8, "replaced_every": 3.0}
+    hold = {"replaced_wait": 0.8, "replaced_every": 3.0}
     async with served() as backend, living(config(tmp_path / "a", backend.url, timing=hold)) as first:
         await first.online()
         async with living(config(tmp_path / "b", backend.url, timing=hold)) as second:
@@ -824,7 +824,7 @@ async def test_f45_stopped_and_continued(tmp_path: Path) -> None:
 
 async def _stopped(folder: Path, peer: str) -> None:
     folder.mkdir()  # noqa: ASYNC240
-    ears = {"silence_after": 0.3, "probe_within": 0.3, "wake_probe_within": 0.8, "stall": 0.4}
+    ears = {"silence_after": 0.3, "probe_within": 0.3, "wake_probe_within": 0.8, "stall_threshold": 0.4}
     async with served() as backend, FaultProxy(backend.port) as proxy:
         arguments = write_config(folder, backend.url, timing=ears, backend={"websocket_url": proxy.socket_url})
         async with program("--no-ui", *arguments, cwd=folder) as agent:

@@ -19,25 +19,25 @@ import pytest
 from msgspec.structs import replace
 
 from agent_core.clock import ManualClock
-from agent_core.config.models import Ledger as Limits
+from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, ack
 from agent_core.journal.data_dir import DataDirInUse, DataDirLock
 from agent_core.journal.reader import commands, outbox
 from agent_core.journal.writer import FILE_NAME, MIGRATIONS, RESERVE_NAME, Journal, LedgerBusy
 from agent_core.records import (
-    Began,
-    Buried,
+    AcksProven,
     Change,
-    Ended,
-    Kept,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    DuplicateSeen,
     Memory,
     OutboxRow,
-    Proved,
     Remembered,
-    Repeated,
+    SettingStored,
     State,
-    Took,
+    TombstoneAdded,
     Via,
 )
 from tests.harness.rig import ROOT
@@ -49,10 +49,10 @@ UTC = 1_793_910_600.0
 class Desk:
     """A journal and what it has posted."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None, **more: Any) -> None:
+    def __init__(self, folder: Path, limits: LedgerConfig | None = None, **more: Any) -> None:
         self.posts: queue.Queue[Any] = queue.Queue()
         self.seen: list[Any] = []
-        self.journal = Journal(folder, limits or Limits(), self.posts.put, **more)
+        self.journal = Journal(folder, limits or LedgerConfig(), self.posts.put, **more)
         self.ticket = 0
 
     def open(self) -> Memory:
@@ -105,21 +105,21 @@ def reopened(desk: Desk, desks: list[Desk], **more: Any) -> tuple[Desk, Memory]:
     return desks[-1], desks[-1].open()
 
 
-def took(seq: int, command_id: str = "", state: State = State.RUNNING, **more: Any) -> Took:
+def took(seq: int, command_id: str = "", state: State = State.RUNNING, **more: Any) -> CommandAccepted:
     payload = {"thread_id": "+1", "text": f"hi {seq}"}
     command = Command(command_id or f"cmd_{seq}", "send_message_now", payload, issued_utc=more.pop("issued", UTC))
     began = {"started_utc": UTC, "runs": 1} if state is State.RUNNING else {}
-    return Took(Remembered(seq, command, Via.WS, state, more.pop("received", UTC), **began | more))
+    return CommandAccepted(Remembered(seq, command, Via.WS, state, more.pop("received", UTC), **began | more))
 
 
-def ended(seq: int, command_id: str = "", *, state: State = State.COMPLETED, effect: bool = True, **more: Any) -> Ended:
+def ended(seq: int, command_id: str = "", *, state: State = State.COMPLETED, effect: bool = True, **more: Any) -> CommandEnded:
     name = command_id or f"cmd_{seq}"
     row = OutboxRow(seq, name, "+1", f"hi {seq}", UTC) if effect else None
-    return Ended(seq, state, UTC, more.pop("error", None), ack(name, "completed", UTC), row)
+    return CommandEnded(seq, state, UTC, more.pop("error", None), ack(name, "completed", UTC), row)
 
 
-def proved(*seqs: int) -> Proved:
-    return Proved(tuple((seq, UTC) for seq in seqs), UTC, "pong")
+def proved(*seqs: int) -> AcksProven:
+    return AcksProven(tuple((seq, UTC) for seq in seqs), UTC, "pong")
 
 
 def settle(*seqs: int) -> tuple[Change, ...]:
@@ -132,10 +132,10 @@ def settle(*seqs: int) -> tuple[Change, ...]:
 def test_a_whole_life_is_kept_and_read_back(desk: Desk) -> None:
     desk.write(took(1, "a", State.QUEUED))
     assert desk.journal.recall("a").state is State.QUEUED
-    desk.write(Began(1, UTC + 1))
+    desk.write(CommandStarted(1, UTC + 1))
     desk.write(ended(1, "a"))
-    desk.write(Repeated(1, Via.POLL, UTC + 3), Repeated(1, Via.WS, UTC + 4))
-    desk.write(Proved(((1, UTC + 2),), UTC + 5, "pong"))
+    desk.write(DuplicateSeen(1, Via.POLL, UTC + 3), DuplicateSeen(1, Via.WS, UTC + 4))
+    desk.write(AcksProven(((1, UTC + 2),), UTC + 5, "pong"))
     found = desk.journal.recall("a")
     assert found == Remembered(
         1, Command("a", "send_message_now", {"thread_id": "+1", "text": "hi 1"}, issued_utc=UTC), Via.WS, State.COMPLETED, UTC,
@@ -152,7 +152,7 @@ def test_a_whole_life_is_kept_and_read_back(desk: Desk) -> None:
                UTC, 1, ack="{}", replay_of="first"),
 ], ids=["bare", "odd", "full"])  # fmt: skip
 def test_what_is_there_and_what_is_not_is_kept_as_it_came(desk: Desk, desks: list[Desk], one: Remembered) -> None:
-    desk.write(Took(one))
+    desk.write(CommandAccepted(one))
     _, memory = reopened(desk, desks)
     assert desks[-1].journal.recall(one.command.command_id) == replace(one, finished_utc=None)
     assert memory.next_seq == 2
@@ -209,7 +209,7 @@ def test_before_it_is_open_nothing_can_be_asked(tmp_path: Path) -> None:
 
 def test_p1_no_id_is_ever_taken_for_new_while_groups_are_written_and_after_a_restart(tmp_path: Path, desks: list[Desk]) -> None:
     """The sieve is made anew many times here, from the journal's thread, while ids go on coming."""
-    desks.append(Desk(tmp_path, Limits(retention_count=100, retention_days=3_650)))
+    desks.append(Desk(tmp_path, LedgerConfig(retention_count=100, retention_days=3_650)))
     desk, dice, settled = desks[0], random.Random(7), []
     desk.open()
     for round_number in range(60):
@@ -230,7 +230,7 @@ def test_p1_no_id_is_ever_taken_for_new_while_groups_are_written_and_after_a_res
 
 def test_a_target_is_found_by_id_or_by_its_schedules_name(desk: Desk) -> None:
     command = Command("c", "schedule_message", {"schedule_id": "s9", "thread_id": "+1", "text": "x"})
-    desk.write(Took(Remembered(1, command, Via.WS, State.SCHEDULED, UTC, due_utc=UTC + 60)))
+    desk.write(CommandAccepted(Remembered(1, command, Via.WS, State.SCHEDULED, UTC, due_utc=UTC + 60)))
     assert desk.journal.recall_target("s9").command.command_id == "c"
     assert desk.journal.recall_target("c").seq == 1
     assert desk.journal.recall_target("s8") is None
@@ -238,7 +238,7 @@ def test_a_target_is_found_by_id_or_by_its_schedules_name(desk: Desk) -> None:
 
 def test_a_change_that_cannot_be_written_stops_the_intake_and_is_said(desk: Desk) -> None:
     odd: Any = object()
-    desk.give(took(1), Ended(1, State.COMPLETED, UTC, odd, "{}"))
+    desk.give(took(1), CommandEnded(1, State.COMPLETED, UTC, odd, "{}"))
     assert "object" in desk.until(RecordFailed).reason
 
 
@@ -248,7 +248,9 @@ def test_a_change_that_cannot_be_written_stops_the_intake_and_is_said(desk: Desk
 def test_p4_what_has_not_ended_comes_back_oldest_first_and_of_unproven_acks_the_numbers(desk: Desk, desks: list[Desk]) -> None:
     desk.write(*settle(1), took(2, state=State.QUEUED), took(3), took(4), ended(4))
     desk.write(took(5, state=State.SCHEDULED, due_utc=UTC + 60, ack="{}"))
-    desk.write(Proved(((5, UTC),), UTC, "http"), Buried("later", "cmd_9", UTC + 60), Kept("setting.sync_interval", "30"))
+    desk.write(
+        AcksProven(((5, UTC),), UTC, "http"), TombstoneAdded("later", "cmd_9", UTC + 60), SettingStored("setting.sync_interval", "30")
+    )
     _, memory = reopened(desk, desks)
     assert [(past.seq, past.state) for past in memory.entries] == [
         (2, State.QUEUED), (3, State.RUNNING), (5, State.SCHEDULED),
@@ -262,7 +264,7 @@ def test_p4_what_has_not_ended_comes_back_oldest_first_and_of_unproven_acks_the_
 
 def test_a_replay_has_no_ack_and_is_settled_when_it_ends(desk: Desk, desks: list[Desk]) -> None:
     replay = Remembered(1, Command("replay-1-a", "emit_event"), Via.LOCAL, State.RUNNING, UTC, replay_of="a")
-    desk.write(Took(replay), Ended(1, State.COMPLETED, UTC, None, None))
+    desk.write(CommandAccepted(replay), CommandEnded(1, State.COMPLETED, UTC, None, None))
     _, memory = reopened(desk, desks)
     assert memory.entries == ()
     assert memory.last_command_id is None
@@ -270,8 +272,8 @@ def test_a_replay_has_no_ack_and_is_settled_when_it_ends(desk: Desk, desks: list
 
 def test_a_replay_that_ends_later_is_settled_too(desk: Desk, desks: list[Desk]) -> None:
     replay = Remembered(1, Command("replay-1-a", "send_message"), Via.LOCAL, State.RUNNING, UTC, UTC, runs=1, replay_of="a")
-    desk.write(Took(replay))
-    desk.write(Ended(1, State.COMPLETED, UTC + 1, None, None))
+    desk.write(CommandAccepted(replay))
+    desk.write(CommandEnded(1, State.COMPLETED, UTC + 1, None, None))
     assert desk.journal.recall("replay-1-a").proven_utc == UTC + 1
     _, memory = reopened(desk, desks)
     assert (memory.entries, memory.unproven) == ((), ())
@@ -299,7 +301,7 @@ def test_p4_few_commands_with_great_payloads_do_not_grow_the_file_without_bound(
     for seq in range(1, 300):
         great = Command(f"cmd_{seq}", "send_message", {"thread_id": "+1", "text": "x" * 400_000}, issued_utc=UTC)
         done = Remembered(seq, great, Via.WS, State.COMPLETED, UTC, UTC, UTC, runs=1, ack="{}", proven_utc=UTC)
-        desk.write(Took(done))
+        desk.write(CommandAccepted(done))
     assert desk.journal.path.stat().st_size < 64 * 2**20
     assert desk.journal.recall("cmd_1").ack == "{}"
 
@@ -559,7 +561,7 @@ def known(desk: Desk, seqs: Iterator[int] | range) -> list[int]:
 
 
 def test_retention_by_number_keeps_the_newest_and_every_unproven_ack(tmp_path: Path, desks: list[Desk]) -> None:
-    desks.append(Desk(tmp_path, Limits(retention_count=1_000), clock=ManualClock(utc=UTC + 10_000)))
+    desks.append(Desk(tmp_path, LedgerConfig(retention_count=1_000), clock=ManualClock(utc=UTC + 10_000)))
     desk = desks[0]
     desk.open()
     fed(desk, 5_000, skip=500)
@@ -580,7 +582,7 @@ def test_retention_by_number_keeps_the_newest_and_every_unproven_ack(tmp_path: P
 
 def test_retention_by_age(tmp_path: Path, desks: list[Desk]) -> None:
     clock = ManualClock(utc=UTC + 40 * 86_400)
-    desks.append(Desk(tmp_path, Limits(retention_days=30), clock=clock))
+    desks.append(Desk(tmp_path, LedgerConfig(retention_days=30), clock=clock))
     desk = desks[0]
     desk.open()
     fed(desk, 1_000, skip=250)
@@ -591,7 +593,7 @@ def test_retention_by_age(tmp_path: Path, desks: list[Desk]) -> None:
 
 def test_a_horizon_is_told_before_anything_is_forgotten(tmp_path: Path, desks: list[Desk]) -> None:
     """Else a late duplicate could slip between the two and run again."""
-    desks.append(Desk(tmp_path, Limits(retention_count=200), clock=ManualClock(utc=UTC + 10_000)))
+    desks.append(Desk(tmp_path, LedgerConfig(retention_count=200), clock=ManualClock(utc=UTC + 10_000)))
     desk = desks[0]
     desk.open()
     for first in range(1, 3_000, 100):
@@ -607,7 +609,7 @@ def test_a_horizon_is_told_before_anything_is_forgotten(tmp_path: Path, desks: l
 
 
 def test_a_backend_with_a_wild_clock_does_not_move_the_horizon_into_the_future(tmp_path: Path, desks: list[Desk]) -> None:
-    desks.append(Desk(tmp_path, Limits(retention_count=100), clock=ManualClock(utc=UTC + 5_000)))
+    desks.append(Desk(tmp_path, LedgerConfig(retention_count=100), clock=ManualClock(utc=UTC + 5_000)))
     desk = desks[0]
     desk.open()
     desk.write(took(1, issued=UTC + 10**9), ended(1), proved(1))
@@ -618,7 +620,7 @@ def test_a_backend_with_a_wild_clock_does_not_move_the_horizon_into_the_future(t
 
 SCALE = """
 import json, pathlib, queue, resource, sys, time
-from agent_core.config.models import Ledger
+from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened
 from agent_core.journal import Journal
 
@@ -627,7 +629,7 @@ def resident():
 
 before = resident()
 posts = queue.Queue()
-journal = Journal(pathlib.Path(sys.argv[1]), Ledger(), posts.put)
+journal = Journal(pathlib.Path(sys.argv[1]), LedgerConfig(), posts.put)
 began = time.perf_counter()
 journal.start()
 assert isinstance(posts.get(timeout=30), LedgerOpened)

@@ -31,7 +31,20 @@ from agent_core.events import (
     Started,
     StopRequested,
 )
-from agent_core.records import Arrival, Began, Buried, Ended, Kept, Memory, OutboxRow, Proved, Remembered, Repeated, State, Took
+from agent_core.records import (
+    AcksProven,
+    Arrival,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    DuplicateSeen,
+    Memory,
+    OutboxRow,
+    Remembered,
+    SettingStored,
+    State,
+    TombstoneAdded,
+)
 from tests.harness.playbook import (
     NOTHING,
     THREAD,
@@ -82,9 +95,9 @@ def all_acks(book: Playbook, command_id: str) -> list[str]:
 
 def test_a_command_is_recorded_run_recorded_acked_and_proven() -> None:
     book = online()
-    book.push("c1") << records(Took) << executes("c1") << NOTHING
+    book.push("c1") << records(CommandAccepted) << executes("c1") << NOTHING
     assert book.row("c1").status == "running"
-    book.finish("c1", result={"n": 1}) << records(Ended)
+    book.finish("c1", result={"n": 1}) << records(CommandEnded)
     book << acks("c1", status="completed", success=True, error=None, result={"n": 1}) << NOTHING
     assert (book.row("c1").status, book.snapshot.commands.outbox) == ("sent", 1)
     book.lives(12)
@@ -140,7 +153,7 @@ def test_an_unknown_type_gets_a_failed_ack_and_runs_nothing() -> None:
 )
 def test_f33_a_command_that_cannot_be_run_gets_a_failed_ack_that_says_why(kind: str, payload: object, error: str) -> None:
     book = online()
-    book.push("c1", kind, payload=payload) << records(Took) << acks("c1", status="failed", error=error)
+    book.push("c1", kind, payload=payload) << records(CommandAccepted) << acks("c1", status="failed", error=error)
     assert ran(book) == []
 
 
@@ -156,7 +169,7 @@ def test_a_command_older_than_the_ledgers_memory_is_refused() -> None:
 
 def test_f24_a_duplicate_of_a_running_command_is_silent() -> None:
     book = online().push("c1").push("c1").push("c1")
-    book << records(Repeated) << NOTHING
+    book << records(DuplicateSeen) << NOTHING
     assert ran(book) == ["c1"]
     assert book.finish("c1").count(acks("c1")) == 1
     assert book.snapshot.commands.duplicates == 2
@@ -164,7 +177,7 @@ def test_f24_a_duplicate_of_a_running_command_is_silent() -> None:
 
 def test_f24_a_duplicate_of_a_finished_command_gets_the_stored_ack_byte_for_byte() -> None:
     book = online().push("c1").finish("c1", result={"z": 1, "a": [1.5, None]})
-    book.lives(5).push("c1") << records(Repeated) << acks("c1")
+    book.lives(5).push("c1") << records(DuplicateSeen) << acks("c1")
     first, again = all_acks(book, "c1")
     assert first == again
     assert ran(book) == ["c1"]
@@ -293,11 +306,11 @@ def test_a_timeout_is_the_agents_matter_and_a_lane_that_is_slow_holds_up_no_othe
 def test_p1_nothing_runs_and_nothing_is_acked_before_the_disk_has_it() -> None:
     book = online()
     book.disk_is_prompt = False
-    book.push("c1") << records(Took) << NOTHING
+    book.push("c1") << records(CommandAccepted) << NOTHING
     book >> Recorded(1)
     book << executes("c1")
-    book.finish("c1") << records(Ended) << NOTHING
-    book.push("c1") << records(Repeated) << NOTHING
+    book.finish("c1") << records(CommandEnded) << NOTHING
+    book.push("c1") << records(DuplicateSeen) << NOTHING
     book >> Recorded(2)
     book << acks("c1") << NOTHING
     book >> Recorded(3)
@@ -332,9 +345,9 @@ def test_an_ack_without_a_change_of_its_own_waits_for_what_is_on_its_way() -> No
 def test_what_touches_only_the_ledger_starts_at_once_and_its_effect_is_in_the_same_record() -> None:
     book = online()
     book.disk_is_prompt = False
-    book.push("c1", "note") << executes("c1") << records(Took)
+    book.push("c1", "note") << executes("c1") << records(CommandAccepted)
     row = OutboxRow(1, "c1", THREAD, "hi", book.clock.utc)
-    book.finish("c1", row=row) << records(Ended)
+    book.finish("c1", row=row) << records(CommandEnded)
     (ended,) = book.find(Record).changes
     assert ended.effect == row
     book.never(Send)
@@ -392,7 +405,7 @@ def test_a_full_disk_closes_the_intake_keeps_the_link_and_ends_by_itself_with_a_
 def test_half_a_surrogate_pair_in_an_error_can_be_written() -> None:
     book = online().push("c1").finish("c1", "no such file: \udcff")
     changes = [change for _, effect in book.ever if isinstance(effect, Record) for change in effect.changes]
-    assert [change.error for change in changes if isinstance(change, Ended)] == ["no such file: ?"]
+    assert [change.error for change in changes if isinstance(change, CommandEnded)] == ["no such file: ?"]
 
 
 def test_p10_a_disk_that_is_slow_but_does_not_fail_fills_no_memory() -> None:
@@ -417,7 +430,7 @@ def test_what_was_turned_away_while_the_disk_was_full_comes_by_poll() -> None:
     book.push("c1")
     book >> Recorded(0)
     book << Poll
-    book.answer_poll(command("c1")) << records(Took)
+    book.answer_poll(command("c1")) << records(CommandAccepted)
 
 
 def test_a_duplicate_while_the_disk_is_full_is_left_to_the_backend_and_leaves_nothing_behind() -> None:
@@ -462,7 +475,7 @@ def test_p2_acks_that_wait_bring_the_next_ping_forward_within_the_backends_limit
 
 def test_a_proof_is_recorded_with_the_ways_name_and_settles_the_command() -> None:
     book = online().push("c1").finish("c1").lives(12)
-    (change,) = book.find(records(Proved)).changes
+    (change,) = book.find(records(AcksProven)).changes
     assert change.by == "pong"
     assert book.engine.sizes | {"history": 0} == dict.fromkeys(book.engine.sizes, 0) | {"entries": 0}
 
@@ -525,7 +538,7 @@ def test_without_a_socket_acks_go_by_http_and_a_2xx_proves_them() -> None:
     book.finish("c1") << posts("c1", status="completed")
     book >> posted(book)
     assert (book.snapshot.commands.proven, book.snapshot.commands.outbox) == (1, 0)
-    assert book.find(records(Proved)).changes[0].by == "http"
+    assert book.find(records(AcksProven)).changes[0].by == "http"
 
 
 def test_a_batch_that_was_posted_partly_is_sent_again_from_where_it_broke() -> None:
@@ -618,9 +631,9 @@ def test_an_ack_that_a_pong_has_proven_is_not_proven_again_by_the_poll_that_carr
     assert book.find(Poll).carried
     book.pong()
     assert book.snapshot.commands.outbox == 0
-    proofs = book.count(records(Proved))
+    proofs = book.count(records(AcksProven))
     book.answer_poll()
-    assert book.count(records(Proved)) == proofs
+    assert book.count(records(AcksProven)) == proofs
 
 
 def test_a_poll_that_fails_proves_nothing_of_what_it_carried() -> None:
@@ -721,7 +734,7 @@ def test_a_schedule_survives_a_restart() -> None:
     past = remembered(command("c1", "schedule_message", payload=to(THREAD, send_at=due, schedule_id="s1")), State.SCHEDULED, due_utc=due)
     book.online(Memory((past,), next_seq=2)).lives(31)
     assert ran(book) == ["c1"]
-    assert book.find(Record).changes == (Began(1, pytest.approx(due)),)
+    assert book.find(Record).changes == (CommandStarted(1, pytest.approx(due)),)
 
 
 def test_a_received_ack_that_was_not_proven_is_sent_after_a_restart() -> None:
@@ -790,7 +803,7 @@ def test_a_finished_message_is_too_late_to_cancel_here_or_in_the_journal() -> No
 @pytest.mark.parametrize(("key", "target"), [("schedule_id", "s1"), ("message_id", "m1"), ("command_id", "c1")])
 def test_f37_a_cancel_that_comes_first_is_kept_for_what_it_names(key: str, target: str) -> None:
     book = online()
-    cancel(book, "x", target, key) << records(Buried, Took) << acks("x", status="completed", result={"unknown": target})
+    cancel(book, "x", target, key) << records(TombstoneAdded, CommandAccepted) << acks("x", status="completed", result={"unknown": target})
     scheduled(book, "c1", 60, schedule_id="s1", message_id="m1") << acks("c1", status="failed", error="cancelled by x")
     assert ran(book.lives(90)) == []
 
@@ -875,18 +888,18 @@ def done(book: Playbook, *command_ids: str) -> Playbook:
 
 
 def test_p10_of_acks_beyond_so_many_only_the_number_is_kept_and_a_pong_proves_them_all_the_same() -> None:
-    book = done(online(held_most=2), "c1", "c2", "c3", "c4")
+    book = done(online(max_in_memory=2), "c1", "c2", "c3", "c4")
     assert [book.count(acks(f"c{n}")) for n in range(1, 5)] == [1, 1, 1, 1]
     assert (book.engine.sizes["entries"], book.snapshot.commands.outbox) == (2, 4)
     book.lives(30)
-    left, at_hand = book.find(records(Proved, Proved)).changes
+    left, at_hand = book.find(records(AcksProven, AcksProven)).changes
     assert [[seq for seq, _ in change.acks] for change in (left, at_hand)] == [[3, 4], [1, 2]]
     assert [book.row(f"c{n}").status for n in range(1, 5)] == ["acked"] * 4
     assert (book.snapshot.commands.proven, book.snapshot.commands.outbox, book.engine.sizes["entries"]) == (4, 0, 0)
 
 
 def test_p10_f27_what_a_lost_link_leaves_unproven_is_read_again_and_sent_on_the_next() -> None:
-    book = done(online(held_most=1, backend={"polling": "never"}), "c1", "c2", "c3")
+    book = done(online(max_in_memory=1, backend={"polling": "never"}), "c1", "c2", "c3")
     book.lose()
     assert book.snapshot.commands.outbox == 3
     book.waits()
@@ -905,7 +918,7 @@ def test_p10_what_was_proven_before_it_is_read_again_is_not_sent_again() -> None
 
 
 def test_p10_without_any_way_no_more_acks_are_at_hand_either() -> None:
-    book = online(held_most=1, backend={"polling": "never"})
+    book = online(max_in_memory=1, backend={"polling": "never"})
     for number in range(1, 4):
         book.push(f"c{number}")
     book.lose()
@@ -918,7 +931,7 @@ def test_p10_without_any_way_no_more_acks_are_at_hand_either() -> None:
 
 
 def test_p10_a_duplicate_of_one_of_those_gets_the_ack_that_the_journal_has() -> None:
-    book = done(online(held_most=1), "c1", "c2")
+    book = done(online(max_in_memory=1), "c1", "c2")
     assert not book.engine.knows("c2")
     book >> CommandsReceived(book.generation, (Arrival(command("c2"), ended("c2", 2)),))
     assert ran(book) == ["c1", "c2"]
@@ -928,7 +941,7 @@ def test_p10_a_duplicate_of_one_of_those_gets_the_ack_that_the_journal_has() -> 
 
 
 def test_p10_by_http_they_are_read_again_batch_by_batch() -> None:
-    book = offline(held_most=1)
+    book = offline(max_in_memory=1)
     polled(book, *(command(f"c{n}", payload=to(f"t{n}")) for n in range(1, 4)))
     book.finish("c1") << posts("c1")
     first = posted(book)
@@ -958,8 +971,8 @@ def test_new_numbers_go_on_from_the_old_ones() -> None:
 def test_a_replay_runs_again_as_an_entry_of_its_own_and_sends_no_ack() -> None:
     book = online()
     book >> ReplayRequested("c1", remembered=remembered(command("c1"), State.COMPLETED))
-    book << records(Took) << executes("replay-1-c1")
-    book.finish("replay-1-c1") << records(Ended) << NOTHING
+    book << records(CommandAccepted) << executes("replay-1-c1")
+    book.finish("replay-1-c1") << records(CommandEnded) << NOTHING
     row = book.row("replay-1-c1")
     assert (row.replay_of, row.via, row.status) == ("c1", "local", "acked")
     assert book.count(Send) == 1
@@ -1046,7 +1059,9 @@ def test_update_config_changes_what_is_allowed_and_names_the_rest() -> None:
     assert body["result"]["accepted"] == {"sync_interval": 60.0, "log_level": "DEBUG"}
     assert body["result"]["refused"] == ["secret is not one a backend may change", "ping_interval must be 10 to 300 s"]
     assert book.snapshot.polling.every == 60
-    changes = [change for _, effect in book.ever if isinstance(effect, Record) for change in effect.changes if isinstance(change, Kept)]
+    changes = [
+        change for _, effect in book.ever if isinstance(effect, Record) for change in effect.changes if isinstance(change, SettingStored)
+    ]
     assert [(one.key, one.value) for one in changes] == [("setting.sync_interval", "60.0"), ("setting.log_level", "DEBUG")]
 
 
@@ -1070,7 +1085,7 @@ def test_p12_stop_lets_a_running_command_finish_and_acks_it_before_the_link_is_c
     book << NOTHING
     book.push("c3") << NOTHING
     book.after(1)
-    book.finish("c1") << records(Ended) << acks("c1") << CloseSocket(1, 1000, "agent stopped")
+    book.finish("c1") << records(CommandEnded) << acks("c1") << CloseSocket(1, 1000, "agent stopped")
     book >> Lost(1, lost())
     book << Finish()
     assert ran(book) == ["c1"]

@@ -94,7 +94,7 @@ async def test_p1_five_thousand_twice_by_socket_and_once_by_sync_take_effect_onc
 
 @pytest.mark.parametrize("way", ["socket", "http"])
 async def test_p2_acks_made_while_the_link_is_down_are_proven_after_it_returns_and_not_before(tmp_path: Path, way: str) -> None:
-    sections: dict[str, Any] = {"messenger": {"dwell_seconds": 0.02}, "executor": {"concurrency": 8}}
+    sections: dict[str, Any] = {"messenger": {"delay_seconds": 0.02}, "executor": {"concurrency": 8}}
     if way == "http":
         sections["websocket"] = {"enabled": False}
     async with served() as backend, FaultProxy(backend.port) as proxy:
@@ -226,7 +226,7 @@ def test_p3_no_inversion_in_a_hundred_thousand() -> None:
 
 
 async def test_f32_five_thousand_at_once_are_held_back_not_dropped_and_keep_their_order(tmp_path: Path) -> None:
-    sections = {"executor": {"max_pending": 300, "concurrency": 16}, "messenger": {"dwell_seconds": 0.001}}
+    sections = {"executor": {"max_pending": 300, "concurrency": 16}, "messenger": {"delay_seconds": 0.001}}
     async with served() as backend, living(config(tmp_path, backend.url, **sections)) as here:
         await here.online()
         names = await queued(backend, 5_000, threads=40)

@@ -80,7 +80,7 @@ class Ledgers(RuleBasedStateMachine):
     def begin(self) -> None:
         self.posts: queue.Queue[Any] = queue.Queue()
         self.journal = Journal(self.folder, Config().ledger, self.posts.put, clock=self.clock)
-        self.engine = Engine(Config.model_validate({"edge": {"agent_id": AGENT_ID}}), TRAITS, held_most=2)
+        self.engine = Engine(Config.model_validate({"edge": {"agent_id": AGENT_ID}}), TRAITS, max_in_memory=2)
         self.running: list[Execute] = []
         self.unread: list[str] = []
         """Frames that are on the wire."""

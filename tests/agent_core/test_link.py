@@ -593,7 +593,7 @@ def test_a_lone_loss_redials_within_a_second_when_the_first_poll_shows_that_the_
     book.lives(40)
     book >> Lost(book.generation, refused())
     assert book.snapshot.link.retry_at is not None
-    assert book.snapshot.link.retry_at - book.clock.mono > 10, "a crowd would part ways"
+    assert book.snapshot.link.retry_at - book.clock.mono > 10, "a crowd would be spread"
     book.answer_poll()
     assert book.waits() <= 1
 

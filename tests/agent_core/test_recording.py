@@ -132,7 +132,7 @@ async def test_a_run_with_an_outage_replays_without_a_difference(tmp_path: Path)
 def dialogue(file: Path, seed: int = 5, **more: Any) -> None:
     """A short run: a dial that fails, and the wait after it."""
     clock, recorder = ManualClock(), Recorder(file, seed=seed, **more)
-    settings = Config.model_validate({"edge": {"agent_id": AGENT}, "auth": {"secret": SECRET}, "timing": {"stall": 60}})
+    settings = Config.model_validate({"edge": {"agent_id": AGENT}, "auth": {"secret": SECRET}, "timing": {"stall_threshold": 60}})
     engine = Engine(settings, TRAITS)
     recorder.begin(settings, TRAITS, clock.now())
     dice = random.Random(seed).random

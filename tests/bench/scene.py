@@ -9,12 +9,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from agent_core import gc_tuning
 from agent_core.clock import SystemClock
 from agent_core.feed import CommandEntry
 from agent_core.snapshot import Snapshot
-from console.app import EdgeConsole, calm_collector, run
+from console.app import EdgeConsole, run
 from console.filters import parse
-from console.panels.ring import Lens, Ring
+from console.panels.ring import FilteredView, Ring
 from console.panels.stream import Stream
 from console.screenshot import png_of, svg_of
 from tests.bench.__main__ import resident_mb
@@ -89,7 +90,7 @@ class Sampled(EdgeConsole):
 
 def stream(rate: int, report: Path) -> None:
     host = FedHost(rate)
-    app = Sampled(host, on_first_paint=calm_collector)
+    app = Sampled(host, on_first_paint=gc_tuning.tune_console)
     run(app)
     late = sorted(app.late)
     shown, missed = app.counted
@@ -104,14 +105,14 @@ async def inside() -> None:
         ring.put(entry(number, thread_id=f"+1310555{number % 97:04d}", status=status, ack_ms=number % 500))
     for text in ("type:send status:failed", "!cmd_00 >250ms 0001", "/f+00$/"):
         began = time.perf_counter()
-        Lens(ring, parse(text))
+        FilteredView(ring, parse(text))
         print(f"filter {text} over 50,000 rows, ms {(time.perf_counter() - began) * 1_000:.1f}")
     told = pictured()
     host = StillHost(ONLINE, told, {one.command_id: remembered(one.command_id) for one in told})
     app = EdgeConsole(host)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause(1.0)
-        calm_collector()
+        gc_tuning.tune_console()
         for turn in ("first time", "again"):
             painted = asyncio.Event()
             began = time.perf_counter()
@@ -142,7 +143,7 @@ def main(scene: str, *arguments: str) -> None:
     elif scene == "stream":
         stream(int(arguments[0]), Path(arguments[1]))
     else:
-        run(EdgeConsole(StillHost(present(scene == "counting"), pictured()), on_first_paint=calm_collector))
+        run(EdgeConsole(StillHost(present(scene == "counting"), pictured()), on_first_paint=gc_tuning.tune_console))
 
 
 if __name__ == "__main__":

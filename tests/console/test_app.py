@@ -16,7 +16,7 @@ from agent_core.clock import ManualClock
 from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
 from agent_core.feed import CommandEntry, ProvenEntry
 from agent_core.snapshot import PollingMode, PollingView, Snapshot
-from console.app import EdgeConsole, Surroundings
+from console.app import ConsoleOptions, EdgeConsole
 from console.panels.stream import Stream
 from console.screenshot import svg_of
 from tests.harness.stills import (
@@ -80,7 +80,7 @@ async def seated(
     time = clock()
     app = EdgeConsole(host, clock=time, zone=UTC, read_only=read_only)
     async with app.run_test(size=size, notifications=True) as pilot:
-        app.settle(Surroundings(**around))
+        app.settle(ConsoleOptions(**around))
         await pilot.pause()
         yield Seat(app, host, time, pilot)
 
@@ -488,7 +488,7 @@ class Broken(StillHost):
 
 async def test_a_crash_says_one_line_and_where_the_log_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = EdgeConsole(Broken(ONLINE), clock=clock())
-    app.settle(Surroundings(log_file=tmp_path / "edge.log"))
+    app.settle(ConsoleOptions(log_file=tmp_path / "edge.log"))
     with pytest.raises(ZeroDivisionError):
         async with app.run_test() as pilot:
             await pilot.press("R")

@@ -58,11 +58,11 @@ BUGS = (
     Bug("Retry-After ignored by polling", "engine/polling.py", "max(failure.retry_after or 0.0, timing.busy_first)", "timing.busy_first"),
     Bug("a refusal climbs the normal ladder", "engine/outcomes.py", "    if status in {401, 403}:\n        return Rule.REFUSED\n", ""),
     Bug("a rival is fought", "engine/outcomes.py", "4009: Rule.REPLACED, 4409: Rule.REPLACED,", ""),
-    Bug("a hint without rate limit", "engine/link.py", "if now.mono - self._hinted_at < self._timing.hint_every or (", "if ("),
+    Bug("a hint without rate limit", "engine/link.py", "if now.mono - self._hinted_at < self._timing.early_retry_interval or (", "if ("),
     Bug(
         "a hint hurries a refusal",
         "engine/link.py",
-        "if self.phase is Phase.WAITING and self._rule not in PATIENT:",
+        "if self.phase is Phase.WAITING and self._rule not in NO_EARLY_RETRY:",
         "if self.phase in BETWEEN:",
     ),
     Bug(
@@ -242,14 +242,14 @@ BUGS = (
     Bug(
         "acks that only the journal has are not sent again after a lost link",
         "engine/acks.py",
-        "        self._sent.clear()\n        self._unsend_left()\n",
+        "        self._sent.clear()\n        self._unsend_spilled()\n",
         "        self._sent.clear()\n        self._left.clear()\n",
     ),
     Bug(
         "acks only in the journal are proven early",
         "engine/acks.py",
-        "self._left[0].barrier <= ping:",
-        "self._left[0].barrier <= ping + 1:",
+        "self._spilled[0].barrier <= ping:",
+        "self._spilled[0].barrier <= ping + 1:",
     ),
     Bug("acks of an earlier run are not sent again", "engine/ledger.py", "        self.acks.owe(memory.unproven)\n", ""),
     Bug("an instant command overtakes its thread", "engine/ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),

@@ -29,7 +29,7 @@ from msgspec.structs import astuple, replace
 from agent_core.clock import ManualClock
 from agent_core.config import Config
 from agent_core.engine import Engine
-from agent_core.engine.acks import HELD_MOST
+from agent_core.engine.acks import MAX_IN_MEMORY
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     AbortSocket,
@@ -63,9 +63,21 @@ from agent_core.events import (
     Ticked,
     Trouble,
 )
-from agent_core.feed import CommandEntry, Entry, LogEntry, ProvenEntry, proven
+from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, proven
 from agent_core.frames import Command, Pong, Welcome, command_of
-from agent_core.records import Arrival, Began, Change, Ended, Memory, Outcome, Proved, Remembered, State, Took, Via
+from agent_core.records import (
+    AcksProven,
+    Arrival,
+    Change,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    Memory,
+    Outcome,
+    Remembered,
+    State,
+    Via,
+)
 from agent_core.snapshot import Phase, Snapshot
 
 TRAITS = {
@@ -203,13 +215,13 @@ class Playbook:
     """One engine, one clock, and everything that was said. Keywords are sections of the configuration."""
 
     def __init__(
-        self, *, traits: dict[str, Trait] | None = None, dice: float | Callable[[], float] = 0.5, held_most: int = HELD_MOST,
+        self, *, traits: dict[str, Trait] | None = None, dice: float | Callable[[], float] = 0.5, max_in_memory: int = MAX_IN_MEMORY,
         **sections: Any,
     ) -> None:  # fmt: skip
         sections["edge"] = {"agent_id": AGENT_ID} | sections.get("edge", {})
         self.config = Config.model_validate(sections)
         self.clock = ManualClock()
-        self.engine = Engine(self.config, TRAITS if traits is None else traits, "test", held_most=held_most)
+        self.engine = Engine(self.config, TRAITS if traits is None else traits, "test", max_in_memory=max_in_memory)
         self.dice = dice
         """A number in [0, 1), or something that gives them."""
         self.disk_is_prompt = True
@@ -422,7 +434,7 @@ class Playbook:
             if isinstance(event, FrameReceived) and isinstance(event.frame, Pong):
                 self._pings = [seq for seq in self._pings if event.frame.seq is not None and seq > event.frame.seq]
         for effect in asked:
-            if isinstance(effect, Entry):
+            if isinstance(effect, FeedEntry):
                 self._tell(effect)
                 continue
             self._dialogue.append(f"{'':10} << {_short(effect)}")
@@ -446,15 +458,15 @@ class Playbook:
     def _remember(self, changes: Iterable[Change]) -> None:
         """As the journal would."""
         for change in changes:
-            if isinstance(change, Took):
+            if isinstance(change, CommandAccepted):
                 self._memory[change.entry.command.command_id] = change.entry
             for past in list(self._memory.values()):
-                if isinstance(change, Ended) and change.seq == past.seq:
+                if isinstance(change, CommandEnded) and change.seq == past.seq:
                     self._memory[past.command.command_id] = replace(past, state=change.state, error=change.error, ack=change.ack)
-                elif isinstance(change, Proved) and past.seq in dict(change.acks):
+                elif isinstance(change, AcksProven) and past.seq in dict(change.acks):
                     self._memory[past.command.command_id] = replace(past, proven_utc=change.utc, proven_by=change.by)
 
-    def _tell(self, entry: Entry) -> None:
+    def _tell(self, entry: FeedEntry) -> None:
         if isinstance(entry, LogEntry):
             self.lines.append(entry)
             self._dialogue.append(f"{'':10}    {entry.level} {entry.text}")
@@ -544,15 +556,15 @@ class Watch:
 
     def _recorded(self, ticket: int, changes: Iterable[Change]) -> str | None:
         for change in changes:
-            if isinstance(change, Took):
+            if isinstance(change, CommandAccepted):
                 self._ids[change.entry.seq] = change.entry.command
                 if change.entry.state is State.RUNNING:
                     self._began[change.entry.seq] = ticket
                 if change.entry.ack is not None:
                     self._ended.setdefault(change.entry.command.command_id, ticket)
-            elif isinstance(change, Began):
+            elif isinstance(change, CommandStarted):
                 self._began[change.seq] = ticket
-            elif isinstance(change, Ended) and change.seq in self._ids:
+            elif isinstance(change, CommandEnded) and change.seq in self._ids:
                 self._ended[self._ids[change.seq].command_id] = ticket
         wrong, self._ticket = ticket != self._ticket + 1, ticket
         return "its ticket is not the next" if wrong else None

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from agent_core.agent import Agent
 from agent_core.config import Config
 from agent_core.events import Event, StopRequested
-from agent_core.feed import CommandEntry, Entry, LogEntry
+from agent_core.feed import CommandEntry, FeedEntry, LogEntry
 from agent_core.journal.reader import outbox
 from agent_core.reference.hub import Hub, Rules
 from agent_core.reference.orders import Order
@@ -36,9 +36,10 @@ FAST: dict[str, dict[str, Any]] = {
     "backend": {"sync_interval_seconds": 0.1},
     "websocket": {"pong_timeout_seconds": 2.0, "ping_interval_seconds": 0.5},
     "timing": {
-        "dial_within": 3.0, "close_within": 0.3, "poll_within": 3.0, "hint_every": 0.5, "hint_within": 0.1, "barrier_every": 0.1,
-        "restart_within": 0.2, "refused_first": 0.3, "refused_cap": 0.6, "busy_first": 0.2, "portal_least": 0.2, "tls_least": 0.2,
-        "protocol_step": 0.2, "replaced_hold": 0.6, "replaced_every": 1.2, "stop_within": 1.0, "stable_after": 5.0,
+        "dial_within": 3.0, "close_within": 0.3, "poll_within": 3.0, "early_retry_interval": 0.5, "early_retry_delay": 0.1,
+        "ack_ping_interval": 0.1,
+        "restart_within": 0.2, "refused_first": 0.3, "refused_cap": 0.6, "busy_first": 0.2, "portal_min_wait": 0.2, "tls_min_wait": 0.2,
+        "protocol_step": 0.2, "replaced_wait": 0.6, "replaced_every": 1.2, "stop_within": 1.0, "stable_after": 5.0,
     },
     "backoff": {"base_seconds": 0.1, "cap_seconds": 0.8, "floor_seconds": 0.05},
 }  # fmt: skip
@@ -100,7 +101,7 @@ class Living:
 
     agent: Agent
     task: asyncio.Task[None]
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[FeedEntry] = field(default_factory=list)
 
     @property
     def now(self) -> Snapshot:
@@ -160,7 +161,7 @@ class Living:
 @asynccontextmanager
 async def living(configuration: Config, **more: Any) -> AsyncIterator[Living]:
     """An agent in this loop until the block ends; what ended it is raised here."""
-    entries: list[Entry] = []
+    entries: list[FeedEntry] = []
     agent = Agent(configuration, log_to=entries.extend, **more)
     agent.snapshot()
     task = asyncio.create_task(agent.run(), name="agent")

@@ -155,7 +155,7 @@ class World:
         return process, int(await process.stdout.readline())
 
     async def _start_agent(self, dwell: float, spec: str = "") -> asyncio.subprocess.Process:
-        environment = {**os.environ, "EDGE_SECRET": SECRET, "EDGE__MESSENGER__DWELL_SECONDS": f"{dwell:.3f}"}
+        environment = {**os.environ, "EDGE_SECRET": SECRET, "EDGE__MESSENGER__DELAY_SECONDS": f"{dwell:.3f}"}
         arguments = ("-m", "tests.harness.mortal", str(self.config), spec)
         return await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment)
 

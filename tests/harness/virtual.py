@@ -39,19 +39,19 @@ from agent_core.events import (
     Trouble,
 )
 from agent_core.records import (
+    AcksProven,
     Arrival,
-    Began,
-    Buried,
     Change,
-    Ended,
-    Kept,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    DuplicateSeen,
     Memory,
     OutboxRow,
-    Proved,
     Remembered,
-    Repeated,
+    SettingStored,
     State,
-    Took,
+    TombstoneAdded,
     Via,
 )
 from agent_core.reference.faults import Faults
@@ -200,29 +200,29 @@ class Disk:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case Took(entry, effect):
+            case CommandAccepted(entry, effect):
                 taken = entry.command.command_id in self.ids or entry.seq in self.rows
                 demand(not taken, "a command is taken twice", entry.seq, entry.command.command_id)
                 self.rows[entry.seq] = Row(entry, {entry.ack} if entry.ack else set())
                 self.ids[entry.command.command_id] = entry.seq
                 self._send(entry.seq, effect)
-            case Ended(seq, state, utc, error, ack, effect):
+            case CommandEnded(seq, state, utc, error, ack, effect):
                 row = self.rows[seq]
                 demand(not row.entry.state.ended, "a command ends twice", row.entry.command.command_id)
                 row.entry = replace(row.entry, state=state, finished_utc=utc, error=error, ack=ack, proven_utc=None if ack else utc)
                 row.texts |= {ack} if ack else set()
                 self._send(seq, effect)
-            case Began(seq, utc):
+            case CommandStarted(seq, utc):
                 row = self.rows[seq]
                 row.entry = replace(row.entry, state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1)
-            case Proved(acks, utc, by):
+            case AcksProven(acks, utc, by):
                 for seq, sent in acks:
                     self.rows[seq].entry = replace(self.rows[seq].entry, sent_utc=sent, proven_utc=utc, proven_by=by)
-            case Repeated(seq):
+            case DuplicateSeen(seq):
                 demand(seq in self.rows, "a repetition of what was never written", seq)
-            case Buried(target, by, until):
+            case TombstoneAdded(target, by, until):
                 self.tombstones[target] = (by, until)
-            case Kept(key, value):
+            case SettingStored(key, value):
                 self.facts[key] = value
 
     def _send(self, seq: int, effect: OutboxRow | None) -> None:

@@ -66,7 +66,7 @@ from agent_core.events import (
 )
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command, FrameError, Message
-from agent_core.records import Arrival, Began, Ended, OutboxRow, Outcome, Proved, Remembered, Took, Via
+from agent_core.records import AcksProven, Arrival, CommandAccepted, CommandEnded, CommandStarted, OutboxRow, Outcome, Remembered, Via
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
@@ -520,7 +520,7 @@ class Process:
     def __init__(self, world: World) -> None:
         self.world = world
         traits = {name: replace(trait, answer=self._answer) if name in INSTANT else trait for name, trait in TRAITS.items()}
-        self.engine = Engine(world.config, traits, "simulated", held_most=10 if world.seed % 2 else 4_000)
+        self.engine = Engine(world.config, traits, "simulated", max_in_memory=10 if world.seed % 2 else 4_000)
         self.inbox: deque[Event] = deque()
         self.frozen = self.stopping = False
         self.stop_by = float("inf")
@@ -548,7 +548,7 @@ class Process:
         self._lane_last: dict[str, int] = {}
         self._lane_running: dict[str, int] = {}
         self._urgent: defaultdict[str, set[int]] = defaultdict(set)
-        self._held_back = self._crowd = self.polls_fail = False
+        self._held_back = self._spread_retry = self.polls_fail = False
         self._out: set[int] = set()
         """Whose message has gone out."""
         self._polled_at: float | None = None
@@ -850,22 +850,22 @@ class Process:
         self._ticket = record.ticket
         for change in record.changes:
             match change:
-                case Took(entry):
+                case CommandAccepted(entry):
                     self.claims[entry.seq] = claim = _claim_of(entry)
                     demand(self.world.disk.recall(entry.command.command_id) is None, "taken again:", entry.command.command_id)
                     if entry.state == "queued" and entry.command.priority.overtakes:
                         self._urgent[claim.lane].add(entry.seq)
                     if entry.runs:
                         self._check_start(entry.seq, claim, now)
-                case Ended(seq=seq, ack=ack):
+                case CommandEnded(seq=seq, ack=ack):
                     claim = self.claims[seq]
                     claim.ack = ack
                     self._urgent[claim.lane].discard(seq)
                     if self._lane_running.get(claim.lane) == seq:
                         del self._lane_running[claim.lane]
-                case Began(seq):
+                case CommandStarted(seq):
                     self._check_start(seq, self.claims[seq], now)
-                case Proved(acks):
+                case AcksProven(acks):
                     for seq, _ in acks:
                         claim = self.claims[seq]
                         read = self.world.network.read.get(claim.command.command_id, ())
@@ -952,9 +952,9 @@ class Process:
         demand(after.attempt == self._attempt, "the ladder is on the wrong step:", after.attempt, self._attempt)
         failure = turn.failure if isinstance(turn, Lost | DialFailed | RegistrationFailed) else Failure(Trouble.TIMEOUT, "")
         self._step_before = step = min(60.0, 2.0 ** min(self._attempt - 1, 9))
-        self._crowd = stable or (self._crowd and not opened)
+        self._spread_retry = stable or (self._spread_retry and not opened)
         least, most, phase = _wait(failure, step, first=first)
-        if self._crowd and least == min(0.25, step) and phase is Phase.WAITING:
+        if self._spread_retry and least == min(0.25, step) and phase is Phase.WAITING:
             most = max(most, 20.0 if self._attempt == 1 else 32.0)
         assert after.deadline is not None
         wait = after.deadline - mono
