@@ -1,4 +1,4 @@
-"""The shell around the engine: one event loop owns it, everything else posts events to it or performs its effects (DESIGN §1).
+"""The shell around the engine: one event loop owns it, everything else posts events to it or performs its effects (ARCHITECTURE §1).
 
 A turn, called by the first event after the last one or by the engine's own alarm: take all events at hand, let the engine handle them as
 one step, perform its effects in order.

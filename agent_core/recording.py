@@ -1,4 +1,4 @@
-"""A run as a list of stamped events, on disk; and the same run again, in virtual time (DESIGN §1).
+"""A run as a list of stamped events, on disk; and the same run again, in virtual time (ARCHITECTURE §1).
 
 One JSON object a line: a header (version, seed, configuration without secrets, traits), then a step a line — both clocks, the events the
 engine was told, its phase where that changed, and what it asked for, in short —, then an end mark. Since time and dice are arguments of the

@@ -83,7 +83,7 @@ class LinkView:
     last_pong_at: float | None = None
     next_ping_at: float | None = None
     pings_ignored: bool = False
-    """The peer answers no JSON pings (FAULTS F52)."""
+    """The peer answers no JSON pings (PROMISES F52)."""
     deaf: bool = False
     """The safety sync found commands that the socket should have pushed."""
     last_drop: Drop | None = None

@@ -29,7 +29,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
 LEAVE_WITHIN = 3.0
 SWITCH_AFTER = 0.0001
-"""Seconds that the agent's thread waits at most for its turn, whatever the console draws (CONSOLE.md §6)."""
+"""Seconds that the agent's thread waits at most for its turn, whatever the console draws (ARCHITECTURE §6)."""
 
 
 def run_console(

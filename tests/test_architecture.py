@@ -1,4 +1,4 @@
-"""Imports run one way (DESIGN §2), read off the source and, where it counts, off a running interpreter."""
+"""Imports run one way (ARCHITECTURE §5), read off the source and, where it counts, off a running interpreter."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""Whole worlds in virtual time: a million random events, and the faults of FAULTS §4 that are about time (issue 4)."""
+"""Whole worlds in virtual time: a million random events, and the faults of PROMISES §3 that are about time."""
 
 from bisect import bisect_right
 from collections.abc import Callable

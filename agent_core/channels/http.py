@@ -1,4 +1,4 @@
-"""The HTTP side, by `httpx`: one POST each, with a total deadline and a bounded answer; no policy, no retry (FAULTS §3)."""
+"""The HTTP side, by `httpx`: one POST each, with a total deadline and a bounded answer; no policy, no retry (ARCHITECTURE §8)."""
 
 import asyncio
 import json

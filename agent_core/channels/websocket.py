@@ -1,4 +1,4 @@
-"""One socket at a time, by `websockets`: one attempt a call, no policy, no retry, no keepalive of its own (FAULTS §3).
+"""One socket at a time, by `websockets`: one attempt a call, no policy, no retry, no keepalive of its own (ARCHITECTURE §8).
 
 Receiving only parses and posts, so that a slow handler can never keep a pong from being read. Everything the engine wants sent goes through
 one queue per socket, in order: that order is what makes a pong the proof of an ack.
@@ -43,7 +43,7 @@ HEARD_EVERY = 0.1
 class Connection(ClientConnection):
     """A connection that hands over what has arrived where it arrives, tells of every byte, and writes what is queued in one go.
 
-    So what has arrived together is one turn of the engine, and reading never waits for anybody (FAULTS §3).
+    So what has arrived together is one turn of the engine, and reading never waits for anybody (ARCHITECTURE §8).
     """
 
     on_messages: Callable[[list[bytes]], None] | None = None

@@ -1,4 +1,4 @@
-"""The acks on their way to proof (PROTOCOL §4, FAULTS P2).
+"""The acks on their way to proof (PROTOCOL §4, PROMISES P2).
 
     kept ──► sent ──────► proven     by the pong for a ping sent after it
       ▲ └──► posted ──┘              by a 2xx, or because `ack_events` names it
@@ -151,7 +151,7 @@ class Acks:
             self._emit(PostAcks(tuple((ack.entry.command.command_id, ack.text) for ack in self._posted)))
 
     def prove_without_pongs(self, now: Moment, *, post: bool) -> None:
-        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, or with a poll, for the proof (FAULTS F52)."""
+        """Acks on a socket whose peer answers no JSON ping go by HTTP as well, or with a poll, for the proof (PROMISES F52)."""
         if post and not self._posted:
             for _ in range(min(POST_BATCH, len(self._sent))):
                 self._kept.append(self._sent.popleft())

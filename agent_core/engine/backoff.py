@@ -1,4 +1,4 @@
-"""How long to wait before the next dial: steps 1, 2, 4 … 60 s, jitter inside the step, and the exceptions of FAULTS §2."""
+"""How long to wait before the next dial: steps 1, 2, 4 … 60 s, jitter inside the step, and the exceptions of PROMISES §2."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def delay(
     spread_retry: bool = False,
 ) -> float:
     """Seconds until the next dial. `attempt` climbs the ladder; `failures` counts the same rule in a row, for its own doubling;
-    `spread_retry` says that it all began with the loss of a stable link, which others may have lost at the same instant (FAULTS F51)."""
+    `spread_retry` says that it all began with the loss of a stable link, which others may have lost at the same instant (PROMISES F51)."""
     match rule:
         case Rule.REFUSED:
             return min(timing.refused_cap, timing.refused_first * 2.0 ** min(failures - 1, 60))

@@ -1,4 +1,4 @@
-"""The machines coupled: one `handle`, one `wake_at`, one `snapshot` (DESIGN §1).
+"""The machines coupled: one `handle`, one `wake_at`, one `snapshot` (ARCHITECTURE §1).
 
     event ──► link, polling, ledger ──► _couple() ──► effects, in order
 

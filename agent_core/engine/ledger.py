@@ -1,4 +1,4 @@
-"""The commands: each id once in effect (PROTOCOL §4, FAULTS P1, P3); their acks are in acks.py.
+"""The commands: each id once in effect (PROTOCOL §4, PROMISES P1, P3); their acks are in acks.py.
 
     queued ──► running ──► completed | failed | interrupted
       ▲   └──────────────► cancelled
@@ -132,7 +132,7 @@ class Ledger:
     # --- intake --------------------------------------------------------------------------------------------------
 
     def restore(self, memory: Memory, now: Moment) -> None:
-        """Take up what an earlier run left unsettled (FAULTS P1)."""
+        """Take up what an earlier run left unsettled (PROMISES P1)."""
         self._next_seq = memory.next_seq
         self.horizon_utc = memory.horizon_utc
         self._tombstones = {target: (by, until) for target, by, until in memory.tombstones if until > now.utc}

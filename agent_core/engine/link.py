@@ -1,4 +1,4 @@
-"""The connection: phases, keepalive, retry, as deadlines (DESIGN §3, FAULTS §2).
+"""The connection: phases, keepalive, retry, as deadlines (PROMISES §2).
 
 | phase      | means                                   | its one deadline                | and then                        |
 |------------|-----------------------------------------|---------------------------------|---------------------------------|

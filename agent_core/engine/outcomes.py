@@ -1,4 +1,4 @@
-"""What each way that an attempt or a link can end means: one table (FAULTS §2).
+"""What each way that an attempt or a link can end means: one table (PROMISES §2).
 
 | signal                                                        | rule     | phase    |
 |---------------------------------------------------------------|----------|----------|

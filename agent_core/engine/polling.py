@@ -1,4 +1,4 @@
-"""The HTTP fallback as deadlines: it is derived, never switched (DESIGN §3).
+"""The HTTP fallback as deadlines: it is derived, never switched (PROMISES P6).
 
 In mode `auto` it runs exactly while the link is not online: at once when the link is lost, then each interval, a little early. Over a live
 link there is one drain sync after each opening, and a slow safety sync. One poll is in flight at a time; its number tells a late answer
@@ -167,7 +167,7 @@ class Polling:
         """No answer, or a bad one: said once per spell, and held back where the backend asks for it.
 
         Where the first poll after a loss fails, the next one comes at any time within the interval, so that agents that lost their backend
-        together do not find it together (FAULTS F51).
+        together do not find it together (PROMISES F51).
         """
         if number != self._number or self._in_flight is None:
             return

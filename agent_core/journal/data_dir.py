@@ -1,4 +1,4 @@
-"""One agent per data directory: a lock that names its owner (FAULTS F41)."""
+"""One agent per data directory: a lock that names its owner (PROMISES F41)."""
 
 import os
 from pathlib import Path

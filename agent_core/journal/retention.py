@@ -1,4 +1,4 @@
-"""What the ledger keeps and for how long, in three tiers, so that its file stays small (FAULTS P4).
+"""What the ledger keeps and for how long, in three tiers, so that its file stays small (PROMISES P4).
 
     whole ──► compacted ──► gone
       │ the file is full   │ too old, or too many

@@ -1,4 +1,4 @@
-"""The ledger's memory: SQLite with WAL and FULL, written by one thread, everything at hand in one transaction (FAULTS P4).
+"""The ledger's memory: SQLite with WAL and FULL, written by one thread, everything at hand in one transaction (PROMISES P4).
 
 While one group is being written the next one gathers, so the group is as large as the disk is slow. A write that fails is tried again until
 it succeeds: nothing is dropped, and the engine holds back what must not happen first. The agent's own thread only reads, through a second
@@ -511,7 +511,7 @@ def _name(entry: Remembered) -> str | None:
 
 
 def load(db: sqlite3.Connection) -> Memory:
-    """What has not ended, oldest first, and whose ack is not proven, with the kept facts (FAULTS P1, P4)."""
+    """What has not ended, oldest first, and whose ack is not proven, with the kept facts (PROMISES P1, P4)."""
     rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq").fetchall()
     unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())

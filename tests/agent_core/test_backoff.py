@@ -1,4 +1,4 @@
-"""How long to wait before the next dial (FAULTS §2)."""
+"""How long to wait before the next dial (PROMISES §2)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The fault matrix (FAULTS §4) on real sockets, with the timers scaled down; the defaults are checked in virtual time elsewhere."""
+"""The fault matrix (PROMISES §3) on real sockets, with the timers scaled down; the defaults are checked in virtual time elsewhere."""
 
 import asyncio
 import gzip

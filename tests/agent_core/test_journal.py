@@ -1,4 +1,4 @@
-"""The ledger's memory on real SQLite files (FAULTS P4, F26, F39, F40)."""
+"""The ledger's memory on real SQLite files (PROMISES P4, F26, F39, F40)."""
 
 import json
 import os

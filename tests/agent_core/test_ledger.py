@@ -1,4 +1,4 @@
-"""The commands: once in effect, each ack proven (PROTOCOL §4, FAULTS P1–P3)."""
+"""The commands: once in effect, each ack proven (PROTOCOL §4, PROMISES P1–P3)."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What the ledger promises, shown by a running agent and a backend that counts (FAULTS P1–P4, P9, F32, F38–F40)."""
+"""What the ledger promises, shown by a running agent and a backend that counts (PROMISES P1–P4, P9, F32, F38–F40)."""
 
 import asyncio
 import os

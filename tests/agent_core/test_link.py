@@ -1,4 +1,4 @@
-"""The connection, phase by phase (DESIGN §3, FAULTS §2)."""
+"""The connection, phase by phase (PROMISES §2)."""
 
 import random
 from collections.abc import Callable

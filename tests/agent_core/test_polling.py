@@ -1,4 +1,4 @@
-"""The HTTP fallback: derived, never switched (DESIGN §3)."""
+"""The HTTP fallback: derived, never switched (PROMISES P6)."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The pure engine in dialogues (DESIGN §7).
+"""The pure engine in dialogues.
 
     book = Playbook(backoff={"jitter": "none"})
     book >> Started()                       # `>>`  tells the engine what has happened

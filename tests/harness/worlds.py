@@ -243,7 +243,7 @@ class World:
                 timeline.run_next()
 
     def settle(self) -> None:
-        """Everything works again: everything must come to its end (DESIGN §7)."""
+        """Everything works again: everything must come to its end."""
         for verb, args in (("fair", ()), ("disk", ("ok",)), ("clock_right", ()), ("mode", (PollingMode.AUTO,))):
             self.play(Item(self.time.at, verb, args))
         self.crash_at = None
@@ -944,7 +944,7 @@ class Process:
         return self._online_at is not None and mono - self._online_at >= max(30.0, self._step_before)
 
     def _failed(self, turn: Event | None, after: Vitals, mono: float) -> None:
-        """An attempt or a link ended: is the wait what FAULTS §2 says?"""
+        """An attempt or a link ended: is the wait what PROMISES §2 says?"""
         first = self._online_at is not None and (self._attempt == 0 or self._stable(mono))
         stable, opened = self._stable(mono), self._online_at is not None
         self._attempt = 1 if self._stable(mono) else self._attempt + 1
@@ -1028,7 +1028,7 @@ def _claim_of(entry: Remembered) -> Claim:
 
 
 def _wait(failure: Failure, step: float, *, first: bool) -> tuple[float, float, Phase]:
-    """The least and the longest wait, and the phase: FAULTS §2 in other words."""
+    """The least and the longest wait, and the phase: PROMISES §2 in other words."""
     floor, status = min(0.25, step), failure.status
     after = failure.retry_after or 0.0
     match failure.trouble:
