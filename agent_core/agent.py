@@ -53,8 +53,9 @@ from agent_core.events import (
 from agent_core.feed import Feed, FeedEntry, LogEntry
 from agent_core.frames import Command, FrameError, cancel_target, dump_status
 from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
+from agent_core.journal import Journal
 from agent_core.journal.data_dir import data_dir
-from agent_core.journal.writer import Journal, LedgerBusy
+from agent_core.journal.writer import LedgerBusy
 from agent_core.messengers import Context, messenger_for
 from agent_core.plain import plain
 from agent_core.records import Arrival, Outcome, Remembered

@@ -42,8 +42,8 @@ from agent_core.diagnosis.reach import certificate, certificate_trouble, describ
 from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
 from agent_core.journal.data_dir import DataDirLock
+from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import fault
-from agent_core.journal.writer import FILE_NAME
 from agent_core.plain import plain
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from agent_core.journal.writer import COLUMNS, FILE_NAME, remembered
+from agent_core.journal.opening import FILE_NAME
+from agent_core.journal.rows import COLUMNS, remembered
 from agent_core.records import OutboxRow, Remembered
 
 PAGE = 1_000

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from agent_core.config.models import LedgerConfig
 from agent_core.frames import Command
+from agent_core.journal.rows import UNENDED, UNPROVEN
 from agent_core.records import Remembered, State, Via
 
 STEP = 1_000
@@ -25,14 +26,6 @@ VACUUM_PAGES = 1_024
 SKEW = 300.0
 """Seconds by which a backend's clock is believed to be ahead of ours."""
 
-SCHEMA_2 = """
-CREATE TABLE faded (
-    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, issued_utc REAL, received_utc REAL NOT NULL, via TEXT NOT NULL,
-    state TEXT NOT NULL, ack BLOB);
-"""
-SCHEMA_3 = "ALTER TABLE faded RENAME TO compacted"
-UNENDED = "state IN ('queued', 'running', 'scheduled')"
-UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
 UNSETTLED = f"{UNPROVEN} OR {UNENDED}"
 OLDEST_COMPACTED = "SELECT seq, issued_utc, received_utc FROM compacted ORDER BY seq LIMIT ?"
 OLDEST_WHOLE = f"SELECT seq, issued_utc, received_utc FROM commands WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"

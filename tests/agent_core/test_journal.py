@@ -22,9 +22,12 @@ from agent_core.clock import ManualClock
 from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, ack
+from agent_core.journal import Journal
 from agent_core.journal.data_dir import DataDirInUse, DataDirLock
+from agent_core.journal.opening import FILE_NAME, RESERVE_NAME
 from agent_core.journal.reader import commands, outbox
-from agent_core.journal.writer import FILE_NAME, MIGRATIONS, RESERVE_NAME, Journal, LedgerBusy
+from agent_core.journal.rows import MIGRATIONS
+from agent_core.journal.writer import LedgerBusy
 from agent_core.records import (
     AcksProven,
     Change,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_core.journal.writer import FILE_NAME
+from agent_core.journal.opening import FILE_NAME
 from agent_core.reference.server import ReferenceBackend
 from tests.harness.rig import AGENT, ROOT, message, program, served, settled, write_config
 

@@ -34,8 +34,8 @@ from agent_core.events import (
 )
 from agent_core.frames import Pong, command_of
 from agent_core.journal.audit import audit
+from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import commands, outbox
-from agent_core.journal.writer import FILE_NAME
 from agent_core.records import Arrival, State
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent_core.channels.credentials import fingerprint
-from agent_core.journal.writer import FILE_NAME, open_ledger
+from agent_core.journal.opening import FILE_NAME, open_ledger
 from agent_core.reference.faults import Faults
 from console.cli.main import build_parser
 from tests.harness.rig import AGENT, SECRET, message, program, served, settled, write_config

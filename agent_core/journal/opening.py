@@ -1,0 +1,102 @@
+"""Open the ledger's file for writing: private, sound, and of this version's schema (PROMISES F40)."""
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from agent_core.clock import Clock, SystemClock, iso
+from agent_core.journal.rows import INTAKE, MIGRATIONS
+
+FILE_NAME = "ledger.sqlite3"
+RESERVE_NAME = "ledger.reserve"
+RESERVE_BYTES = 2**20
+
+
+class LedgerDamaged(Exception):
+    """The file is not a sound ledger; the sentence says where its copy is and what to do."""
+
+
+def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """Open for writing: check, back up and migrate. Raises LedgerDamaged, sqlite3.Error or OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(path)
+    db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(db, path, migrations)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from error
+    except LedgerDamaged as error:
+        db.close()
+        raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from None
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA journal_size_limit = 4194304")
+    if sys.platform == "darwin":
+        db.execute("PRAGMA fullfsync = ON")
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise LedgerDamaged(verdict)
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations):
+        raise sqlite3.OperationalError(f"written by a newer edge-console (schema {version}, this one knows {len(migrations)}); update it")
+    if 0 < version < len(migrations):
+        _back_up(db, path, version)
+    for number in range(version, len(migrations)):
+        db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
+    db.execute("PRAGMA cache_size = -1000")
+    db.execute("PRAGMA temp_store = MEMORY")
+    db.executescript(INTAKE)
+
+
+def _make_private(path: Path) -> None:
+    """There before SQLite makes it, since the files beside it take their mode from it."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+
+
+def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
+    target = path.with_name(f"{path.stem}.v{version}.sqlite3")
+    _make_private(target)
+    with closing(sqlite3.connect(target)) as copy:
+        db.backup(copy)
+
+
+def _quarantine(path: Path, why: str, clock: Clock) -> str:
+    """Copy a damaged file aside, once, and say so; the file itself stays, so that no restart forgets that it was damaged."""
+    earlier = sorted(path.parent.glob(f"{path.stem}.damaged-*.sqlite3"))
+    target = earlier[-1] if earlier else path.with_name(f"{path.stem}.damaged-{iso(clock.now().utc)[:19].replace(':', '')}.sqlite3")
+    if not earlier:
+        unfinished = target.with_suffix(".part")
+        _make_private(unfinished)
+        shutil.copyfile(path, unfinished)
+        unfinished.rename(target)
+    return f"{path} is damaged ({why}), a copy is {target.name}; no command is run until you move it away, and its memory with it"
+
+
+def keep_reserve(folder: Path) -> bool:
+    """Space set aside for closing what runs when the disk is full; False while there is too little of it to set any aside."""
+    reserve = folder / RESERVE_NAME
+    try:
+        if not reserve.exists():
+            if shutil.disk_usage(folder).free <= 16 * RESERVE_BYTES:
+                return False
+            descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(b"\0" * RESERVE_BYTES)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""The ledger's rows: their tables, the statements that write them, and records from rows and back (PROMISES P4)."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby, islice
+from typing import Any
+
+from pydantic_core import from_json
+
+from agent_core.frames import Command, Priority, as_json
+from agent_core.records import (
+    AcksProven,
+    Change,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    DuplicateSeen,
+    Memory,
+    OutboxRow,
+    Remembered,
+    SettingStored,
+    State,
+    TombstoneAdded,
+    Via,
+)
+
+SCHEMA_1 = """
+CREATE TABLE commands (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, command_type TEXT NOT NULL, payload TEXT, priority INTEGER NOT NULL,
+    issued_utc REAL, invalid TEXT, via TEXT NOT NULL, state TEXT NOT NULL, received_utc REAL NOT NULL, started_utc REAL,
+    finished_utc REAL, due_utc REAL, runs INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, duplicate_via TEXT,
+    duplicate_utc REAL, error TEXT, ack TEXT, sent_utc REAL, proven_utc REAL, proven_by TEXT, replay_of TEXT, name TEXT);
+CREATE INDEX commands_name ON commands (name) WHERE name IS NOT NULL;
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL, thread_id TEXT NOT NULL, text TEXT NOT NULL, sent_utc REAL NOT NULL);
+CREATE TABLE tombstones (target TEXT PRIMARY KEY, cancelled_by TEXT NOT NULL, until_utc REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+SCHEMA_2 = """
+CREATE TABLE faded (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, issued_utc REAL, received_utc REAL NOT NULL, via TEXT NOT NULL,
+    state TEXT NOT NULL, ack BLOB);
+"""
+SCHEMA_3 = "ALTER TABLE faded RENAME TO compacted"
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3)
+"""Script n brings a file from version n to n + 1."""
+
+COLUMNS = (
+    "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
+    " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
+)
+UNENDED = "state IN ('queued', 'running', 'scheduled')"
+UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
+REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
+NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of, name"
+INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {REQUIRED}, {NULLABLE}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
+CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
+ INSERT INTO commands ({REQUIRED}, {NULLABLE})
+ VALUES (NEW.{REQUIRED.replace(", ", ", NEW.")}, nullif(NEW.{NULLABLE.replace(", ", ", ''), nullif(NEW.")}, '')) ON CONFLICT DO NOTHING;
+ INSERT INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> '' AND changes();
+END"""
+"""A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them.
+
+What is not there comes as '', for Python's sqlite3 takes its time over each None. A command that is there already is left as it is and has
+no other effect.
+"""
+TAKE = "INSERT INTO intake VALUES {rows}"
+BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
+END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL, proven_utc = ?
+ WHERE seq = ?"""
+PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
+ UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
+REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
+SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM commands WHERE seq = ? AND command_id = ?"
+ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
+KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
+
+Statement = tuple[str, Sequence[Any]]
+NO_EFFECT = ("", "", "")
+
+
+def write(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    """Apply changes in order, in one transaction.
+
+    At each statement the interpreter's lock is given up, and got back late from a busy agent: so as few of them as can be.
+    """
+    statements = _statements(changes)
+    first = list(islice(statements, 2))
+    if len(first) > 1:
+        db.execute("BEGIN IMMEDIATE")
+    for statement, values in chain(first, statements):
+        db.execute(statement, values)
+    if len(first) > 1:
+        db.execute("COMMIT")
+
+
+def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
+    """New commands that follow each other together, every other change by itself."""
+    for kind, some in groupby(changes, type):
+        if kind is CommandAccepted:
+            yield from _rows(TAKE, (_new_row(change) for change in some if isinstance(change, CommandAccepted)))
+        else:
+            yield from chain.from_iterable(map(_changed, some))
+
+
+def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
+    """A statement that may see a row twice, for up to 64 rows at once.
+
+    So that few different ones are prepared, the last row is repeated up to the next multiple of eight.
+    """
+    while some := list(islice(rows, 64)):
+        count = 1 if len(some) == 1 else -(-len(some) // 8) * 8
+        some += some[-1:] * (count - len(some))
+        places = ",".join([f"({','.join('?' * len(some[0]))})"] * count)
+        yield statement.format(rows=places), list(chain.from_iterable(some))
+
+
+def _new_row(change: CommandAccepted) -> Sequence[Any]:
+    entry = change.entry
+    command = entry.command
+    payload = as_json(dict(command.payload), nan="constants")
+    issued, started, due = command.issued_utc, entry.started_utc, entry.due_utc
+    return (
+        entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, entry.state._value_,
+        entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
+        entry.finished_utc or "", "" if due is None else due, entry.error or "", entry.ack or "", entry.proven_utc or "",
+        entry.replay_of or "", _name(entry) or "", *_effect(change.effect),
+    )  # fmt: skip
+
+
+def _effect(row: OutboxRow | None) -> Sequence[Any]:
+    return NO_EFFECT if row is None else (row.thread_id, row.text, row.sent_utc)
+
+
+def _changed(change: Change) -> Iterator[Statement]:
+    match change:
+        case CommandStarted(seq, utc):
+            yield BEGIN, (utc, seq)
+        case CommandEnded(seq, state, utc, error, ack, effect):
+            yield END, (state, utc, error or None, ack, utc if ack is None else None, seq)
+            if effect is not None:
+                yield SEND, (*_effect(effect), seq, effect.command_id)
+        case AcksProven(acks, utc, by):
+            yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
+        case DuplicateSeen(seq, via, utc):
+            yield REPEAT, (via, utc, seq)
+        case TombstoneAdded(target, by, until):
+            yield ADD_TOMBSTONE, (target, by, until)
+        case SettingStored(key, value):
+            yield KEEP, (key, value)
+        case CommandAccepted():
+            raise AssertionError(change)
+
+
+def _name(entry: Remembered) -> str | None:
+    """The schedule's own name, where the payload gives one that is not the command's."""
+    if entry.due_utc is None:
+        return None
+    return next((str(entry.command.payload[key]) for key in ("schedule_id", "message_id") if entry.command.payload.get(key)), None)
+
+
+def load(db: sqlite3.Connection) -> Memory:
+    """What has not ended, oldest first, and whose ack is not proven, with the kept facts (PROMISES P1, P4)."""
+    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq").fetchall()
+    unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
+    facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
+    last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
+    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
+    top = db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0]
+    return Memory(
+        tuple(remembered(row) for row in rows),
+        tuple(db.execute("SELECT target, cancelled_by, until_utc FROM tombstones").fetchall()),
+        tuple((key, value) for key, value in facts.items() if key.startswith("setting.")),
+        next_seq=(top or 0) + 1,
+        last_command_id=last[0] if last else None,
+        horizon_utc=float(facts.get("horizon_utc", 0)),
+        unproven=tuple(seq for (seq,) in unproven),
+    )
+
+
+def remembered(row: tuple[Any, ...]) -> Remembered:
+    """A row of COLUMNS as a record."""
+    (
+        seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
+        runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
+    ) = row  # fmt: skip
+    command = Command(command_id, command_type, from_json(payload) if payload else {}, Priority(priority), issued, invalid=invalid)
+    return Remembered(
+        seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
+        Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
+    )  # fmt: skip
