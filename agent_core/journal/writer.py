@@ -26,7 +26,7 @@ from agent_core.records import Change, CommandAccepted, Remembered
 
 RETRY_SECONDS = 0.5
 MAX_UNWRITTEN, CATCH_UP = 300, 0.005
-"""With more changes than this not yet written, the agent waits so many seconds at most at each turn, so that a burst waits elsewhere."""
+"""With more unwritten changes than this, each of the agent's turns waits up to CATCH_UP seconds, so that a burst waits with the backend."""
 TRIM_EVERY, TRIM_GROWTH = 500, 4 * 2**20
 """Commands taken, or bytes that the file has grown, between two looks at what may be forgotten."""
 BLOOM_ERROR_RATE = 0.01
@@ -243,7 +243,7 @@ class Journal:
             return self._closing
 
     def _free_reserve(self, error: Exception) -> None:
-        """On a full disk give up the reserve, so that what already runs can still be closed (PROMISES P4)."""
+        """On a full disk give up the reserve, so that what already runs can still be closed (P4)."""
         if "full" in str(error):
             self._reserved = False
             with suppress(OSError):
