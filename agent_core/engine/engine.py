@@ -31,6 +31,7 @@ from agent_core.engine.backoff import Dice
 from agent_core.engine.ledger import Held, Ledger
 from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
+from agent_core.engine.repeats import Repeats
 from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
@@ -120,7 +121,8 @@ class Engine:
         self._emit = self._effects.append
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
-        self._ledger = Ledger(config, traits, self._emit, max_in_memory, rows=rows)
+        self._repeats = Repeats(self._emit)
+        self._ledger = Ledger(config, traits, self._emit, self._repeats, max_in_memory, rows=rows)
         self._acks, self._pings = Window(), Window()
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
@@ -133,7 +135,6 @@ class Engine:
         self._trouble: str | None = None
         self._was_online = False
         self._malformed = 0
-        self._unknown_types: set[str] = set()
         self._suspects: set[str] = set()
         self._deaf_check_at: float | None = None
         self._resync_at: float | None = None
@@ -173,7 +174,7 @@ class Engine:
     def _next_deadline(self) -> float:
         if self._ledger.may_start:
             return self._now.mono
-        times = [self._link.wake_at, self._polling.wake_at]
+        times = [self._link.wake_at, self._polling.wake_at, self._repeats.wake_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
         times += [at for at in (self._post_at, self._resync_at, self._deaf_check_at, self._stop_by) if at is not None]
@@ -208,7 +209,12 @@ class Engine:
     @property
     def sizes(self) -> dict[str, int]:
         """How many items each growing collection holds."""
-        return self._ledger.sizes | {"awaited": len(self._awaited), "history": len(self._history), "suspects": len(self._suspects)}
+        return self._ledger.sizes | {
+            "awaited": len(self._awaited),
+            "history": len(self._history),
+            "suspects": len(self._suspects),
+            "repeats": len(self._repeats),
+        }
 
     def knows(self, command_id: str) -> bool:
         """The ledger has this id at hand; where not, the agent asks the journal before it hands over the command."""
@@ -302,9 +308,7 @@ class Engine:
         self._link.heard(self._now, frame=True)
         self._link.deaf = False
         for arrival in arrivals:
-            command_id = arrival.command.command_id
-            self._suspects.discard(command_id)
-            self._emit(LogEntry(self._now.utc, "INFO", f"Received command via WebSocket: {command_id}"))
+            self._suspects.discard(arrival.command.command_id)
             self._ledger.take(arrival, WS, self._now)
 
     def _frame_received(self, generation: int, frame: Frame) -> None:
@@ -322,15 +326,13 @@ class Engine:
             case frames.ConfigUpdate(values):
                 self._configure(values)
             case frames.ErrorFrame(text):
-                self._say("WARNING", f"The backend says: {text}")
+                self._repeats.say(now, "WARNING", "errors of the backend", f"The backend says: {text}")
             case frames.Unknown(frame_type):
                 self._malformed += 1
-                if frame_type not in self._unknown_types and len(self._unknown_types) < 100:
-                    self._unknown_types.add(frame_type)
-                    self._say("WARNING", f"Unknown frame type ignored: {plain(frame_type, 60)}")
+                self._repeats.say(now, "WARNING", "unknown frame types", f"Unknown frame type ignored: {plain(frame_type, 60)}")
             case frames.Malformed(reason):
                 self._malformed += 1
-                self._say("WARNING", f"Malformed frame ignored: {reason}")
+                self._repeats.say(now, "WARNING", "malformed frames", f"Malformed frame ignored: {reason}")
             case _:
                 pass
         self._link.heard(now, frame=True)
@@ -344,7 +346,7 @@ class Engine:
             self._link.hint(self._now, self._dice, alone=not back)
         self._malformed += len(event.malformed)
         for reason in event.malformed:
-            self._say("WARNING", f"Malformed command in a sync answer ignored: {reason}")
+            self._repeats.say(self._now, "WARNING", "malformed commands", f"Malformed command in a sync answer ignored: {reason}")
         if event.arrivals:
             self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
         refused = self._ledger.counts.refused
@@ -399,7 +401,7 @@ class Engine:
         accepted, refused = settings.accept(values)
         self._ledger.settings.update(accepted)
         if refused:
-            self._say("WARNING", "Settings refused: " + "; ".join(refused))
+            self._repeats.say(self._now, "WARNING", "refused settings", "Settings refused: " + "; ".join(refused))
 
     def _couple_settings(self) -> None:
         accepted = self._ledger.settings.copy()
@@ -407,7 +409,8 @@ class Engine:
             return
         self._ledger.settings.clear()
         self._apply(accepted)
-        self._say("INFO", "Settings changed: " + ", ".join(f"{name}={value}" for name, value in accepted.items()))
+        told = ", ".join(f"{name}={value}" for name, value in accepted.items())
+        self._repeats.say(self._now, "INFO", "changes of settings", f"Settings changed: {told}")
         if self._trouble is None:
             self._ledger.changes.extend(SettingStored(f"setting.{name}", str(value)) for name, value in accepted.items())
 
@@ -439,6 +442,7 @@ class Engine:
         """Whatever is due."""
         now = self._now
         self._link.tick(now, self._dice)
+        self._repeats.tick(now)
         self._ledger.start_waiting(now)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
             self._ledger.fire_due(now)
@@ -559,6 +563,7 @@ class Engine:
             self._stop_by = float("inf")
             link.stop(now)
         if link.stopping and link.phase is Phase.STOPPED:
+            self._repeats.close(now)
             self._say("INFO", "Stopped")
             self.finished = True
             self._emit(Finish())

@@ -26,6 +26,7 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine import settings
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
+from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
@@ -56,7 +57,7 @@ ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
 MAX_ANSWERS_PER_STEP = 500
 """When so many instant handlers have answered in a step, what waits its turn goes on in the next one, so that the loop breathes."""
-LOCAL, EXTERNAL = Via.LOCAL, EffectClass.EXTERNAL
+WS, LOCAL, EXTERNAL = Via.WS, Via.LOCAL, EffectClass.EXTERNAL
 """By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
 
 
@@ -91,6 +92,7 @@ class Ledger:
         config: Config,
         traits: Mapping[str, Trait],
         emit: Callable[[Effect], None],
+        repeats: Repeats,
         max_in_memory: int = MAX_IN_MEMORY,
         *,
         rows: bool = True,
@@ -99,6 +101,7 @@ class Ledger:
         self._dialect = config.ack.dialect
         self._traits = traits
         self._emit = emit
+        self._repeats = repeats
         self._rows = rows
         self._next_seq = 1
         self._entries: dict[str, Entry] = {}
@@ -186,6 +189,8 @@ class Ledger:
         self.rejected_ids.discard(command.command_id)
         self.counts.received += 1
         self.taken_last = command.command_id
+        if via is WS:
+            self._emit(LogEntry(now.utc, "INFO", f"Received command via WebSocket: {command.command_id}"))
         for warning in command.warnings:
             self._say(now, "WARNING", f"Command {command.command_id}: {warning}")
         self._begin(self._new(command, via, now), now, arrival.target)
@@ -286,9 +291,10 @@ class Ledger:
         original = remembered.command if remembered is not None else known.command
         comparable = original.command_type and original.payload is not ON_DISK
         if comparable and (command.command_type, command.payload) != (original.command_type, original.payload):
-            self._say(now, "WARNING", f"Command {command.command_id} came again with other content; it is not run")
+            text = f"Command {command.command_id} came again with other content; it is not run"
+            self._repeats.say(now, "WARNING", "commands with other content", text)
         else:
-            self._say(now, "INFO", f"Command {command.command_id} is a duplicate; it is not run again")
+            self._repeats.say(now, "INFO", "duplicates", f"Command {command.command_id} is a duplicate; it is not run again")
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         room = self.acks.may_repeat(self._config.executor.max_pending)
         if known.ack is not None and known.state is not RUNNING and room and not on_its_way:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
-PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in ("backoff", "outcomes", "schedule", "link", "polling", "ledger", "engine"))
+PLAYBOOKS = tuple(
+    f"tests/agent_core/test_{name}.py" for name in ("backoff", "outcomes", "schedule", "link", "polling", "ledger", "engine", "repeats")
+)
 
 
 @dataclass(frozen=True, slots=True)

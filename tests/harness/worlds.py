@@ -293,7 +293,7 @@ class World:
                 demand(effects == 0, "done, and acknowledged as not done:", command_id, row.state, row.error)
 
     def _check_sizes(self, sizes: dict[str, int]) -> None:
-        limits = {"suspects": 1_000, "tombstones": 10_000, "history": 720, "schedule": 2 * 64}
+        limits = {"suspects": 1_000, "tombstones": 10_000, "history": 720, "schedule": 2 * 64, "repeats": 200}
         for name, size in sizes.items():
             demand(size <= limits.get(name, 0), "memory that is not given back:", name, size)
 
