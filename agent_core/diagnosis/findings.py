@@ -53,6 +53,46 @@ class Stage:
     exchange: Exchange | None = None
 
 
+def ok(sentence: str, exchange: Exchange | None = None) -> Stage:
+    return Stage("", Verdict.OK, sentence, exchange=exchange)
+
+
+def warning(sentence: str, exchange: Exchange | None = None) -> Stage:
+    return Stage("", Verdict.WARNING, sentence, exchange=exchange)
+
+
+def skipped(sentence: str) -> Stage:
+    return Stage("", Verdict.SKIPPED, sentence)
+
+
+def failed(
+    sentence: str,
+    cause: str | None = None,
+    advice: str | None = None,
+    *,
+    failure: Failure | None = None,
+    exchange: Exchange | None = None,
+) -> Stage:
+    return Stage("", Verdict.FAILED, sentence, cause=cause, advice=advice, failure=failure, exchange=exchange)
+
+
+def late(name: str, limit: float, exchange: Exchange | None) -> Stage:
+    """What it means that a stage had no answer within its limit, in seconds."""
+    sentence = f"no answer in {limit:g} s"
+    failure = Failure(Trouble.TIMEOUT, sentence)
+    kind = name.partition(" ")[0]
+    if kind == "dns":
+        return failed(sentence, "the name servers do not answer: no network, or a VPN that is half up", "check this machine's network")
+    if kind == "tcp":
+        return failed(sentence, "packets vanish on the way: a firewall, a VPN, or the wrong address", "check the address and the firewalls")
+    if kind in {"tls", "health"}:
+        return failed(
+            sentence, "something accepts the connection there and says nothing: a backend that hangs, or no backend at all",
+            "see whether the backend is up, and whether host and port are those of the backend", failure=failure, exchange=exchange,
+        )  # fmt: skip
+    return failed(sentence, failure=failure, exchange=exchange)
+
+
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     """The first stage that failed, why it probably did, and what to do."""

@@ -1,17 +1,151 @@
-"""What the network says below HTTP: names, addresses, certificates. One question each, answered by the network or by OSError."""
+"""How the backend is reached, below HTTP: proxies, names, addresses, certificates."""
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
+import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from agent_core.channels.network import Flaw, failure_of, flaw_of
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
+
+from agent_core.channels.network import Flaw, failure_of, flaw_of, is_loopback, tls_context
+from agent_core.clock import Clock
+from agent_core.config import Config
+from agent_core.diagnosis.findings import Stage, failed, ok, skipped, warning
+from agent_core.plain import plain
 
 UNTIMED = 0x20_0000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME."""
+ADDRESSES = 8
+"""Tried at most."""
+EXPIRY_NEAR = 14
+"""Days that a certificate should still be good for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One host that is dialled, or the proxy in its place."""
+
+    suffix: str
+    host: str
+    port: int
+    name: str
+    """The host that a certificate has to be for."""
+    secure: bool
+    proxied: bool
+
+
+class Reach:
+    """The way to one backend; `within` limits a look, in seconds."""
+
+    def __init__(self, config: Config, clock: Clock, within: float) -> None:
+        self._config = config
+        self._clock = clock
+        self._within = within
+        self._addresses: list[tuple[Any, ...]] = []
+
+    async def proxy(self) -> Stage:
+        names = sorted({name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value})
+        ways = [(word, proxy) for word, proxy in (("the socket", self._socket_proxy()), ("HTTP", self._http_proxy())) if proxy]
+        if ways:
+            return ok("; ".join(f"{word} goes through {_without_login(proxy)}" for word, proxy in ways) + f" ({', '.join(names)})")
+        return ok(f"none applies ({', '.join(names)} set)" if names else "none")
+
+    def _socket_proxy(self) -> str | None:
+        return None if is_loopback(self._config.socket_url) else get_proxy(parse_uri(self._config.socket_url))
+
+    def _http_proxy(self) -> str | None:
+        parts = urlsplit(self._config.backend.url)
+        if is_loopback(self._config.backend.url) or urllib.request.proxy_bypass(parts.hostname or ""):
+            return None
+        proxies = urllib.request.getproxies()
+        return proxies.get(parts.scheme) or proxies.get("all")
+
+    def targets(self) -> list[Target]:
+        """Where the socket goes, and where HTTP goes if that is elsewhere."""
+        found = [_target(self._config.backend.url, self._http_proxy(), "")]
+        if self._config.websocket.enabled:
+            found.insert(0, _target(self._config.socket_url, self._socket_proxy(), ""))
+        if len(found) == 2 and found[0] == found[1]:
+            found.pop()
+        return [replace(target, suffix=" http" if number else "") for number, target in enumerate(found)]
+
+    async def dns(self, target: Target) -> Stage:
+        try:
+            self._addresses = await resolved(target.host, target.port)
+        except socket.gaierror as error:
+            failure = failure_of(error)
+            return failed(
+                f"{target.host}: {failure.detail.removeprefix('DNS: ')}",
+                f"the name {target.host} leads nowhere: misspelt, or no name server",
+                f"check {'the proxy variables' if target.proxied else 'backend.url'} and this machine's network", failure=failure,
+            )  # fmt: skip
+        shown = ", ".join(address[0] for _, address in self._addresses[:ADDRESSES])
+        more = f" and {len(self._addresses) - ADDRESSES} more" if len(self._addresses) > ADDRESSES else ""
+        return ok(f"{'proxy ' if target.proxied else ''}{target.host} is {shown}{more}")
+
+    async def tcp(self, target: Target) -> Stage:
+        """Every address at once; one that answers is enough, as it is for the link."""
+        tried = self._addresses[:ADDRESSES]
+        limit = self._within * 0.9
+        results = await asyncio.gather(*(refusal(family, address, limit) for family, address in tried))
+        words = ", ".join(f"{address[0]} {result or 'answers'}" for (_, address), result in zip(tried, results, strict=True))
+        if None in results:
+            return ok(f"port {target.port}: {words}")
+        refused = "refused" in words
+        return failed(
+            f"port {target.port}: {words}",
+            f"nothing listens at {target.host}:{target.port}: the backend is down, or the port is wrong" if refused
+            else f"{target.host}:{target.port} cannot be reached: a firewall, no network, or the wrong address",
+            "start the backend, or check the port in backend.url" if refused else "check this machine's network and the address",
+        )  # fmt: skip
+
+    async def tls(self, target: Target) -> Stage:
+        if not target.secure:
+            return skipped("not encrypted: to this machine only")
+        if target.proxied:
+            return skipped("through a proxy; the upgrade checks it")
+        try:
+            shown = await certificate(target.host, target.port, tls_context(), target.name)
+        except ssl.SSLCertVerificationError as error:
+            seen = await unverified(target.host, target.port, target.name)
+            return failed(
+                f"{error.verify_message}{'; it is ' + seen if seen else ''}", *certificate_trouble(error, target.name),
+                failure=failure_of(error),
+            )  # fmt: skip
+        except (ssl.SSLError, ConnectionError) as error:
+            return failed(
+                failure_of(error).detail, f"{target.host}:{target.port} does not speak TLS, or not one of this decade",
+                "check the port, and whether the backend expects http:// there", failure=failure_of(error),
+            )  # fmt: skip
+        days = (ssl.cert_time_to_seconds(shown["notAfter"]) - self._clock.now().utc) / 86_400 if "notAfter" in shown else EXPIRY_NEAR
+        return warning(f"{described(shown)}: only {days:.0f} day(s) more") if days < EXPIRY_NEAR else ok(described(shown))
+
+
+def _without_login(url: str) -> str:
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    return plain(f"{parts.scheme or 'http'}://{parts.netloc.rpartition('@')[2]}", 120)
+
+
+def _target(url: str, proxy: str | None, suffix: str) -> Target:
+    parts = urlsplit(url)
+    secure = parts.scheme in {"https", "wss"}
+    name, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    if proxy is None:
+        return Target(suffix, name, port, name, secure, proxied=False)
+    via = urlsplit(proxy if "://" in proxy else f"//{proxy}")
+    usual = 1080 if via.scheme.startswith("socks") else 443 if via.scheme == "https" else 80
+    return Target(suffix, via.hostname or "", via.port or usual, name, secure, proxied=True)
+
+
+# --- one question each, answered by the network or by OSError ----------------------------------------------------------------
 
 
 async def resolved(host: str, port: int) -> list[tuple[Any, ...]]:
@@ -40,7 +174,7 @@ async def resolved(host: str, port: int) -> list[tuple[Any, ...]]:
     return await answer
 
 
-async def reach(family: int, address: tuple[Any, ...], within: float) -> str | None:
+async def refusal(family: int, address: tuple[Any, ...], within: float) -> str | None:
     """Why it cannot be connected to, or None."""
     try:
         async with asyncio.timeout(within):
