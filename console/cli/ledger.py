@@ -1,23 +1,22 @@
-"""`edge-console ledger …` and `audit …`: the ledger read from outside, also while the agent runs."""
+"""`edge-console outbox …`, `ledger …` and `audit …`: the ledger read from outside, also while the agent runs."""
 
 import argparse
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent_core.plain import plain
+from console.cli.options import add_config_options, configuration
+from console.cli.outcome import FAILED, OK, complain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_core.config import Config
     from agent_core.records import Remembered
 
-OK, FAILED = 0, 1
 STATES = ("queued", "running", "scheduled", "completed", "failed", "cancelled", "interrupted", "unproven")
 WAYS = {"ws": "ws", "poll": "http", "local": "local"}
 SUMMARY = (
@@ -26,8 +25,13 @@ SUMMARY = (
 VIOLATIONS_SHOWN = 50
 
 
-def add_parsers(commands: Any, add_config_options: Callable[[argparse.ArgumentParser], None]) -> None:
-    """`ledger ls`, `ledger show`, `ledger export` and `audit verify`."""
+def add_parsers(commands: Any) -> None:
+    """`outbox ls`, `ledger ls`, `ledger show`, `ledger export` and `audit verify`."""
+    outbox = commands.add_parser("outbox", help="what the outbox messenger has recorded as sent")
+    listing = outbox.add_subparsers(required=True, metavar="ls").add_parser("ls", help="list the messages, oldest first")
+    add_config_options(listing)
+    listing.add_argument("--json", action="store_true", help="an array of {command_id, thread_id, text, sent_utc}")
+    listing.set_defaults(command=_outbox)
     ledger = commands.add_parser("ledger", help="what the agent knows of its commands: ls, show, export").add_subparsers(
         required=True, title="commands", metavar="COMMAND"
     )
@@ -62,15 +66,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _config(options: argparse.Namespace) -> "Config":
-    from agent_core.config.layers import load_config
-
-    overrides = {"data_dir": options.data_dir} if options.data_dir is not None else {}
-    return load_config(options.config, os.environ, overrides=overrides, require_secret=False)
-
-
 def _data_dir(options: argparse.Namespace) -> "Path":
-    return _config(options).data_dir.expanduser()
+    return configuration(options).data_dir.expanduser()
 
 
 # --- ls ------------------------------------------------------------------------------------------------------------------
@@ -163,8 +160,7 @@ def _show(options: argparse.Namespace) -> int:
     if len(found) != 1:
         ids = ", ".join(plain(record.command.command_id, 60) for record in found)
         sentence = f"which one? {ids}" if found else f"the ledger knows no command {plain(options.id, 60)}"
-        sys.stderr.write(f"edge-console: {sentence}\n")
-        return FAILED
+        return complain(sentence, FAILED)
     record = found[0]
     if options.json:
         print(json.dumps(_whole(record), indent=1))
@@ -228,6 +224,25 @@ def _export(options: argparse.Namespace) -> int:
     return OK
 
 
+# --- outbox --------------------------------------------------------------------------------------------------------------
+
+
+def _outbox(options: argparse.Namespace) -> int:
+    from agent_core.clock import iso
+    from agent_core.journal.reader import outbox
+    from agent_core.plain import plain
+
+    config = configuration(options)
+    rows = outbox(config.data_dir)
+    if options.json:
+        fields = [{"command_id": r.command_id, "thread_id": r.thread_id, "text": r.text, "sent_utc": iso(r.sent_utc)} for r in rows]
+        print(json.dumps(fields, ensure_ascii=True, indent=1))
+    else:
+        for row in rows:
+            print(f"{iso(row.sent_utc)}  {row.command_id:<18}  {plain(row.thread_id, 20):<16}  {plain(row.text, 100)}")
+    return OK
+
+
 # --- audit ---------------------------------------------------------------------------------------------------------------
 
 
@@ -236,7 +251,7 @@ def _verify(options: argparse.Namespace) -> int:
     from agent_core.journal.audit import audit
     from agent_core.messengers import messenger_for
 
-    config = _config(options)
+    config = configuration(options)
     traits = traits_for(messenger_for(config))
     found = audit(config.data_dir.expanduser(), {name for name, trait in traits.items() if trait.repeatable})
     if options.json:

@@ -1,0 +1,61 @@
+"""`edge-console backend` and `edge-console send`: the reference backend, and a command for it."""
+
+import argparse
+import json
+from argparse import SUPPRESS
+from pathlib import Path
+from typing import Any
+
+from console.cli.outcome import OK
+
+
+def add_parsers(commands: Any) -> None:
+    """`backend`, `send`."""
+    backend = commands.add_parser("backend", help="serve the reference backend on a loopback port")
+    backend.add_argument("--port", type=_port, default=8787, help="0: any free one, told as one JSON line (default: 8787)")
+    backend.add_argument("--data-dir", type=Path, default=SUPPRESS, help="keep commands and acks there (default: in memory)")
+    backend.add_argument("--enforce-limits", action="store_true", help="10 connects and 100 frames a minute, pings 10 s apart")
+    backend.set_defaults(command=_backend)
+
+    send = commands.add_parser("send", help="queue a command at a running reference backend")
+    send.add_argument("type", help="send_message, send_message_now, schedule_message, cancel_message, update_config …")
+    send.add_argument("--payload", type=_json_object, default={}, metavar="JSON", help="the command's payload, an object")
+    send.add_argument("--to", metavar="ID", help="the agent (default: the only one there)")
+    send.add_argument("--command-id", metavar="ID", help="default: a new one")
+    send.add_argument("--priority", help="immediate, high, normal, low or deferred")
+    send.add_argument("--backend", default="http://127.0.0.1:8787", metavar="URL", help="default: %(default)s")
+    send.set_defaults(command=_send)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535 expected, found {text!r}")
+    return int(text)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('a JSON object such as \'{"thread_id": "+1…", "text": "hi"}\' expected')
+    return value
+
+
+def _backend(options: argparse.Namespace) -> int:
+    from agent_core.reference.limits import NO_LIMITS, PROTOCOL_LIMITS
+    from agent_core.reference.main import run_backend
+
+    limits = PROTOCOL_LIMITS if options.enforce_limits else NO_LIMITS
+    return run_backend(port=options.port, data_dir=options.data_dir, limits=limits)
+
+
+def _send(options: argparse.Namespace) -> int:
+    from agent_core.reference.main import send_command
+
+    command_id = send_command(
+        options.backend, None, options.to, options.type, options.payload, options.command_id, priority=options.priority
+    )
+    print(command_id)
+    return OK

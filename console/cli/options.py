@@ -1,0 +1,49 @@
+"""Options that several commands share, and the configuration that they lead to."""
+
+import argparse
+import os
+from argparse import SUPPRESS
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_core.config import Config
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """They may stand before or behind the command: its own defaults, which argparse would take last, are those of the whole."""
+    parser.add_argument("--config", type=Path, default=SUPPRESS, metavar="FILE", help="default: config.yaml here, if there is one")
+    parser.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="outranks the configuration's data_dir")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """For the commands that run an agent."""
+    add_config_options(parser)
+    parser.add_argument("--demo", action="store_true", default=SUPPRESS, help="against a reference backend inside, with traffic")
+    parser.add_argument("--for", dest="seconds", type=seconds, default=SUPPRESS, metavar="SECONDS", help="stop after so long")
+    masked = "keep the run's events there, message texts masked, for `replay`"
+    parser.add_argument("--record", type=Path, default=SUPPRESS, metavar="FILE", help=masked)
+
+
+def seconds(text: str) -> float:
+    """An argument's type: more than 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"seconds expected, found {text!r}")
+    return value
+
+
+def overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of the configuration's keys."""
+    chosen = {"data_dir": options.data_dir, "logging.format": getattr(options, "log_format", None)}
+    return {key: value for key, value in chosen.items() if value is not None}
+
+
+def configuration(options: argparse.Namespace, *, require_secret: bool = False) -> "Config":
+    """The configuration of this command. Raises ConfigError."""
+    from agent_core.config.layers import load_config
+
+    return load_config(options.config, os.environ, overrides=overrides(options), require_secret=require_secret)

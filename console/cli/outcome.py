@@ -1,0 +1,45 @@
+"""How a command ends: its exit code, and one sentence on standard error for whatever went wrong."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+OK, FAILED, USAGE, NO_PERMISSION = 0, 1, 2, 5
+
+
+def outcome(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run `command`; its exit code, or that of what it raised."""
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:  # noqa: BLE001  (the process's edge: one sentence, never a traceback)
+        return _explain(error)
+
+
+def complain(sentence: str, code: int) -> int:
+    """Say what is wrong; returns `code`."""
+    sys.stderr.write(f"edge-console: {sentence.removeprefix('edge-console: ')}\n")
+    return code
+
+
+def _explain(error: Exception) -> int:
+    from agent_core.config.layers import ConfigError
+    from agent_core.plain import plain
+
+    name = type(error).__name__
+    if isinstance(error, ConfigError):
+        return complain(str(error), USAGE)
+    if name in {"CannotServeError", "PortTakenError"}:
+        return complain(str(error), USAGE)
+    if name in {"DataDirInUse", "NoLedger", "SendError"}:
+        return complain(str(error), FAILED)
+    if isinstance(error, PermissionError):
+        return complain(f"no permission: {plain(error)}", NO_PERMISSION)
+    if isinstance(error, OSError):
+        return complain(plain(error), FAILED)
+    return complain(f"unexpected {name}: {plain(error)}", FAILED)

@@ -1,0 +1,57 @@
+"""`--record FILE`, and `edge-console replay`: a run kept, and run again."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent_core import __version__
+from agent_core.plain import plain
+from console.cli.outcome import FAILED, OK, complain
+
+if TYPE_CHECKING:
+    from agent_core.recording import Recorder
+
+REPLAY_HELP = """Feeds the recorded events of a run (--record) to this version's engine, in virtual time, and prints the phases and effects.
+Exit code 0: the same as recorded; 1: not, and the difference is shown as a unified diff."""
+
+
+def add_parsers(commands: Any) -> None:
+    """`replay`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    replay = commands.add_parser("replay", help="run a recording again, and compare", description=REPLAY_HELP, formatter_class=raw)
+    replay.add_argument("file", type=Path, metavar="FILE", help="made with --record")
+    replay.add_argument("-q", "--quiet", action="store_true", help="only the verdict, and the difference if there is one")
+    replay.set_defaults(command=_replay)
+
+
+def recorder_for(options: argparse.Namespace) -> "Recorder | None":
+    """The recorder that was asked for. Raises OSError, where the file exists too."""
+    if options.record is None:
+        return None
+    from agent_core.recording import Recorder
+
+    return Recorder(options.record)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from agent_core.recording import Recording, RecordingError, difference
+
+    try:
+        recording = Recording.read(options.file)
+        recorded, again = recording.story(), recording.replayed()
+    except RecordingError as error:
+        return complain(str(error), FAILED)
+    changes = difference(recorded, again, f"recorded by {recording.version}", f"replayed by {__version__}")
+    if not options.quiet:
+        for line in again if not changes else ():
+            print(line)
+    for line in changes:
+        print(plain(line))
+    steps, ending = f"{len(recording.steps):,} steps, {recording.seconds:,.1f} s", _ENDINGS.get(recording.end, recording.end)
+    verdict = f"NOT the same as recorded by {recording.version}" if changes else "the same phases and effects as recorded"
+    print(f"{steps} from {recording.begun}{ending}: {verdict}")
+    return FAILED if changes else OK
+
+
+_ENDINGS: Mapping[str, str] = {"closed": "", "full": " (its size was full)", "cut off": " (the process ended before it was closed)"}
