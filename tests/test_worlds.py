@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def status(code: int, retry_after: float | None = None) -> Failure:
     return Failure(Trouble.HTTP, f"HTTP {code}", code, retry_after)
 
 
-def calm(until: float = 60.0, **options: float) -> World:
+def calm(until: float = 60.0, **options: Any) -> World:
     """A world whose link is up and stable."""
     world = World(1, (), CONFIG, latency=0.02, **options)
     world.start()

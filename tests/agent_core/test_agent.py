@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from agent_core.events import PollingModeChosen, ReconnectRequested
+from agent_core.feed import LogEntry
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Ending, Rules
 from agent_core.reference.limits import PROTOCOL_LIMITS
@@ -22,6 +23,7 @@ from tests.harness.rig import (
     AGENT,
     SECRET,
     HttpStub,
+    above,
     ack_of,
     argv_of,
     config,
@@ -113,7 +115,7 @@ async def test_refused_connections_climb_the_ladder_exactly(tmp_path: Path) -> N
             await here.hears("Connecting to WebSocket", 7)
             waits = [int(match.group(1)) for match in re.finditer(r"attempt \d+/10 in (\d+)ms", "\n".join(here.lines))]
             assert waits[:6] == [50, 100, 200, 400, 400, 400]
-            dials = [entry.utc for entry in here.entries if entry.text.startswith("Connecting to")]
+            dials = [entry.utc for entry in here.entries if isinstance(entry, LogEntry) and entry.text.startswith("Connecting to")]
             gaps = [later - earlier for earlier, later in pairwise(dials)]
             steps_taken = zip((0.05, 0.1, 0.2, 0.4, 0.4, 0.4), gaps, strict=False)
             assert all(step - 0.005 <= gap <= 1.5 * step + 0.3 for step, gap in steps_taken)
@@ -154,12 +156,12 @@ async def test_a_registration_that_answers_nonsense_is_tried_again(tmp_path: Pat
     async with served() as backend, HttpStub(lambda _path: answers[-1]) as stub:
         urls = {"websocket_url": backend.url.replace("http", "ws")}
         edge = {"agent_id": None, "user_phone": "+13105550100"}
-        quick = {"timing": {"portal_min_wait": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05}}
+        quick: dict[str, Any] = {"timing": {"portal_min_wait": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05}}
         async with living(config(tmp_path, stub.url, backend=urls, edge=edge, **quick)) as here:
             for answer, sentence in NONSENSE:
-                said = len(here.lines)
+                said = len(here.said(re.escape(sentence)))
                 answers.append(http_answer(json.dumps(answer).encode()))
-                await until(lambda words=sentence, before=said: any(words in line for line in here.lines[before:]))
+                await here.hears(re.escape(sentence), said + 1)
                 assert here.now.agent_id is None
             answers.append(http_answer(json.dumps({"edge_agent_id": "mac-9", "auth_token": SECRET}).encode()))
             assert (await here.online()).agent_id == "mac-9"
@@ -291,7 +293,7 @@ async def test_tls_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_p10_fifty_reconnects_leave_nothing_behind(tmp_path: Path) -> None:
-    swift = {"timing": {"stable_after": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05, "jitter": "none"}}
+    swift: dict[str, Any] = {"timing": {"stable_after": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05, "jitter": "none"}}
     async with served() as backend, FaultProxy(backend.port) as proxy:
         arguments = write_config(tmp_path, proxy.url, **swift)
         async with program("--no-ui", *arguments, cwd=tmp_path) as agent:
@@ -299,7 +301,7 @@ async def test_p10_fifty_reconnects_leave_nothing_behind(tmp_path: Path) -> None
             for number in range(50):
                 connects = backend.hub.counts["connects"]
                 proxy.cut(gently=number % 2 == 0)
-                await backend.until(lambda hub, before=connects: hub.counts["connects"] > before, 15)
+                await until(above(connects, lambda: backend.hub.counts["connects"]))
                 await settled(backend, await backend.queue(AGENT, "send_message_now", message(f"{number}")))
             descriptors, threads = descriptors_of(agent.pid), threads_of(agent.pid)
             report(f"after 50 reconnects: {descriptors} descriptors, {threads} threads")
@@ -308,12 +310,12 @@ async def test_p10_fifty_reconnects_leave_nothing_behind(tmp_path: Path) -> None
 
 
 async def test_p10_no_task_outlives_its_socket_or_its_agent(tmp_path: Path) -> None:
-    swift = {"timing": {"stable_after": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05, "jitter": "none"}}
+    swift: dict[str, Any] = {"timing": {"stable_after": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.05, "jitter": "none"}}
     async with served() as backend, FaultProxy(backend.port) as proxy:
         before = {task.get_name() for task in asyncio.all_tasks()}
         async with living(config(tmp_path, backend.url, backend={"websocket_url": proxy.socket_url}, **swift)) as here:
             for session in range(1, 11):
-                await here.until(lambda s, sessions=session: s.link.sessions == sessions and s.link.phase is Phase.ONLINE)
+                await here.session(session)
                 proxy.cut()
             await here.until(lambda s: s.link.sessions == 11 and not s.polling.in_flight)
             names = [task.get_name() for task in asyncio.all_tasks()]
@@ -365,7 +367,7 @@ HOSTILE = "\x1b]52;c;QQ==\x07\x1b[2J\x9b31m\u202e\u2066\u200b\ufeff\r\n[INFO] fo
 
 
 async def test_p14_hostile_text_reaches_no_line_as_it_is(tmp_path: Path) -> None:
-    frames = [
+    frames: list[dict[str, Any]] = [
         {"type": "command", "data": {"command_id": f"bad{HOSTILE}", "command_type": "send_message", "payload": {}}},
         {"type": "command", "data": {"command_id": "h1", "command_type": f"do{HOSTILE}", "payload": {}}},
         {"type": "command", "data": {"command_id": "h2", "command_type": "send_message_now", "payload": message(HOSTILE, f"t{HOSTILE}")}},

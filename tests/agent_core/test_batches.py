@@ -136,8 +136,8 @@ CIRCLE["again"] = CIRCLE
 
 
 @pytest.mark.parametrize(("odd", "error"), [
-    (lambda: Outcome(result=5), "TypeError: "), (lambda: Outcome(result=CIRCLE), "ValueError: "), (lambda: None, "TypeError: the handler"),
-    (lambda: Outcome(error=ValueError()), "TypeError: the handler"), (lambda: raising(Mute()), "Mute"),
+    (lambda: wrong(result=5), "TypeError: "), (lambda: Outcome(result=CIRCLE), "ValueError: "), (lambda: None, "TypeError: the handler"),
+    (lambda: wrong(error=ValueError()), "TypeError: the handler"), (lambda: raising(Mute()), "Mute"),
     (lambda: raising(asyncio.CancelledError()), "CancelledError"), (lambda: raising(SystemExit(3)), "SystemExit: 3"),
 ])  # fmt: skip
 async def test_whatever_a_handler_does_it_is_its_own_command_that_fails(odd: Callable[[], Any], error: str) -> None:
@@ -150,6 +150,10 @@ async def test_whatever_a_handler_does_it_is_its_own_command_that_fails(odd: Cal
 
     if error != "CancelledError":
         assert ((await run(awaited(), COMMAND, 5.0, lambda _command, _seconds: None)).error or "").startswith(error)
+
+
+def wrong(**fields: Any) -> Outcome:
+    return Outcome(**fields)
 
 
 def raising(error: BaseException) -> Any:

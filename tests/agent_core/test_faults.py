@@ -28,7 +28,8 @@ from agent_core.entries import EffectClass, Trait
 from agent_core.events import Event, Lost, Opened, ReconnectRequested
 from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, handles
-from agent_core.messengers import Context, Outcome
+from agent_core.messengers import Context
+from agent_core.records import Outcome
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.reference.orders import AckWay, Status
@@ -42,6 +43,7 @@ from tests.harness.rig import (
     HttpStub,
     Living,
     Puppet,
+    above,
     ack_of,
     config,
     for_a_while,
@@ -74,7 +76,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(tmp_path: Path, *, rules: Rules | None = None, **sections: dict[str, Any]) -> AsyncIterator[Scene]:
+async def scene(tmp_path: Path, *, rules: Rules | None = None, **sections: Any) -> AsyncIterator[Scene]:
     more = {"rules": rules} if rules else {}
     async with served(**more) as backend, FaultProxy(backend.port) as proxy:
         url = {"websocket_url": proxy.socket_url} | sections.pop("backend", {})
@@ -130,11 +132,11 @@ async def test_f3_cut_mid_session(tmp_path: Path, *, gently: bool) -> None:
 async def test_f4_closed_by_the_backend(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
         for count, code in enumerate((1000, 1001, 1011), 1):
-            await at.here.until(lambda s, sessions=count: s.link.sessions == sessions and s.link.phase is Phase.ONLINE)
+            await at.here.session(count)
             polls = at.backend.hub.counts["syncs"]
             await at.backend.close_links(code, "bye")
             await at.here.hears(f"WebSocket error: closed by the backend: {code} bye")
-            await until(lambda before=polls: at.backend.hub.counts["syncs"] > before)
+            await until(above(polls, lambda: at.backend.hub.counts["syncs"]))
         await at.here.online()
         await at.sends("after")
 
@@ -284,14 +286,14 @@ GARBAGE = (
 
 
 async def test_f13_garbage_or_an_end_in_the_handshake(tmp_path: Path) -> None:
-    quick = {"timing": {"portal_min_wait": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.1}}
+    quick: dict[str, Any] = {"timing": {"portal_min_wait": 0.05}, "backoff": {"base_seconds": 0.05, "cap_seconds": 0.1}}
     async with scene(tmp_path, **quick) as at:
         await at.here.online()
         for count, answer in enumerate(GARBAGE, 1):
             at.proxy.answer = answer
             at.proxy.cut()
             dials = len(at.proxy.dialled_at)
-            await until(lambda before=dials: len(at.proxy.dialled_at) > before + 1)
+            await until(above(dials + 1, lambda: len(at.proxy.dialled_at)))
             await at.here.hears(r"WebSocket error: (no WebSocket handshake|the connection was closed during|.*reset)", count)
         at.proxy.answer = None
         await at.here.online()
@@ -646,7 +648,7 @@ INVALID_COMMANDS: list[dict[str, Any]] = [
 
 
 @asynccontextmanager
-async def puppet_scene(tmp_path: Path, **sections: dict[str, Any]) -> AsyncIterator[tuple[Puppet, Living]]:
+async def puppet_scene(tmp_path: Path, **sections: Any) -> AsyncIterator[tuple[Puppet, Living]]:
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(served())
         puppet = await stack.enter_async_context(Puppet())
@@ -718,7 +720,7 @@ async def test_f36_a_poll_fails_alone(tmp_path: Path) -> None:
             for number, (status, body) in enumerate(BODIES):
                 backend.faults = Faults(upgrade_status=503, sync_status=status, sync_body=body)
                 polls = here.now.polling.polls
-                await here.until(lambda s, before=polls: s.polling.polls >= before + 2)
+                await until(above(polls + 1, lambda: here.now.polling.polls))
                 backend.faults = down
                 await settled(backend, await backend.queue(AGENT, "send_message_now", message(f"poll {number}")))
             assert here.sent() == [f"poll {number}" for number in range(len(BODIES))]

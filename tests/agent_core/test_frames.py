@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent_core import frames
@@ -155,7 +155,8 @@ def test_what_is_no_time(spelling: Any) -> None:
 
 
 def test_a_bad_timestamp_is_a_warning_and_no_reason_to_drop_a_command() -> None:
-    for stamp in ("soon", 10**400, []):
+    stamps: tuple[Any, ...] = ("soon", 10**400, [])
+    for stamp in stamps:
         taken = command(timestamp=stamp)
         assert (taken.issued_utc, taken.invalid, len(taken.warnings)) == (None, None, 1)
 
@@ -340,7 +341,7 @@ def understood(frame: frames.Frame) -> None:
     if isinstance(frame, Command):
         for ask in (frames.message_of, frames.cancel_target):
             with suppress(FrameError):
-                ask(frame.command)
+                ask(frame)
 
 
 @given(st.text() | st.binary())
@@ -352,6 +353,13 @@ def test_parse_never_raises(raw: str | bytes) -> None:
 def test_nothing_shaped_like_a_frame_raises(kind: str, inner: dict[str, Any], outer: dict[str, Any]) -> None:
     understood(frames.parse(json.dumps({**outer, "type": kind, "data": inner})))
     understood(frames.parse(json.dumps({**outer, "type": kind})))
+
+
+@given(FIELDS)
+def test_no_command_that_can_be_named_raises_anything_else(fields: dict[str, Any]) -> None:
+    frame = frames.parse(json.dumps({"type": "command", "data": {**fields, "command_id": "c1", "command_type": "schedule_message"}}))
+    assume(isinstance(frame, Command))
+    understood(frame)
 
 
 @given(JSON)

@@ -120,7 +120,7 @@ async def test_f47_a_signal_while_online_closes_1000_and_exits_0(tmp_path: Path)
 
 
 async def test_f47_term_lets_what_runs_finish_and_sends_its_ack(tmp_path: Path) -> None:
-    slow = {"messenger": {"delay_seconds": 0.6}, "timing": {"stop_within": 4.0}}
+    slow: dict[str, Any] = {"messenger": {"delay_seconds": 0.6}, "timing": {"stop_within": 4.0}}
     async with served() as backend, headless(tmp_path, backend.url, **slow) as agent:
         await agent.hears("real-time mode")
         name = await backend.queue(AGENT, "send_message_now", message())
@@ -131,7 +131,7 @@ async def test_f47_term_lets_what_runs_finish_and_sends_its_ack(tmp_path: Path) 
 
 
 async def test_f47_term_does_not_wait_for_a_command_without_end(tmp_path: Path) -> None:
-    slow = {"messenger": {"delay_seconds": 600}, "timing": {"stop_within": 0.5}}
+    slow: dict[str, Any] = {"messenger": {"delay_seconds": 600}, "timing": {"stop_within": 0.5}}
     async with served() as backend, headless(tmp_path, backend.url, **slow) as agent:
         await agent.hears("real-time mode")
         name = await backend.queue(AGENT, "send_message_now", message())
@@ -142,7 +142,7 @@ async def test_f47_term_does_not_wait_for_a_command_without_end(tmp_path: Path) 
 
 
 async def test_f47_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    slow = {"messenger": {"delay_seconds": 600}, "timing": {"stop_within": 60.0}}
+    slow: dict[str, Any] = {"messenger": {"delay_seconds": 600}, "timing": {"stop_within": 60.0}}
     async with served() as backend, headless(tmp_path, backend.url, **slow) as agent:
         await agent.hears("real-time mode")
         name = await backend.queue(AGENT, "send_message_now", message())
@@ -179,7 +179,10 @@ Prepare = Callable[[Path], None]
 
 
 def writes(text: str) -> Prepare:
-    return lambda folder: (folder / "config.yaml").write_text(text) and None
+    def prepare(folder: Path) -> None:
+        (folder / "config.yaml").write_text(text)
+
+    return prepare
 
 
 def nothing(_folder: Path) -> None:

@@ -74,6 +74,16 @@ class Desk:
                     return post
         raise AssertionError(f"no {kind.__name__} {ticket}: {self.seen[-5:]}")
 
+    def found(self, command_id: str) -> Remembered:
+        remembered = self.journal.recall(command_id)
+        assert remembered is not None
+        return remembered
+
+    def target(self, name: str) -> Remembered:
+        remembered = self.journal.recall_target(name)
+        assert remembered is not None
+        return remembered
+
     def give(self, *changes: Change) -> int:
         self.ticket += 1
         self.journal.write(self.ticket, changes)
@@ -134,7 +144,7 @@ def settle(*seqs: int) -> tuple[Change, ...]:
 
 def test_a_whole_life_is_kept_and_read_back(desk: Desk) -> None:
     desk.write(took(1, "a", State.QUEUED))
-    assert desk.journal.recall("a").state is State.QUEUED
+    assert desk.found("a").state is State.QUEUED
     desk.write(CommandStarted(1, UTC + 1))
     desk.write(ended(1, "a"))
     desk.write(DuplicateSeen(1, Via.POLL, UTC + 3), DuplicateSeen(1, Via.WS, UTC + 4))
@@ -164,7 +174,7 @@ def test_what_is_there_and_what_is_not_is_kept_as_it_came(desk: Desk, desks: lis
 def test_an_error_without_words_is_none_whenever_it_is_written(desk: Desk) -> None:
     desk.write(took(1), ended(1, error=""), took(2))
     desk.write(ended(2, error=""))
-    assert [desk.journal.recall(f"cmd_{seq}").error for seq in (1, 2)] == [None, None]
+    assert [desk.found(f"cmd_{seq}").error for seq in (1, 2)] == [None, None]
 
 
 def test_an_effect_is_written_with_its_outcome_and_once(desk: Desk) -> None:
@@ -213,7 +223,8 @@ def test_before_it_is_open_nothing_can_be_asked(tmp_path: Path) -> None:
 def test_p1_no_id_is_ever_taken_for_new_while_groups_are_written_and_after_a_restart(tmp_path: Path, desks: list[Desk]) -> None:
     """The sieve is made anew many times here, from the journal's thread, while ids go on coming."""
     desks.append(Desk(tmp_path, LedgerConfig(retention_count=100, retention_days=3_650)))
-    desk, dice, settled = desks[0], random.Random(7), []
+    desk, dice = desks[0], random.Random(7)
+    settled: list[int] = []
     desk.open()
     for round_number in range(60):
         first = 1 + len(settled)
@@ -234,8 +245,8 @@ def test_p1_no_id_is_ever_taken_for_new_while_groups_are_written_and_after_a_res
 def test_a_target_is_found_by_id_or_by_its_schedules_name(desk: Desk) -> None:
     command = Command("c", "schedule_message", {"schedule_id": "s9", "thread_id": "+1", "text": "x"})
     desk.write(CommandAccepted(Remembered(1, command, Via.WS, State.SCHEDULED, UTC, due_utc=UTC + 60)))
-    assert desk.journal.recall_target("s9").command.command_id == "c"
-    assert desk.journal.recall_target("c").seq == 1
+    assert desk.target("s9").command.command_id == "c"
+    assert desk.target("c").seq == 1
     assert desk.journal.recall_target("s8") is None
 
 
@@ -277,7 +288,7 @@ def test_a_replay_that_ends_later_is_settled_too(desk: Desk, desks: list[Desk]) 
     replay = Remembered(1, Command("replay-1-a", "send_message"), Via.LOCAL, State.RUNNING, UTC, UTC, runs=1, replay_of="a")
     desk.write(CommandAccepted(replay))
     desk.write(CommandEnded(1, State.COMPLETED, UTC + 1, None, None))
-    assert desk.journal.recall("replay-1-a").proven_utc == UTC + 1
+    assert desk.found("replay-1-a").proven_utc == UTC + 1
     _, memory = reopened(desk, desks)
     assert (memory.entries, memory.unproven) == ((), ())
 
@@ -306,7 +317,7 @@ def test_p4_few_commands_with_great_payloads_do_not_grow_the_file_without_bound(
         done = Remembered(seq, great, Via.WS, State.COMPLETED, UTC, UTC, UTC, runs=1, ack="{}", proven_utc=UTC)
         desk.write(CommandAccepted(done))
     assert desk.journal.path.stat().st_size < 64 * 2**20
-    assert desk.journal.recall("cmd_1").ack == "{}"
+    assert desk.found("cmd_1").ack == "{}"
 
 
 # --- schema ---------------------------------------------------------------------------------------------------------------
@@ -319,7 +330,7 @@ def test_a_migration_makes_a_backup_first_and_keeps_every_row(desk: Desk, desks:
     newer, memory = reopened(desk, desks, migrations=NEXT)
     folder = desk.journal.path.parent
     assert [past.seq for past in memory.entries] == [2]
-    assert newer.journal.recall("cmd_1").state is State.COMPLETED
+    assert newer.found("cmd_1").state is State.COMPLETED
     backup = folder / f"ledger.v{len(MIGRATIONS)}.sqlite3"
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     with closing(sqlite3.connect(backup)) as old, closing(sqlite3.connect(folder / FILE_NAME)) as new:
@@ -671,5 +682,5 @@ def test_p4_two_hundred_thousand_ids_are_known_fast_in_a_small_file(tmp_path: Pa
     assert largest <= 64
     sample = [1, 2, 1_000, 50_000, 99_999, 150_000, 200_000]
     assert known(desk, iter(sample)) == sample
-    assert desk.journal.recall("cmd_1").ack == ack("cmd_1", "completed", UTC)
-    assert desk.journal.recall("cmd_200000").command.payload["text"] == "hi 200000"
+    assert desk.found("cmd_1").ack == ack("cmd_1", "completed", UTC)
+    assert desk.found("cmd_200000").command.payload["text"] == "hi 200000"

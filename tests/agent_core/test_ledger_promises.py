@@ -226,7 +226,7 @@ def test_p3_no_inversion_in_a_hundred_thousand() -> None:
 
 
 async def test_f32_five_thousand_at_once_are_held_back_not_dropped_and_keep_their_order(tmp_path: Path) -> None:
-    sections = {"executor": {"max_pending": 300, "concurrency": 16}, "messenger": {"delay_seconds": 0.001}}
+    sections: dict[str, Any] = {"executor": {"max_pending": 300, "concurrency": 16}, "messenger": {"delay_seconds": 0.001}}
     async with served() as backend, living(config(tmp_path, backend.url, **sections)) as here:
         await here.online()
         names = await queued(backend, 5_000, threads=40)

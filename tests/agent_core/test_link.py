@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -565,7 +566,7 @@ def test_news_of_a_socket_that_does_not_exist_changes_nothing() -> None:
 # --- the hint ----------------------------------------------------------------------------------------------------------
 
 
-def down_for_long(**more: object) -> Playbook:
+def down_for_long(**more: Any) -> Playbook:
     """Nothing answers for ten minutes; the next dial is up to a minute away and the poll in flight will be the judge."""
     book = Playbook(backoff=EXACT, **more).started()
     while book.now < 600 or book.phase is not Phase.WAITING:

@@ -186,7 +186,12 @@ def test_f43_the_log_comes_back_when_the_directory_does(tmp_path: Path) -> None:
     edge.info("nowhere to go")
     until(lambda: system.lost == 1)
     blocked.unlink()
-    until(lambda: edge.info("again") or (blocked / "edge-console.log").exists())
+
+    def written() -> bool:
+        edge.info("again")
+        return (blocked / "edge-console.log").exists()
+
+    until(written)
     system.stop()
     lines = (blocked / "edge-console.log").read_text().splitlines()
     assert re.search(r"\[WARNING\] \d+ log lines were lost$", lines[0])

@@ -1,8 +1,8 @@
 """The operator cancels what is due later."""
 
 from agent_core.events import CancelRequested, Execute
-from tests.agent_core.test_ledger import THREAD, online, to
-from tests.harness.playbook import acks
+from tests.agent_core.test_ledger import online
+from tests.harness.playbook import THREAD, acks, to
 
 
 def test_a_scheduled_message_is_cancelled_and_its_backend_told() -> None:

@@ -25,13 +25,17 @@ def test_what_is_allowed_within_its_bounds(key: str, value: Any, name: str, take
     assert accept({key: value}) == ({name: taken}, [])
 
 
+NO_INTERVALS: tuple[Any, ...] = (4.99, 300.01, "x", None, True, [], 10**400)
+NO_LEVELS: tuple[Any, ...] = ("LOUD", 10, None, [])
+
+
 @pytest.mark.parametrize(
     ("key", "value", "clause"),
     [
-        *(("sync_interval", value, "sync_interval must be 5 to 300 s") for value in (4.99, 300.01, "x", None, True, [], 10**400)),
+        *(("sync_interval", value, "sync_interval must be 5 to 300 s") for value in NO_INTERVALS),
         ("sync_interval", float("nan"), "sync_interval must be 5 to 300 s"),
         *(("ping_interval", value, "ping_interval must be 10 to 300 s") for value in (9.99, 301, -1, float("inf"))),
-        *(("log_level", value, "log_level must be one of DEBUG, INFO, WARNING, ERROR") for value in ("LOUD", 10, None, [])),
+        *(("log_level", value, "log_level must be one of DEBUG, INFO, WARNING, ERROR") for value in NO_LEVELS),
         ("auth.secret", "x", "auth.secret is not one a backend may change"),
         ("\x1b[2J", "x", "␛[2J is not one a backend may change"),
     ],

@@ -48,7 +48,7 @@ class Latencies:
         return len(self.milliseconds) / self.seconds
 
 
-class Driver(WSListener):  # type: ignore[misc]
+class Driver(WSListener):
     """Accepts one client at a time on a loopback port."""
 
     def __init__(self) -> None:

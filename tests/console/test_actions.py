@@ -195,7 +195,7 @@ async def test_panels_at_length(size: tuple[int, int]) -> None:
         expected = {"1": "phase", "2": "polling mode", "3": "ack p50", "4": "sched_1", "5": "says hello"}
         for key, words in expected.items():
             await seat.press(key)
-            await seat.until(lambda words=words: words in seat.screen())
+            await seat.shows(words)
         await seat.press("5")
         await seat.until(lambda: "Commands" in seat.screen())
         await seat.press("tab", "tab")
@@ -292,7 +292,7 @@ async def test_read_only_refuses_all_that_changes_anything() -> None:
 async def test_hostile_text_harms_no_panel(raw: str) -> None:
     trouble = replace(
         REFUSED, disk=DiskView(False, raw), backend_url=raw, socket_url=raw, scheduled=(ScheduledView(raw, raw, raw, NOON + 5),),
-        polling=replace(WAITING.polling, last_error=raw), link=replace(REFUSED.link, last_drop=replace(WAITING.link.last_drop, detail=raw)),
+        polling=replace(WAITING.polling, last_error=raw), link=replace(REFUSED.link, last_drop=replace(CUT, detail=raw)),
     )  # fmt: skip
     async with seated(trouble) as seat:
         seat.host.feed.extend([LogEntry(NOON, "INFO", raw)])

@@ -62,6 +62,12 @@ class Seat:
     def toasts(self) -> str:
         return "\n".join(str(toast.render()) for toast in self.app.screen.query("Toast"))
 
+    async def says(self, words: str) -> None:
+        await self.until(lambda: words in self.toasts())
+
+    async def shows(self, words: str) -> None:
+        await self.until(lambda: words in self.screen())
+
     async def until(self, holds: Callable[[], object]) -> None:
         for _ in range(400):
             if holds():
@@ -392,7 +398,7 @@ async def test_help_lists_the_keys_that_work() -> None:
 
 async def test_the_palette_has_our_actions_and_no_others() -> None:
     async with seated() as seat:
-        titles = {command.title for command in seat.app.get_system_commands(seat.app.screen)}
+        titles = {command.title for command in seat.app.get_system_commands(seat.app.screen_stack[0])}
         assert {"Reconnect  (R)", "Polling  (p)", "Replay  (r)", "Quit  (q)", "Theme: light", "Newest  (End)"} <= titles
         assert not {"Maximize", "Keys", "Screenshot"} & titles
         for key in ("ctrl+p", "colon"):
@@ -439,7 +445,7 @@ async def test_a_screenshot_that_cannot_be_saved_is_said(tmp_path: Path) -> None
     for pictures, words in ((tmp_path / "file", "No picture"), (None, "nowhere to save")):
         async with seated(pictures=pictures) as seat:
             await seat.press("ctrl+s")
-            await seat.until(lambda words=words: words in seat.toasts())
+            await seat.says(words)
 
 
 async def test_quit_stops_the_agent_and_waits_for_it() -> None:

@@ -19,6 +19,7 @@ from console.panels.view import Key, counting, status_of
 from console.themes import PALETTES, Palette, inks_of
 from tests.harness.stills import (
     BASE,
+    CUT,
     FAILING,
     FALLING_BACK,
     HOSTILE,
@@ -94,7 +95,7 @@ def test_every_drawing_fills_its_box_exactly(name: str, theme: str) -> None:
 def test_hostile_text_stays_in_its_box(raw: str) -> None:
     snapshot = replace(
         OFFLINE, version=raw, host=raw, agent_id=raw, backend_url=raw, socket_url=raw,
-        polling=replace(OFFLINE.polling, last_error=raw), link=replace(OFFLINE.link, last_drop=replace(WAITING.link.last_drop, detail=raw)),
+        polling=replace(OFFLINE.polling, last_error=raw), link=replace(OFFLINE.link, last_drop=replace(CUT, detail=raw)),
     )  # fmt: skip
     for shown in (snapshot, replace(snapshot, link=replace(snapshot.link, phase=Phase.ONLINE), polling=FALLING_BACK)):
         view = view_of(shown)

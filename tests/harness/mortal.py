@@ -17,7 +17,8 @@ from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, Handler, handles
 from agent_core.headless import run_headless
 from agent_core.journal.data_dir import DataDirLock
-from agent_core.messengers import Context, Outcome
+from agent_core.messengers import Context
+from agent_core.records import Outcome
 
 SENDS = ("send_message", "send_message_now", "schedule_message")
 BOUNDARIES = ("before", "after", "recorded")

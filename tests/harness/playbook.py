@@ -425,10 +425,12 @@ class Playbook:
 
     # --- underneath
 
+    def _roll(self) -> float:
+        return self.dice() if callable(self.dice) else self.dice
+
     def _handle(self, *events: Event) -> None:
         self._dialogue += [f"{self.now:10.3f} >> {_short(event)}" for event in events]
-        roll = self.dice if callable(self.dice) else lambda: self.dice
-        asked = self.engine.handle_all(events, self.clock.now(), roll)
+        asked = self.engine.handle_all(events, self.clock.now(), self._roll)
         for event in events:
             self._watch.told(event)
             if isinstance(event, FrameReceived) and isinstance(event.frame, Pong):

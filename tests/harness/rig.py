@@ -83,6 +83,10 @@ async def until(look: Callable[[], T], what: str = "", within: float = WITHIN) -
         raise AssertionError(f"not within {within:g} s: {what or look}") from None
 
 
+def above(mark: int, count: Callable[[], int]) -> Callable[[], bool]:
+    return lambda: count() > mark
+
+
 async def for_a_while(seconds: float, holds: Callable[[], object]) -> None:
     """`holds` is true at every look for so long: the only way to show that something does not happen."""
     end = asyncio.get_running_loop().time() + seconds
@@ -135,6 +139,10 @@ class Living:
 
     async def online(self, within: float = WITHIN) -> Snapshot:
         return await self.until(lambda s: s.link.phase is Phase.ONLINE, "online", within)
+
+    async def session(self, number: int, within: float = WITHIN) -> Snapshot:
+        """Online with its socket of this number."""
+        return await self.until(lambda s: s.link.sessions == number and s.link.phase is Phase.ONLINE, f"session {number}", within)
 
     async def reaches(self, *phases: Phase, within: float = WITHIN) -> Snapshot:
         return await self.until(lambda s: s.link.phase in phases, f"one of {phases}", within)
@@ -212,7 +220,7 @@ class Puppet:
         self._chatter = chatter
 
     async def __aenter__(self) -> Self:
-        short = {"open_timeout": 1.0, "close_timeout": 0.5}
+        short: dict[str, Any] = {"open_timeout": 1.0, "close_timeout": 0.5}
         self._server = await serve(self._talk, "127.0.0.1", 0, compression=None, ping_interval=None, max_size=None, **short)
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self

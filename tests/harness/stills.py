@@ -72,7 +72,7 @@ def entry(row: int, command_id: str | None = None, kind: str = "send_message", *
 
 def remembered(command_id: str, kind: str = "send_message", payload: dict[str, Any] | None = None, **rest: Any) -> Remembered:
     command = Command(command_id, kind, payload if payload is not None else {"thread_id": "+13105550100", "text": "hi there"})
-    times = {"received_utc": NOON - 5, "started_utc": NOON - 4.9, "finished_utc": NOON - 4.8}
+    times: dict[str, Any] = {"received_utc": NOON - 5, "started_utc": NOON - 4.9, "finished_utc": NOON - 4.8}
     return Remembered(seq=1, command=command, via=Via.WS, state=State.COMPLETED, **times, **rest)
 
 

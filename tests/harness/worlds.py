@@ -9,7 +9,7 @@ import gc
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -1016,7 +1016,8 @@ class Process:
 
 
 def _claim_of(entry: Remembered) -> Claim:
-    lane, names = "", ()
+    lane: str = ""
+    names: tuple[str, ...] = ()
     trait = TRAITS.get(entry.command.command_type)
     if trait is not None and trait.sends:
         try:
@@ -1095,7 +1096,7 @@ def _random_blow(random: Random, at: float) -> Item:
          "replay", "tick",
          "disk", "disk", "again", "again", "say", "settings")
     )  # fmt: skip
-    args: tuple[Any, ...] = {
+    draws: dict[str, Callable[[], tuple[Any, ...]]] = {
         "close": lambda: (random.choice(CODES),),
         "again": lambda: (random.random() < 0.5, random.random() < 0.3),
         "sleep": lambda: (random.choice((3.0, 30.0, 400.0, 3_000.0)) * random.uniform(0.3, 1),),
@@ -1107,8 +1108,8 @@ def _random_blow(random: Random, at: float) -> Item:
         "disk": lambda: (random.choice(("failing", "slow", "slower")), random.choice((1.0, 10.0, 60.0)) * random.uniform(0.3, 1)),
         "settings": lambda: (random.choice(SETTINGS),),
         "say": lambda: (random.choice(SAYINGS),),
-    }.get(verb, tuple)()  # fmt: skip
-    return Item(at, verb, args)
+    }  # fmt: skip
+    return Item(at, verb, draws[verb]() if verb in draws else ())
 
 
 def _random_command(random: Random) -> tuple[str, dict[str, Any], str | None]:

@@ -90,7 +90,7 @@ async def refused(backend: ReferenceBackend, **named: str) -> tuple[int, Headers
     with pytest.raises(InvalidStatus) as error:
         await dial(backend, **named)
     answer = error.value.response
-    return answer.status_code, answer.headers, answer.body
+    return answer.status_code, answer.headers, bytes(answer.body)
 
 
 def ack(command_id: str, **more: Any) -> str:
@@ -342,12 +342,12 @@ async def test_a_peer_that_does_not_read_is_aborted_when_replaced(backend: Refer
         ping_interval=None,
         max_queue=1,
     )
-    deaf.transport.pause_reading()  # type: ignore[attr-defined]
+    deaf.transport.pause_reading()
     for _ in range(200):
         await backend.queue(AGENT, "send_message_now", HELLO | {"text": "x" * 60_000})
     new = await online(backend)
     await asyncio.gather(backend.close_links(), closing(new))
-    deaf.transport.resume_reading()  # type: ignore[attr-defined]
+    deaf.transport.resume_reading()
     assert (await closing(deaf))[0] == 1006
 
 
@@ -407,10 +407,10 @@ async def test_what_cannot_be_written_is_not_answered_and_written_later(tmp_path
 
 async def test_a_burst_of_5000_respects_back_pressure(backend: ReferenceBackend) -> None:
     link = await online(backend)
-    link.transport.pause_reading()  # type: ignore[attr-defined]
+    link.transport.pause_reading()
     names = [await backend.queue(AGENT, "send_message_now", HELLO | {"text": "x" * 1_500}) for _ in range(5_000)]
     assert backend.hub.counts["pushed"] < 5_000, "what the agent does not read is not pushed"
-    link.transport.resume_reading()  # type: ignore[attr-defined]
+    link.transport.resume_reading()
     seen = []
     for _ in names:
         command_id = (await frame(link))["data"]["command_id"]
