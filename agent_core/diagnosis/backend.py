@@ -12,10 +12,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 
 from agent_core import frames
+from agent_core.channels.connection import Connection
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.http import PollingChannel, open_client
 from agent_core.channels.network import failure_of
-from agent_core.channels.websocket import Connection, dial, dial_failure, loss
+from agent_core.channels.websocket import dial, dial_failure, loss
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.diagnosis.findings import Exchange, Stage, failed, ok, skipped, warning

@@ -15,8 +15,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from agent_core.channels.connection import Connection
 from agent_core.channels.framing import text_frames
-from agent_core.channels.websocket import Connection
 
 MOST = 70_000
 SIZES = st.sampled_from([0, 1, 2, 125, 126, 127, 300, 65_535, 65_536, MOST])
