@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
 
+from agent_core.channels.base import Channel
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.http import PollingChannel
 from agent_core.channels.websocket import WebSocketChannel
@@ -156,7 +157,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._socket = WebSocketChannel(self.config, self._credentials, self._clock, self._accept, self._spawn)
+                self._socket: Channel = WebSocketChannel(self.config, self._credentials, self._clock, self._accept, self._spawn)
                 self._http = PollingChannel(self.config, self._credentials, self._clock, self._accept)
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
