@@ -57,7 +57,8 @@ from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
 from agent_core.journal import Journal
 from agent_core.journal.data_dir import data_dir
 from agent_core.journal.writer import LedgerBusy
-from agent_core.messengers import Context, messenger_for
+from agent_core.messengers import Context
+from agent_core.messengers.choice import messenger_for
 from agent_core.plain import plain
 from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.snapshot import Snapshot
@@ -69,6 +70,7 @@ HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
 PUBLISH_EVERY = 0.05
 RECALL_AGAIN = 0.5
+CLOSE_WITHIN = 2.0
 SLOW_TURN = 0.1
 
 ENTRIES = get_args(FeedEntry)
@@ -176,9 +178,17 @@ class Agent:
                 self._alarm.cancel()
             self._published = self._engine.snapshot(self._clock.now())
             await self._http.close()
+            await self._close_messenger()
             self._journal.close()
             if self._recorder is not None:
                 self._recorder.close()
+
+    async def _close_messenger(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._messenger.close()
+        except Exception as error:  # noqa: BLE001  (a messenger of somebody else's must not keep the agent from ending)
+            log.warning("the messenger could not be closed: %s", plain(error))
 
     async def _await_ledger(self) -> None:
         """Let the journal say how it stands before the link starts, so that a normal start takes commands from the first moment."""

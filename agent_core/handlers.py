@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from agent_core.entries import Answer, EffectClass, Trait
 from agent_core.frames import Command, Message, as_json
-from agent_core.messengers import Context, Messenger
+from agent_core.messengers.base import Context, Messenger
 from agent_core.records import Outcome
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
@@ -47,9 +47,11 @@ def traits_for(
     found = {}
     for name, (handler, declared) in registry.items():
         effect = messenger.effect if declared.sends else declared.effect
+        idempotent = messenger.idempotent if declared.sends else declared.idempotent
         awaited = iscoroutinefunction(messenger.send if declared.sends else handler)
         instant = not awaited and effect is not EffectClass.EXTERNAL
-        found[name] = replace(declared, effect=effect, answer=_answer_of(handler, messenger, held_up) if instant else None)
+        answer = _answer_of(handler, messenger, held_up) if instant else None
+        found[name] = replace(declared, effect=effect, idempotent=idempotent, answer=answer)
     return found
 
 
@@ -92,7 +94,7 @@ async def run(pending: Awaitable[Outcome], command: Command, within: float, held
         async with asyncio.timeout(within):
             return _sound(await _stepped(pending, command, held_up))
     except TimeoutError:
-        return Outcome(error=f"timed out after {within:g} s")
+        return Outcome(error=f"timed out after {within:g} s", unknown=True)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (the task edge: a handler's error is its command's outcome)
         return _failed(error)
 

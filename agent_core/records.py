@@ -87,6 +87,8 @@ class Outcome(Struct, frozen=True):
     error: str | None = None
     result: Mapping[str, Any] = MappingProxyType({})
     row: OutboxRow | None = None
+    unknown: bool = False
+    """Nobody can say whether it took effect; `error` says why."""
 
 
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------

@@ -448,7 +448,11 @@ class Ledger:
         if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
             self._leave(lane, entry.lane)
         error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None
-        self._end(entry, FAILED if error else COMPLETED, error, outcome.result, now, effect=outcome.row)
+        state = FAILED if error else COMPLETED
+        if error and outcome.unknown and entry.trait.effect is EXTERNAL:
+            self.counts.interrupted += 1
+            state, error = INTERRUPTED, f"unknown outcome: {error}"
+        self._end(entry, state, error, outcome.result, now, effect=outcome.row)
 
     def _leave(self, lane: Lane, name: str) -> None:
         lane.running = None

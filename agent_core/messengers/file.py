@@ -14,11 +14,11 @@ from queue import SimpleQueue
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
-from agent_core.messengers import Context
+from agent_core.messengers.base import Context, Messenger
 from agent_core.records import Outcome
 
 
-class FileMessenger:
+class FileMessenger(Messenger):
     """One thread of its own writes, line by line: what hangs there (a pipe nobody reads) hangs nothing else, the process's end included."""
 
     effect = EffectClass.EXTERNAL

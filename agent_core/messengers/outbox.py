@@ -2,11 +2,11 @@
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
-from agent_core.messengers import Context
+from agent_core.messengers.base import Context, Messenger
 from agent_core.records import OutboxRow, Outcome
 
 
-class OutboxMessenger:
+class OutboxMessenger(Messenger):
     effect = EffectClass.TRANSACTIONAL
 
     def send(self, message: Message, command: Command, context: Context) -> Outcome:

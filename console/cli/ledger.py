@@ -249,7 +249,7 @@ def _outbox(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from agent_core.handlers import traits_for
     from agent_core.journal.audit import audit
-    from agent_core.messengers import messenger_for
+    from agent_core.messengers.choice import messenger_for
 
     config = configuration(options)
     traits = traits_for(messenger_for(config))

@@ -27,7 +27,7 @@ from agent_core.events import (
 )
 from agent_core.frames import Command, Pong
 from agent_core.handlers import run, traits_for
-from agent_core.messengers import DelayedMessenger
+from agent_core.messengers.choice import DelayedMessenger
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.records import Arrival, CommandAccepted, CommandEnded, OutboxRow, Outcome

@@ -850,6 +850,18 @@ def test_p1_an_external_command_that_was_running_is_not_run_again_and_says_so() 
     book.told("c1 was interrupted, its outcome is unknown", "ERROR")
 
 
+def test_p1_a_handler_that_cannot_say_what_became_of_its_effect_leaves_the_outcome_unknown() -> None:
+    book = online().push("c1").finish("c1", "no answer in 10 s", unknown=True)
+    assert book.count(acks("c1", status="failed", error="unknown outcome: no answer in 10 s")) == 1
+    assert (book.row("c1").status, book.snapshot.commands.interrupted) == ("interrupted", 1)
+
+
+def test_p1_what_touches_nothing_outside_has_plainly_failed() -> None:
+    book = online().push("c1", "look", payload={}).finish("c1", "timed out after 60 s", unknown=True)
+    assert book.count(acks("c1", status="failed", error="timed out after 60 s")) == 1
+    assert book.snapshot.commands.interrupted == 0
+
+
 @pytest.mark.parametrize(("kind", "payload"), [("set", {}), ("note", to(THREAD)), ("look", {})])
 def test_p1_an_idempotent_transactional_or_harmless_command_runs_again(kind: str, payload: dict[str, object]) -> None:
     book = after_crash(command("c1", kind, payload=payload), State.RUNNING, started_utc=1.0, runs=1)

@@ -240,7 +240,7 @@ NAMELESS = replace(WAITING, agent_id=None, polling=PollingView(), link=replace(W
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "make room; it goes on by itself"),
         (replace(ONLINE, disk=DiskView(False, "/home/fuller/ledger.sqlite3 is damaged (page 2)")), "move it away; it goes on by itself"),
-        (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands: outcome unknown after a crash"),
+        (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands: outcome unknown"),
     ],
 )
 async def test_a_banner_for_what_needs_the_operator(snapshot: object, words: str) -> None:
