@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import sys
-from datetime import UTC, datetime
+import time
 
 from agent_core import gc_tuning
 from agent_core.agent import Agent, log
 from agent_core.events import StopRequested
+from agent_core.files import dated, write_whole
 from agent_core.journal.data_dir import data_dir
 
 SWITCH_AFTER = 0.001
@@ -20,13 +21,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def save_state(agent: Agent) -> None:
     """SIGUSR1: the whole present as text in the data directory, beside the console's screenshots."""
-    folder = data_dir(agent.config) / "screenshots"
     present = dataclasses.asdict(agent.present())
-    path = folder / f"state-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.txt"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(json.dumps(present, indent=1) + "\n")
+        path = dated(data_dir(agent.config) / "screenshots", "state", time.time(), "txt")
+        write_whole(path, (json.dumps(present, indent=1) + "\n").encode())
     except OSError as error:
         log.warning("the state cannot be saved: %s", error.strerror)
     else:

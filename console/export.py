@@ -5,14 +5,14 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agent_core.clock import iso
 from agent_core.feed import CommandEntry
+from agent_core.files import dated, write_whole
 from console.panels.ring import Ring, Row
-from console.screenshot import write
 from console.text import shown
 
 FORMATS = {"j": "jsonl", "c": "csv", "m": "md"}
@@ -23,11 +23,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def save_rows(rows: Sequence[Row], kind: str, directory: Path, utc: float) -> Path:
     """Write the rows as `kind` (a value of FORMATS) into `directory`, readable by nobody else; the file's path."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    moment = datetime.fromtimestamp(utc, UTC)
-    path = directory / f"commands-{moment:%Y%m%d-%H%M%S}-{moment.microsecond // 1_000:03d}.{kind}"
+    path = dated(directory, "commands", utc, kind)
     text = {"jsonl": as_jsonl, "csv": as_csv, "md": as_markdown}[kind](rows)
-    write(path, text.encode(errors="replace"))
+    write_whole(path, text.encode(errors="replace"))
     return path
 
 

@@ -106,8 +106,9 @@ def take_screenshot(configured: Configured, options: argparse.Namespace, recorde
     """One picture after `options.after` seconds."""
     host = LocalHost(lambda stack: logging_agent(configured(stack), stack, recorder))
     host.start()
+    from agent_core.files import write_whole
     from console.app import EdgeConsole
-    from console.screenshot import capture, png_of, write
+    from console.screenshot import capture, png_of
 
     output: Path = options.output
     app = EdgeConsole(host, theme=f"edge-{options.theme}")
@@ -118,7 +119,7 @@ def take_screenshot(configured: Configured, options: argparse.Namespace, recorde
         host.join(STOP_WITHIN)
         if host.failure is not None:
             raise host.failure
-    write(output, png_of(svg) if output.suffix == ".png" else svg.encode())
+    write_whole(output, png_of(svg) if output.suffix == ".png" else svg.encode())
     return 0
 
 

@@ -1,10 +1,7 @@
 """Pictures of the console: SVG from what is on the screen, PNG from the SVG with the fonts that ship with it."""
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from html import escape
 from importlib.resources import as_file, files
 from itertools import groupby
@@ -16,6 +13,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 
+from agent_core.files import dated, write_whole
 from console.text import width_of
 
 if TYPE_CHECKING:
@@ -148,24 +146,10 @@ def png_of(svg: str) -> bytes:
 
 def save(app: "EdgeConsole", directory: Path, utc: float) -> Path:
     """Write what is on the screen, as SVG and as text, into `directory`, readable by nobody else; the SVG's path."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    moment = datetime.fromtimestamp(utc, UTC)
-    path = directory / f"edge-console-{moment:%Y%m%d-%H%M%S}-{moment.microsecond // 1_000:03d}.svg"
-    write(path.with_suffix(".txt"), text_of(app).encode())
-    write(path, svg_of(app).encode())
+    path = dated(directory, "edge-console", utc, "svg")
+    write_whole(path.with_suffix(".txt"), text_of(app).encode())
+    write_whole(path, svg_of(app).encode())
     return path
-
-
-def write(path: Path, content: bytes) -> None:
-    """The whole file or none of it, mode 0600."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> str:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from console.app import EdgeConsole
-from console.screenshot import BAR, CELL, LINE, PAD, capture, png_of, write
+from console.screenshot import BAR, CELL, LINE, PAD, capture, png_of
 from tests.harness.stills import ONLINE, WAITING, StillHost, clock, pictured
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -53,14 +53,6 @@ async def test_a_console_that_ends_before_its_picture_says_so() -> None:
     host.failure = RuntimeError("no")
     with pytest.raises(RuntimeError, match="the agent failed: no"):
         await capture(EdgeConsole(host, clock=clock()), (80, 24), 5)
-
-
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "taken"
-    target.mkdir()
-    with pytest.raises(OSError, match="taken"):
-        write(target, b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_every_glyph_of_the_console_is_in_a_font_that_ships() -> None:
