@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_core.config import Config
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
-    from console.app import ConsoleOptions
+    from console.app import ConsoleOptions, EdgeConsole
 
 Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
@@ -108,7 +108,7 @@ def take_screenshot(configured: Configured, options: argparse.Namespace, recorde
     host.start()
     from agent_core.files import write_whole
     from console.app import EdgeConsole
-    from console.screenshot import capture, png_of
+    from console.screenshot import png_of
 
     output: Path = options.output
     app = EdgeConsole(host, theme=f"edge-{options.theme}")
@@ -121,6 +121,26 @@ def take_screenshot(configured: Configured, options: argparse.Namespace, recorde
             raise host.failure
     write_whole(output, png_of(svg) if output.suffix == ".png" else svg.encode())
     return 0
+
+
+async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> str:
+    """Run the app without a terminal, from its first paint for `after` seconds; the SVG of what it then shows."""
+    running = asyncio.create_task(app.run_async(headless=True, size=size), name="console")
+    painting = asyncio.create_task(app.painted.wait(), name="first paint")
+    try:
+        await asyncio.wait({running, painting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running}, timeout=after)
+        if running.done():
+            running.result()
+            raise RuntimeError(app.return_value or "the console ended before the picture was taken")
+        from console.screenshot import svg_of
+
+        return svg_of(app)
+    finally:
+        painting.cancel()
+        if not running.done():
+            app.exit()
+        await asyncio.wait({running})
 
 
 def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None") -> "Agent":

@@ -1,23 +1,20 @@
 """Pictures of the console: SVG from what is on the screen, PNG from the SVG with the fonts that ship with it."""
 
-import asyncio
 from collections.abc import Iterator
 from html import escape
 from importlib.resources import as_file, files
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.color import Color, ColorType
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
+from textual.app import App
 
 from agent_core.files import dated, write_whole
 from console.text import width_of
-
-if TYPE_CHECKING:
-    from console.app import EdgeConsole
 
 FAMILY = "JetBrains Mono"
 CELL, LINE, SIZE, BASELINE = 12, 24, 20, 18
@@ -30,18 +27,18 @@ _BLOCKS = {" ": (0, 0, 0, 0), "▌": (0, 0, CELL // 2, LINE), "▐": (CELL // 2,
 """Block elements as rectangles (x, y, width, height): a font's own leave seams."""
 
 
-def svg_of(app: "EdgeConsole") -> str:
+def svg_of(app: App[Any]) -> str:
     """What is on the screen now, as an SVG with every character in its own cell; it names no server."""
     width, height = app.size
     return _drawn(_painted(app), width, height, app.title, _hex(app.screen.rich_style.bgcolor) or "#000000")
 
 
-def text_of(app: "EdgeConsole") -> str:
+def text_of(app: App[Any]) -> str:
     """What is on the screen now, as lines of plain text."""
     return "".join("".join(segment.text for segment in line).rstrip() + "\n" for line in _painted(app))
 
 
-def _painted(app: "EdgeConsole") -> list[list[Segment]]:
+def _painted(app: App[Any]) -> list[list[Segment]]:
     compositor = app.screen._compositor  # noqa: SLF001 - there is no public way to the cells
     painted = compositor.render_update(full=True, screen_stack=app._background_screens)  # noqa: SLF001
     width, height = app.size
@@ -144,27 +141,9 @@ def png_of(svg: str) -> bytes:
         )
 
 
-def save(app: "EdgeConsole", directory: Path, utc: float) -> Path:
+def save(app: App[Any], directory: Path, utc: float) -> Path:
     """Write what is on the screen, as SVG and as text, into `directory`, readable by nobody else; the SVG's path."""
     path = dated(directory, "edge-console", utc, "svg")
     write_whole(path.with_suffix(".txt"), text_of(app).encode())
     write_whole(path, svg_of(app).encode())
     return path
-
-
-async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> str:
-    """Run the app without a terminal, from its first paint for `after` seconds; the SVG of what it then shows."""
-    running = asyncio.create_task(app.run_async(headless=True, size=size), name="console")
-    painting = asyncio.create_task(app.painted.wait(), name="first paint")
-    try:
-        await asyncio.wait({running, painting}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({running}, timeout=after)
-        if running.done():
-            running.result()
-            raise RuntimeError(app.return_value or "the console ended before the picture was taken")
-        return svg_of(app)
-    finally:
-        painting.cancel()
-        if not running.done():
-            app.exit()
-        await asyncio.wait({running})

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from console.app import EdgeConsole
-from console.screenshot import BAR, CELL, LINE, PAD, capture, png_of
+from console.run import capture
+from console.screenshot import BAR, CELL, LINE, PAD, png_of
 from tests.harness.stills import ONLINE, WAITING, StillHost, clock, pictured
 
 SVG = "{http://www.w3.org/2000/svg}"
