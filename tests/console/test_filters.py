@@ -1,7 +1,5 @@
 """The filter language, term by term."""
 
-import time
-
 import pytest
 
 from console.filters import FilterError, History, Texts, parse
@@ -51,6 +49,8 @@ def passing(text: str, *, failures_only: bool = False) -> set[str]:
         ("/^send_message(_now)?$/", {"sent", "lost"}),
         (r"/not \w+:/", {"lost"}),
         ("/1|7/", {"sent", "lost", "again"}),
+        ("/^(?!send)\\w+_event$/", {"again"}),
+        (r"/(s)\1a/", {"sent", "lost"}),
         ("type:send status:failed via:poll >250ms !cmd_9 /regis/ not", {"lost"}),
         ("type:send cmd_9", set()),
         ("12:30", set()),
@@ -79,15 +79,9 @@ def test_failures_only_comes_on_top() -> None:
         ("/open", "a pattern ends with /"),
         ("/", "a pattern ends with /"),
         ("//", "an empty pattern"),
-        ("/(/", "pattern: missing ), unterminated subpattern at position 0"),
-        ("/[/", "pattern: unterminated character set at position 0"),
-        ("/(a+)+$/", "a repeat of a group that repeats or branches can take for ever"),
-        ("/(a|a)*b/", "a repeat of a group that repeats or branches can take for ever"),
-        ("/((a*)b)+/", "a repeat of a group that repeats or branches can take for ever"),
-        (r"/(a)\1/", "a pattern may not look around or back"),
-        ("/(?=a)/", "a pattern may not look around or back"),
-        ("/a*a*a*b/", "a pattern has at most 2 repeats, and 4 with ?"),
-        ("/a?a?a?a?a?b/", "a pattern has at most 2 repeats, and 4 with ?"),
+        ("/(/", "pattern: missing ) at position 1"),
+        ("/[/", "pattern: unterminated character set at position 1"),
+        ("/a{99999999999}/", "pattern: repeat count too big at position 2"),
         ("x" * 201, "a filter has at most 200 characters"),
     ],
 )
@@ -106,12 +100,12 @@ def test_hostile_text_is_a_filter_like_any_other(raw: str) -> None:
     assert found.holds((raw, raw, raw, raw, raw, raw, raw), raw, None) in {True, False}
 
 
-@pytest.mark.parametrize("pattern", ["/a*a*b/", "/.*.*a?a?b/", "/a{1,200}a{1,200}b/", "/(aa|a)b/"])
-def test_the_worst_pattern_on_the_longest_text_ends_soon(pattern: str) -> None:
-    found = parse(pattern)
-    began = time.perf_counter()
-    assert not found.holds(SENT, "a" * 2**20, None)
-    print(f"{pattern}: {(time.perf_counter() - began) * 1_000:.1f} ms")
+@pytest.mark.parametrize(("pattern", "soon"), [(r"/(\w|\w\w)*\W$/", "cmd!"), (r"/^(\w|\w\w)+$/", "cmd")])
+def test_a_pattern_that_would_take_for_ever_is_refused_when_it_has_taken_too_long(pattern: str, soon: str) -> None:
+    found, nothing = parse(pattern), ("", "", "", "", None, None, None)
+    assert found.holds(nothing, soon, None)
+    with pytest.raises(FilterError, match="takes too long"):
+        found.holds(nothing, "a" * 60 + "!a", None)
 
 
 def test_history_walks_both_ways_and_keeps_each_once() -> None:
