@@ -141,7 +141,7 @@ class EdgeConsole(App[str]):
         theme: str = "edge-dark",
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
-        """`zone` is of the times shown, None the operator's own. What depends on the configuration comes by `settle`."""
+        """`zone` is of the times shown, None the operator's own. What depends on the configuration comes by `configure`."""
         super().__init__(driver_class=DetachableDriver)
         for name in self.available_themes:
             self.unregister_theme(name)
@@ -153,7 +153,7 @@ class EdgeConsole(App[str]):
         self.host = host
         self._clock = clock or SystemClock()
         self._zone = zone
-        self._around = ConsoleOptions()
+        self.options = ConsoleOptions()
         self._read_only = read_only
         self._tally = Tally()
         self._lines: deque[LogEntry] = deque(maxlen=2_000)
@@ -222,13 +222,13 @@ class EdgeConsole(App[str]):
         for name in ("inspector", "pages"):
             import_module(f"console.screens.{name}")
 
-    def settle(self, around: ConsoleOptions) -> None:
+    def configure(self, options: ConsoleOptions) -> None:
         """The configuration is known now."""
-        self._around = around
-        if around.keys:
-            self.set_keymap(dict(around.keys))
+        self.options = options
+        if options.keys:
+            self.set_keymap(dict(options.keys))
             self._keys = tuple(self._footer_keys())
-        if around.pictures is not None and hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+        if options.pictures is not None and hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.action_save_picture)
 
     def watch_app_focus(self, focused: bool) -> None:
@@ -341,7 +341,7 @@ class EdgeConsole(App[str]):
         frames = traceback.extract_tb(error.__traceback__)[-8:] if error is not None else []
         way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
         logging.getLogger("edge").error("The console failed: %s: %s (%s)", type(error).__name__, plain(error, 200), way)
-        where = f"; the log: {plain(self._around.log_file, 300)}" if self._around.log_file is not None else ""
+        where = f"; the log: {plain(self.options.log_file, 300)}" if self.options.log_file is not None else ""
         self.panic(Text(f"edge-console: {type(error).__name__}: {plain(error, 200)}{where}"))
 
     @property
@@ -607,7 +607,7 @@ class EdgeConsole(App[str]):
     # --- files ------------------------------------------------------------------------------------------------------
 
     def action_save_rows(self) -> None:
-        if self._around.exports is None:
+        if self.options.exports is None:
             self._say("This console has nowhere to save rows.", "warning")
             return
         from console.export import FORMATS
@@ -624,9 +624,9 @@ class EdgeConsole(App[str]):
     async def _write_rows(self, rows: list[Row], kind: str) -> None:
         from console.export import save_rows
 
-        assert self._around.exports is not None
+        assert self.options.exports is not None
         try:
-            path = await asyncio.to_thread(save_rows, rows, kind, self._around.exports, self._clock.now().utc)
+            path = await asyncio.to_thread(save_rows, rows, kind, self.options.exports, self._clock.now().utc)
         except OSError as error:
             self._say(f"Nothing saved: {plain(error.strerror or error, 100)}.", "error")
         else:
@@ -636,7 +636,7 @@ class EdgeConsole(App[str]):
         from console.export import saved_sessions
         from console.screens.inspector import Choice
 
-        files = saved_sessions(self._around.exports)[:9] if self._around.exports is not None else []
+        files = saved_sessions(self.options.exports)[:9] if self.options.exports is not None else []
         if not files:
             self._say("No saved session: w saves one (JSON Lines).", "warning")
             return
@@ -721,12 +721,12 @@ class EdgeConsole(App[str]):
         self.push_screen(Dialog("Keys", help_page(groups, inks_of(self.theme))))
 
     def action_diagnose(self) -> None:
-        if self._around.diagnosis is None:
+        if self.options.diagnosis is None:
             self._say("This console has no way to look at the backend.", "warning")
             return
         self._say("Looking at the way to the backend; this takes a few seconds.")
         between = self.host.snapshot().link.phase in BETWEEN_DIALS
-        self.run_worker(self._diagnose(self._around.diagnosis(force=between)), group="diagnosis", exclusive=True)
+        self.run_worker(self._diagnose(self.options.diagnosis(force=between)), group="diagnosis", exclusive=True)
 
     async def _diagnose(self, looking: "Awaitable[tuple[Sequence[Stage], Conclusion | None]]") -> None:
         from console.screens.dialog import Dialog
@@ -737,13 +737,13 @@ class EdgeConsole(App[str]):
         self.push_screen(Dialog("Diagnosis", diagnosis_page(stages, conclusion, inks_of(self.theme))))
 
     def action_save_picture(self) -> None:
-        if self._around.pictures is None:
+        if self.options.pictures is None:
             self._say("This console has nowhere to save pictures.", "warning")
             return
         from console.screenshot import save
 
         try:
-            path = save(self, self._around.pictures, self._clock.now().utc)
+            path = save(self, self.options.pictures, self._clock.now().utc)
         except OSError as error:
             self._say(f"No picture: {plain(error.strerror or error, 100)}.", "error")
         else:

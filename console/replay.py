@@ -7,7 +7,7 @@ from agent_core.feed import CommandEntry
 
 AT_ONCE = 4
 SILENT_AFTER = 30.0
-ENDED = frozenset({"acked", "failed", "cancelled", "interrupted"})
+OVER = frozenset({"acked", "failed", "cancelled", "interrupted"})
 
 
 class Batch:
@@ -50,7 +50,7 @@ class Batch:
     def saw(self, entry: CommandEntry, now: float) -> None:
         """A row has changed; it may be one of ours."""
         original = entry.replay_of
-        if original is None or entry.row <= self._after_row or entry.row in self._ended or entry.status not in ENDED:
+        if original is None or entry.row <= self._after_row or entry.row in self._ended or entry.status not in OVER:
             return
         if original in self._under_way:
             self._under_way.remove(original)

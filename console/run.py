@@ -44,9 +44,9 @@ def run_console(
 
     def begin(stack: ExitStack) -> "Agent":
         config = configured(stack)
-        around = console_options(config)
+        options = console_options(config)
         agent = logging_agent(config, stack, recorder)
-        app.call_later(app.settle, around)
+        app.call_later(app.configure, options)
         gc_tuning.tune_console()
         return agent
 

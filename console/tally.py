@@ -9,7 +9,7 @@ from agent_core.feed import CommandEntry
 KEPT = 2_000
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 SLO_MS = 100
-ENDED = frozenset({"acked", "failed"})
+MEASURED = frozenset({"acked", "failed"})
 WAYS = ("ws", "poll", "local")
 
 
@@ -30,7 +30,7 @@ class Tally:
 
     def take(self, entries: Sequence[CommandEntry], utc: float) -> None:
         for entry in entries:
-            if entry.status in ENDED and (entry.proven or entry.via == "local"):
+            if entry.status in MEASURED and (entry.proven or entry.via == "local"):
                 self.counts[entry.via] += 1
                 self._samples[entry.via].append((entry, utc))
 

@@ -79,14 +79,14 @@ class Seat:
 @asynccontextmanager
 async def seated(
     snapshot: Snapshot = ONLINE, entries: Iterable[CommandEntry] = (), size: tuple[int, int] = (120, 36), *, read_only: bool = False,
-    **around: Any,
+    **options: Any,
 ) -> AsyncIterator[Seat]:  # fmt: skip
     told = list(entries)
     host = StillHost(snapshot, told, {one.command_id: remembered(one.command_id) for one in told})
     time = clock()
     app = EdgeConsole(host, clock=time, zone=UTC, read_only=read_only)
     async with app.run_test(size=size, notifications=True) as pilot:
-        app.settle(ConsoleOptions(**around))
+        app.configure(ConsoleOptions(**options))
         await pilot.pause()
         yield Seat(app, host, time, pilot)
 
@@ -494,7 +494,7 @@ class Broken(StillHost):
 
 async def test_a_crash_says_one_line_and_where_the_log_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = EdgeConsole(Broken(ONLINE), clock=clock())
-    app.settle(ConsoleOptions(log_file=tmp_path / "edge.log"))
+    app.configure(ConsoleOptions(log_file=tmp_path / "edge.log"))
     with pytest.raises(ZeroDivisionError):
         async with app.run_test() as pilot:
             await pilot.press("R")

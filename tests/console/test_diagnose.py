@@ -31,7 +31,7 @@ def text(app: EdgeConsole) -> str:
 async def test_d_names_the_first_failing_stage_and_what_to_do(tmp_path: Path) -> None:
     app = EdgeConsole(StillHost(ONLINE), clock=clock())
     async with app.run_test(size=(120, 36)) as pilot:
-        app.settle(ConsoleOptions(diagnosis=partial(diagnosed, nobody(tmp_path))))
+        app.configure(ConsoleOptions(diagnosis=partial(diagnosed, nobody(tmp_path))))
         await pilot.press("D")
         async with asyncio.timeout(20):
             while "First failing stage: tcp" not in text(app):
@@ -51,7 +51,7 @@ async def test_d_dials_beside_the_agent_only_where_it_has_no_socket_to_lose() ->
     for snapshot in (ONLINE, VERIFYING, WAITING, REFUSED):
         app = EdgeConsole(StillHost(snapshot), clock=clock())
         async with app.run_test(size=(120, 36)) as pilot:
-            app.settle(ConsoleOptions(diagnosis=looked))
+            app.configure(ConsoleOptions(diagnosis=looked))
             await pilot.press("D")
             await pilot.pause(0.1)
     assert forced == [False, False, True, True]
