@@ -38,8 +38,18 @@ def _explain(error: Exception) -> int:
         return complain(str(error), USAGE)
     if name in {"DataDirInUse", "NoLedger", "SendError"}:
         return complain(str(error), FAILED)
+    if isinstance(error, ModuleNotFoundError):
+        from agent_core.extras import advice
+
+        return complain(advice(error.name or plain(error)), USAGE)
     if isinstance(error, PermissionError):
-        return complain(f"no permission: {plain(error)}", NO_PERMISSION)
+        return complain(f"no permission: {_said(error)}", NO_PERMISSION)
     if isinstance(error, OSError):
-        return complain(plain(error), FAILED)
+        return complain(_said(error), FAILED)
     return complain(f"unexpected {name}: {plain(error)}", FAILED)
+
+
+def _said(error: OSError) -> str:
+    from agent_core.plain import plain
+
+    return f"{plain(error.filename, 300)}: {error.strerror}" if error.filename and error.strerror else plain(error)
