@@ -46,14 +46,14 @@ class Route(Struct, frozen=True, gc=False):
 
 
 class Acks:
-    """One machine; every method is a step at `now`. Effects go to `emit` in order, what is to be written to `changes`."""
+    """One machine; every method is a step at `now`. Effects go to `emit` in order, what is to be written to `change`."""
 
     def __init__(
-        self, emit: Callable[[Effect], None], changes: list[Change], show: Callable[[Entry], None], at_hand: Callable[[int], Entry | None],
-        max_in_memory: int,
+        self, emit: Callable[[Effect], None], change: Callable[[Change], None], show: Callable[[Entry], None],
+        at_hand: Callable[[int], Entry | None], max_in_memory: int,
     ) -> None:  # fmt: skip
         self._emit = emit
-        self._changes = changes
+        self._change = change
         self._show = show
         self._at_hand = at_hand
         self._max_in_memory = max_in_memory
@@ -203,7 +203,7 @@ class Acks:
 
     def _prove_spilled(self, batches: Iterable[Spilled], now: Moment) -> None:
         acks = tuple((seq, batch.sent_utc) for batch in batches for seq in batch.seqs)
-        self._changes.append(AcksProven(acks, now.utc, "pong"))
+        self._change(AcksProven(acks, now.utc, "pong"))
         self.proven += len(acks)
         self._spilled_count -= len(acks)
         for seq, _ in acks:
@@ -244,7 +244,7 @@ class Acks:
         if not acks:
             return
         if rows := tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack):
-            self._changes.append(AcksProven(rows, now.utc, by))
+            self._change(AcksProven(rows, now.utc, by))
         for ack in acks:
             self.proven += ack.terminal and not ack.entry.proven
             if ack.text == ack.entry.ack:

@@ -5,9 +5,8 @@
 `_couple` derives what follows from where the machines stand, at the end of every step: whether polling runs, which way acks go, whether a
 sync is due, what is written. So no step has to think of the others.
 
-The disk is a part of the state: a step's changes leave as one numbered `Record`; what must not happen before they are written (a handler's
-start, an ack) is held under that number until `Recorded` covers it. A slow or full disk therefore holds back commands and acks, and never
-the link. Order of what falls due at one instant: the link, the schedule, polling, the deafness check, shutdown.
+The disk is a part of the state: what must not happen before a step's changes are written is held back (barrier.py). Order of what falls
+due at one instant: the link, the schedule, polling, the deafness check, shutdown.
 
 What is shown is never better than the truth for longer than 15 s (P15): a socket that is silent for so long is dropped (link.py), an answer
 to a poll vouches for no longer (polling.py), and `wake_at` has both ends, so that a viewer hears of them.
@@ -19,16 +18,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from agent_core import __version__, frames
 from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine import settings
 from agent_core.engine.acks import MAX_IN_MEMORY, Route
 from agent_core.engine.backoff import Dice
-from agent_core.engine.ledger import Held, Ledger
+from agent_core.engine.barrier import Barrier
+from agent_core.engine.ledger import Ledger
 from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
 from agent_core.engine.repeats import Repeats
@@ -54,7 +51,6 @@ from agent_core.events import (
     Ponged,
     Recalled,
     ReconnectRequested,
-    Record,
     Recorded,
     RecordFailed,
     Registered,
@@ -78,15 +74,6 @@ HOUR = 3_600.0
 WS = Via.WS
 MAX_RESYNCS = 40
 """So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
-
-
-class Awaited(Struct, frozen=True, gc=False):
-    """What waits for ticket `ticket` to be on disk, the last command id that is then durable, and how many were taken."""
-
-    ticket: int
-    held: tuple[Held, ...]
-    last_command_id: str | None
-    taken: int
 
 
 class Vitals(NamedTuple):
@@ -122,16 +109,14 @@ class Engine:
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
         self._repeats = Repeats(self._emit)
-        self._ledger = Ledger(config, traits, self._emit, self._repeats, max_in_memory, rows=rows)
+        self._barrier = Barrier(self._emit)
+        self._ledger = Ledger(config, traits, self._emit, self._barrier, self._repeats, max_in_memory, rows=rows)
         self._acks, self._pings = Window(), Window()
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
         self._dice: Dice = lambda: 0.0
         self._offset: float | None = None
         self._promised = float("inf")
-        self._ticket = 0
-        self._awaited: deque[Awaited] = deque()
-        self._last_command_id: str | None = None
         self._trouble: str | None = None
         self._was_online = False
         self._malformed = 0
@@ -210,7 +195,7 @@ class Engine:
     def sizes(self) -> dict[str, int]:
         """How many items each growing collection holds."""
         return self._ledger.sizes | {
-            "awaited": len(self._awaited),
+            "tickets": self._barrier.tickets,
             "history": len(self._history),
             "suspects": len(self._suspects),
             "repeats": len(self._repeats),
@@ -287,7 +272,7 @@ class Engine:
 
     def _open_ledger(self, event: LedgerOpened) -> None:
         memory = event.memory
-        self._last_command_id = memory.last_command_id
+        self._barrier.restore(memory.last_command_id)
         for key, value in memory.kept:
             self._apply(settings.accept({key.removeprefix("setting."): value})[0])
         self._ledger.restore(memory, self._now)
@@ -367,12 +352,7 @@ class Engine:
 
     def _recorded(self, ticket: int, horizon_utc: float) -> None:
         self._ledger.horizon_utc = max(self._ledger.horizon_utc, horizon_utc)
-        while self._awaited and self._awaited[0].ticket <= ticket:
-            written = self._awaited.popleft()
-            self._last_command_id = written.last_command_id
-            self._ledger.written = written.taken
-            for held in written.held:
-                self._ledger.release(held)
+        self._ledger.release(self._barrier.recorded(ticket))
         if self._trouble is not None:
             self._take_again()
 
@@ -412,7 +392,8 @@ class Engine:
         told = ", ".join(f"{name}={value}" for name, value in accepted.items())
         self._repeats.say(self._now, "INFO", "changes of settings", f"Settings changed: {told}")
         if self._trouble is None:
-            self._ledger.changes.extend(SettingStored(f"setting.{name}", str(value)) for name, value in accepted.items())
+            for name, value in accepted.items():
+                self._barrier.change(SettingStored(f"setting.{name}", str(value)))
 
     def _apply(self, accepted: Mapping[str, Any]) -> None:
         for name, value in accepted.items():
@@ -468,7 +449,7 @@ class Engine:
         self._was_online = link.online
         self._couple_settings()
         self._couple_polling()
-        self._record()
+        ledger.release(self._barrier.seal())
         posts_from = self._polling.posts_from(socket_down=not link.online, pings_ignored=link.pings_ignored)
         http = link.agent_id is not None and now.mono >= posts_from
         ways = Route(link.generation if link.online else None, link.barrier, http)
@@ -492,7 +473,7 @@ class Engine:
         stopping = self._stop_by is not None
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
-            carry=self._ledger.acks.carry, last_command_id=self._last_command_id, status=self._status,
+            carry=self._ledger.acks.carry, last_command_id=self._barrier.last_command_id, status=self._status,
         )  # fmt: skip
 
     def _status(self) -> dict[str, int]:
@@ -514,22 +495,6 @@ class Engine:
             self._polling.sync_soon(now)
         elif due:
             self._resync_at = now.mono + self._polling.every
-
-    def _record(self) -> None:
-        """Number this step's changes; hold back what must wait for them, or for those still on their way."""
-        ledger = self._ledger
-        if ledger.changes:
-            self._ticket += 1
-            self._emit(Record(self._ticket, tuple(ledger.changes)))
-            ledger.changes.clear()
-            self._awaited.append(Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))
-        elif ledger.after and self._awaited:
-            last = self._awaited.pop()
-            self._awaited.append(replace(last, held=(*last.held, *ledger.after)))
-        else:
-            for item in ledger.after:
-                ledger.release(item)
-        ledger.after.clear()
 
     @property
     def _way(self) -> str:
@@ -559,7 +524,7 @@ class Engine:
         if overdue and self._ledger.running and not link.stopping:
             self._emit(CancelRunning())
             self._say("WARNING", f"{self._ledger.running} command(s) still run; they are settled at the next start")
-        if not link.stopping and (overdue or not (self._ledger.running or self._awaited)):
+        if not link.stopping and (overdue or not (self._ledger.running or self._barrier.tickets)):
             self._stop_by = float("inf")
             link.stop(now)
         if link.stopping and link.phase is Phase.STOPPED:

@@ -4,9 +4,8 @@
       ▲   └──────────────► cancelled
     scheduled ───────────► cancelled | missed
 
-On disk first: `running` before a handler starts, the outcome before its ack goes out. So a step appends its changes to `changes` and what
-must wait for the disk to `after`; the engine numbers them and calls `release` when the journal has written them. A transactional handler
-has no effect but the row that is written together with its outcome, so it need not wait to start; after a crash it simply runs again.
+On disk first: `running` before a handler starts, the outcome before its ack goes out (barrier.py). A transactional handler has no effect
+but the row that is written together with its outcome, so it need not wait to start; after a crash it simply runs again.
 
 Invariants: an id is taken once, whatever way it came and however often; per thread first in, first out, one at a time; immediate and
 high go first; cancels act at once; memory holds what is unsettled, the journal knows the rest and its answer comes with the event
@@ -26,6 +25,7 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine import settings
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
+from agent_core.engine.barrier import Barrier, Held
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
@@ -35,7 +35,6 @@ from agent_core.frames import Command, FrameError
 from agent_core.plain import plain
 from agent_core.records import (
     Arrival,
-    Change,
     CommandAccepted,
     CommandEnded,
     CommandStarted,
@@ -70,10 +69,6 @@ class Lane:
     running: Entry | None = None
 
 
-Held = Entry | Ack
-"""What waits for the disk: a handler to start, or an ack to go out."""
-
-
 @dataclass(slots=True)
 class Counts:
     received: int = 0
@@ -92,6 +87,7 @@ class Ledger:
         config: Config,
         traits: Mapping[str, Trait],
         emit: Callable[[Effect], None],
+        barrier: Barrier,
         repeats: Repeats,
         max_in_memory: int = MAX_IN_MEMORY,
         *,
@@ -101,6 +97,8 @@ class Ledger:
         self._dialect = config.ack.dialect
         self._traits = traits
         self._emit = emit
+        self._barrier = barrier
+        self._change, self._hold = barrier.change, barrier.hold
         self._repeats = repeats
         self._rows = rows
         self._next_seq = 1
@@ -116,13 +114,8 @@ class Ledger:
         self._tombstones: dict[str, tuple[str, float]] = {}
         self._told_full = False
         self.running = 0
-        self.taken = self.written = 0
-        """Commands taken, and those of them that are on disk, as the engine says."""
         self.counts = Counts()
-        self.changes: list[Change] = []
-        self.acks = Acks(emit, self.changes, self._show, self._by_seq.get, max_in_memory)
-        self.after: list[Held] = []
-        self.taken_last: str | None = None
+        self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, max_in_memory)
         self.horizon_utc = 0.0
         self.settings: dict[str, Any] = {}
         """Accepted by update_config, for the engine to apply."""
@@ -166,7 +159,7 @@ class Ledger:
         if entry.trait.sends:
             with suppress(FrameError):
                 self._address(entry)
-        self._hold(entry)
+        self._keep_at_hand(entry)
         return entry
 
     def knows(self, command_id: str) -> bool:
@@ -188,7 +181,6 @@ class Ledger:
             return False
         self.rejected_ids.discard(command.command_id)
         self.counts.received += 1
-        self.taken_last = command.command_id
         if via is WS:
             self._emit(LogEntry(now.utc, "INFO", f"Received command via WebSocket: {command.command_id}"))
         for warning in command.warnings:
@@ -216,10 +208,10 @@ class Ledger:
         trait = self._traits.get(command.command_type, INTERNAL)
         entry = Entry(self._next_seq, command, trait, via, QUEUED, now, timed_from=now.mono)
         self._next_seq += 1
-        self._hold(entry)
+        self._keep_at_hand(entry)
         return entry
 
-    def _hold(self, entry: Entry) -> None:
+    def _keep_at_hand(self, entry: Entry) -> None:
         self._entries[entry.command.command_id] = entry
         self._by_seq[entry.seq] = entry
 
@@ -233,7 +225,7 @@ class Ledger:
     @property
     def pending(self) -> int:
         """Commands that wait for their turn or for the disk."""
-        return max(self._queued + self.running, self.taken - self.written)
+        return max(self._queued + self.running, self._barrier.unwritten)
 
     def _begin(self, entry: Entry, now: Moment, target: Remembered | None = None) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
@@ -287,7 +279,7 @@ class Ledger:
         self.counts.duplicates += 1
         if not self.intake_open:
             return
-        self.changes.append(DuplicateSeen(known.seq, via, now.utc))
+        self._change(DuplicateSeen(known.seq, via, now.utc))
         original = remembered.command if remembered is not None else known.command
         comparable = original.command_type and original.payload is not ON_DISK
         if comparable and (command.command_type, command.payload) != (original.command_type, original.payload):
@@ -298,7 +290,7 @@ class Ledger:
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         room = self.acks.may_repeat(self._config.executor.max_pending)
         if known.ack is not None and known.state is not RUNNING and room and not on_its_way:
-            self.after.append(ack_of(known, again=True))
+            self._hold(ack_of(known, again=True))
         if self._rows:
             row = self._row(known)
             self._emit(row._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None))
@@ -338,7 +330,7 @@ class Ledger:
         self._tombstones = {name: tombstone for name, tombstone in self._tombstones.items() if tombstone[1] > now.utc}
         if len(self._tombstones) < self._config.executor.max_pending:
             self._tombstones[target] = (entry.command.command_id, until)
-            self.changes.append(TombstoneAdded(target, entry.command.command_id, until))
+            self._change(TombstoneAdded(target, entry.command.command_id, until))
         self._end(entry, COMPLETED, None, {"unknown": target}, now)
 
     def _tombstone_for(self, entry: Entry, now: Moment) -> str | None:
@@ -371,7 +363,7 @@ class Ledger:
         if entry.via is not LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
-            self.after.append(ack_of(entry))
+            self._hold(ack_of(entry))
         self._accepted(entry, now)
         self._show(entry)
 
@@ -420,7 +412,7 @@ class Ledger:
         if entry.due_utc is not None:
             entry.timed_from = now.mono
         if not entry.fresh:
-            self.changes.append(CommandStarted(entry.seq, now.utc))
+            self._change(CommandStarted(entry.seq, now.utc))
         if (answer := entry.trait.answer) is not None:
             self._answered += 1
             self._complete(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
@@ -430,7 +422,7 @@ class Ledger:
         self.running += 1
         if entry.trait.effect is EXTERNAL:
             self._show(entry)
-            self.after.append(entry)
+            self._hold(entry)
         else:
             self._emit(Execute(entry.seq, entry.command, entry.message))
 
@@ -479,12 +471,12 @@ class Ledger:
         if entry.fresh:
             self._accepted(entry, now, effect)
         else:
-            self.changes.append(CommandEnded(entry.seq, state, now.utc, error, entry.ack, effect))
+            self._change(CommandEnded(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
             self.acks.settled.append(entry)
         else:
             entry.proven = False
-            self.after.append(ack_of(entry))
+            self._hold(ack_of(entry))
         self._narrate_end(entry, now)
         if entry.ack is None or not self.intake_open:
             self._show(entry)
@@ -497,16 +489,17 @@ class Ledger:
 
     # --- the disk ------------------------------------------------------------------------------------------------
 
-    def release(self, held: Held) -> None:
-        """The journal has what this waited for."""
-        if isinstance(held, Ack):
-            self.acks.keep(held)
-            if held.terminal:
-                command = held.entry.command
-                held.entry.command = Command(command.command_id, command.command_type, ON_DISK)
-                held.entry.message = None
-        elif held.state is RUNNING:
-            self._emit(Execute(held.seq, held.command, held.message))
+    def release(self, held: Iterable[Held]) -> None:
+        """The journal has what these waited for."""
+        for one in held:
+            if isinstance(one, Ack):
+                self.acks.keep(one)
+                if one.terminal:
+                    command = one.entry.command
+                    one.entry.command = Command(command.command_id, command.command_type, ON_DISK)
+                    one.entry.message = None
+            elif one.state is RUNNING:
+                self._emit(Execute(one.seq, one.command, one.message))
 
     def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
         """The journal has brought back whose ack is to be sent again."""
@@ -571,11 +564,10 @@ class Ledger:
     def _accepted(self, entry: Entry, now: Moment, effect: OutboxRow | None = None) -> None:
         """As it stands: what has begun or ended did so in this step."""
         entry.fresh = False
-        self.taken += 1
         began, runs = (None, 0) if entry.began_at is None else (now.utc, 1)
         finished = now.utc if entry.state.ended else None
         proven = finished if entry.ack is None else None
-        self.changes.append(
+        self._barrier.accept(
             CommandAccepted(
                 Remembered(
                     entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, began, finished, entry.due_utc, runs,

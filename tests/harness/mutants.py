@@ -204,12 +204,17 @@ BUGS = (
     ),
     Bug(
         "ack before record",
-        "engine/engine.py",
-        "Awaited(self._ticket, tuple(ledger.after), ledger.taken_last or self._last_command_id, ledger.taken))",
-        "Awaited(self._ticket, (), ledger.taken_last or self._last_command_id, ledger.taken))\n"
-        "            for item in ledger.after:\n                ledger.release(item)",
+        "engine/barrier.py",
+        "        self._sealed.append(Sealed(self._ticket, held, self._last_accepted, self._accepted))\n        return ()\n",
+        "        self._sealed.append(Sealed(self._ticket, (), self._last_accepted, self._accepted))\n        return held\n",
     ),
-    Bug("released by an earlier record", "engine/engine.py", "self._awaited[0].ticket <= ticket", "self._awaited[0].ticket <= ticket + 1"),
+    Bug("released by an earlier record", "engine/barrier.py", "self._sealed[0].ticket <= ticket", "self._sealed[0].ticket <= ticket + 1"),
+    Bug(
+        "an ack without a change of its own overtakes the disk",
+        "engine/barrier.py",
+        "        elif held and self._sealed:\n            held = (*self._sealed.pop().held, *held)\n",
+        "",
+    ),
     Bug(
         "dedup in memory only",
         "engine/ledger.py",
