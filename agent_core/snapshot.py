@@ -120,7 +120,7 @@ class CommandsView:
     failed: int = 0
     duplicates: int = 0
     malformed: int = 0
-    refused: int = 0
+    rejected: int = 0
     """Not taken: intake full, or the disk in trouble."""
     queued: int = 0
     running: int = 0

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PURE = {
     *(f"agent_core.{name}" for name in ("frames", "entries", "snapshot", "feed", "clock", "plain", "records", "events", "latency")),
     *("agent_core.engine", "agent_core.config", "agent_core.config.models"),
-    *(f"agent_core.engine.{name}" for name in ("engine", "link", "polling", "ledger", "acks", "barrier", "repeats")),
+    *(f"agent_core.engine.{name}" for name in ("engine", "link", "polling", "ledger", "acks", "barrier", "repeats", "rejections")),
     *(f"agent_core.engine.{name}" for name in ("schedule", "backoff", "outcomes", "settings")),
     *(f"agent_core.reference.{name}" for name in ("hub", "orders", "limits", "faults", "tokens")),
 }

@@ -50,12 +50,14 @@ class Acks:
 
     def __init__(
         self, emit: Callable[[Effect], None], change: Callable[[Change], None], show: Callable[[Entry], None],
-        at_hand: Callable[[int], Entry | None], max_in_memory: int,
+        at_hand: Callable[[int], Entry | None], settled: Callable[[Entry], None], max_in_memory: int,
     ) -> None:  # fmt: skip
+        """`settled` is told whose ack is proven or left to the journal: nothing of it is needed here any more."""
         self._emit = emit
         self._change = change
         self._show = show
         self._at_hand = at_hand
+        self._settled = settled
         self._max_in_memory = max_in_memory
         self._kept: deque[Ack] = deque()
         self._sent: deque[Ack] = deque()
@@ -66,11 +68,8 @@ class Acks:
         self._posted: tuple[Ack, ...] = ()
         self._carried: tuple[Ack, ...] = ()
         self._unshown: list[Entry] = []
-        self.settled: list[Entry] = []
-        """Whose ack is proven, or spilled to the journal, and who has none: the ledger may forget them."""
         self.proven = 0
-        self.times: list[float] = []
-        """Milliseconds from arrival to ack, since the engine last took them."""
+        self._times: list[float] = []
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -119,7 +118,8 @@ class Acks:
             if spilled:
                 self._spilled.append(Spilled(ways.barrier, now.utc, tuple(entry.seq for entry in spilled)))
                 self._spilled_count += len(spilled)
-                self.settled += spilled
+                for entry in spilled:
+                    self._settled(entry)
         elif ways.post and not self._posted:
             self.post(now)
 
@@ -130,7 +130,7 @@ class Acks:
         for ack in waiting[self._max_in_memory :]:
             if ack.terminal:
                 self._unsent.append(ack.entry.seq)
-                self.settled.append(ack.entry)
+                self._settled(ack.entry)
             else:
                 self._kept.append(ack)
 
@@ -185,7 +185,12 @@ class Acks:
         entry = ack.entry
         if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
             entry.ack_ms = (now.mono - entry.timed_from) * 1_000
-            self.times.append(entry.ack_ms)
+            self._times.append(entry.ack_ms)
+
+    def take_times(self) -> list[float]:
+        """Milliseconds from arrival to ack, of those that went out since this was asked last."""
+        times, self._times = self._times, []
+        return times
 
     # --- proof -----------------------------------------------------------------------------------------------------
 
@@ -226,7 +231,7 @@ class Acks:
         self._spilled_count = 0
 
     def posted(self, proven: Iterable[str], now: Moment) -> None:
-        """An HTTP batch came back: the proven ones are settled, the others kept again."""
+        """An HTTP batch came back: those not proven are kept again."""
         accepted = set(proven)
         batch, self._posted = self._posted, ()
         self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
@@ -252,14 +257,14 @@ class Acks:
             if ack.entry.outgoing is ack:
                 ack.entry.outgoing = None
             if ack.terminal:
-                self.settled.append(ack.entry)
+                self._settled(ack.entry)
             self._show(ack.entry)
 
     def _let_go(self, acks: list[Ack]) -> None:
         if acks:
-            settled = {id(ack) for ack in acks}
-            self._kept = deque(ack for ack in self._kept if id(ack) not in settled)
-            self._sent = deque(ack for ack in self._sent if id(ack) not in settled)
+            proven = {id(ack) for ack in acks}
+            self._kept = deque(ack for ack in self._kept if id(ack) not in proven)
+            self._sent = deque(ack for ack in self._sent if id(ack) not in proven)
 
     @property
     def unproven(self) -> int:

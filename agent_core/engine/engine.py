@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from agent_core import __version__, frames
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.engine import settings
 from agent_core.engine.acks import MAX_IN_MEMORY, Route
 from agent_core.engine.backoff import Dice
 from agent_core.engine.barrier import Barrier
@@ -29,6 +28,7 @@ from agent_core.engine.ledger import Ledger
 from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
 from agent_core.engine.repeats import Repeats
+from agent_core.engine.settings import Settings, accept
 from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
@@ -72,8 +72,6 @@ from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
 WS = Via.WS
-MAX_RESYNCS = 40
-"""So often in vain is the backend asked for what was not taken; then it has surely thought better of it."""
 
 
 class Vitals(NamedTuple):
@@ -109,8 +107,9 @@ class Engine:
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
         self._repeats = Repeats(self._emit)
+        self._settings = Settings()
         self._barrier = Barrier(self._emit)
-        self._ledger = Ledger(config, traits, self._emit, self._barrier, self._repeats, max_in_memory, rows=rows)
+        self._ledger = Ledger(config, traits, self._emit, self._barrier, self._repeats, self._settings, max_in_memory, rows=rows)
         self._acks, self._pings = Window(), Window()
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
@@ -122,8 +121,6 @@ class Engine:
         self._malformed = 0
         self._suspects: set[str] = set()
         self._deaf_check_at: float | None = None
-        self._resync_at: float | None = None
-        self._resyncs = 0
         self._post_at: float | None = None
         self._stop_by: float | None = None
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
@@ -159,10 +156,10 @@ class Engine:
     def _next_deadline(self) -> float:
         if self._ledger.may_start:
             return self._now.mono
-        times = [self._link.wake_at, self._polling.wake_at, self._repeats.wake_at]
+        times = [self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.resync_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
-        times += [at for at in (self._post_at, self._resync_at, self._deaf_check_at, self._stop_by) if at is not None]
+        times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
         return min(times)
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
@@ -258,8 +255,7 @@ class Engine:
             case ReconnectRequested():
                 self._link.force(now)
             case PollingModeChosen(mode):
-                self._polling.mode = mode
-                self._say("INFO", f"Polling mode: {mode}")
+                self._polling.choose(mode, now)
             case ReplayRequested():
                 self._replay(event)
             case CancelRequested(command_id):
@@ -274,7 +270,7 @@ class Engine:
         memory = event.memory
         self._barrier.restore(memory.last_command_id)
         for key, value in memory.kept:
-            self._apply(settings.accept({key.removeprefix("setting."): value})[0])
+            self._apply(accept({key.removeprefix("setting."): value})[0])
         self._ledger.restore(memory, self._now)
         self._take_again()
 
@@ -284,14 +280,14 @@ class Engine:
             self._trouble = None
             self._say("INFO", "The ledger can be written again; taking commands")
         if self._stop_by is None:
-            self._ledger.resume(self._now)
+            self._ledger.open_intake(self._now)
             self._polling.sync_soon(self._now)
 
     def _commands_received(self, generation: int, arrivals: Iterable[Arrival]) -> None:
         if not self._link.is_current(generation):
             return
         self._link.heard(self._now, frame=True)
-        self._link.deaf = False
+        self._link.delivers()
         for arrival in arrivals:
             self._suspects.discard(arrival.command.command_id)
             self._ledger.take(arrival, WS, self._now)
@@ -334,7 +330,7 @@ class Engine:
             self._repeats.say(self._now, "WARNING", "malformed commands", f"Malformed command in a sync answer ignored: {reason}")
         if event.arrivals:
             self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
-        refused = self._ledger.counts.refused
+        rejected = self._ledger.rejected
         fresh = [a.command.command_id for a in event.arrivals if self._ledger.take(a, Via.POLL, self._now)]
         self._ledger.acks.arrived(event.carried, self._now)
         self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
@@ -343,15 +339,15 @@ class Engine:
         if purpose == "safety" and self._link.online:
             self._suspects = set(fresh)
             self._deaf_check_at = self._now.mono + self._config.timing.probe_within if fresh else None
-            if not fresh and self._ledger.counts.refused == refused:
-                self._link.deaf = False
+            if not fresh and self._ledger.rejected == rejected:
+                self._link.delivers()
 
     def _acks_posted(self, event: AcksPosted) -> None:
         self._ledger.acks.posted(event.proven, self._now)
         self._polling.acks_posted(event, self._now, self._dice)
 
     def _recorded(self, ticket: int, horizon_utc: float) -> None:
-        self._ledger.horizon_utc = max(self._ledger.horizon_utc, horizon_utc)
+        self._ledger.forgotten_up_to(horizon_utc)
         self._ledger.release(self._barrier.recorded(ticket))
         if self._trouble is not None:
             self._take_again()
@@ -360,7 +356,7 @@ class Engine:
         if self._trouble is None:
             self._say("ERROR", f"The ledger cannot be written ({reason}); new commands stay with the backend until it can")
         self._trouble = plain(reason)
-        self._ledger.intake_open = False
+        self._ledger.close_intake()
 
     def _replay(self, event: ReplayRequested) -> None:
         past = event.remembered
@@ -378,16 +374,14 @@ class Engine:
 
     def _configure(self, values: Mapping[str, Any]) -> None:
         """The backend may change a few settings, within bounds; the rest is refused and named (PROTOCOL §2)."""
-        accepted, refused = settings.accept(values)
-        self._ledger.settings.update(accepted)
+        _, refused = self._settings.configure(values)
         if refused:
             self._repeats.say(self._now, "WARNING", "refused settings", "Settings refused: " + "; ".join(refused))
 
     def _couple_settings(self) -> None:
-        accepted = self._ledger.settings.copy()
+        accepted = self._settings.take_changed()
         if not accepted:
             return
-        self._ledger.settings.clear()
         self._apply(accepted)
         told = ", ".join(f"{name}={value}" for name, value in accepted.items())
         self._repeats.say(self._now, "INFO", "changes of settings", f"Settings changed: {told}")
@@ -398,9 +392,9 @@ class Engine:
     def _apply(self, accepted: Mapping[str, Any]) -> None:
         for name, value in accepted.items():
             if name == "sync_interval":
-                self._polling.every = value
+                self._polling.poll_each(value)
             elif name == "ping_interval":
-                self._link.ping_every = value
+                self._link.ping_each(value)
             else:
                 self._emit(SetLogLevel(value))
 
@@ -427,8 +421,7 @@ class Engine:
         self._ledger.start_waiting(now)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
             self._ledger.fire_due(now)
-        if self._link.next_status_at is not None and now.mono >= self._link.next_status_at:
-            self._link.next_status_at = now.mono + self._config.websocket.status_interval_seconds
+        if self._link.status_due(now):
             uptime = now.utc - self._started.utc if self._started else 0.0
             self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))
         if self._deaf_check_at is not None and now.mono >= self._deaf_check_at:
@@ -460,16 +453,16 @@ class Engine:
         self._post_at = posts_from if ledger.acks.unproven and now.mono < posts_from < float("inf") else None
         if ledger.acks.awaits_pong:
             link.want_proof(now)
-        for milliseconds in ledger.acks.times:
+        for milliseconds in ledger.acks.take_times():
             self._acks.add(now.utc, milliseconds)
-        ledger.acks.times.clear()
         self._note_history()
         if self._stop_by is not None:
             self._continue_stop()
 
     def _couple_polling(self) -> None:
         now = self._now
-        self._resync_rejected(now)
+        if self._ledger.resync_due(now, self._polling.every):
+            self._polling.sync_soon(now)
         stopping = self._stop_by is not None
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
@@ -478,23 +471,6 @@ class Engine:
 
     def _status(self) -> dict[str, int]:
         return {"scheduled_messages": self._ledger.scheduled_count, "pending_acks": self._ledger.acks.unproven}
-
-    def _resync_rejected(self, now: Moment) -> None:
-        """What was not taken: at once when there is room, then each interval, since the backend may hold back what it has just sent."""
-        ledger = self._ledger
-        room = ledger.intake_open and ledger.pending <= self._config.executor.max_pending // 2
-        due = self._resync_at is not None and now.mono >= self._resync_at
-        if not (ledger.rejected or ledger.rejected_ids):
-            self._resync_at = None
-        elif room and (ledger.rejected or due):
-            self._resyncs = 0 if ledger.rejected else self._resyncs + 1
-            ledger.rejected = False
-            if self._resyncs > MAX_RESYNCS:
-                ledger.rejected_ids.clear()
-            self._resync_at = now.mono + self._polling.every
-            self._polling.sync_soon(now)
-        elif due:
-            self._resync_at = now.mono + self._polling.every
 
     @property
     def _way(self) -> str:
@@ -514,7 +490,7 @@ class Engine:
         """No new work; what runs may finish, then the link is closed with 1000 (P12)."""
         if self._stop_by is None:
             self._say("INFO", "Stopping: finishing what runs")
-            self._ledger.intake_open = False
+            self._ledger.close_intake()
             self._stop_by = self._now.mono + self._config.timing.stop_within
 
     def _continue_stop(self) -> None:
@@ -523,7 +499,7 @@ class Engine:
         overdue = now.mono >= self._stop_by
         if overdue and self._ledger.running and not link.stopping:
             self._emit(CancelRunning())
-            self._say("WARNING", f"{self._ledger.running} command(s) still run; they are settled at the next start")
+            self._say("WARNING", f"{self._ledger.running} command(s) still run; they are resolved at the next start")
         if not link.stopping and (overdue or not (self._ledger.running or self._barrier.tickets)):
             self._stop_by = float("inf")
             link.stop(now)

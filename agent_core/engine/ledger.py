@@ -23,11 +23,12 @@ from msgspec.structs import replace
 from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.engine import settings
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
 from agent_core.engine.barrier import Barrier, Held
+from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
+from agent_core.engine.settings import Settings
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
@@ -75,7 +76,6 @@ class Counts:
     completed: int = 0
     failed: int = 0
     duplicates: int = 0
-    refused: int = 0
     interrupted: int = 0
 
 
@@ -89,6 +89,7 @@ class Ledger:
         emit: Callable[[Effect], None],
         barrier: Barrier,
         repeats: Repeats,
+        settings: Settings,
         max_in_memory: int = MAX_IN_MEMORY,
         *,
         rows: bool = True,
@@ -100,6 +101,8 @@ class Ledger:
         self._barrier = barrier
         self._change, self._hold = barrier.change, barrier.hold
         self._repeats = repeats
+        self._settings = settings
+        self._rejections = Rejections(config.executor.max_pending)
         self._rows = rows
         self._next_seq = 1
         self._entries: dict[str, Entry] = {}
@@ -113,24 +116,20 @@ class Ledger:
         self._schedule = Schedule()
         self._tombstones: dict[str, tuple[str, float]] = {}
         self._told_full = False
+        self._intake_open = False
+        self._settled: list[Entry] = []
+        """Whose ack is proven or left to the journal, and who has none."""
         self.running = 0
         self.counts = Counts()
-        self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, max_in_memory)
-        self.horizon_utc = 0.0
-        self.settings: dict[str, Any] = {}
-        """Accepted by update_config, for the engine to apply."""
-        self.intake_open = False
-        self.rejected = False
-        """A command was not taken since the last sync: ask the backend again when there is room."""
-        self.rejected_ids: set[str] = set()
-        """Ids that were not taken and have not come again: the backend may hold them back for a while, so it is asked more than once."""
+        self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, self._settled.append, max_in_memory)
+        self._horizon_utc = 0.0
 
     # --- intake --------------------------------------------------------------------------------------------------
 
     def restore(self, memory: Memory, now: Moment) -> None:
         """Take up what an earlier run left unsettled (PROMISES P1)."""
         self._next_seq = memory.next_seq
-        self.horizon_utc = memory.horizon_utc
+        self._horizon_utc = memory.horizon_utc
         self._tombstones = {target: (by, until) for target, by, until in memory.tombstones if until > now.utc}
         self.acks.owe(memory.unproven)
         for past in memory.entries:
@@ -171,15 +170,15 @@ class Ledger:
         """One command, come by socket or poll. True where it was new and is taken."""
         command = arrival.command
         known = self._entries.get(command.command_id)
-        if known is None and arrival.remembered is not None and self.intake_open:
+        if known is None and arrival.remembered is not None and self._intake_open:
             known = self._adopt(arrival.remembered, now)
         if known is not None:
             self._repeat(arrival, via, known, now)
             return False
         if arrival.unread or not self._may_take(now):
-            self._reject(command.command_id)
+            self._rejections.add(command.command_id)
             return False
-        self.rejected_ids.discard(command.command_id)
+        self._rejections.discard(command.command_id)
         self.counts.received += 1
         if via is WS:
             self._emit(LogEntry(now.utc, "INFO", f"Received command via WebSocket: {command.command_id}"))
@@ -187,12 +186,6 @@ class Ledger:
             self._say(now, "WARNING", f"Command {command.command_id}: {warning}")
         self._begin(self._new(command, via, now), now, arrival.target)
         return True
-
-    def _reject(self, command_id: str) -> None:
-        self.counts.refused += 1
-        self.rejected = True
-        if len(self.rejected_ids) < self._config.executor.max_pending:
-            self.rejected_ids.add(command_id)
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
         """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
@@ -220,7 +213,21 @@ class Ledger:
         if full and not self._told_full:
             self._say(now, "WARNING", f"Intake is full: {self.pending} commands are waiting; new ones stay with the backend")
         self._told_full = full
-        return self.intake_open and not full
+        return self._intake_open and not full
+
+    def resync_due(self, now: Moment, every: float) -> bool:
+        """Whether the backend is to be asked for what was rejected: there is room for it."""
+        room = self._intake_open and self.pending <= self._config.executor.max_pending // 2
+        return self._rejections.resync_due(now, room=room, every=every)
+
+    @property
+    def resync_at(self) -> float:
+        return self._rejections.wake_at
+
+    @property
+    def rejected(self) -> int:
+        """Commands not taken since the start."""
+        return self._rejections.count
 
     @property
     def pending(self) -> int:
@@ -234,7 +241,7 @@ class Ledger:
             self._end(entry, FAILED, command.invalid, {}, now)
         elif entry.trait is INTERNAL and command.command_type not in ENGINES_OWN:
             self._end(entry, FAILED, f"unsupported_command_type: {plain(command.command_type, 100)}", {}, now)
-        elif command.issued_utc is not None and command.issued_utc <= self.horizon_utc:
+        elif command.issued_utc is not None and command.issued_utc <= self._horizon_utc:
             self._end(entry, FAILED, "expired: older than the ledger remembers", {}, now)
         else:
             try:
@@ -256,7 +263,7 @@ class Ledger:
             self._plan(entry, due, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
-        elif self.intake_open and entry.trait.answer is not None and entry.lane not in self._lanes:
+        elif self._intake_open and entry.trait.answer is not None and entry.lane not in self._lanes:
             self._start(entry, now)
         else:
             self._enqueue(entry)
@@ -277,7 +284,7 @@ class Ledger:
         """An id that is known: its stored ack again, unchanged, and never its effect (PROTOCOL §4)."""
         command, remembered = arrival.command, arrival.remembered
         self.counts.duplicates += 1
-        if not self.intake_open:
+        if not self._intake_open:
             return
         self._change(DuplicateSeen(known.seq, via, now.utc))
         original = remembered.command if remembered is not None else known.command
@@ -298,7 +305,7 @@ class Ledger:
 
     # --- cancel and schedule -------------------------------------------------------------------------------------
 
-    def _cancel(self, entry: Entry, settled: Remembered | None, now: Moment) -> None:
+    def _cancel(self, entry: Entry, remembered: Remembered | None, now: Moment) -> None:
         target = frames.cancel_target(entry.command)
         seq = self._schedule.find(target)
         victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target) or self._by_name.get(target)
@@ -307,7 +314,7 @@ class Ledger:
         if victim is not None and victim.state in {SCHEDULED, QUEUED}:
             self._withdraw(victim)
             self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
-        found = victim or settled
+        found = victim or remembered
         if found is None:
             self._add_tombstone(entry, target, now)
         elif found.state is CANCELLED:
@@ -341,8 +348,7 @@ class Ledger:
         return next((by for by, until in filter(None, tombstones) if until > now.utc), None)
 
     def _configure(self, entry: Entry, now: Moment) -> None:
-        accepted, refused = settings.accept(entry.command.payload)
-        self.settings.update(accepted)
+        accepted, refused = self._settings.configure(entry.command.payload)
         state = COMPLETED if accepted or not refused else FAILED
         error = None if state is COMPLETED else "; ".join(refused)
         self._end(entry, state, error, {"accepted": accepted, "refused": refused}, now)
@@ -369,7 +375,7 @@ class Ledger:
 
     @property
     def next_due_utc(self) -> float | None:
-        return self._schedule.next_utc if self.intake_open else None
+        return self._schedule.next_utc if self._intake_open else None
 
     def fire_due(self, now: Moment) -> None:
         """Queue every scheduled message whose time has come; those too late are missed (P9)."""
@@ -395,7 +401,7 @@ class Ledger:
     @property
     def may_start(self) -> bool:
         """Something waits for its turn only: after a step, only where too many have answered in it."""
-        return self.intake_open and self.running < self._config.executor.concurrency and bool(self._ready_urgent or self._ready)
+        return self._intake_open and self.running < self._config.executor.concurrency and bool(self._ready_urgent or self._ready)
 
     def start_waiting(self, now: Moment) -> None:
         """Start what may start: urgent lanes first, then by arrival, at most `executor.concurrency` at once."""
@@ -473,12 +479,12 @@ class Ledger:
         else:
             self._change(CommandEnded(entry.seq, state, now.utc, error, entry.ack, effect))
         if entry.ack is None:
-            self.acks.settled.append(entry)
+            self._settled.append(entry)
         else:
             entry.proven = False
             self._hold(ack_of(entry))
         self._narrate_end(entry, now)
-        if entry.ack is None or not self.intake_open:
+        if entry.ack is None or not self._intake_open:
             self._show(entry)
 
     def _narrate_end(self, entry: Entry, now: Moment) -> None:
@@ -513,15 +519,14 @@ class Ledger:
     def forget_settled(self) -> None:
         """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
         self._answered = 0
-        settled = self.acks.settled
-        for entry in settled:
+        for entry in self._settled:
             entry.outgoing = None
             self._entries.pop(entry.command.command_id, None)
             self._by_seq.pop(entry.seq, None)
             for name in entry.names:
                 if self._by_name.get(name) is entry:
                     del self._by_name[name]
-        settled.clear()
+        self._settled.clear()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -530,21 +535,29 @@ class Ledger:
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
             "lanes": len(self._lanes), "schedule": self._schedule.footprint,
             "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
-            "rejected_ids": len(self.rejected_ids),
+            "rejected_ids": len(self._rejections),
         }  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
 
-    def resume(self, now: Moment) -> None:
-        """Intake is open again."""
-        self.intake_open = True
+    def open_intake(self, now: Moment) -> None:
+        """The disk can be written: take commands, and start what waits."""
+        self._intake_open = True
         self.start_waiting(now)
+
+    def close_intake(self) -> None:
+        """The disk is in trouble, or the agent stops: take and start nothing."""
+        self._intake_open = False
+
+    def forgotten_up_to(self, horizon_utc: float) -> None:
+        """The journal no longer remembers commands issued until then."""
+        self._horizon_utc = max(self._horizon_utc, horizon_utc)
 
     def view(self, malformed: int) -> CommandsView:
         counts = self.counts
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
-            malformed=malformed, refused=counts.refused, queued=self._queued, running=self.running,
+            malformed=malformed, rejected=self._rejections.count, queued=self._queued, running=self.running,
             outbox=self.acks.unproven, proven=self.acks.proven, interrupted=counts.interrupted,
         )  # fmt: skip
 

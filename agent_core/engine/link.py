@@ -58,13 +58,13 @@ class Link:
         self._emit = emit
         self._url = config.socket_url
         self._ladder = backoff.ladder(config.backoff)
-        self.ping_every = config.websocket.ping_interval_seconds
+        self._ping_every = config.websocket.ping_interval_seconds
         self.agent_id: str | None = None if config.edge.register_ == "always" else config.edge.agent_id
         self.phase = Phase.STOPPED
         self.generation = 0
         self.attempt = 0
         self.pings_ignored = False
-        self.deaf = False
+        self._deaf = False
         """A sync brought what the socket should have pushed, and nothing has shown since that it can."""
         self.dials = 0
         self.sessions = 0
@@ -96,7 +96,7 @@ class Link:
         self._pinged_at: float | None = None
         self._ponged_at: float | None = None
         self._next_ping_at: float | None = None
-        self.next_status_at: float | None = None
+        self._next_status_at: float | None = None
 
     # --- what others ask -----------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Link:
     @property
     def wake_at(self) -> float:
         """The earliest deadline; infinity where there is none."""
-        times = (self._deadline, self._next_ping_at, self.next_status_at)
+        times = (self._deadline, self._next_ping_at, self._next_status_at)
         return min((at for at in times if at is not None), default=float("inf"))
 
     def is_current(self, generation: int) -> bool:
@@ -219,7 +219,7 @@ class Link:
         self.close_for(Cause.DEAF, detail, now)
         self._say(now, "WARNING", f"The socket is deaf: {detail}; opening a new one")
         self._dial(now)
-        self.deaf = True
+        self._deaf = True
 
     def hint(self, now: Moment, dice: Dice, *, alone: bool) -> None:
         """A poll has succeeded again after a failure: the backend is back, so dial soon (P7), or again soon where a dial hangs.
@@ -248,6 +248,21 @@ class Link:
             soon = self._politely(now.mono + self._timing.early_retry_delay * dice())
             self._deadline = min(self._deadline or soon, soon)
 
+    def ping_each(self, seconds: float) -> None:
+        """The backend wants another interval between JSON pings, from the next one on."""
+        self._ping_every = seconds
+
+    def delivers(self) -> None:
+        """The socket has brought what the backend has for us: it is not deaf."""
+        self._deaf = False
+
+    def status_due(self, now: Moment) -> bool:
+        """Whether a status frame is to go out now; each is asked for once."""
+        if self._next_status_at is None or now.mono < self._next_status_at:
+            return False
+        self._next_status_at = now.mono + self._config.websocket.status_interval_seconds
+        return True
+
     def want_proof(self, now: Moment) -> None:
         """Acks wait for a pong: bring the next ping forward, as far as the backend's limits allow."""
         if self._next_ping_at is not None and self._pinged_at is not None and not self._pings:
@@ -266,7 +281,7 @@ class Link:
         if self.phase in OPEN:
             self._emit(CloseSocket(self.generation, 1000, "agent stopped"))
             self._deadline = now.mono + self._timing.close_within + 0.25
-            self._next_ping_at = self.next_status_at = None
+            self._next_ping_at = self._next_status_at = None
         else:
             if self.phase is Phase.CONNECTING and self.agent_id is not None:
                 self._emit(AbortSocket(self.generation))
@@ -282,7 +297,7 @@ class Link:
             down_since_at=self._down.mono if self._down else None,
             dials=self.dials, sessions=self.sessions,
             last_ping_at=self._pinged_at, last_pong_at=self._ponged_at, next_ping_at=self._next_ping_at,
-            pings_ignored=self.pings_ignored, deaf=self.deaf,
+            pings_ignored=self.pings_ignored, deaf=self._deaf,
             last_drop=self.last_drop, drops=tuple(self.drops.items()), lifetimes=tuple(self.lifetimes),
             last_outage_utc=self._outage[0] if self._outage else None,
             last_outage_seconds=self._outage[1] if self._outage else 0.0,
@@ -317,7 +332,7 @@ class Link:
     def _ping_again(self, now: Moment, dice: Dice) -> None:
         overdue = bool(self._pings) and now.mono - self._pings[-1][1] >= self._config.websocket.pong_timeout_seconds
         unanswered = now.mono - self._answered_at
-        if overdue and unanswered >= UNREAD_AFTER * self.ping_every:
+        if overdue and unanswered >= UNREAD_AFTER * self._ping_every:
             self._abort(Failure(Trouble.SILENT, f"nothing that was sent was answered for {unanswered:.0f} s"), now, dice)
             return
         if overdue:
@@ -338,7 +353,7 @@ class Link:
             self._emit(Send(self.generation, (frames.dump_ping(self._ping_seq, now.utc),)))
         else:
             self._emit(Send(self.generation, (frames.dump_pong(frames.Ping(), now.utc),)))
-        self._next_ping_at = now.mono + self.ping_every
+        self._next_ping_at = now.mono + self._ping_every
 
     # --- transitions ---------------------------------------------------------------------------------------------
 
@@ -371,7 +386,7 @@ class Link:
             self._outage = (self._down.utc, now.mono - self._down.mono)
         self._down, self._said_down = None, False
         every = self._config.websocket.status_interval_seconds
-        self.next_status_at = now.mono + every if every else None
+        self._next_status_at = now.mono + every if every else None
         self._enter(Phase.ONLINE, now, now.mono + self._timing.silence_after)
         self._say(now, "INFO", "WebSocket connected - real-time mode enabled")
         self._say(now, "INFO", "Command delivery: Real-time via WebSocket")
@@ -383,7 +398,7 @@ class Link:
 
     def _end(self, failure: Failure, now: Moment, dice: Dice) -> None:
         """An attempt or a link is over: name the cause, choose the delay, wait."""
-        self.deaf = False
+        self._deaf = False
         if self.stopping:
             self._enter(Phase.STOPPED, now, None)
             return
@@ -422,7 +437,7 @@ class Link:
                 cause, detail = Cause.IDLE_CUT, f"{detail}; cut every {lifetime:.0f} s"
         self.last_drop = Drop(now.utc, cause, plain(detail), lifetime)
         self.drops[cause] += 1
-        self._online_at = self._next_ping_at = self.next_status_at = None
+        self._online_at = self._next_ping_at = self._next_status_at = None
         self._woke = False
         if self._down is None:
             self._down = now

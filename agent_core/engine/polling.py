@@ -30,7 +30,7 @@ class Polling:
         self._timing = config.timing
         self._emit = emit
         self.every = config.backend.sync_interval_seconds
-        self.mode = config.backend.polling
+        self._mode = config.backend.polling
         self.failing = False
         self._active = self.first = False
         self._next_at: float | None = None
@@ -80,18 +80,27 @@ class Polling:
 
     def posts_from(self, *, socket_down: bool, pings_ignored: bool) -> float:
         """Since when acks may go by HTTP; infinity where they may not."""
-        wanted = self.mode is not PollingMode.NEVER and (socket_down or pings_ignored) and not self._carries
+        wanted = self._mode is not PollingMode.NEVER and (socket_down or pings_ignored) and not self._carries
         return max(self._post_not_before, self._not_before) if wanted else float("inf")
 
     def view(self) -> PollingView:
         return PollingView(
-            mode=self.mode, active=self._active, in_flight=self._in_flight is not None,
+            mode=self._mode, active=self._active, in_flight=self._in_flight is not None,
             next_at=max(self._next_at, self._not_before) if self._next_at is not None else None,
             works_until_at=self._works_until if self._active else None,
             polls=self._polls, failures=self._failures, last_ok_utc=self._last_ok_utc, last_error=self._last_error, every=self.every,
         )  # fmt: skip
 
     # --- steps ---------------------------------------------------------------------------------------------------
+
+    def poll_each(self, seconds: float) -> None:
+        """The backend wants another interval, from the next poll on."""
+        self.every = seconds
+
+    def choose(self, mode: PollingMode, now: Moment) -> None:
+        """The operator's choice of when it runs."""
+        self._mode = mode
+        self._say(now, "INFO", f"Polling mode: {mode}")
 
     def sync_soon(self, now: Moment) -> None:
         """One sync at once, whoever else brings commands: after an opening, or when there is room again."""
@@ -130,7 +139,7 @@ class Polling:
         self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status()))
 
     def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
-        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))
+        wanted = possible and (self._mode is PollingMode.ALWAYS or (self._mode is PollingMode.AUTO and not online))
         if wanted and not self._active:
             self._next_at = now.mono
             self.first = True
@@ -138,7 +147,7 @@ class Polling:
         elif not wanted:
             self._next_at = None
         self._active = wanted
-        if not possible or not online or self.mode is PollingMode.NEVER:
+        if not possible or not online or self._mode is PollingMode.NEVER:
             self._sync_at = self._safety_at = None
         elif self._safety_at is None and self._timing.safety_sync_every:
             self._safety_at = now.mono + self._timing.safety_sync_every

@@ -13,6 +13,24 @@ SPELLINGS = {
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
+class Settings:
+    """Takes changes by any way during a step; the engine applies them together at its end."""
+
+    def __init__(self) -> None:
+        self._changed: dict[str, Any] = {}
+
+    def configure(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """What `accept` says of these; the accepted ones are changed from now on."""
+        accepted, refused = accept(values)
+        self._changed.update(accepted)
+        return accepted, refused
+
+    def take_changed(self) -> dict[str, Any]:
+        """What was changed since this was asked last."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+
 def accept(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The accepted settings by their own names, and a clause for each that is refused."""
     accepted: dict[str, Any] = {}

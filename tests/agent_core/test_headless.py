@@ -137,7 +137,7 @@ async def test_f47_term_does_not_wait_for_a_command_without_end(tmp_path: Path) 
         name = await backend.queue(AGENT, "send_message_now", message())
         await agent.hears(f"Received command via WebSocket: {name}")
         assert await ends_in(agent, signal.SIGTERM, 10.0, "with a command without end, 0.5 s allowed") == 0
-        assert agent.said("still run; they are settled at the next start")
+        assert agent.said("still run; they are resolved at the next start")
         assert backend.hub.order(name).ack is None
 
 

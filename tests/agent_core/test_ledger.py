@@ -374,7 +374,7 @@ def test_before_the_ledger_is_open_nothing_is_taken() -> None:
     book = Playbook()
     book >> Started()
     book.online().push("c1") << NOTHING
-    assert book.snapshot.commands.refused == 1
+    assert book.snapshot.commands.rejected == 1
     book >> LedgerOpened()
     book << Poll
     book.answer_poll(command("c1")) << executes("c1")
@@ -415,7 +415,7 @@ def test_p10_a_disk_that_is_slow_but_does_not_fail_fills_no_memory() -> None:
     for number in range(4):
         book.push(f"n{number}", "look", payload={}).finish(f"n{number}")
     book.push("n4", "look", payload={}).push("n5", "look", payload={})
-    assert (book.snapshot.commands.received, book.snapshot.commands.refused) == (4, 2)
+    assert (book.snapshot.commands.received, book.snapshot.commands.rejected) == (4, 2)
     book.told("Intake is full: 4 commands are waiting", "WARNING", times=1)
     book.disk_is_prompt = True
     book >> Recorded(book.find(Record).ticket)
@@ -1033,7 +1033,7 @@ def test_f32_past_the_bound_commands_stay_with_the_backend_and_are_asked_for_whe
     book = online(executor={"max_pending": 4})
     for n in range(7):
         book.push(f"c{n}")
-    assert (book.snapshot.commands.received, book.snapshot.commands.refused) == (4, 3)
+    assert (book.snapshot.commands.received, book.snapshot.commands.rejected) == (4, 3)
     book.told("Intake is full", "WARNING", times=1)
     book.finish("c0").never(Poll)
     book.finish("c1") << Poll
@@ -1045,7 +1045,7 @@ def test_f32_past_the_bound_commands_stay_with_the_backend_and_are_asked_for_whe
 
 def test_a_duplicate_is_known_even_when_the_intake_is_full() -> None:
     book = online(executor={"max_pending": 1}).push("c1").push("c1")
-    assert (book.snapshot.commands.duplicates, book.snapshot.commands.refused) == (1, 0)
+    assert (book.snapshot.commands.duplicates, book.snapshot.commands.rejected) == (1, 0)
 
 
 def test_p10_what_is_over_leaves_nothing_behind() -> None:

@@ -92,7 +92,10 @@ BUGS = (
         "self._enter(Phase.SUSPECT, now, now.mono + 2 * self._timing.probe_within)",
     ),
     Bug(
-        "a peer that never reads is believed", "engine/link.py", "if overdue and unanswered >= UNREAD_AFTER * self.ping_every:", "if False:"
+        "a peer that never reads is believed",
+        "engine/link.py",
+        "if overdue and unanswered >= UNREAD_AFTER * self._ping_every:",
+        "if False:",
     ),
     Bug(
         "a pong is no answer",
@@ -136,15 +139,15 @@ BUGS = (
     Bug(
         "polling does not resume",
         "engine/polling.py",
-        "        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online))",
-        "        wanted = possible and (self.mode is PollingMode.ALWAYS or (self.mode is PollingMode.AUTO and not online"
+        "        wanted = possible and (self._mode is PollingMode.ALWAYS or (self._mode is PollingMode.AUTO and not online))",
+        "        wanted = possible and (self._mode is PollingMode.ALWAYS or (self._mode is PollingMode.AUTO and not online"
         " and not self._last_ok_utc))",
     ),
     Bug(
         "polling goes on while online",
         "engine/polling.py",
-        "(self.mode is PollingMode.AUTO and not online)",
-        "self.mode is PollingMode.AUTO",
+        "(self._mode is PollingMode.AUTO and not online)",
+        "self._mode is PollingMode.AUTO",
     ),
     Bug(
         "an answer vouches for ever",
@@ -218,8 +221,8 @@ BUGS = (
     Bug(
         "dedup in memory only",
         "engine/ledger.py",
-        "        if known is None and arrival.remembered is not None and self.intake_open:\n",
-        "        if known is None and arrival.remembered is not None and not self.intake_open:\n",
+        "        if known is None and arrival.remembered is not None and self._intake_open:\n",
+        "        if known is None and arrival.remembered is not None and not self._intake_open:\n",
     ),
     Bug("no dedup", "engine/ledger.py", "        known = self._entries.get(command.command_id)\n", "        known = None\n"),
     Bug(
@@ -275,7 +278,7 @@ BUGS = (
     Bug(
         "intake goes on while the disk fails",
         "engine/engine.py",
-        "        self._ledger.intake_open = False\n\n    def _replay",
+        "        self._ledger.close_intake()\n\n    def _replay",
         "\n    def _replay",
     ),
     Bug(
