@@ -18,7 +18,7 @@ PURE = {
     *("agent_core.engine", "agent_core.config", "agent_core.config.models"),
     *(f"agent_core.engine.{name}" for name in ("engine", "link", "polling", "ledger", "acks", "barrier", "repeats", "rejections")),
     *(f"agent_core.engine.{name}" for name in ("schedule", "backoff", "outcomes", "settings")),
-    *(f"agent_core.reference.{name}" for name in ("hub", "orders", "limits", "faults", "tokens")),
+    *(f"agent_core.reference.{name}" for name in ("hub", "orders", "limits", "faults", "tokens", "wire")),
 }
 DATA_TOOLS = {
     *("__future__", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools"),
@@ -33,7 +33,7 @@ MAY_ALSO = {
     "agent_core.reference.orders": {"pydantic_core"},
     "agent_core.clock": {"time"},
 }
-SERVER_LIBRARIES = {"starlette", "uvicorn", "websockets", "pydantic_core"}
+SERVER_LIBRARIES = {"starlette", "uvicorn", "h11", "msgspec", "websockets", "pydantic_core"}
 STARTS_FAST = ("console.cli", "console.cli.main", "console.__main__", "console.host")
 
 

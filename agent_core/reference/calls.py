@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Any, Protocol
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,7 +15,8 @@ from agent_core.plain import plain
 from agent_core.reference.faults import Faults, faults_of
 from agent_core.reference.hub import Hub
 from agent_core.reference.orders import AckWay, CallError, id_of
-from agent_core.reference.tokens import check_admin, check_agent
+from agent_core.reference.tokens import Secrets, bearer_of, check_admin, check_agent
+from agent_core.reference.wire import parse
 
 BODY_MAX = 2**20
 _LISTED_MAX = 10_000
@@ -31,7 +32,7 @@ class Shell(Protocol):
     faults: Faults
 
     @property
-    def secret(self) -> str: ...
+    def secrets(self) -> Secrets: ...
     @property
     def admin_token(self) -> str: ...
     def persist(self) -> None: ...
@@ -73,9 +74,9 @@ async def body_of(request: Request) -> dict[str, Any]:
             raise CallError(413, "a body of at most 1 MiB is taken")
         chunks.append(chunk)
     try:
-        body = from_json(b"".join(chunks), allow_inf_nan=False)
-    except ValueError:
-        raise CallError(400, "the body is not JSON") from None
+        body = parse(b"".join(chunks))
+    except ValueError as error:
+        raise CallError(400, f"the body cannot be taken: {error}") from None
     if not isinstance(body, dict):
         raise CallError(400, "the body is not a JSON object")
     return body
@@ -98,21 +99,26 @@ class EdgeCalls:
         ]
 
     async def sync(self, request: Request) -> Response:
-        subject = self._caller(request)
+        claimed = self._caller(request)
         faults = self._shell.faults
         body = await body_of(request)
         if faults.sync_status is not None:
             self._shell.hub.counts["syncs_refused"] += 1
             return await self._faulty(faults.sync_status, faults.sync_body, faults.sync_retry_after)
-        agent_id = id_of(body.get("edge_agent_id"), "edge_agent_id")
-        if subject is not None and subject != agent_id:
-            raise CallError(403, "the token is another agent's")
+        named = body.get("edge_agent_id")
+        if claimed is None:
+            self._check(request, named if isinstance(named, str) else None)
+        elif named is not None and str(named) != claimed:
+            raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
         text = self._shell.hub.sync(body, self._shell.clock.now())
         return await self._settled(Response(text, media_type="application/json"))
 
     async def register(self, request: Request) -> Response:
-        self._caller(request)
-        agent_id = self._shell.hub.register(await body_of(request))
+        body = await body_of(request)
+        token = body.get("auth_token")
+        authorization = request.headers.get("authorization") or (f"Bearer {token}" if isinstance(token, str) else None)
+        check_agent(authorization, self._shell.secrets, None, self._shell.clock.now().utc)
+        agent_id = self._shell.hub.register(body)
         return await self._settled(answer({"edge_agent_id": agent_id}))
 
     async def ack(self, request: Request) -> Response:
@@ -122,15 +128,26 @@ class EdgeCalls:
         return await self._ack(request, self._shell.faults.old_ack_status)
 
     async def _ack(self, request: Request, status: int | None) -> Response:
-        subject = self._caller(request)
+        claimed = self._caller(request)
         body = await body_of(request)
+        if claimed is None:
+            self._check(request, self._shell.hub.owner(body.get("command_id")))
         if status is not None:
             return await self._faulty(status, "", None)
-        self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), subject)
+        self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), claimed)
         return await self._settled(answer({"ok": True}))
 
     def _caller(self, request: Request) -> str | None:
-        return check_agent(request.headers.get("authorization"), self._shell.secret, self._shell.clock.now().utc)
+        """The agent that the headers name, if its secret is right; one that names none is judged once the body has. Raises CallError."""
+        claimed = request.headers.get("x-edge-agent-id")
+        if claimed is not None:
+            self._check(request, id_of(claimed, "X-Edge-Agent-Id"))
+        else:
+            bearer_of(request.headers.get("authorization"))
+        return claimed
+
+    def _check(self, request: Request, agent_id: str | None) -> None:
+        check_agent(request.headers.get("authorization"), self._shell.secrets, agent_id, self._shell.clock.now().utc)
 
     async def _settled(self, response: Response) -> Response:
         """Nothing leaves before what it rests on is on disk."""

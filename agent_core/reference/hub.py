@@ -14,19 +14,23 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from agent_core.clock import Moment, iso
 from agent_core.plain import plain
 from agent_core.reference.faults import Faults
 from agent_core.reference.limits import NO_LIMITS, Limits, Window
 from agent_core.reference.orders import ACKS_KEPT, SETTLED, AckSeen, AckWay, CallError, Order, Status, id_of, same_ack, verdict_of
+from agent_core.reference.wire import parse
 
 REPLACED = 4009
 POLICY = 1008
 _PRIORITIES = ("immediate", "high", "normal", "low", "deferred")
 _ACKS_NAMED = 1_000
+_LOOKED_AT = 1_000
+_SEQ_ECHOED = 200
 _CONTROL_KEPT = 1_000
+_SETTINGS_KEPT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ class _Agent:
     again: deque[Order] = field(default_factory=deque)
     settings: dict[str, Any] = field(default_factory=dict)
     acked: deque[str] = field(default_factory=lambda: deque(maxlen=_ACKS_NAMED))
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=_ACKS_NAMED))
+    """Ids of events that came, to be named in the answer."""
 
 
 class Hub:
@@ -149,7 +155,7 @@ class Hub:
         if chosen in self._orders:
             raise CallError(409, f"command_id {plain(chosen, 200)} is taken")
         fields = {"command_id": chosen, "command_type": command_type, "payload": payload}
-        body = to_json(fields | ({"priority": priority} if priority else {}) | {"timestamp": iso(now.utc)}).decode()
+        body = _json("payload", fields | ({"priority": priority} if priority else {}) | {"timestamp": iso(now.utc)})
         order = Order(self._number, chosen, agent.agent_id, command_type, body, now.utc)
         self._orders[chosen] = agent.open[chosen] = order
         self._note(order)
@@ -162,7 +168,7 @@ class Hub:
     def repeat(self, command_id: str, *, by_poll: bool = False) -> None:
         """Deliver a command once more, whatever its state. Raises CallError (404, or 409 where there is no socket to push on)."""
         order = self.order(command_id)
-        agent = self._agents[order.agent_id]
+        agent = self._agent(order.agent_id)
         if by_poll:
             agent.again.append(order)
         elif agent.link is None:
@@ -175,13 +181,22 @@ class Hub:
 
     def configure(self, agent_id: str, settings: Mapping[str, Any]) -> None:
         """A config update: on the socket, or with the next sync answer; later keys replace earlier ones. Raises CallError."""
-        self._agent(id_of(agent_id, "edge_agent_id")).settings.update(settings)
+        agent = self._agent(id_of(agent_id, "edge_agent_id"))
+        merged = agent.settings | dict(settings)
+        if len(_json("settings", merged)) > _SETTINGS_KEPT:
+            raise CallError(400, f"settings: at most {_SETTINGS_KEPT} characters wait for an agent")
+        agent.settings = merged
 
     def order(self, command_id: str) -> Order:
         """Raises CallError (404)."""
         if (order := self._orders.get(command_id)) is None:
             raise CallError(404, "no such command")
         return order
+
+    def owner(self, command_id: object) -> str | None:
+        """Whose command it is; None where it is not known."""
+        order = self._orders.get(command_id) if isinstance(command_id, str) else None
+        return order.agent_id if order is not None else None
 
     def orders(self, agent_id: str | None = None, status: str | None = None, limit: int = 100) -> list[Order]:
         """The newest first."""
@@ -234,7 +249,7 @@ class Hub:
         if agent.frames_window.admit(now.mono):
             return Ending(POLICY, f"{self.rules.limits.frames_per_minute:g} frames a minute are allowed")
         try:
-            frame = from_json(raw, allow_inf_nan=False)
+            frame = parse(raw)
         except ValueError:
             frame = None
         if not isinstance(frame, dict):
@@ -266,7 +281,8 @@ class Hub:
             return Ending(POLICY, f"a ping each {self.rules.limits.ping_every:g} s is allowed")
         if not self.faults.ignore_pings and len(link.control) < _CONTROL_KEPT:
             seq = inner.get("seq") if isinstance(inner, dict) else None
-            echo = f'"data":{{"seq":{seq:d}}},' if isinstance(seq, int) else ""
+            text = to_json(seq).decode() if isinstance(seq, bool | int | float | str) else ""
+            echo = f'"data":{{"seq":{text}}},' if 1 <= len(text) <= _SEQ_ECHOED else ""
             link.control.append(f'{{"type":"pong",{echo}"timestamp":"{iso(now.utc)}"}}')
         return None
 
@@ -368,17 +384,22 @@ class Hub:
         for event in events if isinstance(events, list) else []:
             self._pending_event(agent, event, now)
         commands = ",".join(self._serve(agent, now))
-        acked = to_json([{"command_id": command_id} for command_id in agent.acked]).decode()
+        acked = to_json([*agent.events, *({"command_id": command_id} for command_id in agent.acked)]).decode()
         agent.acked.clear()
+        agent.events.clear()
         updates = f',"config_updates":{to_json(agent.settings).decode()}' if agent.settings else ""
         agent.settings = {}
         return f'{{"commands":[{commands}],"ack_events":{acked}{updates}}}'
 
     def _pending_event(self, agent: _Agent, event: Any, now: Moment) -> None:
-        if not isinstance(event, dict) or event.get("type") != "command_ack":
+        """An ack that travels with a poll, or any other event; one with an `event_id` is acknowledged by it (PROTOCOL §3)."""
+        event_id = event.get("event_id") if isinstance(event, dict) else None
+        if isinstance(event_id, str) and 1 <= len(event_id) <= 200:
+            agent.events.append(event_id)
+        if not isinstance(event, dict) or "command_ack" not in (event.get("type"), event.get("event_type")):
             self.counts["other_events"] += 1
             return
-        inner = event.get("data")
+        inner = event.get("data", event.get("payload"))
         try:
             self.ack(inner if isinstance(inner, dict) else event, AckWay.PENDING_EVENTS, now, agent.agent_id)
         except CallError:
@@ -503,12 +524,21 @@ class Hub:
     def _agent(self, agent_id: str) -> _Agent:
         if (agent := self._agents.get(agent_id)) is not None:
             return agent
-        if len(self._agents) >= self.rules.agents:
+        if len(self._agents) >= self.rules.agents and not self._forget_one():
             raise CallError(429, "too many agents")
         limits = self.rules.limits
         agent = _Agent(agent_id, Window(limits.connects_per_minute), Window(limits.frames_per_minute))
         self._agents[agent_id] = agent
         return agent
+
+    def _forget_one(self) -> bool:
+        """Make room: the agent known longest that has no socket and is owed nothing goes. Those in use move behind the others."""
+        for agent_id, agent in list(islice(self._agents.items(), _LOOKED_AT)):
+            del self._agents[agent_id]
+            if agent.link is None and not (agent.open or agent.again or agent.settings):
+                return True
+            self._agents[agent_id] = agent
+        return False
 
     def _new_id(self) -> str:
         for attempt in range(100):
@@ -528,6 +558,16 @@ _ACK_COUNTS = {way: f"acks_{way.value}" for way in AckWay}
 
 def _text(body: Mapping[str, Any]) -> str:
     return to_json(body).decode()
+
+
+def _json(key: str, body: Mapping[str, Any]) -> str:
+    """As JSON that comes through everywhere. Raises CallError (400)."""
+    try:
+        text = _text(body)
+        parse(text)
+    except ValueError as error:
+        raise CallError(400, f"{key}: cannot be sent as JSON: {plain(error, 100)}") from None
+    return text
 
 
 def _report(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """`edge-console backend` and `edge-console send`, without their arguments' parsing."""
 
 import asyncio
-import ipaddress
 import json
 import os
+import secrets
 import signal
 import sqlite3
 import sys
@@ -15,7 +15,7 @@ from typing import Any
 from agent_core.plain import plain
 from agent_core.reference.hub import Rules
 from agent_core.reference.limits import NO_LIMITS, Limits
-from agent_core.reference.server import DEMO_ADMIN_TOKEN, DEMO_SECRET, CannotServeError, Options, ReferenceBackend
+from agent_core.reference.server import DEMO_SECRET, CannotServeError, Options, ReferenceBackend, is_loopback
 
 
 class SendError(Exception):
@@ -29,23 +29,26 @@ def run_backend(
     *,
     admin_token: str | None = None,
     secret: str | None = None,
+    agent_secrets: Mapping[str, str] | None = None,
     limits: Limits = NO_LIMITS,
 ) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises CannotServeError, of which PortTakenError is one.
 
-    Tokens not given are EDGE_SECRET and EDGE_ADMIN_TOKEN, else, on loopback only, well-known ones, told once on standard error.
+    Tokens not given are EDGE_SECRET and EDGE_ADMIN_TOKEN, else, on loopback only, a well-known secret and an admin token made for this
+    run, told once on standard error.
     With port 0 standard output is one JSON line, `{"port": N, "url": "…"}`, as soon as calls are answered.
     """
     secret = secret or os.environ.get("EDGE_SECRET")
     admin_token = admin_token or os.environ.get("EDGE_ADMIN_TOKEN")
-    if not (secret and admin_token) and not _loopback(host):
+    if not (secret and admin_token) and not is_loopback(host):
         raise CannotServeError(f"EDGE_SECRET and EDGE_ADMIN_TOKEN must be set to serve on {plain(host, 100)}")
     notes = []
     if not secret:
         notes.append(f"agents' secret (EDGE_SECRET is not set): {DEMO_SECRET}")
     if not admin_token:
-        notes.append(f"admin token (EDGE_ADMIN_TOKEN is not set): {DEMO_ADMIN_TOKEN}")
-    options = Options(host, port, secret or DEMO_SECRET, admin_token or DEMO_ADMIN_TOKEN, data_dir, Rules(limits=limits))
+        admin_token = secrets.token_urlsafe(18)
+        notes.append(f"admin token of this run (EDGE_ADMIN_TOKEN is not set): {admin_token}")
+    options = Options(host, port, secret or DEMO_SECRET, agent_secrets or {}, admin_token, data_dir=data_dir, rules=Rules(limits=limits))
     try:
         asyncio.run(_serve(options, notes))
     except (OSError, sqlite3.Error) as error:
@@ -73,13 +76,6 @@ async def _serve(options: Options, notes: list[str]) -> None:
                 await backend.close_links(1001, "going away")
 
 
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def send_command(
     url: str,
     admin_token: str | None,
@@ -96,7 +92,7 @@ def send_command(
     """
     import httpx
 
-    token = admin_token or os.environ.get("EDGE_ADMIN_TOKEN") or DEMO_ADMIN_TOKEN
+    token = admin_token or os.environ.get("EDGE_ADMIN_TOKEN", "none")
     body = {"command_type": command_type, "payload": dict(payload), "command_id": command_id, "priority": priority}
     try:
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False) as client:
@@ -115,6 +111,8 @@ def _answer(response: Any) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise SendError(f"the backend answered {response.status_code} with something that is not a JSON object")
+    if response.status_code == 401:
+        raise SendError("the backend answered 401: set EDGE_ADMIN_TOKEN to the admin token that it told when it started")
     if response.status_code >= 300:
         raise SendError(f"the backend answered {response.status_code}: {plain(body.get('error', 'no reason given'), 300)}")
     return body

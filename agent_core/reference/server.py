@@ -2,38 +2,42 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import secrets
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_core.clock import Clock, SystemClock
+from agent_core.plain import plain
 from agent_core.reference.calls import AdminCalls, EdgeCalls, answer, as_told, refusal
 from agent_core.reference.faults import Faults
+from agent_core.reference.gate import ACCEPTED_AT_ONCE, GatedConfig, GatedProtocol, most_connections
 from agent_core.reference.hub import REPLACED, Ending, Hub, Rules
 from agent_core.reference.orders import CallError, id_of
 from agent_core.reference.session import Session
 from agent_core.reference.store import Store
-from agent_core.reference.tokens import check_agent
+from agent_core.reference.tokens import Secrets, check_agent
 
 DEMO_SECRET = "demo-secret"  # noqa: S105 - known to all: for loopback only
-DEMO_ADMIN_TOKEN = "demo-admin"  # noqa: S105 - the same
 _MAX_TICK = 1.0
+BACKLOG = 2_048
+"""Connections that the system holds until they are accepted; asyncio would set it to what is accepted at once."""
 _log = logging.getLogger("agent_core.reference")
 T = TypeVar("T")
 
@@ -53,9 +57,13 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     secret: str = field(default=DEMO_SECRET, repr=False)
-    admin_token: str = field(default=DEMO_ADMIN_TOKEN, repr=False)
+    agent_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """A secret of its own for each agent named here; the others share `secret`."""
+    admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
     data_dir: Path | None = None
     rules: Rules = field(default_factory=Rules)
+    connections: int = field(default_factory=most_connections)
+    """At once; past them the longest half-sent request gives way, else the answer is 503."""
 
 
 class _Server(uvicorn.Server):
@@ -83,6 +91,8 @@ class ReferenceBackend:
         self.options = options or Options()
         self.clock: Clock = clock or SystemClock()
         self.hub = Hub(self.options.rules, salt=secrets.token_hex(8), journaled=self.options.data_dir is not None)
+        self._secrets = Secrets(self.options.secret, self.options.agent_secrets)
+        self._loopback = is_loopback(self.options.host)
         self.port = self.options.port
         self._store: Store | None = None
         self._sessions: dict[int, Session] = {}
@@ -93,7 +103,7 @@ class ReferenceBackend:
         self._queued = 0
         self._http = Starlette(
             routes=[*EdgeCalls(self).routes(), *AdminCalls(self).routes()],
-            exception_handlers={CallError: _refused, HTTPException: _no_such_call, Exception: _crashed},  # type: ignore[dict-item]
+            exception_handlers={CallError: _refused, ClientDisconnect: _gone, HTTPException: _no_such_call, Exception: _crashed},
         )
 
     @property
@@ -104,6 +114,10 @@ class ReferenceBackend:
     @property
     def secret(self) -> str:
         return self.options.secret
+
+    @property
+    def secrets(self) -> Secrets:
+        return self._secrets
 
     @property
     def admin_token(self) -> str:
@@ -145,9 +159,10 @@ class ReferenceBackend:
                 self._store = Store(self.options.data_dir)
                 self.hub.restore(self._store.read())
                 undo.pop_all()
-        config = uvicorn.Config(
+        config = GatedConfig(
             self,
-            http="h11",
+            http=GatedProtocol,
+            backlog=ACCEPTED_AT_ONCE,
             ws="websockets-sansio",
             ws_max_size=2**20,
             ws_ping_interval=None,
@@ -160,9 +175,11 @@ class ReferenceBackend:
             proxy_headers=False,
             timeout_keep_alive=120,
         )
+        config.waiting, config.max_connections = {}, self.options.connections
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="backend server")
         await self._server.listening.wait()
+        listener.listen(BACKLOG)
 
     async def down(self) -> None:
         """Stop listening and abort every connection, with no closing handshake."""
@@ -277,7 +294,7 @@ class ReferenceBackend:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
-            await self._http(scope, receive, send)
+            await self._call(scope, receive, send)
             return
         try:
             await self._socket(scope, receive, send)
@@ -285,6 +302,22 @@ class ReferenceBackend:
             pass
         except Exception as error:  # noqa: BLE001 - the task's edge
             _log.error("A socket's session failed: %s", type(error).__name__, exc_info=error)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = urlsplit(scope["path"]) if not scope["path"].startswith("/") else None
+        if target is not None:  # the absolute form, which every server takes (RFC 9112 §3.2.2)
+            scope = {**scope, "path": target.path or "/"}
+        try:
+            self._check_host(target.netloc if target is not None else _header(scope, b"host"))
+        except CallError as error:
+            await refusal(error)(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    def _check_host(self, host: str) -> None:
+        """On loopback only what names loopback is meant for us: a browser's page may come by another name (421). Raises CallError."""
+        if self._loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            raise CallError(421, f"this backend serves loopback only, not {plain(host, 100)}")
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -325,15 +358,19 @@ class ReferenceBackend:
         """The agent that dials. Raises CallError."""
         if scope["path"] != "/edge/ws":
             raise CallError(404, "no such call")
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_host(_header(scope, b"host"))
+        header = _header(scope, b"x-edge-agent-id")
         try:
-            subject = check_agent(headers.get("authorization"), self.secret, self.clock.now().utc)
+            named = parse_qs(scope["query_string"].decode("ascii"), errors="strict").get("edge_agent_id", [header])
+        except ValueError:
+            raise CallError(400, "edge_agent_id: percent-encoded UTF-8 expected") from None
+        agent_id = id_of(named[0], "edge_agent_id")
+        if header not in {"", agent_id}:
+            raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
+        try:
+            check_agent(_header(scope, b"authorization"), self._secrets, agent_id, self.clock.now().utc)
         except CallError as error:
             raise CallError(403, error.sentence) from None
-        named = parse_qs(scope["query_string"].decode("latin-1")).get("edge_agent_id", [headers.get("x-edge-agent-id")])
-        agent_id = id_of(named[0], "edge_agent_id")
-        if subject is not None and subject != agent_id:
-            raise CallError(403, "the token is another agent's")
         self.hub.admit(agent_id, self.clock.now())
         return agent_id
 
@@ -387,10 +424,22 @@ class BackendThread:
             await self._stop.wait()
 
 
+def _header(scope: Scope, wanted: bytes) -> str:
+    """A header's value, or nothing."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == wanted), "")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=2_048)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         if error.errno in {48, 98, 10048}:
             raise PortTakenError(f"port {port} on {host} is taken by another program") from None
@@ -399,12 +448,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _refused(_request: Request, error: CallError) -> Response:
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, CallError)
     return refusal(error)
 
 
-async def _no_such_call(_request: Request, error: HTTPException) -> Response:
+async def _no_such_call(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
     return answer({"error": error.detail}, error.status_code)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    _log.debug("A caller left in the middle of its body")
+    return answer({"error": "incomplete"}, 400)
 
 
 async def _crashed(_request: Request, error: Exception) -> Response:

@@ -4,6 +4,8 @@ import binascii
 import hashlib
 import hmac
 from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from agent_core.reference.orders import CallError
 
@@ -24,11 +26,29 @@ def same(given: str, secret: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.encode("utf-8", "surrogateescape"))
 
 
-def check_agent(authorization: str | None, secret: str, utc: float) -> str | None:
-    """The agent id a token was made for, or None where the bearer is the secret itself, which serves any. Raises CallError."""
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """`shared` serves every agent that has none of its `own`: whoever holds it can act for any of those."""
+
+    shared: str = field(repr=False)
+    own: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def of(self, agent_id: str) -> str:
+        return self.own.get(agent_id, self.shared)
+
+
+def check_agent(authorization: str | None, secrets: Secrets, claimed: str | None, utc: float) -> None:
+    """Whether the caller may act for the agent it claims to be, by its secret or a token made with it. Raises CallError (401, 403)."""
     bearer = bearer_of(authorization)
-    if same(bearer, secret):
-        return None
+    secret = secrets.shared if claimed is None else secrets.of(claimed)
+    if not same(bearer, secret):
+        subject = _subject(bearer, secret, utc)
+        if claimed is not None and subject != claimed:
+            raise CallError(403, "the token is another agent's")
+
+
+def _subject(bearer: str, secret: str, utc: float) -> str:
+    """The agent id a token was made for. Raises CallError."""
     try:
         subject, stamp, digest = b64decode(bearer, validate=True).decode().rsplit(":", 2)
         age = utc - float(stamp)

@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from agent_core.reference.main import SendError, run_backend, send_command
-from agent_core.reference.server import DEMO_ADMIN_TOKEN, DEMO_SECRET, BackendThread, CannotServeError, PortTakenError
+from agent_core.reference.server import DEMO_SECRET, BackendThread, CannotServeError, Options, PortTakenError
 
+ADMIN = "canary-admin"
 RUN = "import sys; from agent_core.reference.main import run_backend; sys.exit(run_backend(port=0))"
 
 
@@ -48,7 +49,21 @@ def test_port_0_prints_one_json_line_and_a_signal_ends_it_well() -> None:
         assert httpx.get(f"{backend.said['url']}/health", trust_env=False).status_code == 200
         code, out, err = backend.end(signal.SIGTERM)
     assert (code, out) == (0, "")
-    assert err.count(DEMO_SECRET) == err.count(DEMO_ADMIN_TOKEN) == 1
+    assert err.count(DEMO_SECRET) == 1
+
+
+def test_f90_an_admin_token_that_nobody_set_is_made_for_the_run() -> None:
+    told = []
+    for _ in range(2):
+        with running() as backend:
+            url = str(backend.said["url"])
+            with pytest.raises(SendError, match="EDGE_ADMIN_TOKEN"):
+                send_command(url, None, "mac-1", "emit_event", {})
+            _, _, err = backend.end(signal.SIGTERM)
+        (line,) = [line for line in err.splitlines() if "admin token" in line]
+        told.append(line.rpartition(" ")[2])
+    assert len(set(told)) == 2
+    assert min(map(len, told)) >= 20
 
 
 def test_given_tokens_are_used_and_never_shown() -> None:
@@ -64,19 +79,19 @@ def test_given_tokens_are_used_and_never_shown() -> None:
 
 
 def test_without_a_name_the_only_agent_is_meant() -> None:
-    with BackendThread() as thread:
+    with BackendThread(Options(admin_token=ADMIN)) as thread:
         url = thread.backend.url
         with pytest.raises(SendError, match="no agent"):
-            send_command(url, None, None, "send_message_now", {})
-        first = send_command(url, None, "mac-1", "send_message_now", {}, "mine", priority="high")
+            send_command(url, ADMIN, None, "send_message_now", {})
+        first = send_command(url, ADMIN, "mac-1", "send_message_now", {}, "mine", priority="high")
         assert first == "mine"
-        second = send_command(url, None, None, "send_message_now", {})
+        second = send_command(url, ADMIN, None, "send_message_now", {})
         assert thread.backend.hub.order(second).agent_id == "mac-1"
-        send_command(url, None, "mac-2", "send_message_now", {})
+        send_command(url, ADMIN, "mac-2", "send_message_now", {})
         with pytest.raises(SendError, match="which agent"):
-            send_command(url, None, None, "send_message_now", {})
+            send_command(url, ADMIN, None, "send_message_now", {})
         with pytest.raises(SendError, match="409"):
-            send_command(url, None, "mac-1", "send_message_now", {}, "mine")
+            send_command(url, ADMIN, "mac-1", "send_message_now", {}, "mine")
 
 
 def test_nobody_there_or_somebody_else_is_one_sentence() -> None:
@@ -86,7 +101,7 @@ def test_nobody_there_or_somebody_else_is_one_sentence() -> None:
             run_backend(port=port)
     for url in (f"http://127.0.0.1:{port}", "nonsense", "http://[::bad"):
         with pytest.raises(SendError):
-            send_command(url, None, "mac-1", "send_message_now", {})
+            send_command(url, ADMIN, "mac-1", "send_message_now", {})
 
 
 def test_well_known_tokens_stay_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,103 @@
+"""Who may stay connected: a head must be whole within 10 s and a request within 30 s, and connections are counted (uvicorn bounds neither).
+
+Past the limit the connection that has waited longest for its head gives way; where all are at work, the new one is answered 503. So
+half-sent requests can never take the descriptors that agents need.
+"""
+
+import asyncio
+import resource
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_WITHIN = 10.0
+REQUEST_WITHIN = 30.0
+MAX_LINE = 8_192
+"""Bytes of a header line, and of the request line, that the WebSocket library takes …"""
+MAX_HEADERS = 128
+"""… and how many headers: past either it would never answer."""
+RESERVED = 64
+"""Descriptors that are not for connections."""
+ACCEPTED_AT_ONCE = 16
+"""By one turn of the loop, so that the count is looked at before the descriptors are gone."""
+
+
+class GatedConfig(uvicorn.Config):
+    """uvicorn's, with what its connections share."""
+
+    waiting: dict["GatedProtocol", None]
+    """Connections without a whole head, the longest wait first."""
+    max_connections: int
+
+
+def most_connections() -> int:
+    """As many as the process may have descriptors, less a reserve."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1_000_000 if allowed == resource.RLIM_INFINITY else max(16, allowed - RESERVED)
+
+
+class GatedProtocol(H11Protocol):
+    """One connection until it is upgraded."""
+
+    config: GatedConfig
+    _deadline: asyncio.TimerHandle | None = None
+    _awaited: object = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.config.max_connections:
+            if not self.config.waiting:
+                self._end(503, "Service Unavailable", "Retry-After: 5\r\n")
+                return
+            next(iter(self.config.waiting)).drop()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        sizes = [len(event.target) + 16, *(len(name) + len(value) + 4 for name, value in event.headers)]
+        if event.http_version != b"1.1":
+            self._end(400, "Bad Request")
+        elif len(event.headers) > MAX_HEADERS or max(sizes) > MAX_LINE:
+            self._end(431, "Request Header Fields Too Large")
+        else:
+            super().handle_websocket_upgrade(event)
+
+    def drop(self) -> None:
+        """Without a word: somebody else needs the place."""
+        self._unwatch()
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _watch(self) -> None:
+        """One deadline for what the peer still owes: a head, or the rest of a request."""
+        awaited = None if self.transport.is_closing() else self.conn.their_state
+        if awaited is self._awaited:
+            return
+        self._unwatch()
+        if awaited is h11.IDLE or awaited is h11.SEND_BODY:
+            self._awaited = awaited
+            within = HEAD_WITHIN if awaited is h11.IDLE else REQUEST_WITHIN
+            self._deadline = self.loop.call_later(within, self._end, 408, "Request Timeout")
+            if awaited is h11.IDLE:
+                self.config.waiting[self] = None
+
+    def _unwatch(self) -> None:
+        self._awaited = None
+        self.config.waiting.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end(self, status: int, reason: str, header: str = "") -> None:
+        """Answered by hand, since h11 answers no request that it has not read."""
+        self._unwatch()
+        self.transport.write(f"HTTP/1.1 {status} {reason}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        self.transport.close()
