@@ -43,10 +43,11 @@ demo: $(STAMP) ## open the console on an embedded backend (no terminal: the same
 test: lint ## lint, types and every test
 	@$(BIN)/python -m pytest --durations=10
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, mypy and the import contracts
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy
+	@report=$$($(BIN)/lint-imports --no-logo --no-cache) || { echo "$$report"; exit 1; }
 
 simulate: $(STAMP) ## random worlds in virtual time, the engine's invariants checked after every step (DAYS=30)
 	@$(BIN)/python -m tests.harness.worlds --days $(or $(DAYS),30)
