@@ -287,6 +287,8 @@ BUGS = (
         "            self._deaf_check_at = None\n            if self._suspects",
         "            if self._suspects",
     ),
+    Bug("a flood is told line by line", "engine/repeats.py", "            told.again += 1\n            return\n", "            told.again += 1\n"),
+    Bug("what differs each time is told each time", "engine/repeats.py", "self._texts[reason] >= MAX_TEXTS", "False"),
 )
 
 
