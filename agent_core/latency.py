@@ -1,35 +1,129 @@
-"""Percentiles over the last two minutes: a bounded window of samples, sorted when somebody looks."""
+"""How long things take: one histogram of the last two minutes, which every reader sees.
 
-from collections import deque
-from itertools import pairwise
+A bucket is a fiftieth of a decade, so its middle is at most 2.4 % off, and 1, 2, 5, 10 … lie on an edge (within 0.3 %). A slot of two
+seconds counts what was measured in it; the present one and the sixty before it are the window. So a million samples cost what a hundred do.
+"""
 
-from agent_core.snapshot import Percentiles
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from math import ceil, log10
+from typing import Self
 
-WINDOW_SECONDS = 120.0
+PER_DECADE = 50
+LOWEST = -2 * PER_DECADE
+"""The bucket of whatever took at most 0.01 ms, which is shown as 0."""
+FLOOR_MS = 10.0 ** (LOWEST / PER_DECADE)
+SLOT_SECONDS = 2.0
+PAST_SLOTS = 60
 
 
-class Window:
-    """(utc, milliseconds) samples, at most `capacity`."""
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Milliseconds of the last two minutes as (bucket, count), ascending; `total` counts those since the start."""
 
-    def __init__(self, capacity: int = 2_048) -> None:
-        self._samples: deque[tuple[float, float]] = deque(maxlen=capacity)
+    counts: tuple[tuple[int, int], ...] = ()
+    slowest: float = 0.0
+    total: int = 0
 
-    def add(self, utc: float, milliseconds: float) -> None:
-        self._samples.append((utc, milliseconds))
+    def __add__(self, other: Self) -> "Histogram":
+        counts = Counter(dict(self.counts)) + Counter(dict(other.counts))
+        return Histogram(tuple(sorted(counts.items())), max(self.slowest, other.slowest), self.total + other.total)
 
-    def last(self, count: int) -> tuple[tuple[float, float], ...]:
-        return tuple(self._samples)[-count:]
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.counts)
 
-    def percentiles(self, utc: float) -> Percentiles:
-        values = sorted(ms for at, ms in self._samples if at >= utc - WINDOW_SECONDS)
-        if not values:
-            return Percentiles()
-        p50, p95, p99 = (values[min(len(values) - 1, int(len(values) * share))] for share in (0.50, 0.95, 0.99))
-        return Percentiles(len(values), p50, p95, p99)
+    def percentile(self, share: float) -> float | None:
+        """Milliseconds that this share took at most; None while there is none."""
+        rank, seen = share * self.count, 0
+        for bucket, count in self.counts:
+            seen += count
+            if seen > rank or seen == self.count:
+                return 0.0 if bucket == LOWEST else min(self.slowest, 10.0 ** ((bucket - 0.5) / PER_DECADE))
+        return None
 
-    def jitter_ms(self) -> float | None:
-        """Mean difference between neighbours among the last 16."""
-        recent = [ms for _, ms in self.last(16)]
-        if len(recent) < 2:
-            return None
-        return sum(abs(b - a) for a, b in pairwise(recent)) / (len(recent) - 1)
+    def within(self, milliseconds: float) -> int:
+        """How many took no longer, to the nearest edge of a bucket."""
+        last = round(log10(milliseconds) * PER_DECADE)
+        return sum(count for bucket, count in self.counts if bucket <= last)
+
+
+@dataclass(slots=True)
+class _Slot:
+    number: int
+    counts: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    slowest: float = 0.0
+
+
+class Rolling:
+    """Samples as they come; `at` is monotonic and never goes back."""
+
+    def __init__(self) -> None:
+        self._slots: deque[_Slot] = deque()
+        self._past: Counter[int] = Counter()
+        self._slot = _Slot(0)
+        self._ends_at = 0.0
+        self._total = 0
+
+    def add(self, at: float, milliseconds: float, times: int = 1) -> None:
+        if at >= self._ends_at:
+            self._begin(at)
+        slot = self._slot
+        slot.counts[ceil(log10(milliseconds) * PER_DECADE) if milliseconds > FLOOR_MS else LOWEST] += times
+        if milliseconds > slot.slowest:  # noqa: PLR1730  (max() would cost half as much again as all the rest)
+            slot.slowest = milliseconds
+
+    def view(self, at: float) -> Histogram:
+        """The two minutes before `at`."""
+        if at >= self._ends_at:
+            self._begin(at)
+        counts = self._past + Counter(self._slot.counts)
+        slowest = max(slot.slowest for slot in self._slots)
+        return Histogram(tuple(sorted(counts.items())), slowest, self._total + sum(self._slot.counts.values()))
+
+    def slowest(self) -> Iterator[tuple[float, float]]:
+        """When each slot that has a sample began, and its slowest in milliseconds."""
+        return ((slot.number * SLOT_SECONDS, slot.slowest) for slot in self._slots if slot.counts)
+
+    def _begin(self, at: float) -> None:
+        """A new slot; what the window has left behind is forgotten."""
+        self._total += sum(self._slot.counts.values())
+        self._slot = _Slot(int(at // SLOT_SECONDS))
+        self._ends_at = (self._slot.number + 1) * SLOT_SECONDS
+        while self._slots and self._slots[0].number < self._slot.number - PAST_SLOTS:
+            self._slots.popleft()
+        self._past.clear()
+        for slot in self._slots:
+            self._past.update(slot.counts)
+        self._slots.append(self._slot)
+
+
+class Latencies:
+    """What the engine measures: acks from a command's arrival by socket or polling, runs of handlers, an ack's way to its proof, pings."""
+
+    def __init__(self) -> None:
+        self.socket, self.polling, self.run, self.proof, self.ping = (Rolling() for _ in range(5))
+        self._pings: deque[float] = deque(maxlen=16)
+
+    def pinged(self, at: float, milliseconds: float) -> None:
+        self.ping.add(at, milliseconds)
+        self._pings.append(milliseconds)
+
+    @property
+    def last_ping(self) -> float | None:
+        return self._pings[-1] if self._pings else None
+
+    @property
+    def jitter(self) -> float | None:
+        """Mean difference between neighbours among the last 16 pings, in milliseconds."""
+        steps = [abs(later - sooner) for sooner, later in pairwise(self._pings)]
+        return sum(steps) / len(steps) if steps else None
+
+    def slowest_acks(self) -> tuple[tuple[float, float], ...]:
+        """(at, milliseconds) of the slowest ack in each slot that has any, oldest first."""
+        slowest: dict[float, float] = {}
+        for at, milliseconds in chain(self.socket.slowest(), self.polling.slowest()):
+            slowest[at] = max(milliseconds, slowest.get(at, 0.0))
+        return tuple(sorted(slowest.items()))

@@ -7,6 +7,8 @@ now; so a snapshot stays true until the state changes, and equal revisions mean 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent_core.latency import Histogram
+
 
 class Phase(StrEnum):
     """Where the link is; shown to the operator as it is."""
@@ -132,25 +134,27 @@ class CommandsView:
 
 
 @dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Milliseconds; None while there is no sample."""
-
-    count: int = 0
-    p50: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LatencyView:
-    ack: Percentiles = field(default_factory=Percentiles)
-    """From a command's arrival to its ack on the wire, over the last two minutes."""
-    ping: Percentiles = field(default_factory=Percentiles)
+    """The last two minutes."""
+
+    socket: Histogram = field(default_factory=Histogram)
+    """From a command's arrival by socket to its ack on the wire."""
+    polling: Histogram = field(default_factory=Histogram)
+    """The same for commands that came by polling."""
+    run: Histogram = field(default_factory=Histogram)
+    """Handlers that are waited for."""
+    proof: Histogram = field(default_factory=Histogram)
+    """From an ack on the wire to its proof."""
+    ping: Histogram = field(default_factory=Histogram)
+    slowest_acks: tuple[tuple[float, float], ...] = ()
+    """(at, ms) of the slowest ack in each two seconds that had any, oldest first."""
     last_ping_ms: float | None = None
     jitter_ms: float | None = None
-    acks: tuple[tuple[float, float], ...] = ()
-    """(utc, ms) of the last acks, oldest first, at most 240."""
     loop_lag_ms: float = 0.0
+
+    @property
+    def ack(self) -> Histogram:
+        return self.socket + self.polling
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,6 @@ from console.panels.ring import Row
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
 from console.screens.main import Main
-from console.tally import Tally
 from console.terminal import DetachableDriver
 from console.text import grouped, milliseconds, shown
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
@@ -155,7 +154,6 @@ class EdgeConsole(App[str]):
         self._zone = zone
         self.options = ConsoleOptions()
         self._read_only = read_only
-        self._tally = Tally()
         self._lines: deque[LogEntry] = deque(maxlen=2_000)
         self._back = 0
         self._detail = 0
@@ -276,7 +274,6 @@ class EdgeConsole(App[str]):
         if self._back:
             self._back = min(self._back + len(lines), len(self._lines))
         self._stream.take(commands, missed)
-        self._tally.take(commands, now.utc)
         for line in lines:
             if line.text.startswith("Dry run of "):
                 self._say(line.text)
@@ -298,7 +295,7 @@ class EdgeConsole(App[str]):
 
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(
-            snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only, self._tally,
+            snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only,
             list(self._lines) if self._detail else (), self._back,
         )  # fmt: skip
 

@@ -9,8 +9,8 @@ is the number, and the journal has the rest: `Spilled` while they are out, `_uns
 when there is a way for them, and then wait like any other.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 
 from msgspec import Struct
@@ -20,8 +20,10 @@ from agent_core.clock import Moment
 from agent_core.entries import Ack, Entry
 from agent_core.events import Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
-from agent_core.records import AcksProven, Change
+from agent_core.latency import Latencies
+from agent_core.records import AcksProven, Change, Via
 
+POLL = Via.POLL
 POST_BATCH = 50
 MAX_IN_MEMORY = 500
 """Acks at hand with all that is known of them: a kilobyte each."""
@@ -50,7 +52,8 @@ class Acks:
 
     def __init__(
         self, emit: Callable[[Effect], None], change: Callable[[Change], None], show: Callable[[Entry], None],
-        at_hand: Callable[[int], Entry | None], settled: Callable[[Entry], None], max_in_memory: int,
+        at_hand: Callable[[int], Entry | None], settled: Callable[[Entry], None], latencies: Latencies,
+        max_in_memory: int,
     ) -> None:  # fmt: skip
         """`settled` is told whose ack is proven or left to the journal: nothing of it is needed here any more."""
         self._emit = emit
@@ -58,6 +61,7 @@ class Acks:
         self._show = show
         self._at_hand = at_hand
         self._settled = settled
+        self._latencies = latencies
         self._max_in_memory = max_in_memory
         self._kept: deque[Ack] = deque()
         self._sent: deque[Ack] = deque()
@@ -69,7 +73,6 @@ class Acks:
         self._carried: tuple[Ack, ...] = ()
         self._unshown: list[Entry] = []
         self.proven = 0
-        self._times: list[float] = []
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -185,12 +188,7 @@ class Acks:
         entry = ack.entry
         if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
             entry.ack_ms = (now.mono - entry.timed_from) * 1_000
-            self._times.append(entry.ack_ms)
-
-    def take_times(self) -> list[float]:
-        """Milliseconds from arrival to ack, of those that went out since this was asked last."""
-        times, self._times = self._times, []
-        return times
+            (self._latencies.polling if entry.via is POLL else self._latencies.socket).add(now.mono, entry.ack_ms)
 
     # --- proof -----------------------------------------------------------------------------------------------------
 
@@ -209,7 +207,7 @@ class Acks:
     def _prove_spilled(self, batches: Iterable[Spilled], now: Moment) -> None:
         acks = tuple((seq, batch.sent_utc) for batch in batches for seq in batch.seqs)
         self._change(AcksProven(acks, now.utc, "pong"))
-        self.proven += len(acks)
+        self._count_proven([sent_utc for _, sent_utc in acks], now)
         self._spilled_count -= len(acks)
         for seq, _ in acks:
             if (again := self._at_hand(seq)) is not None:
@@ -250,8 +248,10 @@ class Acks:
             return
         if rows := tuple((ack.entry.seq, ack.sent_utc) for ack in acks if ack.text == ack.entry.ack):
             self._change(AcksProven(rows, now.utc, by))
+        sent: list[float | None] = []
         for ack in acks:
-            self.proven += ack.terminal and not ack.entry.proven
+            if ack.terminal and not ack.entry.proven:
+                sent.append(ack.sent_utc)
             if ack.text == ack.entry.ack:
                 ack.entry.proven = True
             if ack.entry.outgoing is ack:
@@ -259,6 +259,14 @@ class Acks:
             if ack.terminal:
                 self._settled(ack.entry)
             self._show(ack.entry)
+        self._count_proven(sent, now)
+
+    def _count_proven(self, sent: Sequence[float | None], now: Moment) -> None:
+        """When each of them was sent; None where a poll has carried it."""
+        self.proven += len(sent)
+        for sent_utc, count in Counter(sent).items():
+            if sent_utc is not None:
+                self._latencies.proof.add(now.mono, (now.utc - sent_utc) * 1_000, count)
 
     def _let_go(self, acks: list[Ack]) -> None:
         if acks:

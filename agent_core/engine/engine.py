@@ -65,7 +65,7 @@ from agent_core.events import (
 )
 from agent_core.feed import LogEntry
 from agent_core.frames import Frame
-from agent_core.latency import Window
+from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import Arrival, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
@@ -109,8 +109,10 @@ class Engine:
         self._repeats = Repeats(self._emit)
         self._settings = Settings()
         self._barrier = Barrier(self._emit)
-        self._ledger = Ledger(config, traits, self._emit, self._barrier, self._repeats, self._settings, max_in_memory, rows=rows)
-        self._acks, self._pings = Window(), Window()
+        self._latencies = Latencies()
+        self._ledger = Ledger(
+            config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, max_in_memory, rows=rows
+        )
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
         self._dice: Dice = lambda: 0.0
@@ -164,7 +166,7 @@ class Engine:
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
         """The whole present as one frozen value."""
-        ledger, pings = self._ledger, self._pings.last(1)
+        ledger = self._ledger
         return Snapshot(
             revision=self._revision, at=now.mono, utc=now.utc, version=__version__, host=self._host,
             agent_id=plain(self._link.agent_id, 200) if self._link.agent_id else None,
@@ -172,12 +174,16 @@ class Engine:
             started_utc=self._started.utc if self._started else 0.0,
             link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
             commands=ledger.view(self._malformed),
-            latency=LatencyView(
-                self._acks.percentiles(now.utc), self._pings.percentiles(now.utc), pings[0][1] if pings else None,
-                self._pings.jitter_ms(), self._acks.last(240), loop_lag_ms,
-            ),
+            latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count,
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
+        )  # fmt: skip
+
+    def _latency_view(self, now: Moment, loop_lag_ms: float) -> LatencyView:
+        all_, at = self._latencies, now.mono
+        return LatencyView(
+            all_.socket.view(at), all_.polling.view(at), all_.run.view(at), all_.proof.view(at), all_.ping.view(at),
+            all_.slowest_acks(), all_.last_ping, all_.jitter, loop_lag_ms,
         )  # fmt: skip
 
     @property
@@ -300,7 +306,7 @@ class Engine:
             case frames.Pong(seq):
                 answered = self._link.ponged(seq, now)
                 if answered is not None:
-                    self._pings.add(now.utc, answered[1] * 1_000)
+                    self._latencies.pinged(now.mono, answered[1] * 1_000)
                     self._ledger.acks.proved_to(answered[0], now)
             case frames.Ping():
                 self._emit(Send(generation, (frames.dump_pong(frame, now.utc),)))
@@ -453,8 +459,6 @@ class Engine:
         self._post_at = posts_from if ledger.acks.unproven and now.mono < posts_from < float("inf") else None
         if ledger.acks.awaits_pong:
             link.want_proof(now)
-        for milliseconds in ledger.acks.take_times():
-            self._acks.add(now.utc, milliseconds)
         self._note_history()
         if self._stop_by is not None:
             self._continue_stop()

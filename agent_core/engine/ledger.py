@@ -33,6 +33,7 @@ from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
+from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import (
     Arrival,
@@ -89,6 +90,7 @@ class Ledger:
         emit: Callable[[Effect], None],
         barrier: Barrier,
         repeats: Repeats,
+        latencies: Latencies,
         settings: Settings,
         max_in_memory: int = MAX_IN_MEMORY,
         *,
@@ -101,6 +103,7 @@ class Ledger:
         self._barrier = barrier
         self._change, self._hold = barrier.change, barrier.hold
         self._repeats = repeats
+        self._latencies = latencies
         self._settings = settings
         self._rejections = Rejections(config.executor.max_pending)
         self._rows = rows
@@ -121,7 +124,7 @@ class Ledger:
         """Whose ack is proven or left to the journal, and who has none."""
         self.running = 0
         self.counts = Counts()
-        self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, self._settled.append, max_in_memory)
+        self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, self._settled.append, latencies, max_in_memory)
         self._horizon_utc = 0.0
 
     # --- intake --------------------------------------------------------------------------------------------------
@@ -438,7 +441,9 @@ class Ledger:
         if entry is None or entry.state is not RUNNING:
             return
         self.running -= 1
-        entry.run_ms = (now.mono - entry.began_at) * 1_000 if entry.began_at is not None else None
+        if entry.began_at is not None:
+            entry.run_ms = (now.mono - entry.began_at) * 1_000
+            self._latencies.run.add(now.mono, entry.run_ms)
         self._complete(entry, event.outcome, now)
         self.start_waiting(now)
 

@@ -1,18 +1,20 @@
 """The panels at length, in the place of the stream: link, backoff, latency, schedule and outbox, log."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from rich.style import Style
 
 from agent_core.snapshot import Phase, PollingMode
 from console.panels.connection import availability
+from console.panels.latency import PERCENTILES, whole
 from console.panels.lines import BLANK, Line, framed
 from console.panels.view import View, due_at, status_of
-from console.tally import BOUNDS_MS, SLO_MS, WAYS, middle
-from console.text import ago, countdown, cut, day_stamp, duration, fit, fit_right, grouped, milliseconds, seconds_name, shown, time_of_day
+from console.text import ago, countdown, cut, day_stamp, duration, fit, fit_right, grouped, seconds_name, shown, time_of_day
 
 Body = Callable[[View, int, int], list[Line]]
-_WAY_NAMES = {"ws": "socket", "poll": "polling", "local": "replays"}
+BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+SLO_MS = 100
 _LEVELS = {"DEBUG": "muted", "INFO": "text", "WARNING": "warn", "ERROR": "bad"}
 
 
@@ -106,24 +108,27 @@ def _backoff(view: View, inner: int, height: int) -> list[Line]:
 
 
 def _latency(view: View, inner: int, height: int) -> list[Line]:
-    inks, tally = view.inks, view.tally
-    cell = min(12, (inner - 10) // 6)
-    head = "".join(fit_right(name, cell) for name in ("proven", "ack p50", "ack p99", "run p50", "the rest", "proof p50"))
-    lines: list[Line] = [((fit("by", 10) + head, inks.head),)]
-    for way in WAYS:
-        samples = tally.of(way)
-        runs = [sample.run for sample in samples]
-        rest = [sample.ack - sample.run for sample in samples if sample.ack is not None and sample.run is not None]
-        acks = [sample.ack for sample in samples]
-        proof = [sample.proof for sample in samples]
-        figures = (middle(acks), middle(acks, 0.99), middle(runs), middle(rest), middle(proof))
-        cells = [grouped(tally.counts[way]), *map(milliseconds, figures)]
-        lines.append(((fit(_WAY_NAMES[way], 10), inks.bright), ("".join(fit_right(figure, cell) for figure in cells), inks.text)))
+    inks, now = view.inks, view.snapshot.latency
+    rows = (
+        ("ack", now.ack),
+        ("by socket", now.socket),
+        ("by polling", now.polling),
+        ("run", now.run),
+        ("proof", now.proof),
+        ("ping", now.ping),
+    )
+    cell = min(12, (inner - 12) // 5)
+    heads = ("count", *(name for name, _ in PERCENTILES), "slowest")
+    lines: list[Line] = [((fit("ms", 12) + "".join(fit_right(head, cell) for head in heads), inks.head),)]
+    for name, measured in rows:
+        times = [*(measured.percentile(share) for _, share in PERCENTILES), measured.slowest if measured.count else None]
+        cells = [grouped(measured.count), *map(whole, times)]
+        lines.append(((fit(name, 12), inks.bright), ("".join(fit_right(figure, cell) for figure in cells), inks.text)))
     every = view.snapshot.polling.every
-    median = middle([sample.ack for sample in tally.of("ws")])
+    median = now.socket.percentile(0.5)
     if median is not None:
         saved = max(0.0, every / 2 - median / 1_000)
-        total = f"{saved:.1f} s a command, {duration(saved * tally.counts['ws'])} in all"
+        total = f"{saved:.1f} s a command, {duration(saved * now.socket.total)} in all"
         lines.append((("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {every:g} s)", inks.muted)))
     lines += [BLANK, *_histogram(view, inner, height - len(lines) - 1)]
     return lines
@@ -131,16 +136,17 @@ def _latency(view: View, inner: int, height: int) -> list[Line]:
 
 def _histogram(view: View, inner: int, room: int) -> list[Line]:
     """Acks by socket and polling together; what is slower than the line misses the objective."""
-    inks = view.inks
-    counts = [a + b for a, b in zip(view.tally.histogram("ws"), view.tally.histogram("poll"), strict=True)]
-    whole, most = sum(counts), max(counts)
+    inks, ack = view.inks, view.snapshot.latency.ack
+    whole_count = ack.count
+    counts = [most - least for least, most in pairwise((0, *map(ack.within, BOUNDS_MS), whole_count))]
+    most = max(counts)
     names = [f"≤ {bound} ms" if bound < 1_000 else f"≤ {bound // 1_000} s" for bound in BOUNDS_MS] + ["slower"]
     lines: list[Line] = []
     width = max(4, inner - 30)
     for index, (name, count) in enumerate(zip(names, counts, strict=True)):
         bound = BOUNDS_MS[index] if index < len(BOUNDS_MS) else float("inf")
         if index and BOUNDS_MS[index - 1] == SLO_MS:
-            share = f"{sum(counts[:index]) / whole:.2%} within" if whole else "no acks yet"
+            share = f"{sum(counts[:index]) / whole_count:.2%} within" if whole_count else "no acks yet"
             label = f"── objective {SLO_MS} ms: {share} "
             lines.append(((label + "─" * max(0, inner - len(label)), inks.tone("warn")),))
         bar = round(count / most * width) if most else 0
@@ -202,7 +208,7 @@ def _log(view: View, inner: int, height: int) -> list[Line]:
 DETAILS = (
     ("Link", _detail("Link", _link, "R reconnect")),
     ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),
-    ("Latency", _detail("Latency", _latency, "the last 2 000 of each")),
+    ("Latency", _detail("Latency", _latency, "last 2 min")),
     ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten · x on its row in the stream cancels")),
     ("Log", _detail("Log", _log, "↑ ↓ PgUp PgDn")),
 )

@@ -1,9 +1,7 @@
 """Ack latency: two minutes of bars, the percentiles, the ping, the loop."""
 
-from bisect import bisect_left
 from functools import lru_cache
 from itertools import groupby
-from operator import itemgetter
 from typing import NamedTuple
 
 from console.panels.lines import BLANK, Line, Piece, centred, framed, line_width, merged
@@ -14,6 +12,7 @@ from console.themes import Inks
 WINDOW_SECONDS = 120.0
 GOOD_MS, SLOW_MS = 35.0, 75.0
 STALL_MS = 50.0
+PERCENTILES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
 _EIGHTHS = " ▁▂▃▄▅▆▇"
 
 
@@ -44,17 +43,13 @@ def tone_of(ms: float) -> str:
 
 def _columns(view: View, count: int) -> list[float]:
     """The slowest ack of each slice of the window, 0 where there was none; slices stand still in time, so bars move in steps."""
-    acks = view.snapshot.latency.acks
     seconds = WINDOW_SECONDS / count
-    oldest = int(view.now.utc / seconds) - count + 1
+    oldest = int(view.now.mono / seconds) - count + 1
     columns = [0.0] * count
-    start = 0
-    while start < len(acks):
-        number = int(acks[start][0] / seconds)
-        end = max(start + 1, bisect_left(acks, ((number + 1) * seconds, 0.0), start))
-        if 0 <= number - oldest < count:
-            columns[number - oldest] = max(map(itemgetter(1), acks[start:end]))
-        start = end
+    for at, slowest in view.snapshot.latency.slowest_acks:
+        number = int(at / seconds) - oldest
+        if 0 <= number < count:
+            columns[number] = max(columns[number], slowest)
     return columns
 
 
@@ -68,9 +63,9 @@ def _chart(view: View, inner: int, height: int) -> list[Line]:
         empty[height // 2] = centred((("no acks in two minutes", view.inks.faint),), inner, view.inks.ground)
         return empty
     top = _round_up(max(columns))
-    labels = {0: _whole(top), height - 1: "0"}
+    labels = {0: whole(top), height - 1: "0"}
     if height >= 4 and height % 2 == 0:
-        labels[height // 2] = _whole(top / 2)
+        labels[height // 2] = whole(top / 2)
     fills = {tone: _fills(view.inks, tone) for tone in ("good", "warn", "bad")}
     bars = [
         Bar(max(1, round(value / top * height * 8)) if value else 0, fills[tone_of(value)], wide * len(list(run)))
@@ -109,8 +104,9 @@ def _percentiles(view: View, inner: int) -> Line:
     inks, ack = view.inks, view.snapshot.latency.ack
     gap = "  " if inner >= 30 else " "
     line: Line = ()
-    for name, value in (("p50", ack.p50), ("p95", ack.p95), ("p99", ack.p99)):
-        text = _whole(value)
+    for name, share in PERCENTILES:
+        value = ack.percentile(share)
+        text = whole(value)
         ink = inks.muted if value is None else inks.tone(tone_of(value), bold=True)
         line = (*line, ((gap if line else "") + name + " ", inks.muted), (text, ink))
     return (*line, (" ms", inks.muted)) if line_width(line) + 3 <= inner else line
@@ -131,10 +127,10 @@ def _gauges(view: View, inner: int) -> Line:
 
 def _measured(view: View, ms: float | None) -> Line:
     unit = () if ms is None else ((" ms", view.inks.muted),)
-    return ((_whole(ms), view.inks.bright), *unit)
+    return ((whole(ms), view.inks.bright), *unit)
 
 
-def _whole(value: float | None) -> str:
+def whole(value: float | None) -> str:
     """In four cells: cut off, it would read as a smaller one."""
     if value is None:
         return "–"

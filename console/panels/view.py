@@ -1,14 +1,13 @@
 """What a drawing is drawn from: the present, the time, and the ink."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from typing import NamedTuple
 
 from agent_core.clock import Moment
 from agent_core.feed import LogEntry
 from agent_core.snapshot import Phase, PollingMode, Snapshot
-from console.tally import Tally
 from console.themes import Inks
 
 DEGRADED_TONES = frozenset({"warn", "bad"})
@@ -33,7 +32,6 @@ class View:
     keys: tuple[Key, ...] = ()
     stopping: bool = False
     read_only: bool = False
-    tally: Tally = field(default_factory=Tally)
     log: Sequence[LogEntry] = ()
     back: int = 0
     """Lines that the log is scrolled back."""

@@ -1,46 +1,111 @@
-"""Percentiles over the last two minutes."""
+"""One histogram of the last two minutes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent_core.latency import WINDOW_SECONDS, Window
-from agent_core.snapshot import Percentiles
+from agent_core.latency import SLOT_SECONDS, Histogram, Latencies, Rolling
+from tests.harness.playbook import Playbook, to
+
+WINDOW = 120.0
+TIMES = st.lists(st.floats(0.02, 1e7), min_size=1, max_size=60)
 
 
-def filled(*milliseconds: float) -> Window:
-    window = Window()
-    for second, value in enumerate(milliseconds):
-        window.add(float(second), value)
-    return window
+def rolled(*milliseconds: float, at: float = 0.0) -> Histogram:
+    rolling = Rolling()
+    for one in milliseconds:
+        rolling.add(at, one)
+    return rolling.view(at)
 
 
 def test_nothing_measured_is_none_and_not_zero() -> None:
-    assert Window().percentiles(0.0) == Percentiles(0, None, None, None)
-    assert Window().jitter_ms() is None
-    assert filled(7).jitter_ms() is None
+    assert Rolling().view(0.0) == Histogram()
+    assert Histogram().percentile(0.5) is None
+    assert Latencies().jitter is None
+    assert Latencies().last_ping is None
 
 
-def test_percentiles() -> None:
-    window = Window()
-    for value in range(1, 101):
-        window.add(10.0, float(value))
-    assert window.percentiles(10.0) == Percentiles(100, 51, 96, 100)
-    assert filled(5).percentiles(0.0) == Percentiles(1, 5, 5, 5)
+@given(TIMES, st.sampled_from((0.5, 0.95, 0.99)))
+def test_a_percentile_is_at_most_2_4_percent_off(times: list[float], share: float) -> None:
+    exact = sorted(times)[min(len(times) - 1, int(len(times) * share))]
+    assert rolled(*times).percentile(share) == pytest.approx(exact, rel=0.024)
 
 
-def test_samples_older_than_the_window_do_not_count() -> None:
-    window = filled(100, 1)
-    assert window.percentiles(WINDOW_SECONDS + 0.5) == Percentiles(1, 1, 1, 1)
-    assert window.percentiles(WINDOW_SECONDS + 9) == Percentiles()
+@given(TIMES, TIMES)
+def test_two_histograms_make_the_one_of_both(one: list[float], other: list[float]) -> None:
+    assert rolled(*one) + rolled(*other) == rolled(*one, *other)
 
 
-def test_the_last_samples_and_their_jitter() -> None:
-    window = filled(10, 20, 15)
-    assert window.last(2) == ((1.0, 20), (2.0, 15))
-    assert window.jitter_ms() == pytest.approx(7.5)
+@pytest.mark.parametrize("bound", [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000])
+def test_the_objectives_lie_on_an_edge(bound: float) -> None:
+    times = [bound * 0.99, bound * 1.01, bound * 10]
+    assert rolled(*times).within(bound) == 1
 
 
-def test_it_is_bounded() -> None:
-    window = Window(capacity=3)
-    for value in range(10):
-        window.add(0.0, float(value))
-    assert window.last(99) == ((0.0, 7.0), (0.0, 8.0), (0.0, 9.0))
+def test_what_took_no_time_took_none() -> None:
+    assert rolled(0.0, 0.01).percentile(0.99) == 0.0
+    assert rolled(0.0, 5.0).slowest == 5.0
+
+
+def test_two_minutes_are_two_minutes_at_a_thousand_a_second() -> None:
+    rolling = Rolling()
+    for number in range(300_000):
+        at = number / 1_000
+        rolling.add(at, 5.0 if at < 178 else 50.0)
+    seen = rolling.view(300.0)
+    assert WINDOW <= seen.count / 1_000 <= WINDOW + SLOT_SECONDS
+    assert seen.total == 300_000
+    assert seen.percentile(0.0) == pytest.approx(50, rel=0.024), "nothing older than two minutes"
+    assert seen.slowest == 50.0
+
+
+def test_at_one_a_minute_they_are_two_minutes_as_well() -> None:
+    rolling = Rolling()
+    for minute in range(5):
+        rolling.add(minute * 60.0, float(minute + 1))
+    assert rolling.view(240.0).count == 3
+    assert rolling.view(299.0).count == 2
+    assert rolling.view(302.0).count == 1
+    assert rolling.view(362.0) == Histogram(total=5)
+    assert rolling.view(1e9) == Histogram(total=5)
+
+
+def test_a_view_stays_as_it_was() -> None:
+    rolling = Rolling()
+    rolling.add(0.0, 5.0)
+    before = rolling.view(0.0)
+    rolling.add(0.0, 7.0)
+    assert (before.count, rolling.view(0.0).count) == (1, 2)
+
+
+def test_the_bars_are_the_slowest_of_both_ways() -> None:
+    latencies = Latencies()
+    for at, socket, polling in ((0.5, 10.0, 20.0), (1.9, 30.0, 5.0), (4.0, 7.0, 6.0)):
+        latencies.socket.add(at, socket)
+        latencies.polling.add(at, polling)
+    assert latencies.slowest_acks() == ((0.0, 30.0), (4.0, 7.0))
+
+
+def test_the_jitter_of_the_last_pings() -> None:
+    latencies = Latencies()
+    latencies.pinged(0.0, 10.0)
+    assert latencies.jitter is None
+    for milliseconds in (20.0, 15.0):
+        latencies.pinged(1.0, milliseconds)
+    assert (latencies.last_ping, latencies.jitter) == (15.0, pytest.approx(7.5))
+
+
+def test_the_engine_measures_each_way_the_runs_and_the_proofs() -> None:
+    book = Playbook().online().push("c1", payload=to("+1"))
+    book.after(0.2).finish("c1")
+    book.lives(30)
+    book.lose()
+    book.after(1).answer_poll()
+    latency = book.snapshot.latency
+    assert latency.socket.percentile(0.5) == pytest.approx(200, rel=0.024)
+    assert latency.run.percentile(0.5) == pytest.approx(200, rel=0.024)
+    assert (latency.ack.count, latency.polling.count, latency.proof.count) == (1, 0, 1)
+    assert latency.proof.slowest == pytest.approx(11_800, abs=300)
+    assert latency.slowest_acks[0][1] == pytest.approx(200)
+    book.after(130)
+    assert (book.snapshot.latency.ack.count, book.snapshot.latency.ack.total) == (0, 1)

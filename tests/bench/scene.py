@@ -28,7 +28,7 @@ def present(counting: bool) -> Snapshot:
         ONLINE.link, since_at=now.mono - 100, since_utc=now.utc - 100, last_ping_at=now.mono, last_pong_at=now.mono,
         next_ping_at=now.mono + 59 if counting else None, history=((now.utc - 3_000, "socket"),),
     )  # fmt: skip
-    return replace(ONLINE, link=link, utc=now.utc, at=now.mono, latency=replace(ONLINE.latency, acks=()))
+    return replace(ONLINE, link=link, utc=now.utc, at=now.mono, latency=replace(ONLINE.latency, slowest_acks=()))
 
 
 class FedHost(StillHost):

@@ -1,6 +1,7 @@
 """What the operator does with commands: replay, edit, copy, save, load, look at panels."""
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from textual.widgets import TextArea
 
 from agent_core.events import CancelRequested, ReplayRequested
 from agent_core.feed import LogEntry
-from agent_core.snapshot import Cause, DiskView, Drop, Phase, PollingMode, PollingView, ScheduledView
+from agent_core.latency import Rolling
+from agent_core.snapshot import Cause, DiskView, Drop, LatencyView, Phase, PollingMode, PollingView, ScheduledView
 from console.replay import AT_ONCE, SILENT_AFTER
 from console.screens.editor import PayloadError, editable, payload_of
 from tests.console.test_app import clean, seated
@@ -192,7 +194,7 @@ SCHEDULED = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105
 async def test_panels_at_length(size: tuple[int, int]) -> None:
     async with seated(SCHEDULED, pictured(), size=size) as seat:
         seat.host.feed.extend([LogEntry(NOON, "WARNING", "the backend says hello")])
-        expected = {"1": "phase", "2": "polling mode", "3": "ack p50", "4": "sched_1", "5": "says hello"}
+        expected = {"1": "phase", "2": "polling mode", "3": "by socket", "4": "sched_1", "5": "says hello"}
         for key, words in expected.items():
             await seat.press(key)
             await seat.shows(words)
@@ -205,6 +207,25 @@ async def test_panels_at_length(size: tuple[int, int]) -> None:
         await seat.press("escape", "escape")
         await seat.until(lambda: "Ack latency" in seat.screen())
         assert seat.app.focused is seat.stream
+
+
+async def test_panel_details_and_a_second_console_show_the_same_figures() -> None:
+    rolling = Rolling()
+    for number in range(200_000):
+        rolling.add(number / 1_000, 400.0 if number % 50 == 0 else 12.0 if number % 10 == 0 else 4.0)
+    snapshot = replace(ONLINE, latency=LatencyView(socket=rolling.view(200.0)))
+    shown = []
+    for entries in ([entry(number, f"cmd_{number}", ack_ms=77.0, proven=True) for number in range(1, 100)], []):
+        async with seated(snapshot, entries=entries) as seat:
+            panel = re.search(r"p50 (\S+) +p95 (\S+) +p99 (\S+) ms", seat.screen())
+            await seat.press("3")
+            await seat.shows("by socket")
+            details = re.search(r"│ ack +(1\d\d \d{3}) +(\S+) +(\S+) +(\S+)", seat.screen())
+            assert panel
+            assert details
+            assert 120_000 <= int(details[1].replace(" ", "")) <= 122_000, "two minutes at 1,000 commands/s"
+            shown += [panel.groups(), details.groups()[1:]]
+    assert shown == [("4.1", "12", "400")] * 4
 
 
 async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent_core.clock import Moment
-from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Percentiles, Phase, PollingMode, PollingView, Snapshot
+from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.connection import connection
@@ -34,6 +34,7 @@ from tests.harness.stills import (
     UNCONFIRMED,
     VERIFYING,
     WAITING,
+    measured,
     present,
     text_of,
     view_of,
@@ -241,10 +242,11 @@ def test_latency_bars_percentiles_and_gauges() -> None:
 
 
 def test_great_latencies_are_shortened_and_not_cut_off() -> None:
-    acks = tuple((NOON - age, 50_348.0 + age) for age in range(1, 100))
-    view = view_of(replace(BASE, latency=LatencyView(Percentiles(99, 9_999.4, 50_348.0, 1_600_000.0), acks=acks)))
+    acks = measured(*[9_900.0] * 90, *[50_348.0] * 8, *[1_600_000.0] * 2)
+    slowest = tuple((MONO - age, 50_348.0 + age) for age in range(100, 0, -2))
+    view = view_of(replace(BASE, latency=LatencyView(acks, slowest_acks=slowest)))
     drawn = text_of(latency(view, 31, 8))
-    assert "p50 9999 p95 50k p99 2M" in drawn
+    assert "p50 9772 p95 51k p99 2M" in drawn
     assert "60k" in drawn
     assert "…" not in drawn
 
@@ -266,7 +268,7 @@ def test_latency_bars_stand_still_between_their_steps() -> None:
 
 
 def test_a_single_sample_is_drawn() -> None:
-    snapshot = replace(BASE, latency=LatencyView(acks=((NOON - 1, 0.2),)))
+    snapshot = replace(BASE, latency=LatencyView(slowest_acks=((MONO - 1, 0.2),)))
     assert any("▁" in text or ink.bgcolor for line in latency(view_of(snapshot), 43, 11) for text, ink in line)
 
 

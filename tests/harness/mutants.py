@@ -287,7 +287,13 @@ BUGS = (
         "            self._deaf_check_at = None\n            if self._suspects",
         "            if self._suspects",
     ),
-    Bug("a flood is told line by line", "engine/repeats.py", "            told.again += 1\n            return\n", "            told.again += 1\n"),
+    Bug(
+        "a flood is told line by line",
+        "engine/repeats.py",
+        "            told.again += 1\n            return\n",
+        "            told.again += 1\n",
+    ),
+    Bug("two minutes have no end", "latency.py", "            self._slots.popleft()\n", "            break\n"),
     Bug("what differs each time is told each time", "engine/repeats.py", "self._texts[reason] >= MAX_TEXTS", "False"),
 )
 

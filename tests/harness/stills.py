@@ -9,6 +9,7 @@ from agent_core.clock import ManualClock
 from agent_core.events import Event
 from agent_core.feed import CommandEntry, Feed
 from agent_core.frames import Command
+from agent_core.latency import Histogram, Rolling
 from agent_core.records import Remembered, State, Via
 from agent_core.snapshot import (
     Cause,
@@ -16,7 +17,6 @@ from agent_core.snapshot import (
     Drop,
     LatencyView,
     LinkView,
-    Percentiles,
     Phase,
     PollingMode,
     PollingView,
@@ -76,15 +76,24 @@ def remembered(command_id: str, kind: str = "send_message", payload: dict[str, A
     return Remembered(seq=1, command=command, via=Via.WS, state=State.COMPLETED, **times, **rest)
 
 
-def _acks() -> tuple[tuple[float, float], ...]:
+def measured(*milliseconds: float) -> Histogram:
+    """These, measured just now."""
+    rolling = Rolling()
+    for one in milliseconds:
+        rolling.add(MONO, one)
+    return rolling.view(MONO)
+
+
+def _slowest_acks() -> tuple[tuple[float, float], ...]:
     heights = [22, 24, 20, 25, 21, 23, 19, 77, 50, 12, 14, 16, 13, 11, 13, 18, 20]
     heights += [19, 52, 20, 22, 18, 21, 19, 23, 48, 51, 20, 27, 22, 30, 21, 18, 23]
-    return tuple((NOON - 118 + index * 3.5, float(ms)) for index, ms in enumerate(heights))
+    return tuple((MONO - 118 + index * 3.5, float(ms)) for index, ms in enumerate(heights))
 
 
 LATENCY = LatencyView(
-    ack=Percentiles(1_204, 18.0, 41.0, 77.0), ping=Percentiles(200, 30.0, 38.0, 50.0), last_ping_ms=31.0, jitter_ms=4.0,
-    acks=_acks(), loop_lag_ms=0.6,
+    socket=measured(*[18.0] * 1_100, *[41.0] * 50, *[77.0] * 30), polling=measured(*[24.0] * 24), run=measured(*[12.0] * 90, 30.0),
+    proof=measured(*[4_000.0] * 1_000, *[9_000.0] * 200), ping=measured(30.0, 31.0, 38.0), last_ping_ms=31.0, jitter_ms=4.0,
+    slowest_acks=_slowest_acks(), loop_lag_ms=0.6,
 )  # fmt: skip
 HISTORY = ((NOON - 3_300, "socket"), (NOON - 2_470, "polling"), (NOON - 2_200, "down"), (NOON - 2_100, "socket"))
 BASE = Snapshot(
