@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic_core import from_json
 
-from agent_core.journal.reader import NoLedger, connect
+from agent_core.journal.reader import reading
+from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import State, Via
 
 ENDED = tuple(state.value for state in State if state.ended)
@@ -35,20 +35,19 @@ class Audit:
     pending: int
     interrupted: int
     violations: tuple[Violation, ...]
+    damage: str | None
+    """What is wrong with the file itself: a page, an index, a row."""
 
     @property
     def ok(self) -> bool:
-        return not self.violations
+        return not self.violations and self.damage is None
 
 
 def audit(data_dir: Path, repeatable: Collection[str] = ()) -> Audit:
     """Of one instant. A command of a `repeatable` type may have been started again after a crash. Raises NoLedger."""
-    with closing(connect(data_dir)) as db:
-        try:
-            db.execute("BEGIN")
-            return _audit(db, repeatable)
-        except sqlite3.Error as error:
-            raise NoLedger(f"the ledger in {data_dir} cannot be read: {error}") from None
+    with reading(data_dir) as db:
+        db.execute("BEGIN")
+        return _audit(db, repeatable)
 
 
 def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
@@ -66,7 +65,7 @@ def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
                 proven += proven_utc is not None
                 pending += proven_utc is None
                 violations += (Violation(command_id, what) for what in _faults_of(ack, command_id, state))
-    return Audit(commands, finished, proven, pending, interrupted, tuple(violations))
+    return Audit(commands, finished, proven, pending, interrupted, tuple(violations), unsound_page(db) or unsound_row(db))
 
 
 def _faults_of(ack: str | None, command_id: str, state: str) -> Iterator[str]:

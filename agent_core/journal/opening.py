@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 from agent_core.clock import Clock, SystemClock, iso
-from agent_core.journal.rows import INTAKE, MIGRATIONS
+from agent_core.journal.rows import INTAKE, MIGRATIONS, BadRow, is_lasting, load
+from agent_core.journal.soundness import unsound_page, unsound_row
+from agent_core.records import Memory
 
 FILE_NAME = "ledger.sqlite3"
 RESERVE_NAME = "ledger.reserve"
@@ -20,22 +22,23 @@ class LedgerDamaged(Exception):
     """The file is not a sound ledger; the sentence says where its copy is and what to do."""
 
 
-def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
-    """Open for writing: check, back up and migrate. Raises LedgerDamaged, sqlite3.Error or OSError."""
+class NewerLedger(Exception):
+    """A later version of this program has written the file."""
+
+
+def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> tuple[sqlite3.Connection, Memory]:
+    """Open for writing: check, back up, migrate, load what is unsettled. Raises LedgerDamaged, NewerLedger, sqlite3.Error or OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _make_private(path)
     db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path, migrations)
-    except sqlite3.DatabaseError as error:
+        return db, load(db)
+    except BaseException as error:
         db.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from error
-    except LedgerDamaged as error:
-        db.close()
-        raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from None
-    return db
+        if isinstance(error, LedgerDamaged | BadRow) or (isinstance(error, sqlite3.DatabaseError) and is_lasting(error)):
+            raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from error
+        raise
 
 
 def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
@@ -47,16 +50,17 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
     if sys.platform == "darwin":
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA checkpoint_fullfsync = ON")
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise LedgerDamaged(verdict)
+    if (wrong := unsound_page(db)) is not None:
+        raise LedgerDamaged(wrong)
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
-        raise sqlite3.OperationalError(f"written by a newer edge-console (schema {version}, this one knows {len(migrations)}); update it")
+        raise NewerLedger(f"written by a newer edge-console (schema {version}, this one knows {len(migrations)}); update it")
     if 0 < version < len(migrations):
         _back_up(db, path, version)
     for number in range(version, len(migrations)):
         db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
+    if (wrong := unsound_row(db)) is not None:
+        raise LedgerDamaged(wrong)
     db.execute("PRAGMA cache_size = -1000")
     db.execute("PRAGMA temp_store = MEMORY")
     db.executescript(INTAKE)

@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agent_core.journal.opening import FILE_NAME
-from agent_core.journal.rows import COLUMNS, remembered
+from agent_core.journal.rows import COLUMNS, BadRow, remembered
+from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import OutboxRow, Remembered
 
 PAGE = 1_000
@@ -17,17 +18,18 @@ class NoLedger(Exception):
     """There is no readable ledger there; the sentence says why."""
 
 
-def connect(data_dir: Path) -> sqlite3.Connection:
-    """Raises NoLedger."""
+@contextmanager
+def reading(data_dir: Path) -> Iterator[sqlite3.Connection]:
+    """A connection; whatever SQLite says against it, then or later, is NoLedger. Text that is not UTF-8 is read nevertheless."""
     path = data_dir / FILE_NAME
     if not path.exists():
         raise NoLedger(f"no ledger in {data_dir}: the agent has not run with this data_dir yet")
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-        db.execute("SELECT 1 FROM commands LIMIT 1")
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
+            db.text_factory = lambda text: text.decode("utf-8", "replace")
+            yield db
     except sqlite3.Error as error:
         raise NoLedger(f"{path} cannot be read: {error}") from None
-    return db
 
 
 def fault(data_dir: Path) -> str | None:
@@ -36,52 +38,59 @@ def fault(data_dir: Path) -> str | None:
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
-        with closing(connect(data_dir)) as db:
-            verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except (NoLedger, sqlite3.Error) as error:
+        with reading(data_dir) as db:
+            wrong = unsound_page(db) or unsound_row(db)
+    except NoLedger as error:
         return str(error)
-    return None if verdict == "ok" else f"{path} is damaged: {verdict}"
+    return None if wrong is None else f"{path} is damaged: {wrong}"
 
 
 def find(data_dir: Path, command_id: str) -> Remembered | None:
     """One command's record, or None."""
     try:
-        with closing(connect(data_dir)) as db:
+        with reading(data_dir) as db:
             row = db.execute(f"SELECT {COLUMNS} FROM commands WHERE command_id = ?", (command_id,)).fetchone()
-    except NoLedger:
+            return remembered(row) if row else None
+    except (NoLedger, BadRow):
         return None
-    return remembered(row) if row else None
 
 
-def named(data_dir: Path, text: str) -> list[Remembered]:
+def named(data_dir: Path, text: str) -> list[Remembered | BadRow]:
     """The command with this id, else those whose id begins so: at most ten. Raises NoLedger."""
-    with closing(connect(data_dir)) as db:
+    with reading(data_dir) as db:
         for where, values in (("command_id = ?", (text,)), ("substr(command_id, 1, ?) = ?", (len(text), text))):
             rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq LIMIT 10", values).fetchall()
             if rows:
-                return [remembered(row) for row in rows]
+                return list(map(_read, rows))
     return []
 
 
-def commands(data_dir: Path, state: str | None = None, last: int | None = None) -> Iterator[Remembered]:
+def commands(data_dir: Path, state: str | None = None, last: int | None = None) -> Iterator[Remembered | BadRow]:
     """Every command, or the last ones, of all states or one (`unproven`: whose ack is not proven), oldest first. Raises NoLedger."""
     where = {None: "1", "unproven": "ack IS NOT NULL AND proven_utc IS NULL"}.get(state, "state = :state")
-    with closing(connect(data_dir)) as db:
+    with reading(data_dir) as db:
         after = 0
         if last is not None:
             newest = f"SELECT min(seq) FROM (SELECT seq FROM commands WHERE {where} ORDER BY seq DESC LIMIT :last)"
             after = (db.execute(newest, {"state": state, "last": last}).fetchone()[0] or 1) - 1
         page = f"SELECT {COLUMNS} FROM commands WHERE seq > :after AND {where} ORDER BY seq LIMIT :page"
         while rows := db.execute(page, {"state": state, "after": after, "page": PAGE}).fetchall():
-            yield from map(remembered, rows)
+            yield from map(_read, rows)
             after = rows[-1][0]
 
 
 def outbox(data_dir: Path, seq: int | None = None) -> Iterator[OutboxRow]:
     """Every message recorded as sent, or that of one command, oldest first. Raises NoLedger."""
     page = "SELECT seq, command_id, thread_id, text, sent_utc FROM outbox WHERE seq > ? AND (? IS NULL OR seq = ?) ORDER BY seq LIMIT ?"
-    with closing(connect(data_dir)) as db:
+    with reading(data_dir) as db:
         after = 0
         while rows := db.execute(page, (after, seq, seq, PAGE)).fetchall():
             yield from (OutboxRow(*row) for row in rows)
             after = rows[-1][0]
+
+
+def _read(row: tuple[object, ...]) -> Remembered | BadRow:
+    try:
+        return remembered(row)
+    except BadRow as error:
+        return error

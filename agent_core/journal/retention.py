@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from agent_core.config.models import LedgerConfig
 from agent_core.frames import Command
-from agent_core.journal.rows import UNENDED, UNPROVEN
+from agent_core.journal.rows import UNENDED, UNPROVEN, BadRow
 from agent_core.records import Remembered, State, Via
 
 STEP = 1_000
@@ -84,12 +84,15 @@ def trim(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int, an
 
 
 def recall_compacted(db: sqlite3.Connection, command_id: str) -> Remembered | None:
-    """A compacted row as a record: its type and payload are not remembered (`command_type` is empty)."""
+    """A compacted row as a record: its type and payload are not remembered (`command_type` is empty). Raises BadRow, sqlite3.Error."""
     row = db.execute(RECALL, (command_id,)).fetchone()
     if row is None:
         return None
     seq, _, issued, received, via, state, ack = row
-    return Remembered(seq, Command(command_id, "", issued_utc=issued), Via(via), State(state), received, ack=_unpacked(ack))
+    try:
+        return Remembered(seq, Command(command_id, "", issued_utc=issued), Via(via), State(state), received, ack=_unpacked(ack))
+    except (ValueError, TypeError, zlib.error) as error:
+        raise BadRow(seq, command_id, error) from None
 
 
 def _doomed(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int) -> list[tuple[int, float]]:

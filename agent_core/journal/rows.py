@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from agent_core.frames import Command, Priority, as_json
+from agent_core.plain import plain
 from agent_core.records import (
     AcksProven,
     Change,
@@ -160,15 +161,14 @@ def _name(entry: Remembered) -> str | None:
 
 
 def load(db: sqlite3.Connection) -> Memory:
-    """What has not ended, oldest first, and whose ack is not proven, with the kept facts (PROMISES P1, P4)."""
-    rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq").fetchall()
+    """What has not ended, oldest first, and whose ack is not proven, and the kept facts (PROMISES P1, P4). Raises BadRow, sqlite3.Error."""
     unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
     tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
     top = db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0]
     return Memory(
-        tuple(remembered(row) for row in rows),
+        tuple(_unended(db)),
         tuple(db.execute("SELECT target, cancelled_by, until_utc FROM tombstones").fetchall()),
         tuple((key, value) for key, value in facts.items() if key.startswith("setting.")),
         next_seq=(top or 0) + 1,
@@ -178,14 +178,57 @@ def load(db: sqlite3.Connection) -> Memory:
     )
 
 
+def _unended(db: sqlite3.Connection) -> Iterator[Remembered]:
+    seq = 0
+    try:
+        for row in db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq"):
+            seq = row[0]
+            yield remembered(row)
+    except sqlite3.OperationalError as error:
+        if is_lasting(error):
+            find = f"SELECT seq, CAST(command_id AS BLOB) FROM commands WHERE {UNENDED} AND seq > ? ORDER BY seq LIMIT 1"
+            seq, command_id = db.execute(find, (seq,)).fetchone()
+            raise BadRow(seq, command_id.decode("utf-8", "replace"), "its text is not UTF-8") from None
+        raise
+
+
+def is_lasting(error: sqlite3.Error) -> bool:
+    """What the file holds is wrong, rather than that the disk or another process is in the way just now."""
+    return not isinstance(error, sqlite3.OperationalError) or not hasattr(error, "sqlite_errorcode")
+
+
+class BadRow(ValueError):
+    """A row of the ledger that cannot be read; the sentence says which and why."""
+
+    def __init__(self, seq: int, command_id: object, why: object) -> None:
+        self.seq = seq
+        self.command_id = plain(command_id, 200)
+        self.why = plain(why, 200)
+        super().__init__(f"commands, {self.command_id}: {self.why}")
+
+
 def remembered(row: tuple[Any, ...]) -> Remembered:
-    """A row of COLUMNS as a record."""
+    """A row of COLUMNS as a record. Raises BadRow."""
+    try:
+        return _remembered(row)
+    except (ValueError, TypeError) as error:
+        raise BadRow(row[0], row[1], error) from None
+
+
+def _remembered(row: tuple[Any, ...]) -> Remembered:
     (
         seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
         runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
     ) = row  # fmt: skip
-    command = Command(command_id, command_type, from_json(payload) if payload else {}, Priority(priority), issued, invalid=invalid)
+    command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid)
     return Remembered(
         seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
         Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
     )  # fmt: skip
+
+
+def _payload(text: str | None) -> dict[str, Any]:
+    fields = from_json(text) if text else {}
+    if not isinstance(fields, dict):
+        raise TypeError("its payload is no JSON object")
+    return fields

@@ -8,10 +8,11 @@ connection that never waits for a lock.
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from rbloom import Bloom
@@ -21,7 +22,7 @@ from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.journal import retention
 from agent_core.journal.opening import FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
-from agent_core.journal.rows import COLUMNS, MIGRATIONS, load, remembered, write
+from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, write
 from agent_core.records import Change, CommandAccepted, Remembered
 
 RETRY_SECONDS = 0.5
@@ -117,7 +118,7 @@ class Journal:
             rows = self._open_reader().execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq", seqs).fetchall()
         except sqlite3.Error as error:
             raise LedgerBusy(str(error)) from error
-        return tuple(remembered(row) for row in rows)
+        return tuple(_readable(rows))
 
     def recall_target(self, name: str) -> Remembered | None:
         """The same by command id or by schedule name, for a cancel. Raises LedgerBusy."""
@@ -129,16 +130,16 @@ class Journal:
             return whole
         try:
             return retention.recall_compacted(self._open_reader(), command_id)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, BadRow) as error:
             raise LedgerBusy(str(error)) from error
 
     def _read_one(self, where: str, value: str) -> Remembered | None:
         try:
             reader = self._open_reader()
             row = reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
-        except sqlite3.Error as error:
+            return remembered(row) if row else None
+        except (sqlite3.Error, BadRow) as error:
             raise LedgerBusy(str(error)) from error
-        return remembered(row) if row else None
 
     def close(self, within: float = 2.0) -> None:
         """Write what is at hand and end the thread. The reader goes first: the last to close leaves one file behind."""
@@ -168,8 +169,7 @@ class Journal:
         told = None
         while True:
             try:
-                db = open_ledger(self.path, self._clock, self._migrations)
-                memory = load(db)
+                db, memory = open_ledger(self.path, self._clock, self._migrations)
                 self._horizon_utc = memory.horizon_utc
                 self._fill_bloom(db)
             except Exception as error:  # noqa: BLE001  (the thread's edge: whatever it is, no command is taken until it is over)
@@ -273,3 +273,10 @@ class Journal:
             self._horizon_utc = found.horizon_utc
             self._post(Recorded(self._ticket, self._horizon_utc))
         return found.more
+
+
+def _readable(rows: Iterable[tuple[Any, ...]]) -> Iterator[Remembered]:
+    """One that cannot be read does not hold up the others' acks."""
+    for row in rows:
+        with suppress(BadRow):
+            yield remembered(row)

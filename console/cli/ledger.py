@@ -15,6 +15,7 @@ from console.cli.outcome import FAILED, OK, complain
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from agent_core.journal.rows import BadRow
     from agent_core.records import Remembered
 
 STATES = ("queued", "running", "scheduled", "completed", "failed", "cancelled", "interrupted", "unproven")
@@ -78,23 +79,29 @@ def _ls(options: argparse.Namespace) -> int:
 
     found = commands(_data_dir(options), options.status, options.last)
     if options.json:
-        _print_array(map(_summary, found))
+        _print_array(_summary(row) for row in found)
         return OK
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
     count = 0
-    for record in found:
+    for row in found:
         if not count:
             print(_columns("RECEIVED (UTC)", "STATUS", "VIA", "ACK", "COMMAND", "TYPE"))
         count += 1
-        print(_fit(_line(record), width))
+        print(_fit(_line(row), width))
     if not count:
         sys.stderr.write("no such commands\n" if options.status else "no commands yet\n")
     return OK
 
 
-def _line(record: "Remembered") -> str:
+def _line(record: "Remembered | BadRow") -> str:
+    from agent_core.journal.rows import BadRow
+
+    if isinstance(record, BadRow):
+        return f"{_columns('-', 'unreadable', '-', '-', record.command_id, '')}  {record.why}"
     command_id, command_type = plain(record.command.command_id, 200), plain(record.command.command_type, 100)
-    columns = _columns(_short(record.received_utc), record.state, WAYS[record.via], _ack_word(record), command_id, command_type)
+    columns = _columns(
+        _date(record.received_utc, "%m-%d %H:%M:%S"), record.state, WAYS[record.via], _ack_word(record), command_id, command_type
+    )
     return f"{columns}  {plain(record.error, 300)}" if record.error else columns
 
 
@@ -102,8 +109,12 @@ def _columns(received: str, status: str, via: str, ack: str, command_id: str, co
     return f"{received:<14}  {status:<11}  {via:<5}  {ack:<7}  {command_id:<18}  {command_type}"
 
 
-def _short(utc: float) -> str:
-    return f"{datetime.fromtimestamp(utc, UTC):%m-%d %H:%M:%S}"
+def _date(utc: float, form: str) -> str:
+    """Where no calendar has it, such as the year 10000, the seconds since 1970 as they are."""
+    try:
+        return f"{datetime.fromtimestamp(utc, UTC):{form}}"
+    except (ValueError, OverflowError, OSError):
+        return f"{utc:.0f}"
 
 
 def _fit(line: str, width: int) -> str:
@@ -125,28 +136,52 @@ def _print_array(items: Iterable[dict[str, Any]]) -> None:
     print("\n]" if before == "," else "[]")
 
 
-def _summary(record: "Remembered") -> dict[str, Any]:
+def _summary(record: "Remembered | BadRow") -> dict[str, Any]:
+    from agent_core.journal.rows import BadRow
+
     whole = _whole(record)
-    return {key: whole[key] for key in SUMMARY} | {"ack": _ack_word(record)}
+    return whole if isinstance(record, BadRow) else {key: whole[key] for key in SUMMARY} | {"ack": _ack_word(record)}
 
 
-def _whole(record: "Remembered") -> dict[str, Any]:
-    """Every field; times as ISO 8601, the ack as the object that was or will be sent."""
-    from agent_core.clock import iso
+def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
+    """Every field; times as ISO 8601, the ack as the object that was or will be sent. Of a bad row what is wrong with it."""
+    from pydantic_core import to_jsonable_python
 
+    from agent_core.journal.rows import BadRow
+
+    if isinstance(record, BadRow):
+        return {"seq": record.seq, "command_id": record.command_id, "unreadable": record.why}
     command = record.command
     times = ("received_utc", "started_utc", "finished_utc", "due_utc", "duplicate_utc", "sent_utc", "proven_utc")
     at = {name: getattr(record, name) for name in times}
     return {
         "command_id": command.command_id, "command_type": command.command_type, "status": record.state, "via": WAYS[record.via],
-        "payload": dict(command.payload), "priority": command.priority.name.lower(),
-        "issued_utc": iso(command.issued_utc) if command.issued_utc is not None else None,
-        **{name: iso(utc) if utc is not None else None for name, utc in at.items()},
+        "payload": to_jsonable_python(dict(command.payload), inf_nan_mode="null"), "priority": command.priority.name.lower(),
+        "issued_utc": _iso(command.issued_utc), **{name: _iso(utc) for name, utc in at.items()},
         "runs": record.runs, "duplicates": record.duplicates,
         "duplicate_via": WAYS[record.duplicate_via] if record.duplicate_via is not None else None,
         "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of, "seq": record.seq,
-        "ack": json.loads(record.ack) if record.ack is not None else None,
+        "ack": _ack_object(record.ack),
     }  # fmt: skip
+
+
+def _iso(utc: float | None) -> str | None:
+    from agent_core.clock import iso
+
+    try:
+        return None if utc is None else iso(utc)
+    except (ValueError, OverflowError, OSError):
+        return f"{utc:.0f}"
+
+
+def _ack_object(ack: str | None) -> Any:
+    """The text itself where it is no JSON."""
+    from pydantic_core import from_json
+
+    try:
+        return None if ack is None else from_json(ack, allow_inf_nan=False)
+    except ValueError:
+        return ack
 
 
 # --- show, export --------------------------------------------------------------------------------------------------------
@@ -154,17 +189,20 @@ def _whole(record: "Remembered") -> dict[str, Any]:
 
 def _show(options: argparse.Namespace) -> int:
     from agent_core.journal.reader import named, outbox
+    from agent_core.journal.rows import BadRow
 
     folder = _data_dir(options)
     found = named(folder, options.id)
     if len(found) != 1:
-        ids = ", ".join(plain(record.command.command_id, 60) for record in found)
+        ids = ", ".join(plain(row.command_id if isinstance(row, BadRow) else row.command.command_id, 60) for row in found)
         sentence = f"which one? {ids}" if found else f"the ledger knows no command {plain(options.id, 60)}"
         return complain(sentence, FAILED)
     record = found[0]
     if options.json:
         print(json.dumps(_whole(record), indent=1))
         return OK
+    if isinstance(record, BadRow):
+        return complain(f"the record of {record.command_id} cannot be read: {record.why}", FAILED)
     steps = list(_life(record))
     print(f"{plain(record.command.command_id, 200)}  {plain(record.command.command_type, 100)}  {record.state}")
     print(" · ".join(word for word, _, _ in steps))
@@ -201,7 +239,8 @@ def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
 
 
 def _long(utc: float | None) -> str:
-    return f"{datetime.fromtimestamp(utc, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] if utc is not None else "-"
+    text = "-" if utc is None else _date(utc, "%Y-%m-%d %H:%M:%S.%f")
+    return text[:-3] if "." in text else text
 
 
 def _particulars(record: "Remembered") -> Iterator[tuple[str, str]]:
@@ -228,18 +267,16 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _outbox(options: argparse.Namespace) -> int:
-    from agent_core.clock import iso
     from agent_core.journal.reader import outbox
-    from agent_core.plain import plain
 
     config = configuration(options)
     rows = outbox(config.data_dir)
     if options.json:
-        fields = [{"command_id": r.command_id, "thread_id": r.thread_id, "text": r.text, "sent_utc": iso(r.sent_utc)} for r in rows]
+        fields = [{"command_id": r.command_id, "thread_id": r.thread_id, "text": r.text, "sent_utc": _iso(r.sent_utc)} for r in rows]
         print(json.dumps(fields, ensure_ascii=True, indent=1))
     else:
         for row in rows:
-            print(f"{iso(row.sent_utc)}  {row.command_id:<18}  {plain(row.thread_id, 20):<16}  {plain(row.text, 100)}")
+            print(f"{_iso(row.sent_utc)}  {plain(row.command_id, 200):<18}  {plain(row.thread_id, 20):<16}  {plain(row.text, 100)}")
     return OK
 
 
@@ -258,7 +295,7 @@ def _verify(options: argparse.Namespace) -> int:
         violations = [{"command_id": one.command_id, "what": one.what} for one in found.violations]
         print(json.dumps({
             "ok": found.ok, "commands": found.commands, "finished": found.finished, "acks_proven": found.proven,
-            "acks_pending": found.pending, "interrupted": found.interrupted, "violations": violations,
+            "acks_pending": found.pending, "interrupted": found.interrupted, "violations": violations, "damage": found.damage,
         }, indent=1))  # fmt: skip
         return OK if found.ok else FAILED
     print(f"{'commands':<13}{found.commands:>9,}")
@@ -270,5 +307,7 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"  {plain(one.command_id, 200)}  {plain(one.what)}")
     if len(found.violations) > VIOLATIONS_SHOWN:
         print(f"  … and {len(found.violations) - VIOLATIONS_SHOWN:,} more (--json has all)")
+    if found.damage is not None:
+        print(f"damaged      {found.damage}")
     print("OK: nothing took effect twice, every finished command has its ack" if found.ok else "NOT OK")
     return OK if found.ok else FAILED

@@ -35,7 +35,7 @@ from agent_core.events import (
 from agent_core.frames import Pong, command_of
 from agent_core.journal.audit import audit
 from agent_core.journal.opening import FILE_NAME
-from agent_core.journal.reader import commands, outbox
+from agent_core.journal.reader import outbox
 from agent_core.records import Arrival, State
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
@@ -44,7 +44,7 @@ from agent_core.reference.server import ReferenceBackend
 from agent_core.snapshot import PollingMode
 from tests.harness.faultproxy import FaultProxy, Way
 from tests.harness.playbook import TRAITS
-from tests.harness.rig import AGENT, Living, ack_of, config, for_a_while, living, message, report, served, settled
+from tests.harness.rig import AGENT, Living, ack_of, config, for_a_while, living, message, records, report, served, settled
 
 SHUT = Faults(upgrade_status=503, sync_status=503, ack_status=503, old_ack_status=503)
 """No way in."""
@@ -122,7 +122,7 @@ async def test_p2_acks_made_while_the_link_is_down_are_proven_after_it_returns_a
             await settled(backend, *names)
     assert sorted(sent(tmp_path)) == sorted(names)
     sound(tmp_path)
-    assert not list(commands(tmp_path, "unproven"))
+    assert not records(tmp_path, "unproven")
 
 
 async def test_p2_p10_more_acks_than_are_at_hand_are_read_again_and_reach_the_backend(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ async def test_p2_p10_more_acks_than_are_at_hand_are_read_again_and_reach_the_ba
     assert len({order.ack for order in orders}) == 5_000
     assert sorted(sent(tmp_path)) == sorted(names)
     sound(tmp_path)
-    assert not list(commands(tmp_path, "unproven"))
+    assert not records(tmp_path, "unproven")
 
 
 async def test_p2_of_ten_thousand_acks_over_a_link_that_breaks_none_is_lost(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_f32_five_thousand_at_once_are_held_back_not_dropped_and_keep_thei
         assert here.now.link.sessions == 1, "the socket is kept"
         assert here.said("Intake is full")
     assert sorted(sent(tmp_path)) == sorted(names)
-    taken = [record.command for record in commands(tmp_path)]
+    taken = [record.command for record in records(tmp_path)]
     for thread in range(40):
         lane = [command.command_id for command in taken if command.payload["thread_id"] == f"+1310555{thread:04d}"]
         place = {name: number for number, name in enumerate(sent(tmp_path))}
@@ -314,7 +314,7 @@ async def test_f38_the_year_9999_and_a_second_from_now(tmp_path: Path) -> None:
             orders = await settled(backend, far, cancel)
     assert [ack_of(order)["success"] for order in orders] == [False, True]
     assert [row.text for row in outbox(tmp_path)] in (["near", "zoneless"], ["zoneless", "near"])
-    assert {record.state for record in commands(tmp_path)} == {State.COMPLETED, State.CANCELLED}
+    assert {record.state for record in records(tmp_path)} == {State.COMPLETED, State.CANCELLED}
 
 
 # --- P4, F39, F40: a disk in trouble ------------------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ async def test_p4_on_a_full_disk_there_is_no_ack_without_a_record_and_it_resumes
         fill(small_disk)
         await here.hears("cannot be written")
         late = await queued(backend, 50)
-        known = {record.command.command_id for record in commands(small_disk) if record.state.ended}
+        known = {record.command.command_id for record in records(small_disk) if record.state.ended}
         acked = {name for name in names + late if backend.hub.order(name).ack is not None}
         assert acked <= known, "no ack without its record"
         orders = [backend.hub.order(name) for name in late]

@@ -44,9 +44,10 @@ from agent_core.events import (
 from agent_core.frames import Pong, command_of
 from agent_core.journal import Journal
 from agent_core.journal.audit import audit
-from agent_core.journal.reader import commands, outbox
+from agent_core.journal.reader import outbox
 from agent_core.records import Arrival, OutboxRow, Outcome
 from tests.harness.playbook import AGENT_ID, TRAITS, acks_in, to
+from tests.harness.rig import records
 
 KINDS = ("send_message_now", "note", "set", "look")
 THREADS = ("+1", "+2", "+3")
@@ -271,7 +272,7 @@ class Ledgers(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_proven_that_was_not_read(self) -> None:
-        for record in commands(self.folder):
+        for record in records(self.folder):
             if record.proven_utc is not None and record.ack is not None and record.state.ended:
                 assert self.model[record.command.command_id].read, f"{record.command.command_id} is proven and was not read"
 
@@ -299,13 +300,13 @@ class Ledgers(RuleBasedStateMachine):
             if self.posted is not None:
                 self.the_post_is_over(read=True, answered=True)
             self.time_passes(3.0)
-            if not any(record.proven_utc is None or not record.state.ended for record in commands(self.folder)):
+            if not any(record.proven_utc is None or not record.state.ended for record in records(self.folder)):
                 break
 
     def judge(self) -> None:
         sent = [row.command_id for row in outbox(self.folder)]
         assert len(sent) == len(set(sent)), "a message twice"
-        for record in commands(self.folder):
+        for record in records(self.folder):
             name = record.command.command_id
             known = self.model[name]
             assert record.state.ended, f"{name} is {record.state}"

@@ -19,7 +19,9 @@ from agent_core.agent import Agent
 from agent_core.config import Config
 from agent_core.events import Event, StopRequested
 from agent_core.feed import CommandEntry, FeedEntry, LogEntry
-from agent_core.journal.reader import outbox
+from agent_core.journal.reader import commands, outbox
+from agent_core.journal.rows import BadRow
+from agent_core.records import Remembered
 from agent_core.reference.hub import Hub, Rules
 from agent_core.reference.orders import Order
 from agent_core.reference.server import Options, ReferenceBackend
@@ -46,6 +48,15 @@ FAST: dict[str, dict[str, Any]] = {
 """Every wait a tenth or less of its default; silence stays at its defaults, so that a busy machine drops no healthy link."""
 QUICK_EARS = {"silence_after": 0.3, "probe_within": 0.3, "wake_probe_within": 0.4}
 """For the tests of silence alone."""
+
+
+def records(data_dir: Path, state: str | None = None) -> list[Remembered]:
+    """The ledger's records, each of which can be read."""
+    found: list[Remembered] = []
+    for row in commands(data_dir, state):
+        assert not isinstance(row, BadRow), row
+        found.append(row)
+    return found
 
 
 def settings(data_dir: Path, url: str, **sections: dict[str, Any]) -> dict[str, Any]:

@@ -29,12 +29,12 @@ from agent_core.clock import iso
 from agent_core.engine.ledger import OUTCOME_UNKNOWN
 from agent_core.frames import instant
 from agent_core.journal.audit import audit
-from agent_core.journal.reader import commands, outbox
+from agent_core.journal.reader import outbox
 from agent_core.records import State
 from agent_core.reference.hub import Rules
 from agent_core.reference.server import Options, ReferenceBackend
 from tests.harness.mortal import BOUNDARIES, SENDS
-from tests.harness.rig import ADMIN, AGENT, ROOT, SECRET, settings
+from tests.harness.rig import ADMIN, AGENT, ROOT, SECRET, records, settings
 
 COMMANDS_A_CYCLE = 10
 REPEAT_EVERY = 0.05
@@ -219,7 +219,7 @@ class World:
         return sum(agent["open_commands"] for agent in agents)
 
     def _unproven(self) -> set[str]:
-        return {record.command.command_id for record in commands(self.folder / "data", "unproven")}
+        return {record.command.command_id for record in records(self.folder / "data", "unproven")}
 
     async def _findings(self) -> tuple[Findings, dict[str, object]]:
         found = Findings(unproven=self._unproven())
@@ -228,8 +228,8 @@ class World:
         for name, utc in self._messages():
             found.sent[name] += 1
             found.sent_utc[name] = utc
-        records = list(commands(self.folder / "data"))
-        found.interrupted = {record.command.command_id for record in records if record.state is State.INTERRUPTED}
+        rows = records(self.folder / "data")
+        found.interrupted = {record.command.command_id for record in rows if record.state is State.INTERRUPTED}
         checked = audit(self.folder / "data", set(SENDS) | {"emit_event"} if self.messenger == "outbox" else {"emit_event"})
         found.audited = {one.command_id: one.what for one in checked.violations}
         interrupted, messages = found.interrupted, found.sent.keys()
@@ -237,10 +237,10 @@ class World:
             "cycles": self.cycles,
             "kills": ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items())),
             "commands queued": len(self.queued),
-            "taken by socket / poll": " / ".join(str(sum(record.via == via for record in records)) for via in ("ws", "poll")),
+            "taken by socket / poll": " / ".join(str(sum(record.via == via for record in rows)) for via in ("ws", "poll")),
             "delivered in all": sum(sum(order["deliveries"].values()) for order in found.orders.values()),
-            "duplicates recognised": sum(record.duplicates for record in records),
-            "started again after a kill": sum(record.runs > 1 for record in records),
+            "duplicates recognised": sum(record.duplicates for record in rows),
+            "started again after a kill": sum(record.runs > 1 for record in rows),
             "messages": sum(found.sent.values()),
             "interrupted, with / without message": f"{len(interrupted & messages)} / {len(interrupted - messages)}",
             "acks received by the backend": sum(order["acks_seen"] for order in found.orders.values()),
