@@ -4,10 +4,11 @@ Every trouble is one sentence on one line, and no sentence holds a secret. `pyth
 """
 
 import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -44,12 +45,11 @@ _ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
 
 class ConfigError(Exception):
-    """What is wrong, as one sentence on one line; `problems` has one sentence for each."""
+    """All that is wrong: one sentence on one line for each of `problems`."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = tuple(problems)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(problems[0] + more)
+        super().__init__("\n".join(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,24 @@ _VARIABLES = {variable(name): name for name in _KEYS} | SHORT_NAMES
 _NOW_NAMED = RENAMED | {variable(old): variable(new) for old, new in RENAMED.items()}
 
 
+class Layer(IntEnum):
+    """Where a value may come from; a later one outranks those before it, up to the command line."""
+
+    FILE = 0
+    ENV_FILE = 1
+    ENVIRONMENT = 2
+    COMMAND_LINE = 3
+    DEFAULTS = 4
+
+
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a value was given; `base` is where its relative paths start, `rank` its order among all."""
 
     at: str
     name: str
     base: Path
-    rank: tuple[int, int]
+    rank: tuple[Layer, int]
 
 
 class _Misfit(Exception):
@@ -159,23 +169,27 @@ class _Layers:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        self._places: dict[str, _Place] = {}
+        self.places: dict[str, Place] = {}
         self._problems: list[tuple[tuple[int, int], str]] = []
 
-    def problem(self, place: _Place, sentence: str) -> None:
+    def problem(self, place: Place, sentence: str) -> None:
         at = ": ".join(filter(None, (place.at, place.name)))
         self._problems.append((place.rank, f"{at}: {sentence}"))
 
     def problems(self) -> list[str]:
         return [sentence for _, sentence in sorted(self._problems, key=lambda problem: problem[0])]
 
+    def unreadable(self, label: str, layer: Layer, trouble: Unreadable) -> None:
+        at = f"{label}:{trouble.line}" if trouble.line else label
+        self.problem(Place(at, "", Path(), (layer, trouble.line or 0)), trouble.sentence)
+
     def read_file(self, tree: Branch, label: str, base: Path) -> None:
         for name, node in tree.values.items():
-            place = _Place(f"{label}:{tree.lines[name]}", name, base, (0, tree.lines[name]))
+            place = Place(f"{label}:{tree.lines[name]}", name, base, (Layer.FILE, tree.lines[name]))
             if name in _SECTIONS and isinstance(node, Branch):
                 for leaf, inner in node.values.items():
                     line = node.lines[leaf]
-                    self._key(inner, _Place(f"{label}:{line}", f"{name}.{leaf}", base, (0, line)))
+                    self._key(inner, Place(f"{label}:{line}", f"{name}.{leaf}", base, (Layer.FILE, line)))
             elif name in _SECTIONS and not is_empty(node):
                 self.problem(place, f"expected a section (keys with values), found {kind_of(node)}")
             elif "." in name and name in _KEYS:
@@ -183,19 +197,20 @@ class _Layers:
             elif name not in _SECTIONS:
                 self._key(node, place)
 
-    def read_variables(self, variables: Mapping[str, tuple[str, str]], base: Path, layer: int) -> None:
-        """Takes variable -> (where, value). The long names outrank the short ones."""
-        for number, variable in enumerate(sorted(variables, key=lambda name: name.startswith(_PREFIX))):
-            at, value = variables[variable]
+    def read_variables(self, variables: Mapping[str, Scalar], label: str, base: Path, layer: Layer) -> None:
+        """The long names outrank the short ones."""
+        for variable in sorted(variables, key=lambda name: name.startswith(_PREFIX)):
+            given = variables[variable]
+            place = Place(f"{label}:{given.line}" if given.line else label, variable, base, (layer, given.line))
             name = _VARIABLES.get(variable)
-            if name is not None and value:
-                self._put(_KEYS[name], Scalar(value, 0), _Place(at, variable, base, (layer, number)))
+            if name is not None and given.text:
+                self._put(_KEYS[name], given, place)
             elif name is None and variable.startswith(_PREFIX):
-                self._unknown("variable", variable, _Place(at, "", base, (layer, number)))
+                self._unknown("variable", variable, replace(place, name=""))
 
     def read_overrides(self, overrides: Mapping[str, Any], prefix: str = "") -> None:
         for name, value in overrides.items():
-            place = _Place("command line", prefix + name, Path(), (3, len(self.values)))
+            place = Place("command line", prefix + name, Path(), (Layer.COMMAND_LINE, len(self.values)))
             if isinstance(value, Mapping):
                 self.read_overrides(value, prefix + name + ".")
             elif place.name not in _KEYS:
@@ -205,9 +220,9 @@ class _Layers:
 
     def built(self) -> Config | None:
         """The configuration, or None and a problem."""
-        if "data_dir" not in self._places:
+        if "data_dir" not in self.values:
             key = _KEYS["data_dir"]
-            self._put(key, Scalar(key.default, 0), _Place("defaults", key.name, Path(), (4, 0)))
+            self.values[key.name] = _converted(key, Scalar(key.default, 0), Path())
         nested: dict[str, Any] = {}
         for name, value in self.values.items():
             section, _, leaf = name.rpartition(".")
@@ -216,10 +231,10 @@ class _Layers:
             return Config.model_validate(nested)
         except ValidationError as error:
             for trouble in error.errors(include_url=False):
-                self._refused(".".join(str(part) for part in trouble["loc"]), str(trouble.get("ctx", {}).get("error", "")))
+                self.refuse(".".join(str(part) for part in trouble["loc"]), str(trouble.get("ctx", {}).get("error", "")))
             return None
 
-    def _key(self, node: Node, place: _Place) -> None:
+    def _key(self, node: Node, place: Place) -> None:
         key = _KEYS.get(place.name)
         if place.name == "auth.secret" or (key is None and re.search("(?i)secret|passw|token|api_?key", place.name)):
             self.problem(replace(place, name="auth.secret"), _NOT_IN_A_FILE)
@@ -228,32 +243,47 @@ class _Layers:
         else:
             self._put(key, node, place)
 
-    def _put(self, key: Key, given: object, place: _Place) -> None:
+    def _put(self, key: Key, given: object, place: Place) -> None:
         try:
             self.values[key.name] = _converted(key, given, place.base)
         except _Misfit as misfit:
             self.problem(place, str(misfit))
-        self._places[key.name] = place
+        self.places[key.name] = place
+        if isinstance(given, Branch):
+            label = place.at.rpartition(":")[0]
+            for leaf, line in given.lines.items():
+                self.places[f"{key.name}.{leaf}"] = replace(place, at=f"{label}:{line}", rank=(Layer.FILE, line))
+
+    def check_folder(self, config: Config) -> None:
+        """The directory that even a reader needs."""
+        above = next(part for part in (config.data_dir, *config.data_dir.parents) if os.path.lexists(part))
+        if not above.is_dir():
+            self.refuse("data_dir", "expected a directory" + (f", but {above} is none" if above != config.data_dir else ""))
 
     def check_files(self, config: Config) -> None:
         """What an agent could never write to."""
         log, sent = config.logging.file, config.messenger.path
         if log is not None and log.is_dir():
-            self._refused("logging.file", "expected a file, not a directory")
-        if sent is not None and config.messenger.kind is MessengerKind.FILE and (sent.is_dir() or not sent.parent.is_dir()):
-            self._refused("messenger.path", "expected a file in a directory that is there")
+            self.refuse("logging.file", "expected a file, not a directory")
+        if sent is None or config.messenger.kind is not MessengerKind.FILE:
+            return
+        if sent.is_dir() or not sent.parent.is_dir():
+            self.refuse("messenger.path", "expected a file in a directory that is there")
+        elif not os.access(sent if sent.exists() else sent.parent, os.W_OK):
+            self.refuse("messenger.path", "expected a file that this user can write")
 
-    def _unknown(self, what: str, name: str, place: _Place) -> None:
+    def _unknown(self, what: str, name: str, place: Place) -> None:
         if name in _NOW_NAMED:
             self.problem(place, f"{name} is now named {_NOW_NAMED[name]}")
             return
         near = _nearest(name[:200], _KEYS if what == "key" else _VARIABLES) if len(self._problems) < 20 else None
         self.problem(place, f"{shown(name)} is not a known {what}" + (f": did you mean {near}?" if near else ""))
 
-    def _refused(self, name: str, said: str) -> None:
+    def refuse(self, name: str, said: str) -> None:
+        """A problem with the value of a key, told where it was given, or else where its section was."""
         section = name.partition(".")[0] + "."
-        beside = next((place for other, place in self._places.items() if other.startswith(section)), None)
-        place = self._places.get(name) or replace(beside or _Place("defaults", "", Path(), (0, 0)), name=name)
+        beside = next((place for other, place in self.places.items() if other.startswith(section)), None)
+        place = self.places.get(name) or replace(beside or Place("defaults", "", Path(), (Layer.FILE, 0)), name=name)
         value = self.values.get(name)
         if value is None or isinstance(value, SecretStr):
             self.problem(place, said)
@@ -262,64 +292,78 @@ class _Layers:
         self.problem(place, f"{said or 'expected ' + _KEYS[name].expected}, found {found}")
 
 
-def load_config(
-    path: Path | None, environ: Mapping[str, str], *, overrides: Mapping[str, Any] | None = None, require_secret: bool = True
-) -> Config:
-    """The configuration that results from all layers. Raises `ConfigError`.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration, and where each value that is not a default was given."""
+
+    config: Config
+    places: Mapping[str, Place]
+
+
+Judge = Callable[[Config], Iterable[tuple[str, str]]]
+"""What else is wrong: (key, sentence) for each problem."""
+
+
+def load_config(path: Path | None, environ: Mapping[str, str], **how: Any) -> Config:
+    """The configuration that `load` finds. Raises `ConfigError`."""
+    return load(path, environ, **how).config
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    require_secret: bool = True,
+    check_files: bool = True,
+    judge: Judge | None = None,
+) -> Loaded:
+    """The configuration that results from all layers. Raises `ConfigError` with every problem of every layer.
 
     Without `path` it is config.yaml in the working directory, if there is one. `overrides` maps `section.key` (or section -> key) to
     values; None means not given. Relative paths start at the file that names them, those of the environment and the command line at
-    the working directory.
+    the working directory. `check_files` judges what an agent writes to, `judge` what only its caller knows.
     """
     layers = _Layers()
-    secrets = [value for name, value in environ.items() if _VARIABLES.get(name) == "auth.secret"]
-    try:
-        _read(layers, path, environ, secrets)
-    except ConfigError as error:
-        raise ConfigError([_without(secrets, problem) for problem in error.problems]) from None
+    file = path or Path("config.yaml")
+    whole = _read_file(layers, file, missing_is_fine=path is None)
+    beside, env_file_is_whole = _read_env_file(layers, file.parent / ".env")
+    around = {name: Scalar(value, 0) for name, value in environ.items()}
+    layers.read_variables(beside, plain(file.parent / ".env", 300), file.parent, Layer.ENV_FILE)
+    layers.read_variables(around, "environment", Path(), Layer.ENVIRONMENT)
     layers.read_overrides(overrides or {})
-    config = layers.built()
-    if config is not None and require_secret:
-        layers.check_files(config)
-    if require_secret and not layers.values.get("auth.secret"):
-        layers.problem(_Place("EDGE_SECRET", "", Path(), (4, 0)), _no_secret(environ))
+    config = layers.built() if whole else None
+    if config is not None:
+        layers.check_folder(config)
+        if check_files:
+            layers.check_files(config)
+        for name, said in judge(config) if judge is not None else ():
+            layers.refuse(name, said)
+    if require_secret and env_file_is_whole and not layers.values.get("auth.secret"):
+        layers.problem(Place("EDGE_SECRET", "", Path(), (Layer.DEFAULTS, 0)), _no_secret(environ))
+    secrets = [given.text for name, given in (*beside.items(), *around.items()) if _VARIABLES.get(name) == "auth.secret"]
     problems = [_without(secrets, problem) for problem in layers.problems()]
     if config is None or problems:
         raise ConfigError(problems)
-    return config
+    return Loaded(config, layers.places)
 
 
-def _read(layers: _Layers, path: Path | None, environ: Mapping[str, str], secrets: list[str]) -> None:
-    file = path or Path("config.yaml")
-    text = _text(file, missing_is_fine=path is None)
-    beside = _env_file(file.parent / ".env")
-    secrets += [value for name, (_, value) in beside.items() if _VARIABLES.get(name) == "auth.secret"]
-    layers.read_file(_tree(text, file), plain(file, 300), file.parent)
-    layers.read_variables(beside, file.parent, 1)
-    layers.read_variables({name: ("environment", value) for name, value in environ.items()}, Path(), 2)
-
-
-def _text(file: Path, *, missing_is_fine: bool) -> str:
+def _read_file(layers: _Layers, file: Path, *, missing_is_fine: bool) -> bool:
+    """Whether the file yields a tree, with or without problems in it."""
+    label = plain(file, 300)
     try:
-        return read_text(file)
+        tree, troubles = parse(read_text(file))
     except FileNotFoundError:
-        if missing_is_fine:
-            return ""
-        raise ConfigError([f"{plain(file, 300)}: expected a file, found nothing"]) from None
+        if not missing_is_fine:
+            layers.unreadable(label, Layer.FILE, Unreadable("expected a file, found nothing"))
+        return missing_is_fine
     except Unreadable as trouble:
-        raise _as_error(file, trouble) from None
-
-
-def _tree(text: str, file: Path) -> Branch:
-    try:
-        return parse(text)
-    except Unreadable as trouble:
-        raise _as_error(file, trouble) from None
-
-
-def _as_error(file: Path, trouble: Unreadable) -> ConfigError:
-    line = f":{trouble.line}" if trouble.line else ""
-    return ConfigError([f"{plain(file, 300)}{line}: {trouble.sentence}"])
+        layers.unreadable(label, Layer.FILE, trouble)
+        return False
+    for one in troubles:
+        layers.unreadable(label, Layer.FILE, one)
+    layers.read_file(tree, label, file.parent)
+    return True
 
 
 def _without(secrets: list[str], sentence: str) -> str:
@@ -337,21 +381,34 @@ def _no_secret(environ: Mapping[str, str]) -> str:
     return f"{expected}{meant}; edge-console --demo needs none"
 
 
-def _env_file(path: Path) -> dict[str, tuple[str, str]]:
-    """KEY=VALUE lines with `export`, quotes and `#`; no interpolation, so a secret with a $ in it stays as it is."""
-    found: dict[str, tuple[str, str]] = {}
+def _read_env_file(layers: _Layers, path: Path) -> tuple[dict[str, Scalar], bool]:
+    """The variables, and whether every line is one.
+
+    KEY=VALUE lines with `export`, quotes and `#`; no interpolation, so a secret with a $ in it stays as it is.
+    """
+    found: dict[str, Scalar] = {}
     if path.is_dir():
-        return found  # some keep a virtual environment under that name
-    for number, line in enumerate(_text(path, missing_is_fine=True).split("\n"), 1):
+        return found, True  # some keep a virtual environment under that name
+    troubles: list[Unreadable] = []
+    try:
+        lines = read_text(path).split("\n")
+    except FileNotFoundError:
+        return found, True
+    except Unreadable as trouble:
+        lines, troubles = [], [trouble]
+    for number, line in enumerate(lines, 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
         match = _ENV_LINE.fullmatch(stripped)
         value = _unquoted(match.group(2)) if match else None
         if match is None or value is None:
-            raise ConfigError([f"{plain(path, 300)}:{number}: expected KEY=VALUE, found something else"])
-        found[match.group(1)] = (f"{plain(path, 300)}:{number}", value)
-    return found
+            troubles.append(Unreadable("expected KEY=VALUE, found something else", number))
+        else:
+            found[match.group(1)] = Scalar(value, number)
+    for one in troubles:
+        layers.unreadable(plain(path, 300), Layer.ENV_FILE, one)
+    return found, not troubles
 
 
 def _unquoted(raw: str) -> str | None:

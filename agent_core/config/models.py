@@ -7,7 +7,7 @@ import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
@@ -32,14 +32,16 @@ def _loopback(host: str) -> bool:
 def _checked_url(url: str, scheme: str) -> str:
     """`url`, if it is one that a secret may be sent to: encrypted, or to this machine. `scheme` is `http` or `ws`."""
     try:
-        parts = urlsplit(url)
-        host, port_is_fine = parts.hostname, parts.port != 0
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        host = parts.hostname
     except ValueError:
-        host, port_is_fine = None, False
-    if not url.isascii() or not url.isprintable() or " " in url or not port_is_fine:
-        raise ValueError(f"expected a {scheme}s:// URL")
-    if parts.scheme not in {scheme, scheme + "s"}:
-        raise ValueError(f"expected a URL that starts with {scheme}s:// (or {scheme}:// to this machine)")
+        raise ValueError(f"expected {_encrypted(scheme)} URL") from None
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"expected {_encrypted(scheme)} URL")
+    start = "" if parts.scheme in {scheme, scheme + "s"} else f"that starts with {scheme}s:// (or {scheme}:// to this machine)"
+    wanted = [clause for clause in (start, "" if _has_a_port(parts) else "with a port from 1 to 65535") if clause]
+    if wanted:
+        raise ValueError("expected a URL " + ", and ".join(wanted))
     if not host:
         raise ValueError("expected a URL with a host")
     if "@" in parts.netloc:
@@ -49,6 +51,26 @@ def _checked_url(url: str, scheme: str) -> str:
     if parts.scheme == scheme and not _loopback(host):
         raise ValueError(f"expected {scheme}s:// ({scheme}:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear)")
     return parts.scheme + url[len(parts.scheme) :]
+
+
+def _encrypted(scheme: str) -> str:
+    return "an https://" if scheme == "http" else "a wss://"
+
+
+def _has_a_port(parts: SplitResult) -> bool:
+    """A port that exists, or none, which means the usual one."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _not_below(low: str, high: float, others: ValidationInfo) -> float:
+    """`high`, unless the key `low` beside it is above it."""
+    least = others.data.get(low, high)
+    if high < least:
+        raise ValueError(f"expected no less than {low}, which is {least:g}")
+    return high
 
 
 class Edge(Section):
@@ -108,9 +130,9 @@ class Timing(Section):
     safety_sync_every: float = Field(300, ge=0, le=86_400, description="sync while online, to notice a deaf socket; 0 = off")
     restart_within: Seconds = Field(5, description="redial after 1012, uniform up to this")
     refused_first: Seconds = Field(60, description="wait after an auth refusal; doubles each time …")
-    refused_cap: Seconds = Field(300, description="… up to this")
+    refused_cap: Seconds = Field(300, validate_default=True, description="… up to this")
     busy_first: Seconds = Field(15, description="least wait after 429, 503 or 1013 with Retry-After")
-    busy_cap: Seconds = Field(900, description="Retry-After is obeyed up to this")
+    busy_cap: Seconds = Field(900, validate_default=True, description="Retry-After is obeyed up to this")
     portal_min_wait: Seconds = Field(5, description="least wait after an answer that is no WebSocket")
     tls_min_wait: Seconds = Field(10, description="least wait after a failed certificate check")
     protocol_step: Seconds = Field(16, description="the ladder's step after a protocol error")
@@ -118,12 +140,29 @@ class Timing(Section):
     replaced_every: Seconds = Field(300, description="and then one try each")
     stop_within: Seconds = Field(4, description="running commands may finish for this long on shutdown")
 
+    @field_validator("refused_cap", "busy_cap")
+    @classmethod
+    def _not_below_the_first(cls, cap: float, others: ValidationInfo) -> float:
+        return _not_below(str(others.field_name).replace("cap", "first"), cap, others)
+
 
 class Backoff(Section):
     base_seconds: Seconds = Field(1, description="the first step; each next doubles")
-    cap_seconds: Seconds = Field(60, description="the last step")
+    cap_seconds: Seconds = Field(60, validate_default=True, description="the last step")
     floor_seconds: Seconds = Field(0.25, description="no delay is shorter, with jitter")
     jitter: Literal["full", "none"] = Field("full", description="full: uniform inside the step; none: exactly the step")
+
+    @field_validator("cap_seconds")
+    @classmethod
+    def _not_below_the_base(cls, cap: float, others: ValidationInfo) -> float:
+        return _not_below("base_seconds", cap, others)
+
+    @field_validator("floor_seconds")
+    @classmethod
+    def _not_above_the_cap(cls, floor: float, others: ValidationInfo) -> float:
+        if floor > others.data.get("cap_seconds", floor):
+            raise ValueError(f"expected no more than cap_seconds, which is {others.data['cap_seconds']:g}")
+        return floor
 
 
 class MessengerKind(StrEnum):

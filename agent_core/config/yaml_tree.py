@@ -95,20 +95,20 @@ def shown(text: str) -> str:
     return "a value that is not shown here" if _SECRETIVE.search(text[:200]) else f"“{plain(text, 60)}”"
 
 
-def parse(text: str) -> Branch:
-    """The one document in `text`; an empty one has no keys. Raises `Unreadable`."""
-    events = _events(text)
+def parse(text: str) -> tuple[Branch, list[Unreadable]]:
+    """The one document in `text`, and what of it cannot be taken; an empty one has no keys. Raises `Unreadable` where it is no tree."""
+    reader = _Reader(_events(text))
     root: Node | None = None
-    for event in events:
+    for event in reader.events:
         if isinstance(event, yaml.DocumentStartEvent):
             if root is not None:
                 raise Unreadable("expected one YAML document, found a second", _line(event))
-            root = _node(next(events), events, 1)
+            root = reader.node(next(reader.events), 1) or Branch(1)
     if root is None or is_empty(root):
-        return Branch(1)
+        return Branch(1), reader.problems
     if not isinstance(root, Branch):
         raise Unreadable(f"expected keys with values, found {kind_of(root)}", root.line)
-    return root
+    return root, reader.problems
 
 
 def is_empty(node: Node) -> bool:
@@ -150,37 +150,50 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _node(event: Any, events: Iterator[Any], depth: int) -> Node:
-    line = _line(event)
-    if isinstance(event, yaml.AliasEvent):
-        raise Unreadable("expected a value, found an alias (*name): write the value out", line)
-    if event.tag is not None:
-        raise Unreadable("expected a value, found a tag (!name): write the value without it", line)
-    if isinstance(event, yaml.ScalarEvent):
-        return Scalar(event.value, line, quoted=event.style is not None and event.style != "")
-    if depth > MAX_DEPTH:
-        raise Unreadable(f"expected at most {MAX_DEPTH} levels, found more", line)
-    if isinstance(event, yaml.SequenceStartEvent):
-        for item in events:
-            if isinstance(item, yaml.SequenceEndEvent):
+class _Reader:
+    """Events as nodes. What cannot be taken is a problem and no node, and the rest is read on."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self.events = events
+        self.problems: list[Unreadable] = []
+
+    def node(self, event: Any, depth: int) -> Node | None:
+        line = _line(event)
+        if isinstance(event, yaml.AliasEvent):
+            self.problems.append(Unreadable("expected a value, found an alias (*name): write the value out", line))
+            return None
+        if event.tag is not None:
+            self.problems.append(Unreadable("expected a value, found a tag (!name): write the value without it", line))
+        found = self._untagged(event, line, depth)
+        return found if event.tag is None else None
+
+    def _untagged(self, event: Any, line: int, depth: int) -> Node:
+        if isinstance(event, yaml.ScalarEvent):
+            return Scalar(event.value, line, quoted=event.style is not None and event.style != "")
+        if depth > MAX_DEPTH:
+            raise Unreadable(f"expected at most {MAX_DEPTH} levels, found more", line)
+        if isinstance(event, yaml.SequenceStartEvent):
+            for item in self.events:
+                if isinstance(item, yaml.SequenceEndEvent):
+                    break
+                self.node(item, depth + 1)
+            return Sequence(line)
+        return self._branch(line, depth)
+
+    def _branch(self, line: int, depth: int) -> Branch:
+        branch = Branch(line)
+        for event in self.events:
+            if isinstance(event, yaml.MappingEndEvent):
                 break
-            _node(item, events, depth + 1)
-        return Sequence(line)
-    return _branch(line, events, depth)
-
-
-def _branch(line: int, events: Iterator[Any], depth: int) -> Branch:
-    branch = Branch(line)
-    for event in events:
-        if isinstance(event, yaml.MappingEndEvent):
-            break
-        key = _node(event, events, depth + 1)
-        if not isinstance(key, Scalar):
-            raise Unreadable(f"expected a key, found {kind_of(key)}", key.line)
-        value = _node(next(events), events, depth + 1)
-        if key.text in branch.values:
-            first = branch.lines[key.text]
-            raise Unreadable(f"expected each key once, found {shown(key.text)} again (first in line {first})", key.line)
-        branch.values[key.text] = value
-        branch.lines[key.text] = key.line
-    return branch
+            key = self.node(event, depth + 1)
+            value = self.node(next(self.events), depth + 1)
+            if isinstance(key, Branch | Sequence):
+                self.problems.append(Unreadable(f"expected a key, found {kind_of(key)}", key.line))
+            elif key is not None and key.text in branch.lines:
+                first = branch.lines[key.text]
+                self.problems.append(Unreadable(f"expected each key once, found {shown(key.text)} again (first in line {first})", key.line))
+            elif key is not None:
+                branch.lines[key.text] = key.line
+                if value is not None:
+                    branch.values[key.text] = value
+        return branch

@@ -34,16 +34,20 @@ def load(text: str | bytes | None = None, env: dict[str, str] | None = None, dot
     return load_config(None if text is None else Path("config.yaml"), ENV if env is None else env, **how)
 
 
-def sentence(*given: Any, **how: Any) -> str:
+def problems(*given: Any, **how: Any) -> tuple[str, ...]:
     began = time.monotonic()
     with pytest.raises(ConfigError) as caught:
         load(*given, **how)
     assert time.monotonic() - began < 1
-    said = str(caught.value)
-    assert said.isprintable()
+    found = caught.value.problems
+    assert str(caught.value).split("\n") == list(found)
+    assert all(said.isprintable() and "canary" not in said for said in found)
     assert caught.value.__cause__ is None
-    assert not any("canary" in text for text in (said, *caught.value.problems))
-    return said
+    return found
+
+
+def sentence(*given: Any, **how: Any) -> str:
+    return problems(*given, **how)[0]
 
 
 WRONG = [
@@ -55,9 +59,9 @@ WRONG = [
         "edge:\n\tagent_id: x",
         "config.yaml:2: expected YAML: found character that cannot start any token (there is a tab: indent with spaces)",
     ),
-    ("backend:\n  url: x\n  url: y", "config.yaml:3: expected each key once, found “url” again (first in line 2)"),
+    ("backend:\n  url: https://x\n  url: y", "config.yaml:3: expected each key once, found “url” again (first in line 2)"),
     ("edge: {}\nack: {}\nedge: {}", "config.yaml:3: expected each key once, found “edge” again (first in line 1)"),
-    ("a: &a [1]\nb: [*a, *a]", "config.yaml:2: expected a value, found an alias (*name): write the value out"),
+    ("ack: &a {}\nedge: [*a, *a]", "config.yaml:2: expected a value, found an alias (*name): write the value out"),
     ("a: &a [*a]", "config.yaml:1: expected a value, found an alias (*name): write the value out"),
     ("edge:\n  agent_id: !!python/name:os.system x", "config.yaml:2: expected a value, found a tag (!name): write the value without it"),
     ("? [a]\n: b", "config.yaml:1: expected a key, found a list"),
@@ -117,6 +121,20 @@ WRONG = [
         "backend:\n  websocket_url: https://h",
         "config.yaml:2: backend.websocket_url: expected a URL that starts with wss:// (or ws:// to this machine), found “https://h”",
     ),
+    (
+        "backend:\n  url: 127.0.0.1:99999",
+        "config.yaml:2: backend.url: expected a URL that starts with https:// (or http:// to this machine), and with a port from 1 to 65535, found “127.0.0.1:99999”",
+    ),
+    (
+        "backend:\n  url: 127.0.0.1:8787",
+        "config.yaml:2: backend.url: expected a URL that starts with https:// (or http:// to this machine), found “127.0.0.1:8787”",
+    ),
+    ("backend:\n  url: http://[::1]:x", "config.yaml:2: backend.url: expected a URL with a port from 1 to 65535, found “http://[::1]:x”"),
+    ("backend:\n  url: https://h:0", "config.yaml:2: backend.url: expected a URL with a port from 1 to 65535, found “https://h:0”"),
+    (
+        "backend:\n  websocket_url: wss://h:70000",
+        "config.yaml:2: backend.websocket_url: expected a URL with a port from 1 to 65535, found “wss://h:70000”",
+    ),
     ("backend:\n  url: https://", "config.yaml:2: backend.url: expected a URL with a host, found “https://”"),
     # secrets
     (
@@ -132,11 +150,18 @@ WRONG = [
         "config.yaml:2: backend.url: expected a URL without a user or password, found a value that is not shown here",
     ),
     ("x7f3kq09zmw2p5tr8vbn: x", "config.yaml:1: a value that is not shown here is not a known key"),
-    # several
+    # together
+    ("backoff: {base_seconds: 90}", "config.yaml:1: backoff.cap_seconds: expected no less than base_seconds, which is 90"),
     (
-        "timing:\n  clock_jump: 0\nzzzz: 1\nedge:\n  agent_id: [x]",
-        "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “0” (and 2 more)",
+        "backoff:\n  base_seconds: 2\n  cap_seconds: 1",
+        "config.yaml:3: backoff.cap_seconds: expected no less than base_seconds, which is 2, found “1”",
     ),
+    (
+        "backoff:\n  cap_seconds: 2\n  floor_seconds: 3",
+        "config.yaml:3: backoff.floor_seconds: expected no more than cap_seconds, which is 2, found “3”",
+    ),
+    ("timing: {refused_first: 301}", "config.yaml:1: timing.refused_cap: expected no less than refused_first, which is 301"),
+    ("timing: {busy_first: 901}", "config.yaml:1: timing.busy_cap: expected no less than busy_first, which is 901"),
 ]
 
 
@@ -160,8 +185,50 @@ def test_f50_what_could_never_be_written_is_refused_before_the_start(text: str, 
     assert sentence(text).startswith(expected)
 
 
+def test_f83_every_problem_of_every_layer_is_told_at_once() -> None:
+    text = "timing:\n  clock_jump: 0\nzzzz: 1\nedge:\n  agent_id: [x]\n  agent_id: &y z\nack: !!str x\nlogging: *y\nbackoff:\n  base_seconds: 61"
+    assert problems(text, env={"EDGE__EDGE__REGISTER": "never"}, dotenv="nonsense\nEDGE__BACKOF__JITTER=full\nEDGE_SECRET='x") == (
+        "config.yaml:2: timing.clock_jump: expected a number from 0.05 to 86400, found “0”",
+        "config.yaml:3: “zzzz” is not a known key",
+        "config.yaml:5: edge.agent_id: expected text of at most 200 characters, found a list",
+        "config.yaml:6: expected each key once, found “agent_id” again (first in line 5)",
+        "config.yaml:7: expected a value, found a tag (!name): write the value without it",
+        "config.yaml:8: expected a value, found an alias (*name): write the value out",
+        "config.yaml:10: backoff.cap_seconds: expected no less than base_seconds, which is 61",
+        ".env:1: expected KEY=VALUE, found something else",
+        ".env:2: “EDGE__BACKOF__JITTER” is not a known variable: did you mean EDGE__BACKOFF__JITTER?",
+        ".env:3: expected KEY=VALUE, found something else",
+        "environment: EDGE__EDGE__REGISTER: expected auto or always, found “never”",
+    )
+    assert problems("a: [", env={}, dotenv="") == (
+        "config.yaml:2: expected YAML: did not find expected node content",
+        "EDGE_SECRET: expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none; edge-console --demo needs none",
+    )
+
+
+def test_f83_a_caller_may_judge_what_only_it_knows() -> None:
+    found = problems(
+        "ack: {}\nconsole:\n  keys:\n    replay: r\n    reconect: f5",
+        judge=lambda config: [(f"console.keys.{name}", name) for name in config.console.keys],
+    )
+    assert found == ("config.yaml:4: console.keys: replay", "config.yaml:5: console.keys: reconect")
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/dev/null", "config.yaml:1: data_dir: expected a directory, found “/dev/null”"),
+        ("/dev/null/x/y", "config.yaml:1: data_dir: expected a directory, but /dev/null is none, found “/dev/null/x/y”"),
+        ("loop", "config.yaml:1: data_dir: expected a directory, found"),
+    ],
+)
+def test_f83_a_data_dir_that_is_no_directory_is_refused_even_for_reading(folder: str, expected: str) -> None:
+    Path("loop").symlink_to("loop")
+    assert sentence(f"data_dir: {folder}", require_secret=False, check_files=False).startswith(expected)
+
+
 def test_f50_many_misspelt_keys_do_not_take_long() -> None:
-    assert sentence("".join(f"key{number}: 1\n" for number in range(4_900))) == "config.yaml:1: “key0” is not a known key (and 4899 more)"
+    assert len(problems("".join(f"key{number}: 1\n" for number in range(4_900)))) == 4_900
     assert "not a known key" in sentence(f"? {'k' * 900_000}\n: 1")
     assert "found “aaa" in sentence(f"backoff:\n  jitter: {'a' * 900_000}")
 
