@@ -87,7 +87,7 @@ class ConsoleOptions(NamedTuple):
     exports: Path | None = None
     log_file: Path | None = None
     keys: Mapping[str, str] = MappingProxyType({})
-    """Other keys for actions, by name; `console.keys.checked` judges them."""
+    """Other keys for actions, by name; `console.keys.judge` has judged them."""
     diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
     """With `force` it dials beside the agent."""
 

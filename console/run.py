@@ -73,12 +73,13 @@ def run_console(
 
 
 def console_options(config: "Config") -> "ConsoleOptions":
-    """Where the console saves, and what it can ask. Raises `ConfigError` for keys that cannot be."""
+    """Where the console saves, which keys it has, and what it can ask."""
     from console.app import ConsoleOptions
+    from console.keys import keymap
 
     log_file = config.logging.file or config.data_dir / "edge-console.log"
     return ConsoleOptions(
-        config.data_dir / "screenshots", config.data_dir / "exports", log_file, checked_keys(config), partial(diagnosed, config)
+        config.data_dir / "screenshots", config.data_dir / "exports", log_file, keymap(config.console.keys), partial(diagnosed, config)
     )
 
 
@@ -90,16 +91,6 @@ async def diagnosed(config: "Config", *, force: bool) -> "tuple[list[Stage], Con
 
     stages = [stage async for stage in diagnose(config, SystemClock(), force=force)]
     return stages, conclude(stages, config)
-
-
-def checked_keys(config: "Config") -> dict[str, str]:
-    """The configured keys, judged before anything starts. Raises `ConfigError`."""
-    if not config.console.keys:
-        return {}
-    from console.app import EdgeConsole
-    from console.keys import checked
-
-    return checked(config.console.keys, EdgeConsole.named_bindings())
 
 
 def take_screenshot(configured: Configured, options: argparse.Namespace, recorder: "Recorder | None") -> int:

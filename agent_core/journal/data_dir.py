@@ -8,12 +8,22 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from agent_core.config import Config
+from agent_core.plain import plain
+
+
+class DataDirUnusable(Exception):
+    """The directory cannot be made, and why."""
 
 
 def data_dir(config: Config) -> Path:
-    """The data directory, made private (0700) where it did not exist."""
+    """The data directory, made private (0700) where it did not exist. Raises DataDirUnusable, PermissionError."""
     folder = config.data_dir.expanduser()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise DataDirUnusable(f"data_dir {plain(folder, 300)} cannot be made: {error.strerror}; choose another one") from None
     return folder
 
 

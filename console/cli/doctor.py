@@ -65,9 +65,9 @@ def _doctor(options: argparse.Namespace) -> int:
     began = time.time()
     stages: list[Stage] = []
     try:
-        config = configuration(options)
+        config = configuration(options, check_files=True)
     except ConfigError as error:
-        stages.append(Stage("configuration", Verdict.FAILED, plain(error)))
+        stages.append(Stage("configuration", Verdict.FAILED, "; ".join(error.problems)))
         if speaks:
             _print_stage(stages[0])
         conclusion: Conclusion | None = Conclusion("configuration", "the agent would not start with it", "mend what the sentence names")

@@ -84,7 +84,7 @@ def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
 
         config = stack.enter_context(demonstration(overrides(options), options.seconds))
     else:
-        config = configuration(options, require_secret=True)
+        config = configuration(options, require_secret=True, check_files=True)
     stack.enter_context(DataDirLock(data_dir(config)))
     return config
 
@@ -116,11 +116,7 @@ def _beside(options: argparse.Namespace) -> Callable[[], int]:
 def _judge(options: argparse.Namespace) -> int:
     if not options.demo:
         with ExitStack() as stack:
-            config = _configured(options, stack)
-            if config.console.keys:
-                from console.run import checked_keys
-
-                checked_keys(config)
+            _configured(options, stack)
     return OK
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agent_core.config import Config
+    from agent_core.config.layers import Loaded
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +43,16 @@ def overrides(options: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if value is not None}
 
 
-def configuration(options: argparse.Namespace, *, require_secret: bool = False) -> "Config":
-    """The configuration of this command. Raises ConfigError."""
-    from agent_core.config.layers import load_config
+def configuration(options: argparse.Namespace, *, require_secret: bool = False, check_files: bool = False) -> "Config":
+    """The configuration of this command; `check_files` judges what an agent writes to. Raises ConfigError."""
+    return loaded(options, require_secret=require_secret, check_files=check_files).config
 
-    return load_config(options.config, os.environ, overrides=overrides(options), require_secret=require_secret)
+
+def loaded(options: argparse.Namespace, *, require_secret: bool = False, check_files: bool = True) -> "Loaded":
+    """The same, with where each value was given."""
+    from agent_core.config.layers import load
+    from console.keys import judge
+
+    return load(
+        options.config, os.environ, overrides=overrides(options), require_secret=require_secret, check_files=check_files, judge=judge
+    )

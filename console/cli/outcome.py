@@ -22,8 +22,9 @@ def outcome(command: Callable[[argparse.Namespace], int], options: argparse.Name
 
 
 def complain(sentence: str, code: int) -> int:
-    """Say what is wrong; returns `code`."""
-    sys.stderr.write(f"edge-console: {sentence.removeprefix('edge-console: ')}\n")
+    """Say what is wrong, a sentence a line; returns `code`."""
+    for line in sentence.split("\n"):
+        sys.stderr.write(f"edge-console: {line.removeprefix('edge-console: ')}\n")
     return code
 
 
@@ -34,7 +35,7 @@ def _explain(error: Exception) -> int:
     name = type(error).__name__
     if isinstance(error, ConfigError):
         return complain(str(error), USAGE)
-    if name in {"CannotServeError", "PortTakenError"}:
+    if name in {"CannotServeError", "PortTakenError", "DataDirUnusable"}:
         return complain(str(error), USAGE)
     if name in {"DataDirInUse", "NoLedger", "SendError"}:
         return complain(str(error), FAILED)
@@ -43,13 +44,14 @@ def _explain(error: Exception) -> int:
 
         return complain(advice(error.name or plain(error)), USAGE)
     if isinstance(error, PermissionError):
-        return complain(f"no permission: {_said(error)}", NO_PERMISSION)
+        return complain(f"no permission: {said(error)}", NO_PERMISSION)
     if isinstance(error, OSError):
-        return complain(_said(error), FAILED)
+        return complain(said(error), FAILED)
     return complain(f"unexpected {name}: {plain(error)}", FAILED)
 
 
-def _said(error: OSError) -> str:
+def said(error: OSError) -> str:
+    """What the system refused, and why, without its number."""
     from agent_core.plain import plain
 
     return f"{plain(error.filename, 300)}: {error.strerror}" if error.filename and error.strerror else plain(error)
