@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from msgspec import Struct
 from msgspec.structs import asdict, astuple, replace
@@ -44,6 +44,7 @@ from agent_core.snapshot import Phase
 FORMAT = 2
 MOST = 64 * 2**20
 """Bytes of a recording; then it is closed with the mark `full`."""
+HEADER_MOST = 2**20
 FLUSH_EVERY = 1.0
 KEPT_KEYS = frozenset({"thread_id", "priority", *frames.SEND_AT_KEYS, *frames.TARGET_KEYS, *SPELLINGS})
 """What the engine reads of a payload; every other text in it is masked."""
@@ -309,11 +310,11 @@ class Recording:
         """Raises RecordingError, OSError."""
         steps: list[Step] = []
         end = "cut off"
-        with path.open(encoding="utf-8") as file:
-            header = _parsed(file.readline())
+        with path.open(encoding="utf-8", errors="replace") as file:
+            header = _parsed(file.readline(HEADER_MOST))
             if header is None or header.get("recording") != FORMAT:
                 raise RecordingError(f"{plain(path, 300)} is not a recording of format {FORMAT}")
-            for text in file:
+            for text in _lines(file):
                 line = _parsed(text)
                 if line is None or "end" in line:
                     end = str(line["end"]) if line else end
@@ -354,6 +355,13 @@ def _trait(name: str, *, effect: str, idempotent: bool, sends: bool, instant: bo
     """An instant one's answer is what this version says to the masked text."""
     known = traits_for(OutboxMessenger()).get(name)
     return Trait(EffectClass(effect), idempotent, sends, known.answer if instant and known is not None else None)
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    room = MOST
+    while text := file.readline(room):
+        room -= len(text)
+        yield text
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from agent_core import __version__
 from agent_core.plain import plain
-from console.cli.outcome import FAILED, OK, complain
+from console.cli.outcome import FAILED, OK, USAGE, complain, said
 
 if TYPE_CHECKING:
     from agent_core.recording import Recorder
 
 REPLAY_HELP = """Feeds the recorded events of a run (--record) to this version's engine, in virtual time, and prints the phases and effects.
-Exit code 0: the same as recorded; 1: not, and the difference is shown as a unified diff."""
+Exit code 0: the same as recorded; 1: not, and the difference is shown as a unified diff; 2: FILE is no recording."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -40,8 +40,8 @@ def _replay(options: argparse.Namespace) -> int:
     try:
         recording = Recording.read(options.file)
         recorded, again = recording.story(), recording.replayed()
-    except RecordingError as error:
-        return complain(str(error), FAILED)
+    except (RecordingError, OSError) as error:
+        return complain(said(error) if isinstance(error, OSError) else str(error), USAGE)
     changes = difference(recorded, again, f"recorded by {recording.version}", f"replayed by {__version__}")
     if not options.quiet:
         for line in again if not changes else ():

@@ -136,7 +136,42 @@ async def test_a_recorded_demo_with_its_outage_replays_without_a_difference(tmp_
     assert text.startswith("--- recorded by ")
     assert "NOT the same" in text.splitlines()[-1]
     assert "demo-secret" not in changed
-    await run("replay", "nothing.jsonl", cwd=tmp_path, expect=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("nothing.jsonl", None, "nothing.jsonl: No such file or directory"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\x00\xff", "picture.png is not a recording of format"),
+        ("zeros", bytes(2**21), "zeros is not a recording of format"),
+        (".", None, ".: Is a directory"),
+    ],
+)
+async def test_f83_what_is_no_recording_is_one_sentence(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    text = await run("replay", name, cwd=tmp_path, expect=2)
+    assert text.startswith(f"edge-console: {said}")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("command", ["--no-ui", "ledger ls", "outbox ls", "audit verify", "backoff simulate", "secret fingerprint"])
+async def test_f83_a_data_dir_that_is_none_is_one_sentence(tmp_path: Path, command: str) -> None:
+    text = await run(*command.split(), "--data-dir", "/dev/null", cwd=tmp_path, expect=2)
+    assert text == "edge-console: command line: data_dir: expected a directory, found “/dev/null”"
+
+
+async def test_f83_a_data_dir_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    text = await run("--no-ui", "--data-dir", f"made/{'x' * 300}", cwd=tmp_path, expect=2)
+    assert re.fullmatch("edge-console: data_dir .*x… cannot be made: File name too long; choose another one", text)
+
+
+async def test_f83_doctor_judges_what_the_messenger_writes_to(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("messenger:\n  kind: file\n  path: no/where\ntiming: {stall: 1}\n")
+    told = json.loads(await run("doctor", "--json", cwd=tmp_path, expect=1))
+    assert told["conclusion"]["stage"] == "configuration"
+    assert "config.yaml:3: messenger.path: expected a file in a directory that is there, found" in told["stages"][0]["sentence"]
+    assert "config.yaml:4: timing.stall is now named timing.stall_threshold" in told["stages"][0]["sentence"]
 
 
 @pytest.mark.parametrize("command", ["ledger ls", "ledger export", "audit verify", "doctor", "outbox ls", "screenshot -o x.png", "backend"])
