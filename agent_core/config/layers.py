@@ -283,7 +283,8 @@ class _Layers:
         """A problem with the value of a key, told where it was given, or else where its section was."""
         section = name.partition(".")[0] + "."
         beside = next((place for other, place in self.places.items() if other.startswith(section)), None)
-        place = self.places.get(name) or replace(beside or Place("defaults", "", Path(), (Layer.FILE, 0)), name=name)
+        whole = self.places.get(name.rpartition(".")[0])
+        place = self.places.get(name) or whole or replace(beside or Place("defaults", "", Path(), (Layer.FILE, 0)), name=name)
         value = self.values.get(name)
         if value is None or isinstance(value, SecretStr):
             self.problem(place, said)

@@ -159,7 +159,7 @@ def test_read_only_and_other_keys(tmp_path: Path) -> None:
     wrong.touch()
     with Terminal("--config", str(wrong), env={"EDGE_SECRET": "a-secret-that-is-fine", **keys}) as terminal:
         assert terminal.ends() == 2
-        assert b"console.keys: p is for reconnect and for polling" in terminal.raw
+        assert b"environment: EDGE__CONSOLE__KEYS: p is for reconnect and for polling" in terminal.raw
 
 
 def test_suspended_it_gives_the_terminal_back_and_takes_it_again(demo: Terminal) -> None:
