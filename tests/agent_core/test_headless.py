@@ -205,7 +205,7 @@ BAD: dict[str, tuple[list[str], Prepare, int, str]] = {
     "a secret in the file": (["--no-ui"], writes(f"auth:\n  secret: {SECRET}\n"), 2, r"config\.yaml:2"),
     "missing": (["--no-ui", "--config", "elsewhere.yaml"], nothing, 2, r"elsewhere\.yaml: expected a file, found nothing"),
     "a directory": (["--no-ui", "--config", "config.yaml"], a_directory, 2, r"config\.yaml"),
-    "no directory for the state": (["--no-ui"], a_file_in_the_way, 1, "state"),
+    "no directory for the state": (["--no-ui"], a_file_in_the_way, 2, "data_dir: expected a directory, but .*state is none"),
     "unknown option": (["--no-uy"], nothing, 2, "--no-uy"),
     "no number": (["--no-ui", "--for", "soon"], nothing, 2, "seconds expected"),
     "no terminal": ([], nothing, 2, "needs a terminal"),
