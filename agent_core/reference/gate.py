@@ -1,4 +1,4 @@
-"""Who may stay connected: a head must be whole within 10 s and a request within 30 s, and connections are counted (uvicorn bounds neither).
+"""Who may stay connected: heads and requests must be whole in time, and connections are counted (uvicorn bounds neither).
 
 Past the limit the connection that has waited longest for its head gives way; where all are at work, the new one is answered 503. So
 half-sent requests can never take the descriptors that agents need.
@@ -11,8 +11,6 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_WITHIN = 10.0
-REQUEST_WITHIN = 30.0
 MAX_LINE = 8_192
 """Bytes of a header line, and of the request line, that the WebSocket library takes …"""
 MAX_HEADERS = 128
@@ -29,6 +27,8 @@ class GatedConfig(uvicorn.Config):
     waiting: dict["GatedProtocol", None]
     """Connections without a whole head, the longest wait first."""
     max_connections: int
+    head_within: float
+    request_within: float
 
 
 def most_connections() -> int:
@@ -43,6 +43,7 @@ class GatedProtocol(H11Protocol):
     config: GatedConfig
     _deadline: asyncio.TimerHandle | None = None
     _awaited: object = None
+    _upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -68,6 +69,7 @@ class GatedProtocol(H11Protocol):
         elif len(event.headers) > MAX_HEADERS or max(sizes) > MAX_LINE:
             self._end(431, "Request Header Fields Too Large")
         else:
+            self._upgraded = True
             super().handle_websocket_upgrade(event)
 
     def drop(self) -> None:
@@ -78,13 +80,13 @@ class GatedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """One deadline for what the peer still owes: a head, or the rest of a request."""
-        awaited = None if self.transport.is_closing() else self.conn.their_state
+        awaited = None if self._upgraded or self.transport.is_closing() else self.conn.their_state
         if awaited is self._awaited:
             return
         self._unwatch()
         if awaited is h11.IDLE or awaited is h11.SEND_BODY:
             self._awaited = awaited
-            within = HEAD_WITHIN if awaited is h11.IDLE else REQUEST_WITHIN
+            within = self.config.head_within if awaited is h11.IDLE else self.config.request_within
             self._deadline = self.loop.call_later(within, self._end, 408, "Request Timeout")
             if awaited is h11.IDLE:
                 self.config.waiting[self] = None

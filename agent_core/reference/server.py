@@ -64,6 +64,10 @@ class Options:
     rules: Rules = field(default_factory=Rules)
     connections: int = field(default_factory=most_connections)
     """At once; past them the longest half-sent request gives way, else the answer is 503."""
+    head_within: float = 10
+    """Seconds for a request's head to be whole …"""
+    request_within: float = 30
+    """… and for the rest of it."""
 
 
 class _Server(uvicorn.Server):
@@ -176,6 +180,7 @@ class ReferenceBackend:
             timeout_keep_alive=120,
         )
         config.waiting, config.max_connections = {}, self.options.connections
+        config.head_within, config.request_within = self.options.head_within, self.options.request_within
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="backend server")
         await self._server.listening.wait()

@@ -155,6 +155,21 @@ async def test_f86_half_sent_requests_do_not_take_the_place_of_others() -> None:
             await process.wait()
 
 
+async def test_f86_what_is_not_whole_in_time_is_ended_and_an_open_socket_is_not() -> None:
+    async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, head_within=0.2, request_within=0.3)) as backend:
+        reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+        writer.write(upgrade(backend))
+        assert status(await reader.read(4_096)) == 101
+        post = f"POST /edge/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {SECRET}\r\nContent-Length: 9\r\n\r\n{{"
+        for half in (b"", b"GET /health HT", post.encode()):
+            assert status(await raw(backend, half)) == 408
+        whole = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        assert status(await raw(backend, whole)) == 200
+        await asyncio.sleep(0.5)
+        assert backend.hub.connected_count == 1
+        writer.close()
+
+
 async def test_f86_past_its_limit_a_busy_backend_says_503() -> None:
     async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, connections=2)) as backend:
         links = [await asyncio.open_connection("127.0.0.1", backend.port) for _ in range(2)]
