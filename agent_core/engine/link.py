@@ -13,7 +13,7 @@
 | replaced   | another agent has this id               | retry_at                        | dial                            |
 | off        | websocket.enabled is false              | none                            |                                 |
 
-Beside the phase's deadline an open link has two clocks: the next JSON ping and the next status frame. A ping whose predecessor is
+Beside the phase's deadline an open link has two clocks: the next JSON ping (pings.py) and the next status frame. A ping whose predecessor is
 unanswered takes a probe along; where neither kind was answered for four intervals, the link is dead however much comes on it.
 
 Invariants: at most one attempt or socket at a time; every way an attempt can end leads to a phase with a deadline; news of another
@@ -24,19 +24,17 @@ after the peer has spoken. Simultaneous deadlines: phase first, then ping, then 
 from collections import Counter, deque
 from collections.abc import Callable
 
-from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine import backoff
 from agent_core.engine.backoff import Dice
 from agent_core.engine.outcomes import Rule, cause_of, rule_for
+from agent_core.engine.pings import Pings
 from agent_core.events import AbortSocket, CloseSocket, Effect, Failure, OpenSocket, Probe, Register, Send, Trouble
 from agent_core.feed import LogEntry
 from agent_core.plain import plain
 from agent_core.snapshot import Cause, Drop, LinkView, Phase
 
-UNANSWERED_PINGS = 16
-"""So many JSON pings may be out; a backend that ignores them gets a bare pong instead, for it still has to hear us."""
 UNREAD_AFTER = 4
 """Ping intervals without an answer of either kind; a slow link may need some to pass on a pong behind what is queued."""
 MAX_DIALS_PER_WINDOW = 8
@@ -58,7 +56,6 @@ class Link:
         self._emit = emit
         self._url = config.socket_url
         self._ladder = backoff.ladder(config.backoff)
-        self._ping_every = config.websocket.ping_interval_seconds
         self.agent_id: str | None = None if config.edge.register_ == "always" else config.edge.agent_id
         self.phase = Phase.STOPPED
         self.generation = 0
@@ -90,12 +87,7 @@ class Link:
         self._said_down = False
         self._hinted_at = float("-inf")
         self._hinted = self._spread_retry = False
-        self._pings: deque[tuple[int, float]] = deque()
-        self._numbered = False
-        self._ping_seq = 0
-        self._pinged_at: float | None = None
-        self._ponged_at: float | None = None
-        self._next_ping_at: float | None = None
+        self._pings = Pings(config.websocket.ping_interval_seconds)
         self._next_status_at: float | None = None
 
     # --- what others ask -----------------------------------------------------------------------------------------
@@ -112,8 +104,8 @@ class Link:
 
     @property
     def barrier(self) -> int:
-        """The number of the next JSON ping: its pong proves everything sent before it (PROTOCOL §4)."""
-        return self._ping_seq + 1
+        """The number of the next JSON ping: its pong proves everything sent before it."""
+        return self._pings.barrier
 
     @property
     def deadline(self) -> float | None:
@@ -123,7 +115,7 @@ class Link:
     @property
     def wake_at(self) -> float:
         """The earliest deadline; infinity where there is none."""
-        times = (self._deadline, self._next_ping_at, self._next_status_at)
+        times = (self._deadline, self._pings.next_at, self._next_status_at)
         return min((at for at in times if at is not None), default=float("inf"))
 
     def is_current(self, generation: int) -> bool:
@@ -149,8 +141,7 @@ class Link:
         if generation != self.generation or self.phase is not Phase.CONNECTING:
             return
         self._heard_at = self._answered_at = now.mono
-        self._pings.clear()
-        self._numbered = False
+        self._pings.begin()
         self.pings_ignored = self._probing = self._woke = False
         self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)
         self._ping(now)
@@ -180,21 +171,12 @@ class Link:
         self.heard(now, frame=False)
 
     def ponged(self, seq: int | None, now: Moment) -> tuple[int, float] | None:
-        """Which ping this answers and its round trip in seconds. Without a number it is the oldest: too early a proof is none.
-
-        From a peer that numbers its pongs, one without a number answers nothing.
-        """
-        if seq is None and self._numbered:
-            return None
-        self._numbered = seq is not None
-        if not self._pings or (seq is not None and not self._pings[0][0] <= seq <= self._pings[-1][0]):
-            return None
-        number, sent_at = self._pings.popleft()
-        while seq is not None and number < seq:
-            number, sent_at = self._pings.popleft()
-        self._ponged_at = self._answered_at = now.mono
-        self.pings_ignored = False
-        return number, now.mono - sent_at
+        """Which ping a JSON pong answers, and its round trip in seconds; None where it answers none."""
+        answered = self._pings.ponged(seq, now)
+        if answered is not None:
+            self._answered_at = now.mono
+            self.pings_ignored = False
+        return answered
 
     def force(self, now: Moment) -> None:
         """The operator wants a new connection now: at once, in every phase, and never two in flight."""
@@ -250,7 +232,7 @@ class Link:
 
     def ping_each(self, seconds: float) -> None:
         """The backend wants another interval between JSON pings, from the next one on."""
-        self._ping_every = seconds
+        self._pings.every = seconds
 
     def delivers(self) -> None:
         """The socket has brought what the backend has for us: it is not deaf."""
@@ -265,14 +247,13 @@ class Link:
 
     def want_proof(self, now: Moment) -> None:
         """Acks wait for a pong: bring the next ping forward, as far as the backend's limits allow."""
-        if self._next_ping_at is not None and self._pinged_at is not None and not self._pings:
-            self._next_ping_at = min(self._next_ping_at, max(now.mono, self._pinged_at + self._timing.ack_ping_interval))
+        self._pings.hasten(now, self._timing.ack_ping_interval)
 
     def tick(self, now: Moment, dice: Dice) -> None:
         """Act on every deadline that has come."""
         if self._deadline is not None and now.mono >= self._deadline:
             self._due(now, dice)
-        if self._next_ping_at is not None and now.mono >= self._next_ping_at:
+        if self._pings.next_at is not None and now.mono >= self._pings.next_at:
             self._ping_again(now, dice)
 
     def stop(self, now: Moment) -> None:
@@ -281,7 +262,8 @@ class Link:
         if self.phase in OPEN:
             self._emit(CloseSocket(self.generation, 1000, "agent stopped"))
             self._deadline = now.mono + self._timing.close_within + 0.25
-            self._next_ping_at = self._next_status_at = None
+            self._pings.end()
+            self._next_status_at = None
         else:
             if self.phase is Phase.CONNECTING and self.agent_id is not None:
                 self._emit(AbortSocket(self.generation))
@@ -296,7 +278,7 @@ class Link:
             wait_from_at=self._wait_from if between else None, retry_at=self._deadline if between else None,
             down_since_at=self._down.mono if self._down else None,
             dials=self.dials, sessions=self.sessions,
-            last_ping_at=self._pinged_at, last_pong_at=self._ponged_at, next_ping_at=self._next_ping_at,
+            last_ping_at=self._pings.sent_at, last_pong_at=self._pings.answered_at, next_ping_at=self._pings.next_at,
             pings_ignored=self.pings_ignored, deaf=self._deaf,
             last_drop=self.last_drop, drops=tuple(self.drops.items()), lifetimes=tuple(self.lifetimes),
             last_outage_utc=self._outage[0] if self._outage else None,
@@ -330,9 +312,9 @@ class Link:
             self._abort(Failure(Trouble.SILENT, f"nothing heard for {silent:.1f} s"), now, dice)
 
     def _ping_again(self, now: Moment, dice: Dice) -> None:
-        overdue = bool(self._pings) and now.mono - self._pings[-1][1] >= self._config.websocket.pong_timeout_seconds
+        overdue = self._pings.overdue(now, self._config.websocket.pong_timeout_seconds)
         unanswered = now.mono - self._answered_at
-        if overdue and unanswered >= UNREAD_AFTER * self._ping_every:
+        if overdue and unanswered >= UNREAD_AFTER * self._pings.every:
             self._abort(Failure(Trouble.SILENT, f"nothing that was sent was answered for {unanswered:.0f} s"), now, dice)
             return
         if overdue:
@@ -346,14 +328,7 @@ class Link:
             self._say(now, "WARNING", "The backend answers no JSON pings; acks are proven by HTTP")
 
     def _ping(self, now: Moment) -> None:
-        if len(self._pings) < UNANSWERED_PINGS:
-            self._ping_seq += 1
-            self._pings.append((self._ping_seq, now.mono))
-            self._pinged_at = now.mono
-            self._emit(Send(self.generation, (frames.dump_ping(self._ping_seq, now.utc),)))
-        else:
-            self._emit(Send(self.generation, (frames.dump_pong(frames.Ping(), now.utc),)))
-        self._next_ping_at = now.mono + self._ping_every
+        self._emit(Send(self.generation, (self._pings.ping(now),)))
 
     # --- transitions ---------------------------------------------------------------------------------------------
 
@@ -437,7 +412,8 @@ class Link:
                 cause, detail = Cause.IDLE_CUT, f"{detail}; cut every {lifetime:.0f} s"
         self.last_drop = Drop(now.utc, cause, plain(detail), lifetime)
         self.drops[cause] += 1
-        self._online_at = self._next_ping_at = self._next_status_at = None
+        self._online_at = self._next_status_at = None
+        self._pings.end()
         self._woke = False
         if self._down is None:
             self._down = now

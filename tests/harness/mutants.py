@@ -34,8 +34,8 @@ BUGS = (
     Bug(
         "backoff reset on open",
         "engine/link.py",
-        "        self._pings.clear()\n        self._numbered = False\n",
-        "        self._pings.clear()\n        self._numbered = False\n        self.attempt = 0\n",
+        "        self._pings.begin()\n",
+        "        self._pings.begin()\n        self.attempt = 0\n",
     ),
     Bug("jitter over the cap", "engine/backoff.py", "return low + (limit - low) * dice()", "return low + limit * dice()"),
     Bug("the ladder does not double", "engine/backoff.py", "2.0 ** min(max(attempt, 1) - 1, 60)", "2.0 * min(max(attempt, 1) - 1, 60)"),
@@ -94,7 +94,7 @@ BUGS = (
     Bug(
         "a peer that never reads is believed",
         "engine/link.py",
-        "if overdue and unanswered >= UNREAD_AFTER * self._ping_every:",
+        "if overdue and unanswered >= UNREAD_AFTER * self._pings.every:",
         "if False:",
     ),
     Bug(
@@ -106,10 +106,9 @@ BUGS = (
     Bug("waking up does not probe", "engine/engine.py", "            self._link.woke(self._now, self._dice)\n", ""),
     Bug(
         "a pong to no ping is taken for a proof",
-        "engine/link.py",
-        "        if not self._pings or (seq is not None and not self._pings[0][0] <= seq <= self._pings[-1][0]):\n"
-        "            return None\n",
-        "        if not self._pings or seq == 0:\n            return self._ping_seq, 0.0\n",
+        "engine/pings.py",
+        "        if not out or (seq is not None and not out[0][0] <= seq <= out[-1][0]):\n            return None\n",
+        "        if not out or seq == 0:\n            return self._number, 0.0\n",
     ),
     Bug(
         "old sockets are believed",
@@ -192,7 +191,7 @@ BUGS = (
         "        if number != self._number or self._in_flight is None:\n            return None\n        purpose, self._in_flight",
         "        if number > self._number:\n            return None\n        purpose, self._in_flight",
     ),
-    Bug("proof by an earlier ping", "engine/link.py", "        return self._ping_seq + 1\n", "        return self._ping_seq\n"),
+    Bug("proof by an earlier ping", "engine/pings.py", "        return self._number + 1\n", "        return self._number\n"),
     Bug(
         "unproven acks dropped on loss",
         "engine/acks.py",
