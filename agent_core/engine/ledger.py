@@ -12,10 +12,9 @@ high go first; cancels act at once; memory holds what is unsettled, the journal 
 (`Arrival`).
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -25,11 +24,12 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
 from agent_core.engine.barrier import Barrier, Held
+from agent_core.engine.lanes import Lanes
 from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.engine.settings import Settings
-from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Trait, ack_of
+from agent_core.entries import INTERNAL, ON_DISK, Ack, Answer, EffectClass, Entry, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
@@ -60,15 +60,6 @@ MAX_ANSWERS_PER_STEP = 500
 """When so many instant handlers have answered in a step, what waits its turn goes on in the next one, so that the loop breathes."""
 WS, LOCAL, EXTERNAL = Via.WS, Via.LOCAL, EffectClass.EXTERNAL
 """By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
-
-
-@dataclass(slots=True)
-class Lane:
-    """One conversation: first in, first out, one at a time."""
-
-    urgent: deque[Entry] = field(default_factory=deque)
-    normal: deque[Entry] = field(default_factory=deque)
-    running: Entry | None = None
 
 
 @dataclass(slots=True)
@@ -111,10 +102,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._by_seq: dict[int, Entry] = {}
         self._by_name: dict[str, Entry] = {}
-        self._lanes: dict[str, Lane] = {}
-        self._ready_urgent: deque[str] = deque()
-        self._ready: deque[str] = deque()
-        self._queued = 0
+        self._lanes = Lanes()
         self._answered = 0
         self._schedule = Schedule()
         self._tombstones: dict[str, tuple[str, float]] = {}
@@ -235,7 +223,7 @@ class Ledger:
     @property
     def pending(self) -> int:
         """Commands that wait for their turn or for the disk."""
-        return max(self._queued + self.running, self._barrier.unwritten)
+        return max(self._lanes.queued + self.running, self._barrier.unwritten)
 
     def _begin(self, entry: Entry, now: Moment, target: Remembered | None = None) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
@@ -267,7 +255,7 @@ class Ledger:
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
         elif self._intake_open and entry.trait.answer is not None and entry.lane not in self._lanes:
-            self._start(entry, now)
+            self._answer(entry, entry.trait.answer, now)
         else:
             self._enqueue(entry)
             self.start_waiting(now)
@@ -360,11 +348,7 @@ class Ledger:
         if victim.state is SCHEDULED:
             self._schedule.remove(victim.seq)
         else:
-            lane = self._lanes[victim.lane]
-            (lane.urgent if victim in lane.urgent else lane.normal).remove(victim)
-            self._queued -= 1
-            if not (lane.running or lane.urgent or lane.normal):
-                del self._lanes[victim.lane]
+            self._lanes.withdraw(victim)
 
     def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
         entry.due_utc, entry.state = due_utc, SCHEDULED
@@ -394,38 +378,39 @@ class Ledger:
 
     def _enqueue(self, entry: Entry) -> None:
         entry.state = QUEUED
-        lane = self._lanes.setdefault(entry.lane, Lane())
-        urgent = entry.command.priority.overtakes
-        (lane.urgent if urgent else lane.normal).append(entry)
-        self._queued += 1
-        if lane.running is None:
-            (self._ready_urgent if urgent else self._ready).append(entry.lane)
+        self._lanes.add(entry)
 
     @property
     def may_start(self) -> bool:
         """Something waits for its turn only: after a step, only where too many have answered in it."""
-        return self._intake_open and self.running < self._config.executor.concurrency and bool(self._ready_urgent or self._ready)
+        return self._intake_open and self.running < self._config.executor.concurrency and self._lanes.ready
 
     def start_waiting(self, now: Moment) -> None:
-        """Start what may start: urgent lanes first, then by arrival, at most `executor.concurrency` at once."""
+        """Start what may start, at most `executor.concurrency` at once."""
         while self.may_start and self._answered < MAX_ANSWERS_PER_STEP:
-            lane = self._lanes.get((self._ready_urgent or self._ready).popleft())
-            queue = (lane.urgent or lane.normal) if lane is not None and lane.running is None else None
-            if lane is not None and queue:
-                self._queued -= 1
-                lane.running = queue.popleft()
-                self._start(lane.running, now)
+            entry = self._lanes.take()
+            if (answer := entry.trait.answer) is None:
+                self._execute(entry, now)
+            else:
+                self._answer(entry, answer, now)
+                self._lanes.leave(entry)
 
-    def _start(self, entry: Entry, now: Moment) -> None:
+    def _begin_to_run(self, entry: Entry, now: Moment) -> None:
         entry.state, entry.began_at = RUNNING, now.mono
         if entry.due_utc is not None:
             entry.timed_from = now.mono
         if not entry.fresh:
             self._change(CommandStarted(entry.seq, now.utc))
-        if (answer := entry.trait.answer) is not None:
-            self._answered += 1
-            self._complete(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
-            return
+
+    def _answer(self, entry: Entry, answer: Answer, now: Moment) -> None:
+        """Run an instant handler."""
+        self._begin_to_run(entry, now)
+        self._answered += 1
+        self._complete(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
+
+    def _execute(self, entry: Entry, now: Moment) -> None:
+        """Have a handler run: at once, or once it is on disk that it runs."""
+        self._begin_to_run(entry, now)
         if entry.fresh:
             self._accepted(entry, now)
         self.running += 1
@@ -444,25 +429,17 @@ class Ledger:
         if entry.began_at is not None:
             entry.run_ms = (now.mono - entry.began_at) * 1_000
             self._latencies.run.add(now.mono, entry.run_ms)
+        self._lanes.leave(entry)
         self._complete(entry, event.outcome, now)
         self.start_waiting(now)
 
     def _complete(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
-        if (lane := self._lanes.get(entry.lane)) is not None and lane.running is entry:
-            self._leave(lane, entry.lane)
         error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None
         state = FAILED if error else COMPLETED
         if error and outcome.unknown and entry.trait.effect is EXTERNAL:
             self.counts.interrupted += 1
             state, error = INTERRUPTED, f"unknown outcome: {error}"
         self._end(entry, state, error, outcome.result, now, effect=outcome.row)
-
-    def _leave(self, lane: Lane, name: str) -> None:
-        lane.running = None
-        if lane.urgent or lane.normal:
-            (self._ready_urgent if lane.urgent else self._ready).append(name)
-        else:
-            del self._lanes[name]
 
     def _end(
         self, entry: Entry, state: State, error: str | None, result: Mapping[str, Any], now: Moment, *, effect: OutboxRow | None = None
@@ -538,10 +515,9 @@ class Ledger:
         """How many items each of its collections holds: all of them are bounded by what is unsettled."""
         return {
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
-            "lanes": len(self._lanes), "schedule": self._schedule.footprint,
-            "ready": len(self._ready) + len(self._ready_urgent), "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
+            "schedule": self._schedule.footprint, "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
             "rejected_ids": len(self._rejections),
-        }  # fmt: skip
+        } | self._lanes.sizes  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
 
@@ -562,7 +538,7 @@ class Ledger:
         counts = self.counts
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
-            malformed=malformed, rejected=self._rejections.count, queued=self._queued, running=self.running,
+            malformed=malformed, rejected=self._rejections.count, queued=self._lanes.queued, running=self.running,
             outbox=self.acks.unproven, proven=self.acks.proven, interrupted=counts.interrupted,
         )  # fmt: skip
 

@@ -13,8 +13,8 @@
 | replaced   | another agent has this id               | retry_at                        | dial                            |
 | off        | websocket.enabled is false              | none                            |                                 |
 
-Beside the phase's deadline an open link has two clocks: the next JSON ping (pings.py) and the next status frame. A ping whose predecessor is
-unanswered takes a probe along; where neither kind was answered for four intervals, the link is dead however much comes on it.
+Beside the phase's deadline an open link has two clocks: the next JSON ping (pings.py) and the next status frame. A ping whose predecessor
+is unanswered takes a probe along; where neither kind was answered for four intervals, the link is dead however much comes on it.
 
 Invariants: at most one attempt or socket at a time; every way an attempt can end leads to a phase with a deadline; news of another
 generation changes nothing; the ladder climbs on every failure and falls to its foot only after a link was stable; a link is online only

@@ -15,9 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
-PLAYBOOKS = tuple(
-    f"tests/agent_core/test_{name}.py" for name in ("backoff", "outcomes", "schedule", "link", "polling", "ledger", "engine", "repeats")
-)
+NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "engine", "repeats")
+PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,15 +237,21 @@ BUGS = (
     ),
     Bug(
         "first in, last out",
-        "engine/ledger.py",
-        "        (lane.urgent if urgent else lane.normal).append(entry)\n",
-        "        (lane.urgent if urgent else lane.normal).appendleft(entry)\n",
+        "engine/lanes.py",
+        "(lane.urgent or lane.normal).popitem(last=False)",
+        "(lane.urgent or lane.normal).popitem()",
     ),
     Bug(
         "two of one thread at once",
-        "engine/ledger.py",
-        "                lane.running = queue.popleft()\n                self._start(lane.running, now)\n",
-        "                self._start(queue.popleft(), now)\n",
+        "engine/lanes.py",
+        "        if lane.running is None:\n            ready[",
+        "        if lane:\n            ready[",
+    ),
+    Bug(
+        "a lane whose only urgent command is cancelled stays ready",
+        "engine/lanes.py",
+        "        if not waiting:\n            ready.pop(name, None)\n",
+        "",
     ),
     Bug(
         "acks that only the journal has are not sent again after a lost link",
@@ -262,7 +267,7 @@ BUGS = (
     ),
     Bug("acks of an earlier run are not sent again", "engine/ledger.py", "        self.acks.owe(memory.unproven)\n", ""),
     Bug("an instant command overtakes its thread", "engine/ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),
-    Bug("urgent commands wait in line", "engine/ledger.py", "queue = (lane.urgent or lane.normal)", "queue = (lane.normal or lane.urgent)"),
+    Bug("urgent commands wait in line", "engine/lanes.py", "= (lane.urgent or lane.normal)", "= (lane.normal or lane.urgent)"),
     Bug(
         "cancel forgotten when early", "engine/ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""
     ),
