@@ -1,22 +1,31 @@
 """Every wire frame as a model (PROTOCOL §2): `parse` is liberal, `dump_*` is strict; the only file that knows the spellings."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from msgspec import Struct
 from pydantic_core import from_json, to_json
 
 from agent_core.clock import iso
+from agent_core.json_parts import BOM, members, parts
 
 PAYLOAD_KEYS = ("payload", "parameters", "params", "data", "args")
 TEXT_KEYS = ("text", "message", "message_text")
 SEND_AT_KEYS = ("send_at", "schedule_time", "at")
 NAME_KEYS = ("schedule_id", "message_id")
 TARGET_KEYS = (*NAME_KEYS, "command_id")
+MAX_RESCUED = 128 * 2**10
+"""Bytes of a frame in which an id is still looked for, so that a turn stays short."""
+LAST_UTC = 253_402_300_799.0
+"""The last second of the year 9999: what comes after it cannot be written as ISO 8601."""
+NO_TIME = "not a time: ISO 8601 or Unix seconds expected"
+_LEAP_SECOND = re.compile(r"\d[Tt ]\d\d:\d\d:60")
 GREETINGS = frozenset({"connected", "ready", "welcome"})
 
 
@@ -98,8 +107,8 @@ def parse(raw: str | bytes) -> Frame:
     """One frame from the backend; never raises (PROTOCOL §1: malformed frames are counted, the link stays up)."""
     try:
         body = from_json(raw, allow_inf_nan=False)
-    except ValueError:
-        return Malformed("not JSON")
+    except (ValueError, TypeError) as error:
+        return _rescued_frame(raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogatepass"), error)
     if not isinstance(body, dict):
         return Malformed(f"a JSON {type(body).__name__}, not an object")
     kind = body.get("type")
@@ -111,6 +120,32 @@ def parse(raw: str | bytes) -> Frame:
         except FrameError as error:
             return Malformed(str(error))
     return _small_frame(kind, body)
+
+
+def _rescued_frame(raw: bytes, error: Exception) -> Frame:
+    """A frame that is not JSON: a command is taken for its failed ack, where its id can be read."""
+    if raw.startswith(BOM) and not raw.startswith(BOM, len(BOM)):
+        return parse(raw[len(BOM) :])
+    with suppress(ValueError):
+        if len(raw) <= MAX_RESCUED and _readable(members(raw).get("type")) == "command":
+            return _unreadable(raw, error)
+    return Malformed("not JSON")
+
+
+def _unreadable(raw: bytes, error: Exception) -> Command:
+    """The command in an object that is not JSON, as invalid. Raises ValueError where its id cannot be read, either."""
+    nested = {name: members(value) if value.startswith(b"{") else value for name, value in members(raw).items()}
+    fields = {name: _readable(value) for name, value in _envelope(nested).items()}
+    command_type = fields.get("command_type")
+    return Command(_command_id(fields.get("command_id")), command_type if _is_type(command_type) else "", invalid=f"invalid JSON: {error}")
+
+
+def _readable(raw: Any) -> Any:
+    """A value of JSON; None where it is not one."""
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except (ValueError, TypeError):
+        return None
 
 
 def _small_frame(kind: str, body: dict[str, Any]) -> Frame:
@@ -147,7 +182,7 @@ def command_of(fields: Mapping[str, Any]) -> Command:
     command_id = _command_id(fields.get("command_id"))
     command_type = fields.get("command_type")
     invalid = None
-    if not isinstance(command_type, str) or not 1 <= len(command_type) <= 100 or not command_type.isprintable():
+    if not _is_type(command_type):
         command_type, invalid = "", "invalid command_type"
     payload = _first(fields, PAYLOAD_KEYS)
     if payload is None:
@@ -163,6 +198,10 @@ def command_of(fields: Mapping[str, Any]) -> Command:
         except FrameError as error:
             warnings.append(str(error))
     return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid)
+
+
+def _is_type(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 1 <= len(value) <= 100 and value.isprintable()
 
 
 def _command_id(value: Any) -> str:
@@ -192,21 +231,25 @@ def instant(value: Any, warnings: list[str] | None = None) -> float:
         if not text.replace(".", "", 1).isdecimal():
             return _iso_instant(text, warnings)
         value = float(text)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
-        raise FrameError("not a time: ISO 8601 or Unix seconds expected")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LAST_UTC * 1_000:
+        raise FrameError(NO_TIME)
     return value / 1_000 if value >= 1e11 else float(value)
 
 
 def _iso_instant(text: str, warnings: list[str] | None) -> float:
     try:
-        moment = datetime.fromisoformat(text)
+        leap = _LEAP_SECOND.search(text)
+        moment = datetime.fromisoformat((text[: leap.end() - 2] + "59" + text[leap.end() :] if leap else text).upper())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
             if warnings is not None:
                 warnings.append("a time without zone, taken as UTC")
-        return moment.timestamp()
+        utc = moment.timestamp() + bool(leap)
     except (ValueError, OverflowError):
-        raise FrameError("not a time: ISO 8601 or Unix seconds expected") from None
+        raise FrameError(NO_TIME) from None
+    if utc > LAST_UTC:
+        raise FrameError(NO_TIME)
+    return utc
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -280,18 +323,18 @@ class SyncAnswer(Struct, frozen=True, gc=False):
 
 
 def parse_sync(raw: bytes) -> SyncAnswer:
-    """Raises FrameError where the answer is no JSON object; a bad item inside only counts as malformed."""
+    """Raises FrameError where the answer is no JSON object; a bad item inside is failed or counted, and spoils no other."""
     try:
         body = from_json(raw, allow_inf_nan=False)
     except ValueError:
-        raise FrameError("the answer is not JSON") from None
+        body = _rescued_answer(raw)
     if not isinstance(body, dict):
         raise FrameError("the answer is not a JSON object")
     commands: list[Command] = []
     malformed: list[str] = []
     for item in _items(body, "commands"):
         try:
-            commands.append(command_of(_envelope(item) if isinstance(item, dict) else {}))
+            commands.append(item if isinstance(item, Command) else command_of(_envelope(item) if isinstance(item, dict) else {}))
         except FrameError as error:
             malformed.append(str(error))
     proven = [item.get("command_id") if isinstance(item, dict) else item for item in _items(body, "ack_events")]
@@ -302,6 +345,26 @@ def parse_sync(raw: bytes) -> SyncAnswer:
         updates if isinstance(updates, dict) else {},
         tuple(malformed),
     )
+
+
+def _rescued_answer(raw: bytes) -> dict[str, Any]:
+    """An answer that is not JSON as a whole, each item judged alone. Raises FrameError."""
+    try:
+        fields = members(raw)
+        lists = {name: [_judged(item) for item in parts(value)] for name, value in fields.items() if value.startswith(b"[")}
+    except ValueError:
+        raise FrameError("the answer is not JSON") from None
+    return {name: _readable(value) for name, value in fields.items()} | lists
+
+
+def _judged(raw: bytes) -> Any:
+    """An item; as an invalid command where it is no JSON but has an id, else None."""
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        with suppress(ValueError):
+            return _unreadable(raw, error)
+        return None
 
 
 def _items(body: Mapping[str, Any], key: str) -> list[Any]:
@@ -323,6 +386,12 @@ def dump_pong(ping: Ping, utc: float) -> str:
 def dump_ack(ack: str) -> str:
     """The frame around a stored ack, which goes out byte for byte as it was recorded."""
     return f'{{"type":"command_ack","data":{ack}}}'
+
+
+def dump_sync(agent_id: str | None, last_command_id: str | None, acks: Iterable[str], status: Mapping[str, Any]) -> str:
+    """The body of a sync; acks travel in it byte for byte as they were recorded (PROTOCOL §3)."""
+    fields = as_json({"edge_agent_id": agent_id, "last_command_id": last_command_id, "status": dict(status)})
+    return f'{fields[:-1]},"pending_events":[{",".join(map(dump_ack, acks))}]}}'
 
 
 def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: float) -> str:

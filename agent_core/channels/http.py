@@ -1,10 +1,11 @@
 """The HTTP side, by `httpx`: one POST each, with a total deadline and a bounded answer; no policy, no retry (ARCHITECTURE §8)."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
 
 from agent_core import __version__, frames
 from agent_core.channels.credentials import Credentials
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import httpx
 
 ACK_PATHS = ("/edge/command/ack", "/edge/ack_command")
+READ_AT_ONCE = 64 * 2**10
+"""Bytes of an answer that are read without a thread: about 5 ms."""
 MISSING = frozenset({404, 405})
 
 
@@ -61,7 +64,7 @@ class PollingChannel:
             "auth_token": self._credentials.secret,
         }  # fmt: skip
         try:
-            agent_id, token = _registration(_object(await self._call("/edge/register", body)))
+            agent_id, token = _registration(_object(await self._call("/edge/register", frames.as_json(body).encode())))
         except HttpTrouble as error:
             if error.failure.status == 404 and edge.agent_id:
                 self._post(Registered(edge.agent_id))
@@ -73,14 +76,11 @@ class PollingChannel:
 
     async def poll(self, effect: Poll) -> None:
         """POST /edge/sync."""
-        body = {
-            "edge_agent_id": self._credentials.agent_id,
-            "last_command_id": effect.last_command_id,
-            "pending_events": [{"type": "command_ack", "data": json.loads(ack)} for _, ack in effect.carried],
-            "status": dict(effect.status),
-        }
+        acks = [ack for _, ack in effect.carried]
+        body = frames.dump_sync(self._credentials.agent_id, effect.last_command_id, acks, effect.status)
         try:
-            answer = frames.parse_sync(await self._call("/edge/sync", body))
+            raw = await self._call("/edge/sync", body.encode())
+            answer = frames.parse_sync(raw) if len(raw) <= READ_AT_ONCE else await asyncio.to_thread(frames.parse_sync, raw)
         except HttpTrouble as error:
             self._post(PollFailed(effect.number, error.failure))
         except frames.FrameError as error:
@@ -120,9 +120,8 @@ class PollingChannel:
 
     # --- one call --------------------------------------------------------------------------------------------
 
-    async def _call(self, path: str, body: dict[str, Any] | bytes) -> bytes:
+    async def _call(self, path: str, content: bytes) -> bytes:
         """The body of a 2xx. Raises HttpTrouble."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
             async with asyncio.timeout(self._config.timing.poll_within):
                 return await self._exchange(path, content)
@@ -202,7 +201,7 @@ async def _beginning(response: "httpx.Response") -> bytes:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(raw)
+        answer = from_json(raw)
     except ValueError:
         raise HttpTrouble(Failure(Trouble.GARBAGE, "the answer is not JSON")) from None
     if not isinstance(answer, dict):

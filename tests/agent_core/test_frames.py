@@ -133,9 +133,14 @@ def test_an_unknown_priority_is_normal_with_a_warning(spelling: Any) -> None:
         ("9999-12-31T23:59:59Z", 253_402_300_799.0),
         ("1969-12-31T23:59:59Z", -1.0),
         (0, 0.0),
+        ("2026-11-05t20:30:00z", 1_793_910_600.0),
+        ("2026-11-05t21:30:00.5+01:00", 1_793_910_600.5),
+        ("2016-12-31T23:59:60Z", 1_483_228_800.0),
+        ("2016-12-31t23:59:60.25z", 1_483_228_800.25),
+        ("2017-01-01 00:59:60+01:00", 1_483_228_800.0),
     ],
 )
-def test_times_in_each_of_their_spellings(spelling: Any, utc: float) -> None:
+def test_f81_times_in_each_of_their_spellings(spelling: Any, utc: float) -> None:
     warnings: list[str] = []
     assert frames.instant(spelling, warnings) == pytest.approx(utc)
     assert warnings == []
@@ -146,10 +151,14 @@ def test_a_naive_time_is_utc_with_a_warning() -> None:
     assert (taken.issued_utc, taken.warnings) == (UTC, ("a time without zone, taken as UTC",))
 
 
-@pytest.mark.parametrize(
-    "spelling", ["", "soon", "2026-13-05T00:00:00Z", "nan", "inf", "-5", -1, 1e15, 10**400, True, [], {}, float("nan"), None]
-)
-def test_what_is_no_time(spelling: Any) -> None:
+NO_TIMES: tuple[Any, ...] = (
+    "", "soon", "2026-13-05T00:00:00Z", "nan", "inf", "-5", -1, 1e15, 10**400, True, [], {}, float("nan"), None, "2016-12-31T23:59:61Z",
+    "2016-12-31T23:60:60Z", "9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-01:00", 253_402_300_800_000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", NO_TIMES)
+def test_f66_what_is_no_time_or_cannot_be_written_is_refused(spelling: Any) -> None:
     with pytest.raises(FrameError, match="not a time"):
         frames.instant(spelling)
 
@@ -309,6 +318,17 @@ def test_what_is_emitted() -> None:
             "completed_at": "2026-11-05T20:30:00.090Z", "result": {},
         },
     }  # fmt: skip
+
+
+def test_acks_travel_in_a_sync_byte_for_byte() -> None:
+    stored = '{"command_id": "c1",  "success":true}'
+    body = frames.dump_sync("mac-1", None, [stored, stored], {"scheduled_messages": 3})
+    assert body.count(f'{{"type":"command_ack","data":{stored}}}') == 2
+    assert json.loads(body) == {
+        "edge_agent_id": "mac-1", "last_command_id": None, "status": {"scheduled_messages": 3},
+        "pending_events": [{"type": "command_ack", "data": json.loads(stored)}] * 2,
+    }  # fmt: skip
+    assert json.loads(frames.dump_sync(None, "c9", [], {}))["pending_events"] == []
 
 
 @pytest.mark.parametrize(("status", "success"), [("completed", True), ("received", True), ("failed", False)])
