@@ -4,11 +4,11 @@ import asyncio
 import os
 import socket
 import ssl
-import threading
 import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from websockets.uri import parse_uri
 from agent_core.channels.network import Flaw, failure_of, flaw_of, is_loopback, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
+from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.diagnosis.findings import Stage, failed, ok, skipped, warning
 from agent_core.plain import plain
 
@@ -150,28 +151,12 @@ def _target(url: str, proxy: str | None, suffix: str) -> Target:
 
 async def resolved(host: str, port: int) -> list[tuple[Any, ...]]:
     """(family, address) of each; on a thread that nobody waits for, since a resolver cannot be stopped. Raises socket.gaierror."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
-
-    def tell(found: list[tuple[Any, ...]] | None, error: OSError | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(found or [])
-
-    def ask() -> None:
-        found, error = None, None
-        try:
-            found = [(family, address) for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except (OSError, UnicodeError) as trouble:
-            error = trouble if isinstance(trouble, OSError) else socket.gaierror(socket.EAI_NONAME, "not a name")
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, found, error)
-
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
-    return await answer
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(DAEMON_THREADS, look_up)
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
+    return [(family, address) for family, _, _, _, address in found]
 
 
 async def refusal(family: int, address: tuple[Any, ...], within: float) -> str | None:

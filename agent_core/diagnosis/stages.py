@@ -19,6 +19,7 @@ from agent_core.channels.credentials import Credentials
 from agent_core.channels.network import failure_of
 from agent_core.clock import Clock
 from agent_core.config import Config
+from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.diagnosis.backend import SHOWN, Backend
 from agent_core.diagnosis.findings import Stage, Verdict, failed, late, skipped
 from agent_core.diagnosis.machine import Machine
@@ -38,6 +39,7 @@ async def diagnose(
     `env_file` is the .env whose mode is looked at; `force` dials and syncs though an agent runs on the same data_dir; `within` limits
     a stage, in seconds.
     """
+    asyncio.get_running_loop().set_default_executor(DAEMON_THREADS)
     async for stage in _Diagnosis(config, clock, env_file, within, force=force).stages():
         yield stage
 
