@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
@@ -19,13 +20,16 @@ from msgspec.structs import replace
 from agent_core.channels.base import Channel
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.http import PollingChannel
+from agent_core.channels.network import failure_of
 from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
+from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
 from agent_core.engine.ledger import CANCELS
 from agent_core.events import (
     AbortSocket,
+    AcksPosted,
     CancelRunning,
     CloseSocket,
     CommandFinished,
@@ -33,11 +37,13 @@ from agent_core.events import (
     Effect,
     Event,
     Execute,
+    Failure,
     Finish,
     LedgerOpened,
     OpenSocket,
     Poll,
     PollAnswered,
+    PollFailed,
     PostAcks,
     Probe,
     Recall,
@@ -45,6 +51,7 @@ from agent_core.events import (
     Record,
     RecordFailed,
     Register,
+    RegistrationFailed,
     ReplayRequested,
     Send,
     SendStatus,
@@ -154,12 +161,13 @@ class Agent:
     async def run(self) -> None:
         """Live until stopped. Raises what ended a core task, never quietly."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(DAEMON_THREADS)
         self._thread_id = threading.get_ident()
         self._journal.start()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._socket: Channel = WebSocketChannel(self.config, self._credentials, self._clock, self._accept, self._spawn)
+                self._socket: Channel = WebSocketChannel(self.config, self._credentials, self._clock, self._accept, self._spawn_at_edge)
                 self._http = PollingChannel(self.config, self._credentials, self._clock, self._accept)
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
@@ -316,11 +324,12 @@ class Agent:
             case SendStatus(generation, scheduled, uptime):
                 self._socket.send(generation, (dump_status(scheduled, uptime, memory_mb(), self._clock.now().utc),))
             case Poll(number=number):
-                self._spawn_in_background(self._http.poll(effect), f"poll-{number}")
+                self._spawn_call(self._http.poll(effect), f"poll-{number}", partial(PollFailed, number))
             case PostAcks(acks):
-                self._spawn_in_background(self._http.post_acks(acks), "post-acks")
+                command_ids = tuple(command_id for command_id, _ in acks)
+                self._spawn_call(self._http.post_acks(acks), "post-acks", partial(AcksPosted, (), command_ids))
             case Register():
-                self._spawn_in_background(self._http.register(), "register")
+                self._spawn_call(self._http.register(), "register", RegistrationFailed)
             case Recall(seqs):
                 self._recall_all(seqs)
             case SetLogLevel(level):
@@ -363,8 +372,21 @@ class Agent:
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)
 
-    def _spawn_in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = self._spawn(work, name)
+    def _spawn_at_edge(self, work: Coroutine[Any, Any, None], name: str, failed: Callable[[Failure], Event]) -> asyncio.Task[None]:
+        """A task that meets the world: whatever it raises becomes the event that `failed` makes of it, and never ends the agent."""
+        return self._spawn(self._end_as_event(work, failed), name)
+
+    async def _end_as_event(self, work: Coroutine[Any, Any, None], failed: Callable[[Failure], Event]) -> None:
+        try:
+            await work
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            log.debug("what was raised at the edge", exc_info=error)
+            self._accept(failed(failure_of(error)))
+
+    def _spawn_call(self, work: Coroutine[Any, Any, None], name: str, failed: Callable[[Failure], Event]) -> None:
+        task = self._spawn_at_edge(work, name, failed)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

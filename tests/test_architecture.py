@@ -97,3 +97,21 @@ def test_help_needs_no_screen_and_no_network() -> None:
     assert "usage" in ran.stdout.lower()
     assert imported >= {"console", "argparse"}
     assert imported & {"textual", "rich", "httpx", "websockets"} == set()
+
+
+SPAWNS = {"create_task", "ensure_future", "run_coroutine_threadsafe", "_spawn"}
+
+
+def test_f53_every_task_of_the_agent_is_started_where_its_errors_are_caught() -> None:
+    """At the edge what a task raises becomes an event; only a command's task may end the agent, and its handler's errors are caught."""
+    calls = [
+        (module, function.name, call.func.attr, len(call.args))
+        for module in modules() if module.startswith("agent_core.") and not module.startswith("agent_core.reference.")
+        for function in ast.walk(ast.parse(modules()[module].read_text())) if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for call in ast.walk(function) if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in SPAWNS
+    ]  # fmt: skip
+    channel = "agent_core.channels.websocket"
+    assert sorted(calls) == [
+        ("agent_core.agent", "_execute", "_spawn", 2), ("agent_core.agent", "_spawn", "create_task", 1),
+        ("agent_core.agent", "_spawn_at_edge", "_spawn", 2), (channel, "_live", "_spawn", 3), (channel, "open", "_spawn", 3),
+    ]  # fmt: skip

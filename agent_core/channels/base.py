@@ -1,6 +1,13 @@
 """What the agent asks of a channel to the backend."""
 
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from agent_core.events import Event, Failure
+
+Spawn = Callable[[Coroutine[Any, Any, None], str, Callable[[Failure], Event]], asyncio.Task[None]]
+"""Starts a task from its work, its name, and what to post where the work raises."""
 
 
 class Channel(Protocol):

@@ -1,6 +1,7 @@
 """What both channels share: one TLS context, and one reading of what went wrong."""
 
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ _FLAWS = {
     62: Flaw.WRONG_HOST, 64: Flaw.WRONG_HOST,
 }  # fmt: skip
 """By OpenSSL's X509_V_ERR numbers."""
+_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,9})?(?: *, *[0-9]{1,15}(?:\.[0-9]{0,9})?){0,9}")
+"""As Retry-After has them; where proxies joined several headers, several."""
 
 
 def tls_context() -> ssl.SSLContext:
@@ -47,36 +50,48 @@ def is_loopback(url: str) -> bool:
 
 def failure_of(error: BaseException) -> Failure:
     """Which trouble an exception of the network means; the innermost cause decides."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    for link in reversed(chain):
+    for link in reversed(_causes(error)):
         match link:
             case ssl.SSLCertVerificationError():
                 return Failure(Trouble.TLS, f"TLS: {_refusal(link)}")
             case ssl.SSLError():
-                return Failure(Trouble.TLS, f"TLS: {link.reason or link}")
+                return Failure(Trouble.TLS, f"TLS: {getattr(link, 'reason', None) or _text(link)}")
             case socket.gaierror():
-                return Failure(Trouble.DNS, f"DNS: {link.strerror or link}")
+                return Failure(Trouble.DNS, f"DNS: {link.strerror or _text(link)}")
             case TimeoutError():
                 return Failure(Trouble.TIMEOUT, "timed out")
             case ConnectionRefusedError():
                 return Failure(Trouble.CONNECT, "connection refused")
             case OSError():
-                return Failure(Trouble.CONNECT, link.strerror or str(link) or type(link).__name__)
-    return Failure(Trouble.CONNECT, str(error) or type(error).__name__)
+                return Failure(Trouble.CONNECT, str(link.strerror or _text(link)) or type(link).__name__)
+    return Failure(Trouble.CONNECT, f"{type(error).__name__}: {_text(error)}".removesuffix(": "))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, the first cause last; of a group its first member."""
+    chain: dict[int, BaseException] = {}
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in chain:
+        chain[id(cause)] = cause
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
+    return list(chain.values())
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (a library's error whose text raises has none)
+        return ""
 
 
 def flaw_of(error: ssl.SSLCertVerificationError) -> Flaw | None:
     """None for what is too rare to have a word here."""
-    return _FLAWS.get(error.verify_code)
+    return _FLAWS.get(getattr(error, "verify_code", 0))
 
 
 def _refusal(error: ssl.SSLCertVerificationError) -> str:
     """The reason first, since a narrow panel shows no more."""
-    flaw, said = flaw_of(error), error.verify_message
+    flaw, said = flaw_of(error), getattr(error, "verify_message", None) or _text(error)
     match flaw:
         case Flaw.EXPIRED | Flaw.EARLY:
             return f"{flaw} certificate; is this machine's clock right?"
@@ -96,10 +111,10 @@ def retry_after(values: Iterable[str], utc: float) -> float | None:
 
 
 def _wait_of(value: str, utc: float) -> float | None:
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
+    if _SECONDS.fullmatch(value):
+        return max(float(seconds) for seconds in value.split(","))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - utc)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - utc)

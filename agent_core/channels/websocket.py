@@ -8,12 +8,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
 from agent_core import frames
+from agent_core.channels.base import Spawn
 from agent_core.channels.connection import Connection, OneAttempt
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.network import failure_of, is_loopback, retry_after, tls_context
@@ -56,7 +56,7 @@ class WebSocketChannel:
 
     def __init__(
         self, config: Config, credentials: Credentials, clock: Clock, post: Callable[[Event], None],
-        spawn: Callable[[Any, str], asyncio.Task[None]],
+        spawn: Spawn,
     ) -> None:  # fmt: skip
         self._config = config
         self._credentials = credentials
@@ -77,7 +77,8 @@ class WebSocketChannel:
         self._outgoing = deque()
         self._wake = asyncio.Event()
         self._closing = None
-        self._task = self._spawn(self._live(generation, self._outgoing, self._wake), f"socket-{generation}")
+        life = self._live(generation, self._outgoing, self._wake)
+        self._task = self._spawn(life, f"socket-{generation}", partial(DialFailed, generation))
 
     def abort(self, generation: int) -> None:
         """At once and without a handshake: a dead peer would not answer one."""
@@ -116,7 +117,7 @@ class WebSocketChannel:
         self._connection = connection
         self._post(Opened(generation))
         connection.listen(partial(self._read, generation), self._byte_listener(generation), lambda: self._post(Ponged(generation)))
-        sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}")
+        sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}", partial(Lost, generation))
         try:
             await connection.wait_closed()
             self._post(Lost(generation, UNREAD if connection.given_up else loss(connection.close_exc, self._credentials.masked)))
@@ -176,6 +177,8 @@ class WebSocketChannel:
                     return
         except ConnectionClosed:
             return
+        finally:
+            connection.transport.abort()
 
 
 def dial_failure(error: Exception, utc: float) -> Failure:

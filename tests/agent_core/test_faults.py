@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,9 +23,9 @@ from websockets.utils import accept_key
 from agent_core.agent import Agent
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.websocket import WebSocketChannel
-from agent_core.clock import Moment, SystemClock
+from agent_core.clock import SystemClock
 from agent_core.entries import EffectClass, Trait
-from agent_core.events import Event, Lost, Opened, ReconnectRequested
+from agent_core.events import Event, Failure, Lost, Opened, ReconnectRequested
 from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, handles
 from agent_core.messengers import Context
@@ -386,7 +386,7 @@ async def test_f16_a_great_backlog_is_sent_to_a_backend_that_reads(tmp_path: Pat
         where = config(tmp_path, "http://127.0.0.1:1", backend={"websocket_url": puppet.socket_url})
         tasks: list[asyncio.Task[None]] = []
 
-        def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        def spawn(work: Coroutine[Any, Any, None], name: str, _failed: Callable[[Failure], Event]) -> asyncio.Task[None]:
             tasks.append(asyncio.create_task(work, name=name))
             return tasks[-1]
 
@@ -848,35 +848,6 @@ async def _stopped(folder: Path, peer: str) -> None:
                 await for_a_while(0.9, lambda: backend.hub.counts["connects"] == 1 and not agent.said("disconnected"))
 
 
-class FlawedClock(SystemClock):
-    """Raises once, in the first task whose name starts with `victim`."""
-
-    def __init__(self, victim: str) -> None:
-        self._victim = victim
-        self.raised = 0
-
-    def now(self) -> Moment:
-        task = asyncio.current_task() if _in_a_loop() else None
-        if not self.raised and task is not None and task.get_name().startswith(self._victim):
-            self.raised += 1
-            raise RuntimeError("the clock fell off the wall")
-        return super().now()
-
-
-@pytest.mark.parametrize("victim", ["socket-", "poll-"])
-async def test_f46_a_channels_task_that_fails_is_one_failed_attempt(tmp_path: Path, victim: str) -> None:
-    clock = FlawedClock(victim)
-    async with served() as backend:
-        if victim == "poll-":
-            backend.faults = Faults(upgrade_status=503)
-        async with living(config(tmp_path, backend.url), clock=clock) as here:
-            await until(lambda: clock.raised)
-            await here.hears("the clock fell off the wall")
-            backend.faults = Faults()
-            await here.online()
-            await settled(backend, await backend.queue(AGENT, "send_message_now", message()))
-
-
 async def test_f46_a_core_task_that_dies_ends_the_agent_with_its_error(tmp_path: Path) -> None:
     async with served() as backend:
 
@@ -950,14 +921,6 @@ async def test_a_deaf_socket_is_noticed_by_the_safety_sync(tmp_path: Path) -> No
 
 
 # --- what the tests above need of the machine ------------------------------------------------------------------------------
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 @contextmanager
