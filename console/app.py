@@ -410,7 +410,7 @@ class EdgeConsole(App[str]):
         self._say(_MEANINGS[mode], "warning" if mode is PollingMode.NEVER else "information")
 
     def action_follow(self) -> None:
-        self._stream.follow(not self._stream.following)
+        self._stream.follow(not self._stream.viewport.following)
 
     async def action_filter(self) -> None:
         from console.panels.filterbar import FilterBar

@@ -235,6 +235,14 @@ class FilteredView:
             self._head = 0
 
     @property
+    def first(self) -> int:
+        return self._ring.first
+
+    @property
+    def end(self) -> int:
+        return self._ring.end
+
+    @property
     def count(self) -> int:
         return self._ring.end - self._ring.first if self.filter is None else len(self._found) - self._head
 

@@ -19,6 +19,7 @@ from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.ring import FilteredView, Ring, Row
 from console.panels.view import View
+from console.panels.viewport import Viewport
 from console.text import cut, grouped, shown
 
 WHEEL_ROWS = 3
@@ -35,8 +36,7 @@ def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Bind
 class Stream(Widget, can_focus=True):
     """Shows the newest commands, or while frozen the same ones for as long as the ring keeps them.
 
-    The selected command is the newest one until the operator picks another; picking never lets it slide out of sight.
-    Every state is kept in positions of the ring, so a filter, which changes what is between them, changes no state.
+    What is on the screen, and which command is selected, the viewport says.
     """
 
     ALLOW_SELECT = False
@@ -74,24 +74,16 @@ class Stream(Widget, can_focus=True):
         self.trouble = ""
         """What is wrong with the filter being typed."""
         self.progress = ""
-        self._lens = FilteredView(self.ring)
+        self._passing = FilteredView(self.ring)
+        self.viewport = Viewport(self._passing)
         self._marks: set[int] = set()
-        self._newest_first = False
         self._relative = False
         self._view: View | None = None
         self._look: Look | None = None
-        self._following = True
-        self._bottom = 0
-        """One past the last position shown, while frozen."""
-        self._seen = 0
-        """One past the newest position that the operator has been shown, while frozen."""
-        self._cursor: int | None = None
         self._drawn: dict[_Key, Strip] = {}
         self._window: list[Strip] = []
         """All of it as it was drawn last."""
         self._window_size = Size(0, 0)
-        self._height = 0
-        """Rows of commands."""
         self._frame: tuple[Line, Line] = ((), ())
 
     # --- what the app says ------------------------------------------------------------------------------------------
@@ -104,15 +96,15 @@ class Stream(Widget, can_focus=True):
         self.missed += missed
         if self.ring is not self.live:
             return
-        count = self._lens.count
+        count = self._passing.count
         try:
-            self._lens.changed([*changed, *range(before, self.live.end)])
+            self._passing.changed([*changed, *range(before, self.live.end)])
         except FilterError as error:
             self._give_up(str(error))
         self._forget(changed)
-        if self.live.end != before or self._lens.count != count:
-            self._hold_cursor()
-            self.refresh(Region(0, 2, self.size.width, self._height))
+        if self.live.end != before or self._passing.count != count:
+            self.viewport.grown()
+            self.refresh(Region(0, 2, self.size.width, self.viewport.height))
         elif changed:
             self._refresh_rows(changed)
 
@@ -150,7 +142,8 @@ class Stream(Widget, can_focus=True):
 
     def _look_through(self) -> None:
         wanted = self.wanted if self.filter_on else parse("")
-        self._lens = FilteredView(self.ring, parse(wanted.text, failures_only=self.failures_only) if self.failures_only else wanted)
+        wanted = parse(wanted.text, failures_only=True) if self.failures_only else wanted
+        self._passing = self.viewport.passing = FilteredView(self.ring, wanted)
         self._redraw()
 
     def _show_again(self) -> None:
@@ -176,10 +169,10 @@ class Stream(Widget, can_focus=True):
 
     def action_jump(self, step: int) -> None:
         """To the next that the filter finds, also while it is off."""
-        at = self._selected_position()
+        at = self.viewport.selected
         if at is None:
             return
-        step = -step if self._newest_first else step
+        step = -step if self.viewport.newest_first else step
         ring = self.ring
         ahead = range(at + 1, ring.end) if step > 0 else range(at - 1, ring.first - 1, -1)
         wanted = self.wanted or parse("", failures_only=True)
@@ -193,7 +186,7 @@ class Stream(Widget, can_focus=True):
             if time.perf_counter() > by:
                 self.blame("this pattern takes too long")
                 return
-            place = next((position for position in found if self._lens.has(position)), None)
+            place = next((position for position in found if self._passing.has(position)), None)
             if place is not None:
                 self._select(place)
                 return
@@ -202,18 +195,9 @@ class Stream(Widget, can_focus=True):
     # --- what the operator does -------------------------------------------------------------------------------------
 
     @property
-    def following(self) -> bool:
-        return self._following
-
-    @property
-    def new(self) -> int:
-        """How many commands have come, while frozen, that the operator has not been shown."""
-        return 0 if self._following else self._lens.count - self._lens.rank(max(self._seen, self.ring.first))
-
-    @property
     def selected(self) -> Row | None:
         """The command under the cursor; None while there is none at all."""
-        position = self._selected_position()
+        position = self.viewport.selected
         return None if position is None else self.ring.row(position)
 
     @property
@@ -224,28 +208,23 @@ class Stream(Widget, can_focus=True):
     @property
     def count(self) -> int:
         """How many pass the filter."""
-        return self._lens.count
+        return self._passing.count
 
     @property
     def filtered(self) -> Iterator[Row]:
         """All that pass the filter, oldest first."""
-        return (self.ring.row(self._lens.at(rank)) for rank in range(self._lens.count))
+        return (self.ring.row(self._passing.at(rank)) for rank in range(self._passing.count))
 
     def follow(self, on: bool) -> None:
         """Stay at the newest command, or freeze what is shown."""
-        if on:
-            self._cursor = None
-        elif self._following:
-            self._bottom = self._seen = self.ring.end
-            self._cursor = self._selected_position()
-        self._following = on
+        self.viewport.follow(on)
         self.refresh()
 
     def look_at(self, ring: Ring | None, name: str = "") -> None:
         """Show a saved session's commands; None: the live ones again."""
         self.ring, self.session = (self.live, "") if ring is None else (ring, name)
         self._marks.clear()
-        self._following, self._cursor = True, None
+        self.viewport.follow(True)
         self._show_again()
 
     def unmark(self) -> None:
@@ -253,7 +232,7 @@ class Stream(Widget, can_focus=True):
         self._redraw()
 
     def action_mark(self) -> None:
-        position = self._selected_position()
+        position = self.viewport.selected
         if position is None:
             return
         self._marks = {mark for mark in self._marks if mark >= self.ring.first}
@@ -261,12 +240,11 @@ class Stream(Widget, can_focus=True):
             self._marks.remove(position)
         elif len(self._marks) < MOST_MARKS:
             self._marks.add(position)
-        if self._cursor is None:
-            self._cursor = position
+        self.viewport.pin()
         self.refresh()
 
     def action_turn(self) -> None:
-        self._newest_first = not self._newest_first
+        self.viewport.newest_first = not self.viewport.newest_first
         self.refresh()
 
     def action_ages(self) -> None:
@@ -275,115 +253,48 @@ class Stream(Widget, can_focus=True):
             self.show(self._view)
 
     def action_move(self, rows: int) -> None:
-        position = self._selected_position()
-        if position is None:
-            return
-        rank = self._lens.rank(position) + (-rows if self._newest_first else rows)
-        if rank >= self._lens.count:
-            self.action_newest()
-        else:
-            self._select(self._lens.at(max(0, rank)))
+        self.viewport.move(rows)
+        self.refresh()
 
     def action_page(self, pages: int) -> None:
-        self.action_move(pages * max(1, self._height - 1))
+        self.viewport.page(pages)
+        self.refresh()
 
     def action_oldest(self) -> None:
-        if self._lens.count:
-            self._select(self._lens.at(0))
+        if self._passing.count:
+            self._select(self._passing.at(0))
 
     def action_newest(self) -> None:
         self.follow(True)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
-        self._scroll(WHEEL_ROWS if self._newest_first else -WHEEL_ROWS)
+        self._scroll(-WHEEL_ROWS)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
-        self._scroll(-WHEEL_ROWS if self._newest_first else WHEEL_ROWS)
+        self._scroll(WHEEL_ROWS)
 
     def on_click(self, event: events.Click) -> None:
-        position = self._position_on(event.y - 2)
+        position = self.viewport.position_on(event.y - 2)
         if position is not None:
             self._select(position)
             if event.chain == 2:
                 self.post_message(self.Opened())
+
+    def _scroll(self, rows: int) -> None:
+        self.viewport.scroll(rows)
+        self.refresh()
+
+    def _select(self, position: int) -> None:
+        self.viewport.select(position)
+        self.refresh()
 
     def on_focus(self) -> None:
         self._redraw()
 
     def on_blur(self) -> None:
         self._redraw()
-
-    # --- the window on the ring, in ranks of the lens ----------------------------------------------------------------
-
-    def _end(self) -> int:
-        """One past the rank of the newest on the screen."""
-        count = self._lens.count
-        if self._following:
-            return count
-        return max(self._lens.rank(self._bottom), min(count, self._height))
-
-    def _top(self) -> int:
-        return max(0, self._end() - self._height)
-
-    def _position_on(self, y: int) -> int | None:
-        """The position drawn in that row of the window."""
-        top, end = self._top(), self._end()
-        rank = end - 1 - y if self._newest_first else top + y
-        return self._lens.at(rank) if 0 <= y < self._height and top <= rank < end else None
-
-    def _selected_position(self) -> int | None:
-        count = self._lens.count
-        if not count:
-            return None
-        if self._cursor is None:
-            return self._lens.at(count - 1)
-        return self._lens.at(min(self._lens.rank(self._cursor), count - 1))
-
-    def _select(self, position: int) -> None:
-        top, end, rank = self._top(), self._end(), self._lens.rank(position)
-        self._cursor = position
-        if self._following and rank < top:
-            self._freeze_at(end)
-        if not self._following:
-            if rank < top:
-                self._bottom = self._after(rank + self._height - 1)
-            elif rank >= end:
-                self._bottom = position + 1
-            self._seen = max(self._seen, self._bottom)
-        self.refresh()
-
-    def _after(self, rank: int) -> int:
-        """One past the position of that rank."""
-        count = self._lens.count
-        return self.ring.end if rank >= count - 1 else self._lens.at(max(0, rank)) + 1
-
-    def _hold_cursor(self) -> None:
-        """New rows must not push the picked one out of sight: freeze when it has reached the edge."""
-        if self._following and self._cursor is not None and self._lens.rank(self._cursor) < self._top():
-            self._freeze_at(self._lens.rank(self._cursor) + self._height)
-
-    def _freeze_at(self, end: int) -> None:
-        self._following = False
-        self._bottom = self._seen = self._after(end - 1)
-
-    def _scroll(self, rows: int) -> None:
-        end, count = self._end(), self._lens.count
-        if rows > 0 and end + rows >= count:
-            if not self._following:
-                self.follow(True)
-            return
-        if self._following:
-            if count <= self._height:
-                return
-            self._freeze_at(end)
-        self._bottom = self._after(max(min(self._height, count), end + rows) - 1)
-        self._seen = max(self._seen, self._bottom)
-        position = self._selected_position()
-        if position is not None:
-            self._cursor = self._lens.at(min(max(self._lens.rank(position), self._top()), self._end() - 1))
-        self.refresh()
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -398,12 +309,7 @@ class Stream(Widget, can_focus=True):
             del drawn[key]
 
     def _refresh_rows(self, positions: Iterable[int]) -> None:
-        top, end, width = self._top(), self._end(), self.size.width
-        regions: list[Region] = []
-        for position in positions:
-            rank = self._lens.rank(position)
-            if top <= rank < end and self._lens.at(rank) == position:
-                regions.append(Region(0, (end - 1 - rank if self._newest_first else rank - top) + 2, width, 1))
+        regions = [Region(0, row + 2, self.size.width, 1) for row in self.viewport.rows_of(positions)]
         if regions:
             self.refresh(*regions)
 
@@ -419,9 +325,9 @@ class Stream(Widget, can_focus=True):
         if size != self._window_size:
             self._measure(size)
         if not self._window:
-            if len(self._drawn) > 4 * self._height + 64:
+            if len(self._drawn) > 4 * self.viewport.height + 64:
                 self._drawn.clear()
-            selected = self._selected_position()
+            selected = self.viewport.selected
             self._window = [self._strip(y, look, size.width, selected) for y in range(size.height)]
         strips = self._window[crop.y : crop.bottom]
         if crop.x == 0 and crop.width == size.width:
@@ -433,7 +339,7 @@ class Stream(Widget, can_focus=True):
 
     def _measure(self, size: Size) -> None:
         self._window_size = size
-        self._height = max(0, size.height - 3)
+        self.viewport.height = max(0, size.height - 3)
         self._drawn.clear()
         self._window.clear()
 
@@ -442,18 +348,18 @@ class Stream(Widget, can_focus=True):
         edge = inks.edge_lit if self.has_focus else inks.edge
         if y == 0:
             return self._title_strip(look, width, edge)
-        if y == self._height + 2:
+        if y == self.viewport.height + 2:
             return self._foot_strip(look, width, edge)
         if y == 1:
             if _HEADING not in self._drawn:
                 row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
                 self._drawn[_HEADING] = self._bordered(row, width, edge, inks.ground, look, thumb=False)
             return self._drawn[_HEADING]
-        position = self._position_on(y - 2)
+        position = self.viewport.position_on(y - 2)
         if position is None:
-            empty = () if self._lens.count else self._empty_line(y - 2, look, width)
+            empty = () if self._passing.count else self._empty_line(y - 2, look, width)
             return self._bordered(empty, width, edge, inks.ground, look, thumb=False)
-        key = (position, position == selected, self._on_thumb(y - 2), position in self._marks)
+        key = (position, position == selected, self.viewport.on_thumb(y - 2), position in self._marks)
         strip = self._drawn.get(key)
         if strip is None:
             strip = self._drawn[key] = self._row_strip(key, look, width, edge)
@@ -473,17 +379,6 @@ class Stream(Widget, can_focus=True):
         right = Segment("┃", look.inks.ground + look.inks.accent) if thumb else Segment("│", side)
         return Strip([Segment("│", side), *inner, right], width)
 
-    def _on_thumb(self, y: int) -> bool:
-        """Whether the scrollbar's thumb, one cell wide in the border, covers this row."""
-        total, height = self._lens.count, self._height
-        if total <= height or self._following:
-            return False
-        size = max(1, round(height * height / total))
-        at = round(self._top() / max(1, total - height) * (height - size))
-        if self._newest_first:
-            at = height - size - at
-        return at <= y < at + size
-
     def _title_strip(self, look: Look, width: int, edge: Style) -> Strip:
         self._frame = (self._title(look), self._frame[1])
         title = clip(self._frame[0], width - 8)
@@ -502,9 +397,9 @@ class Stream(Widget, can_focus=True):
             text = cut(shown(self.wanted.text, 200), 60)
             lit = ("/" + text, inks.accent) if self.filter_on else (f"(/{text} is off)", inks.muted)
             title = (*title, (" · ", inks.muted), lit)
-        if self._lens.filter is not None:
-            title = (*title, (f" · {grouped(self._lens.count)} of {grouped(self.ring.end - self.ring.first)}", inks.muted))
-        if self._newest_first:
+        if self._passing.filter is not None:
+            title = (*title, (f" · {grouped(self._passing.count)} of {grouped(self.ring.end - self.ring.first)}", inks.muted))
+        if self.viewport.newest_first:
             title = (*title, (" · newest first", inks.muted))
         if self._marks:
             title = (*title, (f" · ◆ {len(self._marks)} marked", inks.tone("note")))
@@ -530,21 +425,21 @@ class Stream(Widget, can_focus=True):
         foot = (*foot, (f"{grouped(commands.duplicates)} duplicate{'' if commands.duplicates == 1 else 's'}", inks.muted), dot)
         if self.missed:
             foot = (*foot, (f"{grouped(self.missed)} not shown", inks.tone("warn")), dot)
-        if self._following:
+        if self.viewport.following:
             return (*foot, ("●", inks.tone("good")), (" following", inks.muted))
-        new = self.new
+        new = self.viewport.new
         badge = f" {grouped(new)} new " if new else " frozen "
         return (*foot, (("■ frozen ", inks.tone("warn")) if new else ("", inks.text)), (badge, inks.pill("warn")))
 
     def _empty_line(self, y: int, look: Look, width: int) -> Line:
         """What will be here, and how to make some."""
         inks = look.inks
-        middle = max(0, self._height // 2 - 2)
+        middle = max(0, self.viewport.height // 2 - 2)
         lines: dict[int, Line] = {
             middle: (("Commands appear here, by socket or by polling.", inks.muted),),
             middle + 2: (("edge-console send", inks.accent), (" TYPE --payload JSON", inks.text), ("   queues one", inks.muted)),
         }
-        if self._height < 4:
+        if self.viewport.height < 4:
             lines = {0: (("No command yet: edge-console send …", inks.muted),)}
         if self.ring.end > self.ring.first:
             lines = {middle: (("Nothing passes the filter.", inks.muted),)}

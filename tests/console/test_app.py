@@ -282,9 +282,9 @@ async def test_the_cursor_stays_on_its_command_and_never_slides_away() -> None:
         assert seat.stream.selected is not None
         assert seat.stream.selected.command_id == chosen
         assert chosen in seat.screen()
-        assert not seat.stream.following
+        assert not seat.stream.viewport.following
         await seat.press("end")
-        assert seat.stream.following
+        assert seat.stream.viewport.following
         assert entry(199).command_id in seat.screen()
 
 
@@ -306,7 +306,7 @@ async def test_moving_through_the_stream() -> None:
         await seat.press("end", "up")
         assert at() == entry(199).command_id
         await seat.press("down")
-        assert seat.stream.following
+        assert seat.stream.viewport.following
 
 
 async def test_the_mouse_scrolls_and_picks() -> None:
