@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from agent_core.config import Config
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
-    from console.app import ConsoleOptions, EdgeConsole
+    from console.app import EdgeConsole
+    from console.operations import ConsoleOptions
 
 Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
@@ -74,8 +75,8 @@ def run_console(
 
 def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
-    from console.app import ConsoleOptions
     from console.keys import keymap
+    from console.operations import ConsoleOptions
 
     log_file = config.logging.file or config.data_dir / "edge-console.log"
     return ConsoleOptions(

@@ -74,10 +74,10 @@ class Detail(Pane, can_focus=True):
     """A panel in the stream's place, which the app scrolls."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "app.scroll(1)", "Up", show=False),
-        Binding("down,j", "app.scroll(-1)", "Down", show=False),
-        Binding("pageup", "app.scroll(10)", "Page up", show=False),
-        Binding("pagedown", "app.scroll(-10)", "Page down", show=False),
-        Binding("home,g", "app.scroll(10000)", "Oldest", show=False),
-        Binding("end,G", "app.scroll(-10000)", "Newest", show=False),
+        Binding("up,k", "screen.scroll(1)", "Up", show=False),
+        Binding("down,j", "screen.scroll(-1)", "Down", show=False),
+        Binding("pageup", "screen.scroll(10)", "Page up", show=False),
+        Binding("pagedown", "screen.scroll(-10)", "Page down", show=False),
+        Binding("home,g", "screen.scroll(10000)", "Oldest", show=False),
+        Binding("end,G", "screen.scroll(-10000)", "Newest", show=False),
     ]

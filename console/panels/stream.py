@@ -29,8 +29,9 @@ _Key = tuple[int, bool, bool, bool]
 _HEADING = (-1, False, False, False)
 
 
-def _key(keys: str, action: str, label: str, display: str, meaning: str) -> Binding:
-    return Binding(keys, action, label, show=False, id=label.lower().replace(" ", "_"), key_display=display, tooltip=meaning)
+def _key(keys: str, action: str, label: str, display: str | None, meaning: str, *, name: str | None = None) -> Binding:
+    name = name or label.lower().replace(" ", "_")
+    return Binding(keys, action, label, show=False, id=name, key_display=display, tooltip=meaning)
 
 
 class Stream(Widget, can_focus=True):
@@ -54,6 +55,13 @@ class Stream(Widget, can_focus=True):
         _key("N", "jump(-1)", "Previous match", "N", "The one before"),
         _key("o", "turn", "Order", "o", "Newest last, or newest first"),
         _key("t", "ages", "Times", "t", "The time of day, or how long ago"),
+        _key("r", "app.operate('replay')", "Replay", None, "Run the selected or marked commands again"),
+        _key("e", "app.operate('edit')", "Edit", None, "Edit the payload, then run it, or a dry run"),
+        _key("x", "app.operate('cancel')", "Cancel", None, "Cancel the selected message due later"),
+        _key("enter", "app.operate('inspect')", "Inspect", "⏎", "All that is known of the selected command"),
+        _key("y", "app.operate('copy')", "Copy", None, "Copy its id, text, JSON or a curl line"),
+        _key("w", "app.operate('save_rows')", "Save rows", None, "Save what passes the filter as a file"),
+        _key("L", "app.operate('load')", "Load", None, "Look at a saved session"),
     ]
 
     class Opened(Message):

@@ -16,9 +16,9 @@ class Inspector(Dialog):
     """Shows `row`; the keys that do something with it are the app's own."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "app.copy", "Copy"),
-        Binding("r", "app.replay", "Replay"),
-        Binding("e", "app.edit", "Edit and replay"),
+        Binding("y", "app.operate('copy')", "Copy"),
+        Binding("r", "app.operate('replay')", "Replay"),
+        Binding("e", "app.operate('edit')", "Edit and replay"),
     ]
 
     def __init__(self, row: Row, lines: Sequence[Line]) -> None:

@@ -1,9 +1,179 @@
-"""The screen with the panels."""
+"""The screen with the panels: what is open on it, and the keys that open and leave it."""
 
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
+
+from agent_core.feed import LogEntry
+from console.filters import FilterError, parse
+from console.panels.backoff import backoff
+from console.panels.banner import banner
+from console.panels.connection import connection
+from console.panels.details import DETAILS
+from console.panels.footer import footer
+from console.panels.header import header
+from console.panels.latency import latency
+from console.panels.lines import Line, centred
+from console.panels.pane import Detail, Pane
+from console.panels.stream import Stream
+from console.panels.view import View
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
+
+    from console.panels.filterbar import FilterBar
+
+LEAST_WIDTH, LEAST_HEIGHT = 60, 16
+LOG_LINES = 2_000
 
 
 class Main(Screen[None]):
     """Counts how often it was drawn, so that what opens over it knows whether what is behind has changed."""
 
-    drawings = 0
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (LEAST_WIDTH, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (LEAST_HEIGHT, "-high"), (30, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(number), f"detail({number})", name, show=False, tooltip=f"{name}, at length", id=f"panel_{number}")
+            for number, (name, _) in enumerate(DETAILS, 1)
+        ),
+        Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel", id="next_panel", priority=True),
+        Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before", priority=True),
+        Binding("z", "zoom", "Zoom", show=False, tooltip="The stream or panel alone on the screen", id="zoom"),
+        Binding("slash", "filter", "Filter", tooltip="Show only some commands", id="filter", key_display="/"),
+        Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze", id="follow"),
+    ]
+
+    class Turned(Message):
+        """Another thing is shown, or has the focus."""
+
+    def __init__(self) -> None:
+        super().__init__(id="main")
+        self.drawings = 0
+        self.detail = 0
+        """Which panel is in the stream's place, from 1; 0: none."""
+        self.lines: deque[LogEntry] = deque(maxlen=LOG_LINES)
+        self.back = 0
+        """Lines that the log is scrolled back."""
+        self._filter_before = parse("")
+        self.stream = Stream(id="stream")
+        self._backoff = Pane(backoff, id="backoff")
+        self._banner = Pane(banner, id="banner", band=True)
+        self._detail = Detail(self._draw_detail, id="detail")
+        self._panes = (
+            Pane(header, id="header", band=True), Pane(connection, id="connection"), self._backoff, Pane(latency, id="latency"),
+            self._banner, self._detail, Pane(footer, id="footer", band=True), Pane(too_small, id="small"),
+        )  # fmt: skip
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """What of the panels at length is shown."""
+        return self.detail, self.back
+
+    def compose(self) -> ComposeResult:
+        *above, detail, footer, small = self._panes
+        yield from (*above, self.stream, detail, footer, small)
+
+    def on_descendant_focus(self) -> None:
+        self.post_message(self.Turned())
+
+    def show(self, view: View) -> None:
+        """Draw all that differs from what is on the screen."""
+        notice = banner(view, self.size.width)
+        self.set_class(bool(notice), "-banner")
+        rows = self._banner.styles
+        rows.min_height = rows.max_height = len(notice)
+        self.stream.show(view)
+        for pane in self._panes:
+            pane.show(view)
+        self.drawings += 1
+
+    def count_down(self, view: View) -> None:
+        """Between two seconds only the countdown differs."""
+        self._backoff.show(view)
+        self._detail.show(view)
+
+    def tell(self, lines: Sequence[LogEntry]) -> None:
+        """New lines of the log; one that is scrolled back stays where it is."""
+        self.lines.extend(lines)
+        if self.back:
+            self.back = min(self.back + len(lines), len(self.lines))
+
+    def _draw_detail(self, view: View, width: int, height: int) -> Sequence[Line]:
+        return DETAILS[self.detail - 1][1](view, width, height) if self.detail else ()
+
+    # --- panels -----------------------------------------------------------------------------------------------------
+
+    def action_detail(self, number: int) -> None:
+        self._show_detail(0 if number == self.detail else number)
+
+    def action_next_detail(self, step: int) -> None:
+        self._show_detail((self.detail + step) % (len(DETAILS) + 1))
+
+    def _show_detail(self, number: int) -> None:
+        self.detail, self.back = number, 0
+        self.set_class(number > 0, "-detail")
+        (self._detail if number else self.stream).focus()
+        self.call_after_refresh(self.post_message, self.Turned())
+
+    def action_zoom(self) -> None:
+        self.toggle_class("-zoom")
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll the log, where it is what is shown."""
+        if self.detail == len(DETAILS):
+            self.back = min(max(0, self.back + lines), max(0, len(self.lines) - 1))
+            self.post_message(self.Turned())
+
+    def leave(self) -> None:
+        """The nearest thing to leave."""
+        if self.detail:
+            self._show_detail(0)
+        elif self.has_class("-zoom"):
+            self.action_zoom()
+        elif self.stream.session:
+            self.stream.look_at(None)
+        else:
+            self.stream.unmark()
+
+    # --- the stream -------------------------------------------------------------------------------------------------
+
+    def action_follow(self) -> None:
+        self.stream.follow(not self.stream.viewport.following)
+
+    async def action_filter(self) -> None:
+        from console.panels.filterbar import FilterBar
+
+        if not self.query(FilterBar):
+            await self.mount(FilterBar(id="filter"), after="#footer")
+        self._filter_before = self.stream.wanted
+        self.add_class("-filtering")
+        self.query_one(FilterBar).open(self.stream.wanted.text)
+
+    def on_input_changed(self, event: "Input.Changed") -> None:
+        if event.input.id == "filter" and self.has_class("-filtering"):
+            try:
+                self.stream.apply_filter(parse(event.value))
+            except FilterError as error:
+                self.stream.blame(str(error))
+
+    def on_filter_bar_closed(self, event: "FilterBar.Closed") -> None:
+        self.remove_class("-filtering")
+        self.stream.blame("")
+        if not event.kept:
+            with suppress(FilterError):
+                self.stream.apply_filter(self._filter_before)
+        self.stream.focus()
+
+
+def too_small(view: View, width: int, height: int) -> list[Line]:
+    """Instead of a broken layout: what it needs."""
+    says = [f"edge-console needs {LEAST_WIDTH}×{LEAST_HEIGHT},", f"this terminal has {width}×{height}."]
+    lines: list[Line] = [()] * max(0, (height - len(says)) // 2)
+    return [*lines, *(centred(((text, view.inks.text),), width, view.inks.ground) for text in says)]

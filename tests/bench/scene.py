@@ -116,7 +116,7 @@ async def inside() -> None:
         for turn in ("first time", "again"):
             painted = asyncio.Event()
             began = time.perf_counter()
-            app.action_inspect()
+            app.operations.inspect()
             app.screen.call_after_refresh(painted.set)
             await painted.wait()
             print(f"inspector opened, {turn}, ms {(time.perf_counter() - began) * 1_000:.1f}")

@@ -16,7 +16,8 @@ from agent_core.clock import ManualClock
 from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayRequested
 from agent_core.feed import CommandEntry, ProvenEntry
 from agent_core.snapshot import PollingMode, PollingView, Snapshot
-from console.app import ConsoleOptions, EdgeConsole
+from console.app import EdgeConsole
+from console.operations import ConsoleOptions
 from console.panels.stream import Stream
 from console.screenshot import svg_of
 from tests.harness.stills import (

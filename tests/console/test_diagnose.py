@@ -9,7 +9,8 @@ from textual.widgets import Static
 
 from agent_core.config.models import Auth, Backend, Config, Edge
 from agent_core.diagnosis.findings import Stage
-from console.app import ConsoleOptions, EdgeConsole
+from console.app import EdgeConsole
+from console.operations import ConsoleOptions
 from console.run import diagnosed
 from tests.harness.stills import ONLINE, REFUSED, VERIFYING, WAITING, StillHost, clock
 

@@ -1,0 +1,384 @@
+"""What the operator asks for: of the link, of commands, of files."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import tzinfo
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
+from textual.app import App
+from textual.notifications import SeverityLevel
+
+from agent_core.clock import Clock
+from agent_core.feed import CommandEntry, LogEntry
+from agent_core.plain import plain
+from agent_core.snapshot import Phase, PollingMode
+from console.host import Host
+from console.panels.ring import Row
+from console.screens.main import Main
+from console.text import grouped, milliseconds, shown
+from console.themes import Inks, inks_of
+
+if TYPE_CHECKING:
+    from agent_core.diagnosis.findings import Conclusion, Stage
+    from console.replay import Batch
+    from console.screens.editor import Edited
+    from console.screens.pages import Beside
+
+BETWEEN_DIALS = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL})
+"""Phases in which there is no socket that a diagnosis could take from the agent."""
+
+_MODES = (PollingMode.AUTO, PollingMode.ALWAYS, PollingMode.NEVER)
+_MEANINGS = {
+    PollingMode.AUTO: "Polling auto: it runs while the socket is down.",
+    PollingMode.ALWAYS: "Polling always: it runs beside the socket, too.",
+    PollingMode.NEVER: "Polling never: without the socket nothing arrives.",
+}
+
+
+class ConsoleOptions(NamedTuple):
+    """What the configuration says of the console; None: it is not there."""
+
+    pictures: Path | None = None
+    """The directory for what ctrl+s saves."""
+    exports: Path | None = None
+    log_file: Path | None = None
+    keys: Mapping[str, str] = MappingProxyType({})
+    """Other keys for actions, by name; `console.keys.judge` has judged them."""
+    diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
+    """With `force` it dials beside the agent."""
+
+
+class Operations:
+    """Each public method without an argument is a named action of the console."""
+
+    def __init__(self, app: App[Any], main: Main, host: Host, clock: Clock, zone: tzinfo | None, *, read_only: bool) -> None:
+        self._app = app
+        self._main = main
+        self._host = host
+        self._clock = clock
+        self._zone = zone
+        self._read_only = read_only
+        self._batch: Batch | None = None
+        self._chosen = (PollingMode.AUTO, 0.0)
+        """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
+        self.options = ConsoleOptions()
+
+    @property
+    def _inks(self) -> Inks:
+        return inks_of(self._app.theme)
+
+    def say(self, text: str, severity: SeverityLevel = "information") -> None:
+        """In place of what was said before: the lower right corner is the newest commands'."""
+        self._app.clear_notifications()
+        self._app.notify(plain(text, 300), severity=severity, markup=False)
+
+    def saw(self, commands: Sequence[CommandEntry], lines: Sequence[LogEntry] = ()) -> None:
+        """What has happened: replays go on with it, dry runs are answered by it."""
+        for line in lines:
+            if line.text.startswith("Dry run of "):
+                self.say(line.text)
+        if self._batch is not None:
+            self._advance(self._batch, commands, self._clock.now().mono)
+
+    def give_up_silent_replays(self) -> None:
+        """Those of which nothing has been heard for too long."""
+        if self._batch is not None and self._batch.silent(self._clock.now().mono):
+            self._advance(self._batch, (), self._clock.now().mono)
+
+    def cancel_replays(self) -> bool:
+        """Ask for no more of them; False where none are under way."""
+        if self._batch is None:
+            return False
+        left = self._batch.cancel()
+        self.say(f"Cancelled: {left} not asked for." if left else "All are asked for already.")
+        return True
+
+    def _may_not(self) -> bool:
+        """Whether this console only looks; says so."""
+        if self._read_only:
+            self.say("This console only looks (--read-only).", "warning")
+        return self._read_only
+
+    def reconnect(self) -> None:
+        if self._may_not():
+            return
+        from agent_core.events import ReconnectRequested
+
+        self._host.post(ReconnectRequested())
+        self.say("Dialling now.")
+
+    def polling(self) -> None:
+        if self._may_not():
+            return
+        from agent_core.events import PollingModeChosen
+
+        now = self._clock.now().mono
+        chosen, until = self._chosen
+        current = chosen if now < until else self._host.snapshot().polling.mode
+        mode = _MODES[(_MODES.index(current) + 1) % len(_MODES)]
+        self._chosen = (mode, now + 1.0)
+        self._host.post(PollingModeChosen(mode))
+        self.say(_MEANINGS[mode], "warning" if mode is PollingMode.NEVER else "information")
+
+    # --- replays ---
+
+    def replay(self) -> None:
+        if self._may_not():
+            return
+        rows = [] if self._inspected else self._main.stream.marked
+        if not rows:
+            row = self._selected()
+            rows = [] if row is None else [row]
+        if not rows:
+            return
+        if all(row.effect == "harmless" for row in rows):
+            self._replay(rows, True)
+            return
+        from console.screens.dialog import Question
+        from console.screens.inspector import SternQuestion
+        from console.screens.pages import replay_page
+
+        record = self._host.lookup(rows[0].command_id) if len(rows) == 1 else None
+        lines = replay_page(rows, record, self._inks)
+        title = f"Replay these {len(rows)} commands?" if len(rows) > 1 else "Replay this command?"
+        stern = any(row.effect == "external" for row in rows)
+        asked = SternQuestion if stern else Question
+        hint = "y replay · n leave it" if not stern else "y replay (enter does not) · n leave it"
+        self._app.push_screen(asked(title, lines, hint), partial(self._replay, rows))
+
+    def _replay(self, rows: Sequence[Row], agreed: bool | None) -> None:
+        if not agreed:
+            return
+        from console.replay import Batch
+
+        now = self._clock.now().mono
+        if self._batch is None:
+            self._batch = Batch(self._main.stream.live.newest_number, now)
+        self._batch.add((row.command_id, row.replay_of or row.command_id) for row in rows)
+        self._main.stream.unmark()
+        self._advance(self._batch, (), now)
+        if len(rows) == 1:
+            self.say(f"Replaying {shown(rows[0].command_id, 60)}.")
+
+    def _advance(self, batch: "Batch", entries: Sequence[CommandEntry], now: float) -> None:
+        """Follow the replays; ask for the next ones."""
+        from agent_core.events import ReplayRequested
+
+        for entry in entries:
+            batch.saw(entry, now)
+        for command_id in batch.next():
+            self._host.post(ReplayRequested(command_id))
+        if batch.over or batch.silent(now):
+            self._batch = None
+            self.say(self._outcome(batch), "information" if not batch.failed and batch.over else "warning")
+        self._main.stream.progress = "" if self._batch is None else f"{batch} · Esc cancels"
+
+    def _outcome(self, batch: "Batch") -> str:
+        if not batch.over:
+            return f"{batch}: no answer any more; see the log (5)."
+        if batch.total > 1 or batch.last is None:
+            return f"{batch}: done."
+        last = batch.last
+        word = "✓ completed" if last.status == "acked" else f"✗ {last.status}: {shown(last.error or '', 100)}"
+        before = self._host.lookup(last.replay_of or "")
+        beside = f" The original: {before.state}." if before is not None else ""
+        took = f" in {milliseconds(last.run_ms)} ms" if last.run_ms is not None else ""
+        return f"Replay {word}{took}.{beside} ⏎ on its row compares the two."
+
+    def cancel(self) -> None:
+        if self._may_not():
+            return
+        row = self._selected()
+        if row is None:
+            return
+        if row.status != "scheduled":
+            self.say("Only what is due later can be cancelled.", "warning")
+            return
+        from agent_core.events import CancelRequested
+        from console.screens.dialog import Question
+        from console.screens.pages import replay_page
+
+        lines = replay_page([row], self._host.lookup(row.command_id), self._inks)[:-3]
+        request = CancelRequested(row.command_id)
+        question = Question("Cancel this message?", lines, "y cancel it · n leave it")
+        self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
+
+    def edit(self) -> None:
+        if self._may_not():
+            return
+        row = self._selected()
+        record = None if row is None else self._host.lookup(row.command_id)
+        if row is None or record is None:
+            self.say("The journal has no record of it.", "warning")
+            return
+        from console.screens.editor import LARGEST, Editor, editable
+
+        if len(editable(record.command.payload)) > LARGEST:
+            self.say("Its payload is too large to edit here.", "warning")
+            return
+        self._app.push_screen(Editor(shown(row.command_id, 60), record.command.payload), partial(self._edited, row))
+
+    def _edited(self, row: Row, edited: "Edited | None") -> None:
+        if edited is None:
+            return
+        from agent_core.events import ReplayRequested
+        from console.screens.dialog import Question
+        from console.screens.inspector import SternQuestion
+        from console.screens.pages import replay_page
+
+        request = ReplayRequested(row.command_id, edited.payload, edited.dry_run)
+        if edited.dry_run or row.effect == "harmless":
+            self._host.post(request)
+            return
+        record = self._host.lookup(row.command_id)
+        changed = replace(record, command=replace(record.command, payload=edited.payload)) if record is not None else None
+        stern = row.effect == "external"
+        asked = SternQuestion if stern else Question
+        lines = replay_page([row], changed, self._inks)
+        question = asked("Run it with this payload?", lines, "y run · n leave it")
+        self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
+
+    # --- looking ---
+
+    @property
+    def _inspected(self) -> Row | None:
+        """What the inspector shows, where it is open."""
+        if self._app.screen is self._main:
+            return None
+        from console.screens.inspector import Inspector
+
+        return self._app.screen.row if isinstance(self._app.screen, Inspector) else None
+
+    def _selected(self) -> Row | None:
+        row = self._inspected or self._main.stream.selected
+        if row is None:
+            self.say("No command yet.")
+        return row
+
+    def inspect(self) -> None:
+        row = self._selected()
+        if row is None:
+            return
+        from console.screens.inspector import Inspector
+        from console.screens.pages import record_page
+
+        record = self._host.lookup(row.command_id)
+        lines = record_page(row, record, self._inks, self._zone, self._beside(row))
+        self._app.push_screen(Inspector(row, lines))
+
+    def _beside(self, row: Row) -> "Beside | None":
+        """What to compare with: of a replay its original, else the command marked last before or after it."""
+        from console.screens.pages import Beside
+
+        name, other = "the original", row.replay_of
+        if other is None:
+            marked = [mark.command_id for mark in self._main.stream.marked if mark.command_id != row.command_id]
+            name, other = "the marked one", marked[-1] if marked else None
+        record = None if other is None else self._host.lookup(other)
+        return None if record is None else Beside(name, record)
+
+    def copy(self) -> None:
+        row = self._selected()
+        if row is None:
+            return
+        from console.clipboard import copies
+        from console.screens.inspector import Choice
+
+        snapshot = self._host.snapshot()
+        found = copies(row.command_id, self._host.lookup(row.command_id), snapshot.agent_id, snapshot.backend_url)
+        texts = {key: text for key, _, text in found}
+        self._app.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self._copy(texts[key]), self._inks))
+
+    def _copy(self, text: str) -> None:
+        from console.clipboard import MOST_CHARACTERS, hand_to, programs
+
+        if len(text) > MOST_CHARACTERS:
+            self.say("It is too large for a clipboard; w saves rows to a file.", "warning")
+            return
+        self._app.copy_to_clipboard(text)
+        for program in programs():
+            self._app.run_worker(hand_to(program, text), name=program[0], group="clipboard")
+        self.say(f"Copied {shown(text, 60)}")
+
+    # --- files ---
+
+    def save_rows(self) -> None:
+        if self.options.exports is None:
+            self.say("This console has nowhere to save rows.", "warning")
+            return
+        from console.export import FORMATS
+        from console.screens.inspector import Choice
+
+        kinds = [("j", "JSON Lines (L loads it again)"), ("c", "CSV"), ("m", "Markdown")]
+        title = f"Save {grouped(self._main.stream.count)} commands as"
+        self._app.push_screen(Choice(title, kinds, lambda key: self._save_rows(FORMATS[key]), self._inks))
+
+    def _save_rows(self, kind: str) -> None:
+        rows = list(self._main.stream.filtered)
+        self._app.run_worker(self._write_rows(rows, kind), name="save rows", exclusive=True, group="rows")
+
+    async def _write_rows(self, rows: list[Row], kind: str) -> None:
+        from console.export import save_rows
+
+        assert self.options.exports is not None
+        try:
+            path = await asyncio.to_thread(save_rows, rows, kind, self.options.exports, self._clock.now().utc)
+        except OSError as error:
+            self.say(f"Nothing saved: {plain(error.strerror or error, 100)}.", "error")
+        else:
+            self.say(f"Saved {grouped(len(rows))} commands: {path}")
+
+    def load(self) -> None:
+        from console.export import saved_sessions
+        from console.screens.inspector import Choice
+
+        files = saved_sessions(self.options.exports)[:9] if self.options.exports is not None else []
+        if not files:
+            self.say("No saved session: w saves one (JSON Lines).", "warning")
+            return
+        names = [(str(number), shown(path.name, 60)) for number, path in enumerate(files, 1)]
+        self._app.push_screen(Choice("Look at a saved session", names, lambda key: self._load(files[int(key) - 1]), self._inks))
+
+    def _load(self, path: Path) -> None:
+        from console.export import load
+
+        try:
+            ring = load(path)
+        except (OSError, ValueError) as error:
+            self.say(f"{path.name} cannot be shown: {plain(error, 120)}.", "error")
+        else:
+            self._main.stream.look_at(ring, path.name)
+            self.say("A saved session; Esc returns to the live commands.")
+
+    def diagnose(self) -> None:
+        if self.options.diagnosis is None:
+            self.say("This console has no way to look at the backend.", "warning")
+            return
+        self.say("Looking at the way to the backend; this takes a few seconds.")
+        between = self._host.snapshot().link.phase in BETWEEN_DIALS
+        self._app.run_worker(self._diagnose(self.options.diagnosis(force=between)), group="diagnosis", exclusive=True)
+
+    async def _diagnose(self, looking: "Awaitable[tuple[Sequence[Stage], Conclusion | None]]") -> None:
+        from console.screens.dialog import Dialog
+        from console.screens.pages import diagnosis_page
+
+        stages, conclusion = await looking
+        self._app.clear_notifications()
+        self._app.push_screen(Dialog("Diagnosis", diagnosis_page(stages, conclusion, self._inks)))
+
+    def save_picture(self) -> None:
+        if self.options.pictures is None:
+            self.say("This console has nowhere to save pictures.", "warning")
+            return
+        from console.screenshot import save
+
+        try:
+            path = save(self._app, self.options.pictures, self._clock.now().utc)
+        except OSError as error:
+            self.say(f"No picture: {plain(error.strerror or error, 100)}.", "error")
+        else:
+            self.say(f"Saved {path} (and .txt)")
