@@ -73,6 +73,11 @@ class Key:
         return next(kind for kind in self.kinds if kind is not type(None))
 
     @property
+    def secret(self) -> bool:
+        """Not to be shown, and not to be in config.yaml."""
+        return self.kind is SecretStr
+
+    @property
     def choices(self) -> tuple[str, ...]:
         if get_origin(self.kind) is Literal:
             return get_args(self.kind)

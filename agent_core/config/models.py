@@ -240,19 +240,19 @@ class Console(Section):
 class Config(Section):
     """Everything the agent is told."""
 
-    edge: Edge = Edge()
-    backend: Backend = Backend()
-    websocket: WebSocket = WebSocket()
-    timing: Timing = Timing()
-    backoff: Backoff = Backoff()
-    messenger: Messenger = Messenger()
-    executor: Executor = Executor()
-    schedule: Schedule = Schedule()
-    ledger: LedgerConfig = LedgerConfig()
-    ack: Ack = Ack()
-    auth: Auth = Auth()
-    logging: Logging = Logging()
-    console: Console = Console()
+    edge: Edge = Field(Edge(), description="Who this agent is")
+    backend: Backend = Field(Backend(), description="Where the commands come from")
+    websocket: WebSocket = Field(WebSocket(), description="The socket")
+    timing: Timing = Field(Timing(), description="Every timer, in seconds (0.05 and more)")
+    backoff: Backoff = Field(Backoff(), description="The ladder of waits between attempts to connect: 1, 2, 4 … 60 seconds")
+    messenger: Messenger = Field(Messenger(), description="Where messages go")
+    executor: Executor = Field(Executor(), description="How commands run")
+    schedule: Schedule = Field(Schedule(), description="Messages due later")
+    ledger: LedgerConfig = Field(LedgerConfig(), description="What is remembered, so that nothing runs twice")
+    ack: Ack = Field(Ack(), description="How commands are acknowledged")
+    auth: Auth = Field(Auth(), description="How the backend knows this agent")
+    logging: Logging = Field(Logging(), description="The log")
+    console: Console = Field(Console(), description="The console")
     data_dir: Path = Field(Path("~/.local/share/edge-console"), description="the ledger, the log, screenshots")
 
     @property

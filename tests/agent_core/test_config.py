@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent_core.config.layers import Key, config_table, keys, load_config
+from agent_core.config.annotated import annotated
+from agent_core.config.layers import config_table, keys, load_config
 from agent_core.config.models import Auth, Backend, Config, Edge, Messenger
 
 ROOT = Path(__file__).parents[2]
@@ -18,14 +19,21 @@ def test_the_documented_file_is_the_defaults() -> None:
     assert documented == Config(data_dir=Config().data_dir.expanduser())
 
 
-@pytest.mark.parametrize("key", keys().values(), ids=lambda key: key.name)
-def test_every_key_stands_in_the_file_with_its_meaning(key: Key) -> None:
-    assert key.field.description
-    section, _, leaf = key.name.rpartition(".")
-    text = (ROOT / "config.yaml").read_text()
-    part = text.split(f"\n{section}:\n")[1].split("\n\n")[0] if section else text
-    line = rf"^(  # secret:|{'  ' if section else ''}{leaf}:( {re.escape(key.default)})?) *# {re.escape(key.field.description)}$"
-    assert re.search(line, part, re.MULTILINE), key.name
+def test_the_documented_file_is_that_of_the_models() -> None:
+    assert (ROOT / "config.yaml").read_text() == annotated(), "python -m agent_core.config.annotated > config.yaml"
+    assert all(key.field.description for key in keys().values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a b", "x: y", "#1", "null", "~", "true", "+1310", "- a", "it's", 'say "x"', "{a}", "a:", "back\\slash", "*a", "!b", "%c", "@d"],
+)
+def test_an_answer_comes_back_from_the_file_as_it_was_given(tmp_path: Path, text: str) -> None:
+    given = {"edge.agent_id": text, "backend.url": "http://127.0.0.1:1", "data_dir": f"/srv/{text}"}
+    (tmp_path / "config.yaml").write_text(annotated(given))
+    config = load_config(tmp_path / "config.yaml", {}, require_secret=False)
+    assert (config.edge.agent_id, config.backend.url, str(config.data_dir)) == (text, "http://127.0.0.1:1", f"/srv/{text}")
+    assert config.timing == Config().timing
 
 
 def test_the_table_has_every_key_once() -> None:
