@@ -209,8 +209,8 @@ class Recorder:
         """The header."""
         told = config.model_dump(mode="json", by_alias=True)
         told["data_dir"] = config.data_dir.name
-        told["logging"]["file"] = told["messenger"]["path"] = None
-        told["messenger"]["kind"] = "outbox"
+        told["logging"]["file"] = None
+        del told["messenger"]
         told["edge"]["user_phone"] = told["edge"]["apple_id"] = None
         self._write({
             "recording": FORMAT, "version": __version__, "python": platform.python_version(), "begun": iso(now.utc), "seed": self.seed,

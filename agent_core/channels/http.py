@@ -139,7 +139,7 @@ class PollingChannel:
         headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
         async with self._opening:
             if self._client is None:
-                self._client = await asyncio.to_thread(open_client, self._config)
+                self._client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
             client = self._client
         async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
             if not response.is_success:
@@ -157,21 +157,21 @@ class PollingChannel:
             return bytes(answer)
 
 
-def open_client(config: Config) -> "httpx.AsyncClient":
-    """The HTTP client of this configuration. Make it off the loop: importing httpx takes longer than an ack may.
+def open_client(url: str, within: float, connections: int = 4) -> "httpx.AsyncClient":
+    """A client for what is below `url`. Make it off the loop: importing httpx takes longer than an ack may.
 
     httpx comes without its command line, which would bring rich and more: three times as long, and 6 MB.
     """
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     import httpx
 
-    url = config.backend.url.rstrip("/") + "/"
+    url = url.rstrip("/") + "/"
     return httpx.AsyncClient(
         base_url=url,
         verify=tls_context() if url.startswith("https:") else False,
         trust_env=not is_loopback(url),
-        timeout=config.timing.poll_within,
-        limits=httpx.Limits(max_connections=4, keepalive_expiry=90),
+        timeout=within,
+        limits=httpx.Limits(max_connections=connections, keepalive_expiry=90),
     )
 
 

@@ -6,9 +6,13 @@ Every trouble is one sentence on one line, and no sentence holds a secret. `pyth
 import difflib
 import os
 import re
+import shlex
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -25,6 +29,7 @@ SHORT_NAMES = {
     "BACKEND_URL": "backend.url",
     "EDGE_AGENT_ID": "edge.agent_id",
     "USER_PHONE": "edge.user_phone",
+    "EDGE_MESSENGER_TOKEN": "messenger.token",
 }
 RENAMED = {
     "timing.barrier_every": "timing.ack_ping_interval",
@@ -38,7 +43,10 @@ RENAMED = {
     "messenger.dwell_seconds": "messenger.delay_seconds",
 }
 _PREFIX = "EDGE__"
-_NOT_IN_A_FILE = "a secret does not belong in this file: put EDGE_SECRET=… into the environment or into .env beside it"
+_SECRETS = {"auth.secret": "EDGE_SECRET", "messenger.token": "EDGE_MESSENGER_TOKEN"}
+_NOT_IN_A_FILE = "a secret does not belong in this file: put {}=… into the environment or into .env beside it"
+MESSENGERS = "edge_console.messengers"
+"""The group of entry points by which installed packages bring messengers; each name is a `messenger.kind`."""
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
@@ -81,13 +89,19 @@ class Key:
     def choices(self) -> tuple[str, ...]:
         if get_origin(self.kind) is Literal:
             return get_args(self.kind)
-        return tuple(str(choice) for choice in self.kind) if isinstance(self.kind, type) and issubclass(self.kind, StrEnum) else ()
+        kind = MessengerKind if self.takes_more else self.kind
+        return tuple(str(choice) for choice in kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ()
+
+    @property
+    def takes_more(self) -> bool:
+        """Installed packages bring further choices."""
+        return self.name == "messenger.kind"
 
     @property
     def expected(self) -> str:
         """What the key takes, as `a whole number from 1 to 64`."""
         if self.choices:
-            return " or ".join(filter(None, [", ".join(self.choices[:-1]), self.choices[-1]]))
+            return _either(*self.choices, *(["what an installed package brings"] if self.takes_more else []))
         rules = self.field.metadata
         bound = {name: getattr(rule, name) for rule in rules for name in ("gt", "ge", "le", "max_length") if hasattr(rule, name)}
         if self.kind in {int, float}:
@@ -96,7 +110,9 @@ class Key:
         if self.name.endswith("url"):
             return "a wss:// URL" if "websocket" in self.name else "an https:// URL"
         if self.kind == dict[str, str]:
-            return "names with keys, as {reconnect: f5}"
+            return "names with keys, as {reconnect: f5}" if self.name == "console.keys" else "names with values, as {account: mine}"
+        if self.kind == tuple[str, ...]:
+            return "a list of words, as [python3, send.py]"
         if self.kind is str:
             return f"text of at most {bound['max_length']} characters"
         return {bool: "true or false", Path: "a path"}.get(self.kind, "a secret")
@@ -109,9 +125,13 @@ class Key:
             return str(default).lower()
         if isinstance(default, SecretStr) or default is None:
             return ""
-        if isinstance(default, dict):
-            return "{}"
+        if isinstance(default, dict | tuple):
+            return "{}" if isinstance(default, dict) else "[]"
         return _figure(default) if isinstance(default, int | float) else str(default)
+
+
+def _either(*choices: str) -> str:
+    return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
 
 
 def _figure(number: float) -> str:
@@ -241,8 +261,9 @@ class _Layers:
 
     def _key(self, node: Node, place: Place) -> None:
         key = _KEYS.get(place.name)
-        if place.name == "auth.secret" or (key is None and re.search("(?i)secret|passw|token|api_?key", place.name)):
-            self.problem(replace(place, name="auth.secret"), _NOT_IN_A_FILE)
+        if place.name in _SECRETS or (key is None and re.search("(?i)secret|passw|token|api_?key", place.name)):
+            name = place.name if place.name in _SECRETS else "auth.secret"
+            self.problem(replace(place, name=name), _NOT_IN_A_FILE.format(_SECRETS[name]))
         elif key is None:
             self._unknown("key", place.name, replace(place, name=""))
         else:
@@ -270,7 +291,9 @@ class _Layers:
         log, sent = config.logging.file, config.messenger.path
         if log is not None and log.is_dir():
             self.refuse("logging.file", "expected a file, not a directory")
-        if sent is None or config.messenger.kind is not MessengerKind.FILE:
+        if config.messenger.kind == MessengerKind.EXEC and shutil.which(config.messenger.command[0]) is None:
+            self.refuse("messenger.command", "expected a program that is there and may be run")
+        if sent is None or config.messenger.kind != MessengerKind.FILE:
             return
         if sent.is_dir() or not sent.parent.is_dir():
             self.refuse("messenger.path", "expected a file in a directory that is there")
@@ -294,7 +317,8 @@ class _Layers:
         if value is None or isinstance(value, SecretStr):
             self.problem(place, said)
             return
-        found = shown(_figure(value) if isinstance(value, int | float) else str(value))
+        text = shlex.join(value) if isinstance(value, tuple) else _figure(value) if isinstance(value, int | float) else str(value)
+        found = shown(text)
         self.problem(place, f"{said or 'expected ' + _KEYS[name].expected}, found {found}")
 
 
@@ -347,7 +371,7 @@ def load(
             layers.refuse(name, said)
     if require_secret and env_file_is_whole and not layers.values.get("auth.secret"):
         layers.problem(Place("EDGE_SECRET", "", Path(), (Layer.DEFAULTS, 0)), _no_secret(environ))
-    secrets = [given.text for name, given in (*beside.items(), *around.items()) if _VARIABLES.get(name) == "auth.secret"]
+    secrets = [given.text for name, given in (*beside.items(), *around.items()) if _VARIABLES.get(name) in _SECRETS]
     problems = [_without(secrets, problem) for problem in layers.problems()]
     if config is None or problems:
         raise ConfigError(problems)
@@ -427,12 +451,14 @@ def _unquoted(raw: str) -> str | None:
 
 def _converted(key: Key, given: object, base: Path) -> Any:
     """`given` as the key's type; text only where it is written just as that type is."""
-    if key.kind == dict[str, str]:
-        return _bindings(key, given)
-    if isinstance(given, Branch | Sequence):
-        raise _Misfit(f"expected {key.expected}, found {kind_of(given)}")
-    if not isinstance(given, Scalar):
+    if not isinstance(given, Scalar | Branch | Sequence):
         return given
+    if key.kind == dict[str, str]:
+        return _pairs(key, given)
+    if key.kind == tuple[str, ...]:
+        return _words(key, given)
+    if not isinstance(given, Scalar):
+        raise _Misfit(f"expected {key.expected}, found {kind_of(given)}")
     if is_empty(given) or not given.text.strip():
         if key.optional:
             return None
@@ -440,8 +466,18 @@ def _converted(key: Key, given: object, base: Path) -> Any:
     return _from_text(key, given, base)
 
 
-def _bindings(key: Key, given: object) -> dict[str, str]:
-    """A mapping in a file; in a variable `reconnect=f5 replay=ctrl+r`."""
+def _words(key: Key, given: Node) -> tuple[str, ...]:
+    """A list, or text as a shell would split it."""
+    if isinstance(given, Sequence) and all(isinstance(item, Scalar) for item in given.items):
+        return tuple(item.text for item in given.items if isinstance(item, Scalar))
+    if isinstance(given, Scalar):
+        with suppress(ValueError):
+            return () if is_empty(given) else tuple(shlex.split(given.text))
+    raise _Misfit(f"expected {key.expected}, found {kind_of(given) if isinstance(given, Branch) else 'something else'}")
+
+
+def _pairs(key: Key, given: Node) -> dict[str, str]:
+    """A mapping, or in a variable `reconnect=f5 replay=ctrl+r`."""
     if isinstance(given, Branch) and all(isinstance(node, Scalar) for node in given.values.values()):
         return {name: node.text for name, node in given.values.items() if isinstance(node, Scalar)}
     if isinstance(given, Scalar):
@@ -474,8 +510,13 @@ def _choice(key: Key, text: str) -> str:
     for choice in key.choices:
         if text.casefold() == choice.casefold():
             return choice
-    near = difflib.get_close_matches(text.casefold(), key.choices, 1) or difflib.get_close_matches(text.upper(), key.choices, 1)
-    raise _Misfit(f"expected {key.expected}, found {shown(text)}" + (f" (did you mean {near[0]}?)" if near else ""))
+    more = tuple(entry_points(group=MESSENGERS).names) if key.takes_more else ()
+    if text in more:
+        return text
+    choices = (*key.choices, *more)
+    near = difflib.get_close_matches(text.casefold(), choices, 1) or difflib.get_close_matches(text.upper(), choices, 1)
+    expected = _either(*choices) if more else key.expected
+    raise _Misfit(f"expected {expected}, found {shown(text)}" + (f" (did you mean {near[0]}?)" if near else ""))
 
 
 def _path(key: Key, text: str, base: Path) -> Path:

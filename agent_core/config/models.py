@@ -73,6 +73,21 @@ def _not_below(low: str, high: float, others: ValidationInfo) -> float:
     return high
 
 
+def _trouble_with(secret: str) -> str | None:
+    if any(c.isspace() for c in secret):
+        return "whitespace at its end" if secret != secret.rstrip() else "whitespace"
+    for position, c in enumerate(secret, 1):
+        if not (c.isascii() and c.isprintable()):
+            return f"another character in place {position}"
+    return f"{len(secret)} characters" if 0 < len(secret) < 8 else None
+
+
+def _checked_secret(secret: SecretStr) -> SecretStr:
+    if trouble := _trouble_with(secret.get_secret_value()):
+        raise ValueError(f"expected at least 8 printable ASCII characters without whitespace, found {trouble}")
+    return secret
+
+
 class Edge(Section):
     agent_id: str | None = Field(None, max_length=200, description="this agent's id; empty: ask POST /edge/register for one")
     user_phone: str | None = Field(None, max_length=40, description="the phone number this agent serves")
@@ -166,13 +181,21 @@ class Backoff(Section):
 
 
 class MessengerKind(StrEnum):
+    """Ours; installed packages bring others."""
+
     OUTBOX = "outbox"
     FILE = "file"
+    EXEC = "exec"
+    HTTP = "http"
 
 
 class Messenger(Section):
-    kind: MessengerKind = Field(MessengerKind.OUTBOX, description="outbox: recorded in data_dir; file: one JSON line a message")
+    kind: str = Field("outbox", max_length=100, description="outbox: kept in data_dir; file: a JSON line; exec: a program; http: a POST")
     path: Path | None = Field(None, validate_default=True, description="where kind: file writes")
+    command: tuple[str, ...] = Field((), validate_default=True, description="what kind: exec runs: a program and its arguments")
+    url: str | None = Field(None, validate_default=True, description="where kind: http posts to; http:// only to loopback")
+    token: SecretStr = Field(SecretStr(""), exclude=True, description="what kind: http shows there; only by EDGE_MESSENGER_TOKEN")
+    options: dict[str, str] = Field({}, description="what the messenger of an installed package is told, as {account: mine}")
     delay_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
 
     @field_validator("path")
@@ -181,6 +204,25 @@ class Messenger(Section):
         if path is None and others.data.get("kind") == MessengerKind.FILE:
             raise ValueError("expected a path, since messenger.kind is file")
         return path
+
+    @field_validator("command")
+    @classmethod
+    def _exec_needs_command(cls, command: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        if not command and others.data.get("kind") == MessengerKind.EXEC:
+            raise ValueError("expected a program and its arguments, since messenger.kind is exec")
+        return command
+
+    @field_validator("url")
+    @classmethod
+    def _http_needs_url(cls, url: str | None, others: ValidationInfo) -> str | None:
+        if url is None and others.data.get("kind") == MessengerKind.HTTP:
+            raise ValueError("expected an https:// URL, since messenger.kind is http")
+        return None if url is None else _checked_url(url, "http")
+
+    @field_validator("token")
+    @classmethod
+    def _sendable(cls, token: SecretStr) -> SecretStr:
+        return _checked_secret(token)
 
 
 class Executor(Section):
@@ -203,15 +245,6 @@ class Ack(Section):
     dialect: Literal["superset", "success", "status"] = Field("superset", description="an ack says success and status, or one of them")
 
 
-def _trouble_with(secret: str) -> str | None:
-    if any(c.isspace() for c in secret):
-        return "whitespace at its end" if secret != secret.rstrip() else "whitespace"
-    for position, c in enumerate(secret, 1):
-        if not (c.isascii() and c.isprintable()):
-            return f"another character in place {position}"
-    return f"{len(secret)} characters" if 0 < len(secret) < 8 else None
-
-
 class Auth(Section):
     mode: Literal["bearer", "hmac_token"] = Field("bearer", description="Authorization: the secret, or a token made with it")
     secret: SecretStr = Field(SecretStr(""), exclude=True, description="only by the environment: EDGE_SECRET")
@@ -219,9 +252,7 @@ class Auth(Section):
     @field_validator("secret")
     @classmethod
     def _sendable(cls, secret: SecretStr) -> SecretStr:
-        if trouble := _trouble_with(secret.get_secret_value()):
-            raise ValueError(f"expected at least 8 printable ASCII characters without whitespace, found {trouble}")
-        return secret
+        return _checked_secret(secret)
 
 
 class Logging(Section):

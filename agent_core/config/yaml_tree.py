@@ -46,6 +46,7 @@ class Scalar:
 @dataclass(frozen=True, slots=True)
 class Sequence:
     line: int
+    items: "tuple[Node, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +174,13 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise Unreadable(f"expected at most {MAX_DEPTH} levels, found more", line)
         if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Node] = []
             for item in self.events:
                 if isinstance(item, yaml.SequenceEndEvent):
                     break
-                self.node(item, depth + 1)
-            return Sequence(line)
+                if (found := self.node(item, depth + 1)) is not None:
+                    items.append(found)
+            return Sequence(line, tuple(items))
         return self._branch(line, depth)
 
     def _branch(self, line: int, depth: int) -> Branch:

@@ -74,7 +74,7 @@ class Backend:
         self._answers: list[Event] = []
 
     async def health(self) -> Stage:
-        client = await asyncio.to_thread(open_client, self._config)
+        client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
         utc = self._clock.now().utc
         try:
             async with client.stream("GET", "health", headers={"Accept-Encoding": "identity"}) as response:

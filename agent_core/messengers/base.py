@@ -1,13 +1,20 @@
 """What a messenger is. It declares what its effect is, so that the ledger knows what a crash in the middle means."""
 
+import json
 from collections.abc import Awaitable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
 from agent_core.records import Outcome
+
+RECEIPT_BYTES = 16 * 2**10
+
+
+class MessengerError(Exception):
+    """A messenger that cannot work here: what is wrong and what to do, as one sentence."""
 
 
 class Context(Struct, frozen=True):
@@ -35,3 +42,20 @@ class Messenger(Protocol):
     async def close(self) -> None:
         """The agent ends; what was held open may go."""
         return
+
+
+def as_json(message: Message, command: Command, context: Context) -> bytes:
+    """A message as it is given to others: to a file, a program, a server."""
+    fields = {"command_id": command.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": context.utc}
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def receipt_of(answer: bytes) -> dict[str, Any] | None:
+    """The JSON object in an answer. None where there is something else, or more than RECEIPT_BYTES."""
+    if len(answer) > RECEIPT_BYTES:
+        return None
+    try:
+        receipt = json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    return receipt if isinstance(receipt, dict) else None

@@ -6,23 +6,45 @@ from collections.abc import Callable
 
 from agent_core.config.models import Config, MessengerKind
 from agent_core.frames import Command, Message
-from agent_core.messengers.base import Context, Messenger
-from agent_core.messengers.file import FileMessenger
+from agent_core.messengers.base import Context, Messenger, MessengerError
 from agent_core.messengers.outbox import OutboxMessenger
+from agent_core.plain import plain
 from agent_core.records import Outcome
 
 Factory = Callable[[Config], Messenger]
 
 
+def _outbox(_config: Config) -> Messenger:
+    return OutboxMessenger()
+
+
 def _file(config: Config) -> Messenger:
+    from agent_core.messengers.file import FileMessenger
+
     assert config.messenger.path is not None
     return FileMessenger(config.messenger.path)
 
 
-FACTORIES: dict[MessengerKind, Factory] = {
-    MessengerKind.OUTBOX: lambda _config: OutboxMessenger(),
+def _exec(config: Config) -> Messenger:
+    from agent_core.messengers.exec import ExecMessenger
+
+    return ExecMessenger(config.messenger.command)
+
+
+def _http(config: Config) -> Messenger:
+    from agent_core.messengers.http import HttpMessenger
+
+    assert config.messenger.url is not None
+    return HttpMessenger(config.messenger.url, config.messenger.token, config.executor.timeout_seconds)
+
+
+FACTORIES: dict[str, Factory] = {
+    MessengerKind.OUTBOX: _outbox,
     MessengerKind.FILE: _file,
+    MessengerKind.EXEC: _exec,
+    MessengerKind.HTTP: _http,
 }
+"""By `messenger.kind`; plugins.py adds those of installed packages."""
 
 
 class DelayedMessenger(Messenger):
@@ -43,7 +65,12 @@ class DelayedMessenger(Messenger):
 
 
 def messenger_for(config: Config) -> Messenger:
-    """The configured messenger."""
-    chosen = FACTORIES[config.messenger.kind](config)
-    delay = config.messenger.delay_seconds
-    return DelayedMessenger(chosen, delay) if delay else chosen
+    """The configured messenger. Raises MessengerError."""
+    settings = config.messenger
+    try:
+        chosen = FACTORIES[settings.kind](config)
+    except Exception as error:  # noqa: BLE001  (whatever a messenger of somebody else's does where it is made)
+        raise MessengerError(f"messenger.kind: {plain(settings.kind)} cannot be used: {plain(error)}") from None
+    if not isinstance(chosen, Messenger):
+        raise MessengerError(f"messenger.kind: {plain(settings.kind)} cannot be used: it makes a {type(chosen).__name__}, not a Messenger")
+    return DelayedMessenger(chosen, settings.delay_seconds) if settings.delay_seconds else chosen

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import fcntl
-import json
 import os
 import stat
 import threading
@@ -14,7 +13,7 @@ from queue import SimpleQueue
 
 from agent_core.entries import EffectClass
 from agent_core.frames import Command, Message
-from agent_core.messengers.base import Context, Messenger
+from agent_core.messengers.base import Context, Messenger, as_json
 from agent_core.records import Outcome
 
 
@@ -30,9 +29,8 @@ class FileMessenger(Messenger):
 
     async def send(self, message: Message, command: Command, context: Context) -> Outcome:
         """One that times out before its turn is not written."""
-        line = {"command_id": command.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": context.utc}
         written: Future[None] = Future()
-        self._lines.put(((json.dumps(line, ensure_ascii=False) + "\n").encode(), written))
+        self._lines.put((as_json(message, command, context) + b"\n", written))
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="file-messenger", daemon=True)
             self._thread.start()

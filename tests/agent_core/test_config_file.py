@@ -113,6 +113,29 @@ WRONG = [
     ("data_dir: ''", "config.yaml:1: data_dir: expected a path, found nothing"),
     ("data_dir: ~nobody-of-that-name/x", "config.yaml:1: data_dir: expected a path, found “~nobody-of-that-name/x”, which leads nowhere"),
     ("messenger:\n  kind: file", "config.yaml:2: messenger.path: expected a path, since messenger.kind is file"),
+    ("messenger:\n  kind: exec", "config.yaml:2: messenger.command: expected a program and its arguments, since messenger.kind is exec"),
+    ("messenger:\n  kind: http", "config.yaml:2: messenger.url: expected an https:// URL, since messenger.kind is http"),
+    (
+        "messenger:\n  kind: exec\n  command: [/no/such, -x]",
+        "config.yaml:3: messenger.command: expected a program that is there and may be run, found “/no/such -x”",
+    ),
+    (
+        "messenger:\n  command: ls 'x",
+        "config.yaml:2: messenger.command: expected a list of words, as [python3, send.py], found something else",
+    ),
+    (
+        "messenger:\n  command: [a, [b]]",
+        "config.yaml:2: messenger.command: expected a list of words, as [python3, send.py], found something else",
+    ),
+    ("messenger:\n  options: [a]", "config.yaml:2: messenger.options: expected names with values, as {account: mine}, found a list"),
+    (
+        "messenger:\n  url: http://sender.example",
+        "config.yaml:2: messenger.url: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), found “http://sender.example”",
+    ),
+    (
+        f"messenger:\n  token: {CANARY}",
+        "config.yaml:2: messenger.token: a secret does not belong in this file: put EDGE_MESSENGER_TOKEN=… into the environment or into .env beside it",
+    ),
     (
         "backend:\n  url: http://backend.example",
         "config.yaml:2: backend.url: expected https:// (http:// only to localhost, 127.0.0.0/8 or ::1, since the secret would go in clear), found “http://backend.example”",
@@ -427,3 +450,11 @@ def test_the_secret_is_asked_for() -> None:
     assert sentence(env={"EDGE_SECRET": ""}).startswith(asked)
     assert not load(env={}, require_secret=False).auth.secret
     assert load(env={}, overrides={"auth": {"secret": CANARY}}).auth.secret.get_secret_value() == CANARY
+
+
+def test_what_a_program_is_called_with_may_stand_in_the_environment_and_the_token_only_there() -> None:
+    env = ENV | {"EDGE__MESSENGER__KIND": "exec", "EDGE__MESSENGER__COMMAND": "sh -c 'exit 0'", "EDGE_MESSENGER_TOKEN": CANARY}
+    messenger = load("messenger: {options: {account: mine}}", env).messenger
+    assert (messenger.command, messenger.options) == (("sh", "-c", "exit 0"), {"account": "mine"})
+    assert messenger.token.get_secret_value() == CANARY
+    assert CANARY not in f"{messenger!r} {messenger.model_dump()}"
