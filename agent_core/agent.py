@@ -67,6 +67,7 @@ from agent_core.journal.writer import LedgerBusy
 from agent_core.messengers import Context
 from agent_core.messengers.choice import messenger_for
 from agent_core.plain import plain
+from agent_core.plugins import load_plugins
 from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.snapshot import Snapshot
 
@@ -99,11 +100,11 @@ class Agent:
         """
         self.config = config
         self._log = log_to or (lambda _entries: None)
-        self._told: list[FeedEntry] = []
         self.feed = Feed()
         self._viewed = viewed
         self._clock = clock or SystemClock()
         self._recorder = recorder
+        self._told: list[FeedEntry] = [LogEntry(self._clock.now().utc, "INFO", f"Loaded {plugin}") for plugin in load_plugins()]
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agent_core.engine.ledger import ENGINES_OWN
 from agent_core.entries import Answer, EffectClass, Trait
 from agent_core.frames import Command, Message, as_json
 from agent_core.messengers.base import Context, Messenger
@@ -29,11 +30,14 @@ def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     """Register a handler. With `trait.sends` the effect class is the configured messenger's.
 
     A plain function must not block and, as its trait then says, touch nothing outside: the engine asks it itself. Anything else is a
-    coroutine function.
+    coroutine function. Raises ValueError for a type that is taken.
     """
 
     def register(handler: Handler) -> Handler:
         for command_type in command_types:
+            known = REGISTRY.get(command_type)
+            if command_type in ENGINES_OWN or (known is not None and known[0].__module__ != handler.__module__):
+                raise ValueError(f"the command type {command_type} has a handler already")
             REGISTRY[command_type] = (handler, trait)
         return handler
 

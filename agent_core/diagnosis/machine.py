@@ -13,6 +13,9 @@ from agent_core.diagnosis.findings import Stage, failed, ok, warning
 from agent_core.journal.data_dir import DataDirLock
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import fault
+from agent_core.messengers.base import MessengerError
+from agent_core.messengers.choice import messenger_for
+from agent_core.plugins import PluginError, load_plugins
 
 ROOM, LITTLE_ROOM = 10 * 2**20, 200 * 2**20
 
@@ -80,6 +83,15 @@ class Machine:
         if free < ROOM:
             return failed(sentence, "the disk is full: the ledger cannot be written, so no command is taken", "make room on that disk")
         return warning(f"{sentence}: the ledger may grow to 64 MiB, the logs to 10") if free < LITTLE_ROOM else ok(sentence)
+
+    async def messenger(self) -> Stage:
+        """With it whatever installed packages bring, for one that is broken keeps the agent from starting."""
+        try:
+            plugins = load_plugins()
+            messenger_for(self._config)
+        except (PluginError, MessengerError) as error:
+            return failed(str(error), "the agent would not start with it", "mend what the sentence names")
+        return ok("; ".join([self._config.messenger.kind, *map(str, plugins)]))
 
     async def lock(self) -> Stage:
         lock = DataDirLock(self._folder)

@@ -1,6 +1,6 @@
 """Why does it not connect? The way to the backend, stage by stage, with the link's own dial and the polling's own call.
 
-    configuration, secret, data_dir, disk, proxy │ dns, tcp, tls │ health, clock │ lock │ register, upgrade, auth, pong, sync
+    configuration, secret, data_dir, disk, messenger, proxy │ dns, tcp, tls │ health, clock │ lock │ register, upgrade, auth, pong, sync
 
 What is of this machine comes first, then the network from below upwards. `lock` stands right before what the backend notices: a second
 socket with this agent's id would make it close a running agent's (4009), and a sync would take what waits for that agent. So where an
@@ -60,7 +60,7 @@ class _Diagnosis:
         secretless = ""
         for name, look in (
             ("configuration", machine.configuration), ("secret", machine.secret), ("data_dir", machine.data_dir), ("disk", machine.disk),
-            ("proxy", self._reach.proxy),
+            ("messenger", machine.messenger), ("proxy", self._reach.proxy),
         ):  # fmt: skip
             stage = await self._look(name, look)
             if name == "secret" and stage.verdict is Verdict.FAILED:

@@ -287,8 +287,10 @@ def _verify(options: argparse.Namespace) -> int:
     from agent_core.handlers import traits_for
     from agent_core.journal.audit import audit
     from agent_core.messengers.choice import messenger_for
+    from agent_core.plugins import load_plugins
 
     config = configuration(options)
+    load_plugins()
     traits = traits_for(messenger_for(config))
     found = audit(config.data_dir.expanduser(), {name for name, trait in traits.items() if trait.repeatable})
     if options.json:

@@ -114,9 +114,14 @@ def _beside(options: argparse.Namespace) -> Callable[[], int]:
 
 
 def _judge(options: argparse.Namespace) -> int:
+    from agent_core.messengers.choice import messenger_for
+    from agent_core.plugins import load_plugins
+
     if not options.demo:
         with ExitStack() as stack:
-            _configured(options, stack)
+            config = _configured(options, stack)
+            load_plugins()
+            messenger_for(config)
     return OK
 
 

@@ -35,7 +35,7 @@ def _explain(error: Exception) -> int:
     name = type(error).__name__
     if isinstance(error, ConfigError):
         return complain(str(error), USAGE)
-    if name in {"CannotServeError", "PortTakenError", "DataDirUnusable"}:
+    if name in {"CannotServeError", "PortTakenError", "DataDirUnusable", "PluginError", "MessengerError"}:
         return complain(str(error), USAGE)
     if name in {"DataDirInUse", "NoLedger", "SendError"}:
         return complain(str(error), FAILED)

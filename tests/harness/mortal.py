@@ -14,7 +14,7 @@ from agent_core.agent import Agent
 from agent_core.config.layers import load_config
 from agent_core.events import Event, Recorded
 from agent_core.frames import Command
-from agent_core.handlers import REGISTRY, Handler, handles
+from agent_core.handlers import REGISTRY, Handler
 from agent_core.headless import run_headless
 from agent_core.journal.data_dir import DataDirLock
 from agent_core.messengers import Context
@@ -73,7 +73,7 @@ def run_agent(config_path: Path, spec: str) -> None:
     trigger = Trigger(spec)
     for name in SENDS:
         handler, trait = REGISTRY[name]
-        handles(name, trait=trait)(mined(handler, trigger))
+        REGISTRY[name] = (mined(handler, trigger), trait)
     with DataDirLock(config.data_dir):
         agent = Mortal(config)
         agent.trigger = trigger
