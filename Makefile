@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint simulate mutants torture bench bench-ui goldens screenshots clean
+.PHONY: help setup demo test lint docs simulate mutants torture bench bench-ui goldens screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ lint: $(STAMP) ## ruff, mypy and the import contracts
 	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy
 	@report=$$($(BIN)/lint-imports --no-logo --no-cache) || { echo "$$report"; exit 1; }
+
+docs: $(STAMP) ## write anew what docs/ takes from the program and its tests
+	@$(BIN)/python -m tests.harness.documents
 
 simulate: $(STAMP) ## random worlds in virtual time, the engine's invariants checked after every step (DAYS=30)
 	@$(BIN)/python -m tests.harness.worlds --days $(or $(DAYS),30)

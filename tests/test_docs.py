@@ -1,39 +1,174 @@
 """The documents are run, not believed."""
 
+import asyncio
 import re
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent_core.config.layers import config_table
 from console.cli.main import build_parser
+from tests.harness.documents import DOCS, PROMISE, ROOT, due, numbered_tests, parsers, written
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "tests" / "README.md", *ROOT.glob("examples/*.md")])
+SOURCES = sorted(
+    [*DOCUMENTS, *ROOT.glob("*.yaml"), *ROOT.glob("*.toml")]
+    + [path for folder in ("agent_core", "console", "tests", "examples") for path in (ROOT / folder).rglob("*.py")]
+)
+SHELL = re.compile(r"^ *```sh( run)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+SECTION = r"\d+(?:\.\d+)*"
+CITED_SECTIONS = re.compile(rf"(RFC \d+|[A-Z]{{3,}}) §({SECTION})((?:, §{SECTION})*)")
+NUMBER = re.compile(r"(?<![\w%#])[PF]\d{1,2}(?!\w)")
+CITED_FILE = re.compile(r"(?<![\w./])(?:docs|tests|examples|agent_core|console|harness)/[\w./-]+\.(?:md|py|png|yaml)\b")
 
 
-def test_the_configuration_table_is_that_of_the_models() -> None:
-    found = re.search(r"<!-- configuration:.*?-->\n(.*?)<!-- /configuration -->", README, re.DOTALL)
-    assert found is not None
-    assert found[1].strip() == config_table().strip(), "python -m agent_core.config.layers prints the table for README.md"
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("document", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
+# --- what is cited is there ----------------------------------------------------------------------------------------------
+
+
+def sections(document: str) -> set[str]:
+    return set(re.findall(r"^## (\d+)\. ", written(f"{document}.md"), re.MULTILINE))
+
+
+def cited_sections(source: Path) -> Iterator[tuple[str, str]]:
+    """Document and number; of a § that names no document, that of the text itself."""
+    text = source.read_text(encoding="utf-8")
+    for document, first, more in CITED_SECTIONS.findall(text):
+        if not document.startswith("RFC"):
+            yield from ((document, number) for number in (first, *re.findall(SECTION, more)))
+    if source.suffix == ".md":
+        yield from ((source.stem, number) for number in re.findall(r"§(\d*)", CITED_SECTIONS.sub("", text)))
+
+
+def test_every_section_that_is_cited_exists() -> None:
+    known = {document: sections(document) for document in ("ARCHITECTURE", "PROMISES", "PROTOCOL")}
+    cited = [(name_of(source), *section) for source in SOURCES for section in cited_sections(source)]
+    assert [one for one in cited if one[2] not in known.get(one[1], set())] == []
+
+
+def test_every_promise_and_fault_that_is_cited_exists() -> None:
+    known = set(PROMISE.findall(written("PROMISES.md")))
+    cited = [(name_of(source), one) for source in SOURCES for one in re.findall(NUMBER, source.read_text(encoding="utf-8"))]
+    assert [one for one in cited if one[1] not in known] == []
+
+
+def test_every_file_that_is_cited_exists() -> None:
+    cited = [(name_of(source), one) for source in SOURCES for one in CITED_FILE.findall(source.read_text(encoding="utf-8"))]
+    assert [one for one in cited if not (ROOT / one[1]).exists() and not (ROOT / "tests" / one[1]).exists()] == []
+
+
+def test_every_number_in_a_tests_name_is_of_a_promise_or_fault() -> None:
+    assert numbered_tests().keys() <= set(PROMISE.findall(written("PROMISES.md")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), target
 
 
-def test_every_command_of_the_readme_is_one_of_the_program() -> None:
-    for line in re.findall(r"edge-console ((?:[a-z]+ ?)+)", README):
-        words = line.split()
-        text = build_parser().format_help()
-        if words[0] in {"send", "outbox", "backend", "screenshot", "ledger", "audit", "doctor", "secret", "backoff", "replay"}:
-            assert words[0] in text
+# --- what is made from the program is what it would be now ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["CONFIGURATION.md"])
+def test_the_generated_part_is_not_stale(name: str) -> None:
+    assert written(name) == due(name), f"`make docs` writes docs/{name} anew"
+
+
+# --- what is told to type works ------------------------------------------------------------------------------------------
+
+
+def shell_blocks() -> Iterator[tuple[Path, bool, str]]:
+    for document in DOCUMENTS:
+        for run, block in SHELL.findall(document.read_text(encoding="utf-8")):
+            yield document, bool(run), block
+
+
+def calls(block: str) -> Iterator[list[str]]:
+    """The arguments of each `edge-console` in it."""
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        call: list[str] | None = None
+        for word in [*words, ";"]:
+            if word in {";", "&", "&&", "|", "||"}:
+                if call is not None:
+                    yield call
+                call = None
+            elif call is not None:
+                call.append(word)
+            elif Path(word).name == "edge-console":
+                call = []
+
+
+def is_taken(call: list[str]) -> bool:
+    try:
+        build_parser().parse_args(call)
+    except SystemExit as error:
+        return error.code == 0
+    return True
+
+
+def test_every_command_in_a_shell_block_is_one_that_the_program_takes() -> None:
+    found = [(document, call) for document, _, block in shell_blocks() for call in calls(block)]
+    assert len(found) > 5
+    assert [f"{document.name}: edge-console {shlex.join(call)}" for document, call in found if not is_taken(call)] == []
+
+
+def test_every_command_in_a_sentence_is_one_of_the_program() -> None:
+    known = {parser.prog for parser in parsers(build_parser())}
+    for document in DOCUMENTS:
+        for words in re.findall(r"`edge-console ((?:[a-z]+(?= |`) ?)+)", document.read_text(encoding="utf-8")):
+            assert f"edge-console {words.split()[0]}" in known, f"{document.name}: edge-console {words}"
 
 
 def test_every_make_target_of_the_documents_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for document in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
-        for target in re.findall(r"`make ([a-z-]+)", document.read_text(encoding="utf-8")):
+    for document in DOCUMENTS:
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE):
             assert target in targets, f"{document.name}: make {target}"
+
+
+RUNNABLE = [(document, block) for document, run, block in shell_blocks() if run]
+
+
+@pytest.mark.parametrize(("document", "block"), RUNNABLE, ids=[name_of(document) for document, _ in RUNNABLE])
+async def test_a_block_marked_run_runs(document: Path, block: str, tmp_path: Path) -> None:
+    """In an empty home, with the program of this tree; only the backend's port is another one, since 8787 may be taken."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = tmp_path / "edge-console"
+    program.write_text(
+        f'#!/bin/sh\nc="$1"\ncase "$c" in\n'
+        f'backend) shift; set -- backend --port {port} "$@";;\n'
+        f'send) shift; set -- send --backend http://127.0.0.1:{port} "$@";;\nesac\n'
+        f'exec "{sys.executable}" -m console "$@"\n'
+    )
+    program.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {"HOME": str(home), "PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), "BACKEND_URL": f"http://127.0.0.1:{port}"}
+    script = f"set -eu; trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{block}"
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-c", script, cwd=home, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await asyncio.wait_for(ran.communicate(), 90)
+    assert ran.returncode == 0, said.decode()
+    assert b"Traceback" not in said
+
+
+# --- the README ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_short_and_has_its_two_commands() -> None:
+    assert len(README.splitlines()) <= 100
+    block = next(block for _, block in SHELL.findall(README) if "make demo" in block)
+    assert [line.partition("#")[0].strip() for line in block.splitlines()] == ["make demo", "make test"]

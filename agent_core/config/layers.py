@@ -1,6 +1,6 @@
 """Where the configuration comes from: defaults < config.yaml < `.env` beside it < environment < command line.
 
-Every trouble is one sentence on one line, and no sentence holds a secret. `python -m agent_core.config.layers` prints all keys.
+Every trouble is one sentence on one line, and no sentence holds a secret.
 """
 
 import difflib
@@ -550,7 +550,3 @@ def config_table() -> str:
         default = f"`{key.default}`" if key.default else "–"
         rows.append(f"| `{key.name}` | {default} | {key.expected} | {key.field.description} |")
     return "\n".join(rows)
-
-
-if __name__ == "__main__":
-    print(config_table())  # noqa: T201  this is what the command is for
