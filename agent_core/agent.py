@@ -26,7 +26,7 @@ from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
-from agent_core.engine.ledger import CANCELS
+from agent_core.engine.cancels import CANCELS
 from agent_core.events import (
     AbortSocket,
     AcksPosted,

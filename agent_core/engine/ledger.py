@@ -24,6 +24,7 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
 from agent_core.engine.barrier import Barrier, Held
+from agent_core.engine.cancels import CANCELS, Tombstones
 from agent_core.engine.lanes import Lanes
 from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
@@ -46,13 +47,11 @@ from agent_core.records import (
     Outcome,
     Remembered,
     State,
-    TombstoneAdded,
     Via,
 )
 from agent_core.snapshot import CommandsView, ScheduledView
 
 OUTCOME_UNKNOWN = "interrupted: outcome unknown"
-CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
@@ -105,7 +104,7 @@ class Ledger:
         self._lanes = Lanes()
         self._answered = 0
         self._schedule = Schedule()
-        self._tombstones: dict[str, tuple[str, float]] = {}
+        self._tombstones = Tombstones(config.ledger.tombstone_hours, config.executor.max_pending)
         self._told_full = False
         self._intake_open = False
         self._settled: list[Entry] = []
@@ -121,7 +120,7 @@ class Ledger:
         """Take up what an earlier run left unsettled (PROMISES P1)."""
         self._next_seq = memory.next_seq
         self._horizon_utc = memory.horizon_utc
-        self._tombstones = {target: (by, until) for target, by, until in memory.tombstones if until > now.utc}
+        self._tombstones.restore(memory.tombstones, now)
         self.acks.owe(memory.unproven)
         for past in memory.entries:
             self._restore(past, now)
@@ -248,7 +247,7 @@ class Ledger:
             self._configure(entry, now)
             return
         due = self._address(entry) if entry.trait.sends else None
-        if (by := self._tombstone_for(entry, now)) is not None:
+        if self._tombstones and (by := self._tombstones.find((entry.command.command_id, *entry.names), now)) is not None:
             self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
@@ -324,19 +323,10 @@ class Ledger:
 
     def _add_tombstone(self, entry: Entry, target: str, now: Moment) -> None:
         """Nobody by that name here: remember the cancel for a message that may still come (P3)."""
-        until = now.utc + self._config.ledger.tombstone_hours * 3600
-        self._tombstones = {name: tombstone for name, tombstone in self._tombstones.items() if tombstone[1] > now.utc}
-        if len(self._tombstones) < self._config.executor.max_pending:
-            self._tombstones[target] = (entry.command.command_id, until)
-            self._change(TombstoneAdded(target, entry.command.command_id, until))
+        added = self._tombstones.add(target, entry.command.command_id, now)
+        if added is not None:
+            self._change(added)
         self._end(entry, COMPLETED, None, {"unknown": target}, now)
-
-    def _tombstone_for(self, entry: Entry, now: Moment) -> str | None:
-        """Which cancel came before this message."""
-        if not self._tombstones:
-            return None
-        tombstones = (self._tombstones.get(name) for name in (entry.command.command_id, *entry.names))
-        return next((by for by, until in filter(None, tombstones) if until > now.utc), None)
 
     def _configure(self, entry: Entry, now: Moment) -> None:
         accepted, refused = self._settings.configure(entry.command.payload)

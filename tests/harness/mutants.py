@@ -269,14 +269,12 @@ BUGS = (
     Bug("an instant command overtakes its thread", "engine/ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),
     Bug("urgent commands wait in line", "engine/lanes.py", "= (lane.urgent or lane.normal)", "= (lane.normal or lane.urgent)"),
     Bug(
-        "cancel forgotten when early", "engine/ledger.py", "            self._tombstones[target] = (entry.command.command_id, until)\n", ""
+        "cancel forgotten when early",
+        "engine/cancels.py",
+        "        self._by_name[name] = by, until\n        self._by_name.move_to_end(name)\n",
+        "",
     ),
-    Bug(
-        "cancel forgotten at a restart",
-        "engine/ledger.py",
-        "memory.tombstones if until > now.utc}",
-        "memory.tombstones if until < now.utc}",
-    ),
+    Bug("cancel forgotten at a restart", "engine/cancels.py", "in tombstones if until > now.utc)", "in tombstones if until < now.utc)"),
     Bug("a cancelled message stays planned", "engine/ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
     Bug("a scheduled message goes early", "engine/schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
     Bug(

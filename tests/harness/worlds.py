@@ -23,8 +23,8 @@ from pydantic_core import from_json
 from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config.models import Config, Edge
+from agent_core.engine.cancels import CANCELS
 from agent_core.engine.engine import Engine, Vitals
-from agent_core.engine.ledger import CANCELS
 from agent_core.entries import EffectClass
 from agent_core.events import (
     AbortSocket,
