@@ -26,7 +26,6 @@ from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
-from agent_core.engine.cancels import CANCELS
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
@@ -59,7 +58,7 @@ from agent_core.events import (
     Started,
 )
 from agent_core.feed import Feed, FeedEntry, LogEntry
-from agent_core.frames import Command, FrameError, cancel_target, dump_status
+from agent_core.frames import Command, dump_status
 from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
 from agent_core.journal import Journal
 from agent_core.journal.data_dir import data_dir
@@ -280,22 +279,11 @@ class Agent:
 
     def _recall(self, arrival: Arrival) -> Arrival:
         try:
-            return self._recalled(arrival)
+            known = self._journal.look_up(self._engine.needs(arrival.command))
         except LedgerBusy as error:
             log.debug("the ledger cannot be read (%s): a command stays with the backend", error)
             return replace(arrival, unread=True)
-
-    def _recalled(self, arrival: Arrival) -> Arrival:
-        command = arrival.command
-        if command.command_type not in CANCELS and self._journal.is_new(command.command_id):
-            return arrival
-        remembered = None if self._engine.knows(command.command_id) else self._journal.recall(command.command_id)
-        target = None
-        if command.command_type in CANCELS and remembered is None:
-            with suppress(FrameError):
-                name = cancel_target(command)
-                target = None if self._engine.knows(name) else self._journal.recall_target(name)
-        return Arrival(command, remembered, target) if remembered or target else arrival
+        return replace(arrival, known=known) if known else arrival
 
     # --- effects -----------------------------------------------------------------------------------------------
 

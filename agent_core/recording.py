@@ -41,7 +41,7 @@ from agent_core.plain import plain
 from agent_core.records import CommandAccepted, OutboxRow
 from agent_core.snapshot import Phase
 
-FORMAT = 2
+FORMAT = 3
 MOST = 64 * 2**20
 """Bytes of a recording; then it is closed with the mark `full`."""
 HEADER_MOST = 2**20

@@ -61,12 +61,21 @@ class Remembered(Struct, frozen=True, gc=False):
     replay_of: str | None = None
 
 
+class Named(Struct, frozen=True, gc=False):
+    """Messages by the name that their payload gives them, `schedule_id` or `message_id`."""
+
+    name: str
+
+
+Key = str | Named
+"""What the journal can be asked for: a command id, or messages of a name."""
+
+
 class Arrival(Struct, frozen=True, gc=False):
-    """A command as it comes in, with what the journal holds of its id, and of its target if it is a cancel."""
+    """A command as it comes in, with what the journal holds of what the ledger needs to know (`Ledger.needs`)."""
 
     command: Command
-    remembered: Remembered | None = None
-    target: Remembered | None = None
+    known: tuple[Remembered, ...] = ()
     unread: bool = False
     """The journal could not be asked: not to be taken now."""
 

@@ -128,6 +128,8 @@ class Engine:
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
         self._revision = 0
         self.finished = False
+        self.needs = self._ledger.needs
+        """What the agent must look up in the journal before it hands over a command."""
 
     # --- the three faces -----------------------------------------------------------------------------------------
 
@@ -203,10 +205,6 @@ class Engine:
             "suspects": len(self._suspects),
             "repeats": len(self._repeats),
         }
-
-    def knows(self, command_id: str) -> bool:
-        """The ledger has this id at hand; where not, the agent asks the journal before it hands over the command."""
-        return self._ledger.knows(command_id)
 
     # --- events --------------------------------------------------------------------------------------------------
 

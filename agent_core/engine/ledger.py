@@ -12,7 +12,7 @@ high go first; cancels act at once; memory holds what is unsettled, the journal 
 (`Arrival`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,9 @@ from agent_core.records import (
     CommandEnded,
     CommandStarted,
     DuplicateSeen,
+    Key,
     Memory,
+    Named,
     OutboxRow,
     Outcome,
     Remembered,
@@ -151,19 +153,25 @@ class Ledger:
         self._keep_at_hand(entry)
         return entry
 
-    def knows(self, command_id: str) -> bool:
-        """It is at hand here, so the journal need not be asked."""
-        entry = self._entries.get(command_id)
-        return entry is not None and entry.command.payload is not ON_DISK
+    def needs(self, command: Command) -> Sequence[Key]:
+        """What must be looked up in the journal before this command is taken: what is not at hand of its id and of what it cancels."""
+        entry = self._entries.get(command.command_id)
+        keys: Sequence[Key] = (command.command_id,) if entry is None or entry.command.payload is ON_DISK else ()
+        if command.command_type in CANCELS:
+            with suppress(FrameError):
+                target = frames.cancel_target(command)
+                keys = (*keys, target, Named(target))
+        return keys
 
     def take(self, arrival: Arrival, via: Via, now: Moment) -> bool:
         """One command, come by socket or poll. True where it was new and is taken."""
         command = arrival.command
         known = self._entries.get(command.command_id)
-        if known is None and arrival.remembered is not None and self._intake_open:
-            known = self._adopt(arrival.remembered, now)
+        past = _itself(arrival) if arrival.known else None
+        if known is None and past is not None and self._intake_open:
+            known = self._adopt(past, now)
         if known is not None:
-            self._repeat(arrival, via, known, now)
+            self._repeat(command, past, via, known, now)
             return False
         if arrival.unread or not self._may_take(now):
             self._rejections.add(command.command_id)
@@ -174,7 +182,7 @@ class Ledger:
             self._emit(LogEntry(now.utc, "INFO", f"Received command via WebSocket: {command.command_id}"))
         for warning in command.warnings:
             self._say(now, "WARNING", f"Command {command.command_id}: {warning}")
-        self._begin(self._new(command, via, now), now, arrival.target)
+        self._begin(self._new(command, via, now), now, arrival.known)
         return True
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
@@ -224,7 +232,7 @@ class Ledger:
         """Commands that wait for their turn or for the disk."""
         return max(self._lanes.queued + self.running, self._barrier.unwritten)
 
-    def _begin(self, entry: Entry, now: Moment, target: Remembered | None = None) -> None:
+    def _begin(self, entry: Entry, now: Moment, targets: Sequence[Remembered] = ()) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
         command = entry.command
         if command.invalid is not None:
@@ -235,13 +243,13 @@ class Ledger:
             self._end(entry, FAILED, "expired: older than the ledger remembers", {}, now)
         else:
             try:
-                self._admit(entry, now, target)
+                self._admit(entry, now, targets)
             except FrameError as error:
                 self._end(entry, FAILED, str(error), {}, now)
 
-    def _admit(self, entry: Entry, now: Moment, target: Remembered | None) -> None:
+    def _admit(self, entry: Entry, now: Moment, targets: Sequence[Remembered]) -> None:
         if entry.command.command_type in CANCELS:
-            self._cancel(entry, target, now)
+            self._cancel(entry, targets, now)
             return
         if entry.command.command_type == CONFIGURES:
             self._configure(entry, now)
@@ -270,14 +278,13 @@ class Ledger:
             self._by_name.setdefault(name, entry)
         return message.due_utc
 
-    def _repeat(self, arrival: Arrival, via: Via, known: Entry, now: Moment) -> None:
+    def _repeat(self, command: Command, past: Remembered | None, via: Via, known: Entry, now: Moment) -> None:
         """An id that is known: its stored ack again, unchanged, and never its effect (PROTOCOL §4)."""
-        command, remembered = arrival.command, arrival.remembered
         self.counts.duplicates += 1
         if not self._intake_open:
             return
         self._change(DuplicateSeen(known.seq, via, now.utc))
-        original = remembered.command if remembered is not None else known.command
+        original = past.command if past is not None else known.command
         comparable = original.command_type and original.payload is not ON_DISK
         if comparable and (command.command_type, command.payload) != (original.command_type, original.payload):
             text = f"Command {command.command_id} came again with other content; it is not run"
@@ -295,7 +302,7 @@ class Ledger:
 
     # --- cancel and schedule -------------------------------------------------------------------------------------
 
-    def _cancel(self, entry: Entry, remembered: Remembered | None, now: Moment) -> None:
+    def _cancel(self, entry: Entry, remembered: Sequence[Remembered], now: Moment) -> None:
         target = frames.cancel_target(entry.command)
         seq = self._schedule.find(target)
         victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target) or self._by_name.get(target)
@@ -304,7 +311,7 @@ class Ledger:
         if victim is not None and victim.state in {SCHEDULED, QUEUED}:
             self._withdraw(victim)
             self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
-        found = victim or remembered
+        found = victim or next(iter(remembered), None)
         if found is None:
             self._add_tombstone(entry, target, now)
         elif found.state is CANCELLED:
@@ -579,3 +586,8 @@ class Ledger:
 
     def _say(self, now: Moment, level: str, text: str) -> None:
         self._emit(LogEntry(now.utc, level, plain(text)))
+
+
+def _itself(arrival: Arrival) -> Remembered | None:
+    """What the journal holds of this very command."""
+    return next((past for past in arrival.known if past.command.command_id == arrival.command.command_id), None)

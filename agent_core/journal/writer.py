@@ -23,7 +23,7 @@ from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.journal import retention
 from agent_core.journal.opening import FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, write
-from agent_core.records import Change, CommandAccepted, Remembered
+from agent_core.records import Change, CommandAccepted, Key, Named, Remembered
 
 RETRY_SECONDS = 0.5
 MAX_UNWRITTEN, CATCH_UP = 300, 0.005
@@ -120,9 +120,13 @@ class Journal:
             raise LedgerBusy(str(error)) from error
         return tuple(_readable(rows))
 
-    def recall_target(self, name: str) -> Remembered | None:
-        """The same by command id or by schedule name, for a cancel. Raises LedgerBusy."""
-        return self._known(name) or self._read_one("name = ? ORDER BY seq DESC", name)
+    def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
+        """What is remembered of these. Raises LedgerBusy."""
+        found = (self._named(key.name) if isinstance(key, Named) else self.recall(key) for key in keys)
+        return tuple(past for past in found if past is not None)
+
+    def _named(self, name: str) -> Remembered | None:
+        return self._read_one("name = ? ORDER BY seq DESC", name)
 
     def _known(self, command_id: str) -> Remembered | None:
         whole = self._read_one("command_id = ?", command_id)

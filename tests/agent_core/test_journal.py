@@ -32,6 +32,7 @@ from agent_core.records import (
     CommandEnded,
     CommandStarted,
     DuplicateSeen,
+    Named,
     OutboxRow,
     Remembered,
     SettingStored,
@@ -145,12 +146,11 @@ def test_p1_no_id_is_ever_taken_for_new_while_groups_are_written_and_after_a_res
     assert [seq for seq in range(100_000, 110_000) if desk.journal.recall(f"cmd_{seq}")] == []
 
 
-def test_a_target_is_found_by_id_or_by_its_schedules_name(desk: Desk) -> None:
+def test_a_message_is_found_by_its_id_and_by_its_name(desk: Desk) -> None:
     command = Command("c", "schedule_message", {"schedule_id": "s9", "thread_id": "+1", "text": "x"})
     desk.write(CommandAccepted(Remembered(1, command, Via.WS, State.SCHEDULED, UTC, due_utc=UTC + 60)))
     assert desk.target("s9").command.command_id == "c"
-    assert desk.target("c").seq == 1
-    assert desk.journal.recall_target("s8") is None
+    assert [past.seq for past in desk.journal.look_up(("c", Named("s9"), "s9", Named("c"), Named("s8")))] == [1, 1]
 
 
 def test_a_change_that_cannot_be_written_stops_the_intake_and_is_said(desk: Desk) -> None:

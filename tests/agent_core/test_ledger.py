@@ -40,6 +40,7 @@ from agent_core.records import (
     CommandEnded,
     DuplicateSeen,
     Memory,
+    Named,
     OutboxRow,
     Remembered,
     SettingStored,
@@ -188,7 +189,7 @@ def test_f26_a_duplicate_after_the_proof_and_after_a_restart_gets_the_stored_ack
     stored = '{"command_id":"c1","status":"completed","note":"as it was written"}'
     past = remembered(command("c1"), State.COMPLETED, ack=stored, proven_utc=1_793_910_001.0, finished_utc=1_793_910_000.5)
     book = online()
-    book >> CommandsReceived(1, (Arrival(command("c1"), past),))
+    book >> CommandsReceived(1, (Arrival(command("c1"), (past,)),))
     assert stored in book.find(acks("c1")).frames[0]
     assert ran(book) == []
     assert book.snapshot.commands.received == 0
@@ -438,7 +439,7 @@ def test_a_duplicate_while_the_disk_is_full_is_left_to_the_backend_and_leaves_no
     book = online()
     past = remembered(command("c1"), State.COMPLETED, ack='{"command_id":"c1"}', proven_utc=1.0)
     book >> RecordFailed("full")
-    book >> CommandsReceived(1, (Arrival(command("c1"), past),))
+    book >> CommandsReceived(1, (Arrival(command("c1"), (past,)),))
     book << NOTHING
     assert book.engine.sizes["entries"] == 0
 
@@ -798,7 +799,7 @@ def test_a_finished_message_is_too_late_to_cancel_here_or_in_the_journal() -> No
     book = online().push("c1").finish("c1")
     cancel(book, "x", "c1") << acks("x", status="failed", error="too late: c1 is completed")
     past = remembered(command("old"), State.COMPLETED)
-    book >> CommandsReceived(1, (Arrival(command("y", "cancel_message", payload={"command_id": "old"}), target=past),))
+    book >> CommandsReceived(1, (Arrival(command("y", "cancel_message", payload={"command_id": "old"}), known=(past,)),))
     book << acks("y", status="failed", error="too late: old is completed")
 
 
@@ -946,8 +947,8 @@ def test_p10_without_any_way_no_more_acks_are_at_hand_either() -> None:
 
 def test_p10_a_duplicate_of_one_of_those_gets_the_ack_that_the_journal_has() -> None:
     book = done(online(max_in_memory=1), "c1", "c2")
-    assert not book.engine.knows("c2")
-    book >> CommandsReceived(book.generation, (Arrival(command("c2"), ended("c2", 2)),))
+    assert book.engine.needs(command("c2")) == ("c2",)
+    book >> CommandsReceived(book.generation, (Arrival(command("c2"), (ended("c2", 2),)),))
     assert ran(book) == ["c1", "c2"]
     assert book.count(acks("c2")) == 2
     book.lives(30)
@@ -1024,6 +1025,15 @@ def test_what_is_not_remembered_or_not_possible_now_is_said() -> None:
     book >> ReplayRequested("c1", remembered=remembered(command("c1"), State.COMPLETED))
     book << NOTHING
     book.told("cannot be replayed now: full")
+
+
+def test_the_ledger_says_what_must_be_looked_up_for_a_command() -> None:
+    book = online().push("c1")
+    needs = book.engine.needs
+    assert needs(command("new")) == ("new",)
+    assert needs(command("c1")) == ()
+    assert needs(command("x", "cancel_message", payload={"schedule_id": 7})) == ("x", "7", Named("7"))
+    assert needs(command("x", "cancel_message", payload={})) == ("x",)
 
 
 # --- bounds ------------------------------------------------------------------------------------------------------------

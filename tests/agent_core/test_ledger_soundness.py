@@ -76,7 +76,7 @@ def test_f72_a_row_that_goes_bad_while_it_runs_leaves_its_command_with_the_backe
     with pytest.raises(LedgerBusy, match="cmd_1"):
         desk.journal.recall("cmd_1")
     with pytest.raises(LedgerBusy, match="cmd_1"):
-        desk.journal.recall_target("cmd_1")
+        desk.journal.look_up(("cmd_1",))
     assert desk.journal.recall("cmd_2") is not None
     assert [record.seq for record in desk.journal.recall_all((3, 4))] == [4], "the others' acks are not held up"
 

@@ -175,10 +175,7 @@ class Ledgers(RuleBasedStateMachine):
     def push(self, fields: dict[str, Any]) -> None:
         """By socket where there is one, else as the answer to a poll; unheard where there is neither: the backend sends it again."""
         command = command_of(fields)
-        name = command.command_id
-        remembered = None if self.engine.knows(name) else self.journal.recall(name)
-        target = self.journal.recall_target(str(command.payload["command_id"])) if command.command_type == "cancel_message" else None
-        arrival = Arrival(command, remembered, target)
+        arrival = Arrival(command, self.journal.look_up(self.engine.needs(command)))
         if self.online:
             self.tell(CommandsReceived(self.generation, (arrival,)))
         elif self.poll is not None:

@@ -17,6 +17,7 @@ from agent_core.records import (
     CommandAccepted,
     CommandEnded,
     Memory,
+    Named,
     OutboxRow,
     Remembered,
     State,
@@ -58,8 +59,8 @@ class Desk:
         return remembered
 
     def target(self, name: str) -> Remembered:
-        remembered = self.journal.recall_target(name)
-        assert remembered is not None
+        """The message of this name."""
+        (remembered,) = self.journal.look_up((Named(name),))
         return remembered
 
     def give(self, *changes: Change) -> int:

@@ -394,7 +394,7 @@ class Playbook:
 
     def arrival(self, one: Command) -> Arrival:
         """A command as the agent hands it over: with what the journal remembers, where the engine must ask."""
-        return Arrival(one, None if self.engine.knows(one.command_id) else self._memory.get(one.command_id))
+        return Arrival(one, tuple(past for key in self.engine.needs(one) if isinstance(key, str) and (past := self._memory.get(key))))
 
     def finish(self, command_id: str, error: str | None = None, **more: Any) -> "Playbook":
         """The handler of this command returns."""
@@ -520,7 +520,7 @@ class Watch:
             case _:
                 pass
         arrivals = event.arrivals if isinstance(event, PollAnswered | CommandsReceived) else ()
-        self._remember(arrival.remembered for arrival in arrivals if arrival.remembered is not None)
+        self._remember(past for arrival in arrivals for past in arrival.known)
 
     def _remember(self, entries: Iterable[Remembered]) -> None:
         for past in entries:

@@ -46,7 +46,9 @@ from agent_core.records import (
     CommandEnded,
     CommandStarted,
     DuplicateSeen,
+    Key,
     Memory,
+    Named,
     OutboxRow,
     Remembered,
     SettingStored,
@@ -235,14 +237,16 @@ class Disk:
         seq = self.ids.get(command_id)
         return self.rows[seq].entry if seq is not None else None
 
-    def recall_target(self, name: str) -> Remembered | None:
-        found = self.recall(name)
-        if found is None:
-            for row in reversed(self.rows.values()):
-                payload = row.entry.command.payload
-                if row.entry.due_utc is not None and name in {str(payload.get("schedule_id")), str(payload.get("message_id"))}:
-                    return row.entry
-        return found
+    def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
+        found = (self._named(key.name) if isinstance(key, Named) else self.recall(key) for key in keys)
+        return tuple(past for past in found if past is not None)
+
+    def _named(self, name: str) -> Remembered | None:
+        for row in reversed(self.rows.values()):
+            payload = row.entry.command.payload
+            if row.entry.due_utc is not None and name in {str(payload.get("schedule_id")), str(payload.get("message_id"))}:
+                return row.entry
+        return None
 
     def memory(self) -> Memory:
         rows = sorted(self.rows.values(), key=lambda row: row.entry.seq)

@@ -681,16 +681,7 @@ class Process:
         return event
 
     def _recall(self, arrival: Arrival) -> Arrival:
-        command, knows, disk = arrival.command, self.engine.knows, self.world.disk
-        remembered = None if knows(command.command_id) else disk.recall(command.command_id)
-        target = None
-        if command.command_type in CANCELS and remembered is None:
-            try:
-                name = frames.cancel_target(command)
-                target = None if knows(name) else disk.recall_target(name)
-            except FrameError:
-                pass
-        return Arrival(command, remembered, target)
+        return replace(arrival, known=self.world.disk.look_up(self.engine.needs(arrival.command)))
 
     # --- effects ---------------------------------------------------------------------------------------------
 
