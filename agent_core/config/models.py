@@ -29,7 +29,7 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _checked_url(url: str, scheme: str) -> str:
+def checked_url(url: str, scheme: str) -> str:
     """`url`, if it is one that a secret may be sent to: encrypted, or to this machine. `scheme` is `http` or `ws`."""
     try:
         parts = urlsplit(url if "://" in url else f"//{url}")
@@ -111,12 +111,12 @@ class Backend(Section):
     @field_validator("url")
     @classmethod
     def _http(cls, url: str) -> str:
-        return _checked_url(url, "http")
+        return checked_url(url, "http")
 
     @field_validator("websocket_url")
     @classmethod
     def _ws(cls, url: str | None) -> str | None:
-        return None if url is None else _checked_url(url, "ws")
+        return None if url is None else checked_url(url, "ws")
 
 
 class WebSocket(Section):

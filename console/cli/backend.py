@@ -23,7 +23,7 @@ def add_parsers(commands: Any) -> None:
     send.add_argument("--to", metavar="ID", help="the agent (default: the only one there)")
     send.add_argument("--command-id", metavar="ID", help="default: a new one")
     send.add_argument("--priority", help="immediate, high, normal, low or deferred")
-    send.add_argument("--backend", default="http://127.0.0.1:8787", metavar="URL", help="default: %(default)s")
+    send.add_argument("--backend", type=_url, default="http://127.0.0.1:8787", metavar="URL", help="default: %(default)s")
     send.set_defaults(command=_send)
 
 
@@ -31,6 +31,15 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"a port from 0 to 65535 expected, found {text!r}")
     return int(text)
+
+
+def _url(text: str) -> str:
+    from agent_core.config.models import checked_url
+
+    try:
+        return checked_url(text, "http")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, found {text!r}") from None
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -52,7 +61,7 @@ def _backend(options: argparse.Namespace) -> int:
 
 
 def _send(options: argparse.Namespace) -> int:
-    from agent_core.reference.main import send_command
+    from agent_core.reference.client import send_command
 
     command_id = send_command(
         options.backend, None, options.to, options.type, options.payload, options.command_id, priority=options.priority

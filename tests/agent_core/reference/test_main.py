@@ -5,15 +5,18 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
-from agent_core.reference.main import SendError, run_backend, send_command
+from agent_core.reference.client import SendError, send_command
+from agent_core.reference.main import run_backend
 from agent_core.reference.server import DEMO_SECRET, BackendThread, CannotServeError, Options, PortTakenError
 
 ADMIN = "canary-admin"
@@ -58,12 +61,33 @@ def test_f90_an_admin_token_that_nobody_set_is_made_for_the_run() -> None:
         with running() as backend:
             url = str(backend.said["url"])
             with pytest.raises(SendError, match="EDGE_ADMIN_TOKEN"):
-                send_command(url, None, "mac-1", "emit_event", {})
+                send_command(url, "demo-admin", "mac-1", "emit_event", {})
             _, _, err = backend.end(signal.SIGTERM)
         (line,) = [line for line in err.splitlines() if "admin token" in line]
         told.append(line.rpartition(" ")[2])
     assert len(set(told)) == 2
     assert min(map(len, told)) >= 20
+
+
+def test_send_finds_the_token_of_this_users_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("EDGE_ADMIN_TOKEN", raising=False)
+    with running(XDG_RUNTIME_DIR=str(tmp_path)) as backend:
+        url = str(backend.said["url"])
+        assert send_command(url, None, "mac-1", "emit_event", {}).startswith("cmd_")
+        (file,) = tmp_path.glob("*/*")
+        assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
+        file.parent.chmod(0o755)
+        with pytest.raises(SendError, match="EDGE_ADMIN_TOKEN"):
+            send_command(url, None, "mac-1", "emit_event", {})
+        backend.end(signal.SIGTERM)
+        assert list(tmp_path.glob("*/*")) == []
+
+
+def test_send_needs_no_server() -> None:
+    code = "import sys, agent_core.reference.client, httpx; print({'starlette', 'uvicorn', 'websockets'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
 
 
 def test_given_tokens_are_used_and_never_shown() -> None:
@@ -81,14 +105,14 @@ def test_given_tokens_are_used_and_never_shown() -> None:
 def test_without_a_name_the_only_agent_is_meant() -> None:
     with BackendThread(Options(admin_token=ADMIN)) as thread:
         url = thread.backend.url
-        with pytest.raises(SendError, match="no agent"):
+        with pytest.raises(SendError, match="no agent has called this backend yet: name the agent with --to ID"):
             send_command(url, ADMIN, None, "send_message_now", {})
         first = send_command(url, ADMIN, "mac-1", "send_message_now", {}, "mine", priority="high")
         assert first == "mine"
         second = send_command(url, ADMIN, None, "send_message_now", {})
         assert thread.backend.hub.order(second).agent_id == "mac-1"
         send_command(url, ADMIN, "mac-2", "send_message_now", {})
-        with pytest.raises(SendError, match="which agent"):
+        with pytest.raises(SendError, match=r"more than one agent is there \(mac-1, mac-2\): name the agent with --to ID"):
             send_command(url, ADMIN, None, "send_message_now", {})
         with pytest.raises(SendError, match="409"):
             send_command(url, ADMIN, "mac-1", "send_message_now", {}, "mine")
