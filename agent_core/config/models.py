@@ -217,7 +217,7 @@ class Messenger(Section):
     def _http_needs_url(cls, url: str | None, others: ValidationInfo) -> str | None:
         if url is None and others.data.get("kind") == MessengerKind.HTTP:
             raise ValueError("expected an https:// URL, since messenger.kind is http")
-        return None if url is None else _checked_url(url, "http")
+        return None if url is None else checked_url(url, "http")
 
     @field_validator("token")
     @classmethod

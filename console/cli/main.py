@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,10 +18,24 @@ from console.cli.outcome import OK, USAGE, complain, outcome
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in one line, exit 2."""
+    """Errors in one line, exit 2, with the word that was probably meant."""
 
     def error(self, message: str) -> NoReturn:
-        raise SystemExit(complain(f"{self.prog}: {message} (see {self.prog} --help)", USAGE))
+        raise SystemExit(complain(f"{_with_the_nearest(message)} (see {self.prog} --help)", USAGE))
+
+
+def _with_the_nearest(message: str) -> str:
+    """argparse's sentence about a choice that is none, in short."""
+    found = re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+    if found is None:
+        return message
+    from difflib import get_close_matches
+
+    what, given = found[1], found[2]
+    choices = re.findall(r"[\w-]+", found[3])
+    near = get_close_matches(given[:100], choices, 1)
+    meant = f": did you mean {near[0]}?" if near else f"; there are {', '.join(choices)}"
+    return f"{given[:100]!r} is no {'command' if what.isupper() or what in choices else f'choice for {what}'}{meant}"
 
 
 def main(arguments: list[str] | None = None) -> None:
