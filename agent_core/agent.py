@@ -10,6 +10,7 @@ import random
 import resource
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
@@ -26,6 +27,7 @@ from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
+from agent_core.entries import Trait
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
@@ -59,7 +61,7 @@ from agent_core.events import (
 )
 from agent_core.feed import Feed, FeedEntry, LogEntry
 from agent_core.frames import Command, dump_status
-from agent_core.handlers import REGISTRY, UNSUPPORTED, run, start, traits_for
+from agent_core.handlers import REGISTRY, UNSUPPORTED, check, run, start, timed, traits_for
 from agent_core.journal import Journal
 from agent_core.journal.data_dir import data_dir
 from agent_core.journal.writer import LedgerBusy
@@ -107,7 +109,7 @@ class Agent:
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)
-        traits = traits_for(self._messenger, self._registry, self._held_up)
+        traits = {name: self._timed(trait) for name, trait in traits_for(self._messenger, self._registry).items()}
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now())
@@ -343,7 +345,9 @@ class Agent:
         """A coroutine as a task of its own; a plain function has answered."""
         seq, command = effect.seq, effect.command
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
-        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message), self._held_up)
+        began = time.monotonic()
+        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message))
+        check(began, command, self._held_up)
         if isinstance(outcome, Outcome):
             self._accept(CommandFinished(seq, outcome))
             return
@@ -353,6 +357,9 @@ class Agent:
 
     async def _run_handler(self, seq: int, command: Command, pending: Awaitable[Outcome]) -> None:
         self._accept(CommandFinished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up)))
+
+    def _timed(self, trait: Trait) -> Trait:
+        return trait if trait.inline is None else replace(trait, inline=timed(trait.inline, self._held_up))
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"

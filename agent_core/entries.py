@@ -20,7 +20,7 @@ class EffectClass(StrEnum):
     EXTERNAL = "external"
 
 
-Answer = Callable[[int, Command, Message | None, float], Outcome]
+Inline = Callable[[int, Command, Message | None, float], Outcome]
 """What a command comes to, from its number, itself, what it asks to be sent, and the time (UTC); never raises."""
 
 
@@ -30,8 +30,8 @@ class Trait(Struct, frozen=True):
     effect: EffectClass = EffectClass.EXTERNAL
     idempotent: bool = False
     sends: bool = False
-    answer: Answer | None = None
-    """An instant handler touches nothing outside and needs no waiting, so it is asked within the engine's step."""
+    inline: Inline | None = None
+    """A handler that touches nothing outside and waits for nothing: it runs within the engine's step."""
 
     @property
     def repeatable(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from agent_core.engine.ledger import ENGINES_OWN
-from agent_core.entries import Answer, EffectClass, Trait
+from agent_core.entries import EffectClass, Inline, Trait
 from agent_core.frames import Command, Message, as_json
 from agent_core.messengers.base import Context, Messenger
 from agent_core.records import Outcome
@@ -29,8 +29,8 @@ REGISTRY: dict[str, tuple[Handler, Trait]] = {}
 def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     """Register a handler. With `trait.sends` the effect class is the configured messenger's.
 
-    A plain function must not block and, as its trait then says, touch nothing outside: the engine asks it itself. Anything else is a
-    coroutine function. Raises ValueError for a type that is taken.
+    A plain function must not block. Where its trait says that it touches nothing outside it runs inline, within the engine's step, and then
+    depends on nothing but its arguments. Anything else is a coroutine function. Raises ValueError for a type that is taken.
     """
 
     def register(handler: Handler) -> Handler:
@@ -44,27 +44,36 @@ def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     return register
 
 
-def traits_for(
-    messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY, held_up: HeldUp = lambda _command, _seconds: None
-) -> dict[str, Trait]:
-    """What the engine needs to know of each type: also the messenger's part, and whom it can ask itself."""
+def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY) -> dict[str, Trait]:
+    """What the engine needs to know of each type: also the messenger's part, and the handlers that run inline."""
     found = {}
     for name, (handler, declared) in registry.items():
         effect = messenger.effect if declared.sends else declared.effect
         idempotent = messenger.idempotent if declared.sends else declared.idempotent
         awaited = iscoroutinefunction(messenger.send if declared.sends else handler)
-        instant = not awaited and effect is not EffectClass.EXTERNAL
-        answer = _answer_of(handler, messenger, held_up) if instant else None
-        found[name] = replace(declared, effect=effect, idempotent=idempotent, answer=answer)
+        inline = None if awaited or effect is EffectClass.EXTERNAL else _inline(handler, messenger)
+        found[name] = replace(declared, effect=effect, idempotent=idempotent, inline=inline)
     return found
 
 
-def _answer_of(handler: Handler, messenger: Messenger, held_up: HeldUp) -> Answer:
-    def answer(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
-        outcome = start(handler, command, Context(seq, utc, messenger, message), held_up)
+def _inline(handler: Handler, messenger: Messenger) -> Inline:
+    def inline(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
+        outcome = start(handler, command, Context(seq, utc, messenger, message))
         return outcome if isinstance(outcome, Outcome) else _failed(TypeError("a handler that is awaited must be a coroutine function"))
 
-    return answer
+    return inline
+
+
+def timed(inline: Inline, held_up: HeldUp) -> Inline:
+    """The same, with a look at the clock before and after: one that blocks is told."""
+
+    def run_timed(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
+        began = monotonic()
+        outcome = inline(seq, command, message, utc)
+        check(began, command, held_up)
+        return outcome
+
+    return run_timed
 
 
 @handles("send_message", "send_message_now", "schedule_message", trait=Trait(sends=True))
@@ -80,16 +89,13 @@ def emit_event(command: Command, context: Context) -> Outcome:  # noqa: ARG001
     return Outcome(result={"event": str(command.payload.get("event", ""))[:200]})
 
 
-def start(handler: Handler, command: Command, context: Context, held_up: HeldUp) -> Outcome | Awaitable[Outcome]:
+def start(handler: Handler, command: Command, context: Context) -> Outcome | Awaitable[Outcome]:
     """A handler's outcome, or what it must be awaited for with `run`; whatever it raises is a failed outcome."""
-    began = monotonic()
     try:
         outcome = handler(command, context)
         return outcome if not isinstance(outcome, Outcome) and isawaitable(outcome) else _sound(outcome)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
         return _failed(error)
-    finally:
-        _check(began, command, held_up)
 
 
 async def run(pending: Awaitable[Outcome], command: Command, within: float, held_up: HeldUp) -> Outcome:
@@ -116,7 +122,7 @@ def _stepped(pending: Awaitable[Outcome], command: Command, held_up: HeldUp) -> 
             outcome: Outcome = end.value
             return outcome
         finally:
-            _check(began, command, held_up)
+            check(began, command, held_up)
         try:
             yield awaited
             resume = partial(steps.send, None)
@@ -124,7 +130,8 @@ def _stepped(pending: Awaitable[Outcome], command: Command, held_up: HeldUp) -> 
             resume = partial(steps.throw, error)
 
 
-def _check(began: float, command: Command, held_up: HeldUp) -> None:
+def check(began: float, command: Command, held_up: HeldUp) -> None:
+    """Tell where a handler has kept the loop since `began`."""
     if (took := monotonic() - began) > HELD_UP:
         held_up(command, took)
 

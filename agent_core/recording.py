@@ -277,7 +277,7 @@ class Recorder:
 
 
 def _declared(trait: Trait) -> dict[str, Any]:
-    return {"effect": trait.effect, "idempotent": trait.idempotent, "sends": trait.sends, "instant": trait.answer is not None}
+    return {"effect": trait.effect, "idempotent": trait.idempotent, "sends": trait.sends, "inline": trait.inline is not None}
 
 
 # --- replaying ---------------------------------------------------------------------------------------------------------------
@@ -351,10 +351,10 @@ class Recording:
             last = phase
 
 
-def _trait(name: str, *, effect: str, idempotent: bool, sends: bool, instant: bool) -> Trait:
-    """An instant one's answer is what this version says to the masked text."""
+def _trait(name: str, *, effect: str, idempotent: bool, sends: bool, inline: bool) -> Trait:
+    """An inline handler is this version's, and gets the masked text."""
     known = traits_for(OutboxMessenger()).get(name)
-    return Trait(EffectClass(effect), idempotent, sends, known.answer if instant and known is not None else None)
+    return Trait(EffectClass(effect), idempotent, sends, known.inline if inline and known is not None else None)
 
 
 def _lines(file: TextIO) -> Iterator[str]:

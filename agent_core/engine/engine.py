@@ -11,7 +11,9 @@ due at one instant: the link, the schedule, polling, the deafness check, shutdow
 What is shown is never better than the truth for longer than 15 s (P15): a socket that is silent for so long is dropped (link.py), an answer
 to a poll vouches for no longer (polling.py), and `wake_at` has both ends, so that a viewer hears of them.
 
-Nothing raises across this edge for anything the world can send; time and chance are arguments.
+Nothing raises across this edge for anything the world can send; time and chance are arguments. One thing in here is not the engine's own:
+an *inline* handler (`Trait.inline`), which only makes an outcome out of its arguments and so runs within the step, in a third of the time
+that an Execute, a turn and a CommandFinished would take. It must be as pure as the engine; the agent hands it over and times it.
 """
 
 from collections import deque

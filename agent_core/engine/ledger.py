@@ -30,7 +30,7 @@ from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.engine.settings import Settings
-from agent_core.entries import INTERNAL, ON_DISK, Ack, Answer, EffectClass, Entry, Trait, ack_of
+from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError
@@ -57,8 +57,8 @@ OUTCOME_UNKNOWN = "interrupted: outcome unknown"
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
-MAX_ANSWERS_PER_STEP = 500
-"""When so many instant handlers have answered in a step, what waits its turn goes on in the next one, so that the loop breathes."""
+MAX_INLINE_PER_STEP = 500
+"""After as many inline handlers in a step what waits for its turn goes on in the next one, so that the loop breathes."""
 WS, LOCAL, EXTERNAL = Via.WS, Via.LOCAL, EffectClass.EXTERNAL
 """By their short names: until Python 3.12 looking up an enum's member costs as much as a call, and a command needs twenty."""
 
@@ -104,7 +104,7 @@ class Ledger:
         self._by_seq: dict[int, Entry] = {}
         self._by_name: dict[str, Entry] = {}
         self._lanes = Lanes()
-        self._answered = 0
+        self._inline_runs = 0
         self._schedule = Schedule()
         self._tombstones = Tombstones(config.ledger.tombstone_hours, config.executor.max_pending)
         self._told_full = False
@@ -261,8 +261,8 @@ class Ledger:
             self._plan(entry, due, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
-        elif self._intake_open and entry.trait.answer is not None and entry.lane not in self._lanes:
-            self._answer(entry, entry.trait.answer, now)
+        elif self._intake_open and entry.trait.inline is not None and entry.lane not in self._lanes:
+            self._run_inline(entry, entry.trait.inline, now)
         else:
             self._enqueue(entry)
             self.start_waiting(now)
@@ -379,17 +379,17 @@ class Ledger:
 
     @property
     def may_start(self) -> bool:
-        """Something waits for its turn only: after a step, only where too many have answered in it."""
+        """Something waits for its turn only: after a step, only where MAX_INLINE_PER_STEP has cut it short."""
         return self._intake_open and self.running < self._config.executor.concurrency and self._lanes.ready
 
     def start_waiting(self, now: Moment) -> None:
         """Start what may start, at most `executor.concurrency` at once."""
-        while self.may_start and self._answered < MAX_ANSWERS_PER_STEP:
+        while self.may_start and self._inline_runs < MAX_INLINE_PER_STEP:
             entry = self._lanes.take()
-            if (answer := entry.trait.answer) is None:
+            if (inline := entry.trait.inline) is None:
                 self._execute(entry, now)
             else:
-                self._answer(entry, answer, now)
+                self._run_inline(entry, inline, now)
                 self._lanes.leave(entry)
 
     def _begin_to_run(self, entry: Entry, now: Moment) -> None:
@@ -399,11 +399,10 @@ class Ledger:
         if not entry.fresh:
             self._change(CommandStarted(entry.seq, now.utc))
 
-    def _answer(self, entry: Entry, answer: Answer, now: Moment) -> None:
-        """Run an instant handler."""
+    def _run_inline(self, entry: Entry, inline: Inline, now: Moment) -> None:
         self._begin_to_run(entry, now)
-        self._answered += 1
-        self._complete(entry, answer(entry.seq, entry.command, entry.message, now.utc), now)
+        self._inline_runs += 1
+        self._complete(entry, inline(entry.seq, entry.command, entry.message, now.utc), now)
 
     def _execute(self, entry: Entry, now: Moment) -> None:
         """Have a handler run: at once, or once it is on disk that it runs."""
@@ -497,7 +496,7 @@ class Ledger:
 
     def forget_settled(self) -> None:
         """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
-        self._answered = 0
+        self._inline_runs = 0
         for entry in self._settled:
             entry.outgoing = None
             self._entries.pop(entry.command.command_id, None)

@@ -11,7 +11,7 @@ import pytest
 from agent_core.clock import ManualClock
 from agent_core.config.models import Auth, Config, Edge
 from agent_core.engine import Engine
-from agent_core.engine.ledger import MAX_ANSWERS_PER_STEP
+from agent_core.engine.ledger import MAX_INLINE_PER_STEP
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     CommandFinished,
@@ -34,7 +34,7 @@ from agent_core.records import Arrival, CommandAccepted, CommandEnded, OutboxRow
 
 TRAITS = {
     "send_message": Trait(EffectClass.TRANSACTIONAL, sends=True),
-    "note": Trait(EffectClass.TRANSACTIONAL, sends=True, answer=lambda seq, command, _message, _utc: noted(seq, command)),
+    "note": Trait(EffectClass.TRANSACTIONAL, sends=True, inline=lambda seq, command, _message, _utc: noted(seq, command)),
 }
 COMMAND = Command("cmd_1", "send_message", {"thread_id": "+1", "text": "hi"})
 
@@ -81,7 +81,7 @@ def test_a_settled_command_is_left_to_the_journal_after_the_step() -> None:
     assert run.engine.needs(COMMAND) == ("cmd_1",)
 
 
-def test_p3_instant_commands_are_answered_together_and_in_order_however_many_and_of_one_thread() -> None:
+def test_p3_inline_commands_are_answered_together_and_in_order_however_many_and_of_one_thread() -> None:
     run = Run()
     effects = run.step(*(came(f"cmd_{number}", "note") for number in range(20)))
     assert ended(effects) == [f"cmd_{number}" for number in range(20)]
@@ -89,7 +89,7 @@ def test_p3_instant_commands_are_answered_together_and_in_order_however_many_and
     assert started(effects) == []
 
 
-def test_p3_an_instant_command_waits_behind_a_slow_one_of_its_thread() -> None:
+def test_p3_an_inline_command_waits_behind_a_slow_one_of_its_thread() -> None:
     run = Run()
     slow = run.step(came("slow", "send_message"), came("behind", "note"), came("beside", "note", "+2"))
     assert (started(slow), ended(slow)) == (["slow"], ["beside"])
@@ -99,20 +99,20 @@ def test_p3_an_instant_command_waits_behind_a_slow_one_of_its_thread() -> None:
 
 def test_of_a_great_many_that_waited_only_so_many_answer_in_one_step() -> None:
     run = Run()
-    slow = run.step(came("slow", "send_message"), *(came(f"cmd_{number}", "note") for number in range(2 * MAX_ANSWERS_PER_STEP)))
+    slow = run.step(came("slow", "send_message"), *(came(f"cmd_{number}", "note") for number in range(2 * MAX_INLINE_PER_STEP)))
     seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
     answered = ended(run.step(CommandFinished(seq)))
     while run.engine.wake_at <= run.clock.mono:
-        assert len(answered) % MAX_ANSWERS_PER_STEP <= 1
+        assert len(answered) % MAX_INLINE_PER_STEP <= 1
         answered += ended(run.step())
-    assert answered == ["slow", *(f"cmd_{number}" for number in range(2 * MAX_ANSWERS_PER_STEP))]
+    assert answered == ["slow", *(f"cmd_{number}" for number in range(2 * MAX_INLINE_PER_STEP))]
 
 
-def test_what_answers_at_once_and_stays_inside_the_ledger_is_instant(tmp_path: Path) -> None:
+def test_what_answers_at_once_and_stays_inside_the_ledger_is_inline(tmp_path: Path) -> None:
     outbox, file = OutboxMessenger(), FileMessenger(tmp_path / "sent")
-    for messenger, instant in ((outbox, True), (file, False), (DelayedMessenger(outbox, 0.1), False)):
-        assert (traits_for(messenger)["send_message"].answer is not None) is instant
-    assert traits_for(file)["emit_event"].answer is not None
+    for messenger, inline in ((outbox, True), (file, False), (DelayedMessenger(outbox, 0.1), False)):
+        assert (traits_for(messenger)["send_message"].inline is not None) is inline
+    assert traits_for(file)["emit_event"].inline is not None
 
 
 def test_a_plain_handler_that_would_have_to_be_awaited_has_failed() -> None:
@@ -120,9 +120,9 @@ def test_a_plain_handler_that_would_have_to_be_awaited_has_failed() -> None:
         raise AssertionError
 
     pending = slow()
-    answer = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: pending, Trait(EffectClass.HARMLESS))})["odd"].answer
-    assert answer is not None
-    assert answer(1, COMMAND, None, 0.0).error == "TypeError: a handler that is awaited must be a coroutine function"
+    inline = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: pending, Trait(EffectClass.HARMLESS))})["odd"].inline
+    assert inline is not None
+    assert inline(1, COMMAND, None, 0.0).error == "TypeError: a handler that is awaited must be a coroutine function"
     pending.close()
 
 
@@ -141,9 +141,9 @@ CIRCLE["again"] = CIRCLE
     (lambda: raising(asyncio.CancelledError()), "CancelledError"), (lambda: raising(SystemExit(3)), "SystemExit: 3"),
 ])  # fmt: skip
 async def test_whatever_a_handler_does_it_is_its_own_command_that_fails(odd: Callable[[], Any], error: str) -> None:
-    answer = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: odd(), Trait(EffectClass.HARMLESS))})["odd"].answer
-    assert answer is not None
-    assert (answer(1, COMMAND, None, 0.0).error or "").startswith(error)
+    inline = traits_for(OutboxMessenger(), {"odd": (lambda _command, _context: odd(), Trait(EffectClass.HARMLESS))})["odd"].inline
+    assert inline is not None
+    assert (inline(1, COMMAND, None, 0.0).error or "").startswith(error)
 
     async def awaited() -> Any:
         return odd()

@@ -266,7 +266,7 @@ BUGS = (
         "self._spilled[0].barrier <= ping + 1:",
     ),
     Bug("acks of an earlier run are not sent again", "engine/ledger.py", "        self.acks.owe(memory.unproven)\n", ""),
-    Bug("an instant command overtakes its thread", "engine/ledger.py", ".answer is not None and entry.lane not in self._lanes", ".answer"),
+    Bug("an inline command overtakes its thread", "engine/ledger.py", ".inline is not None and entry.lane not in self._lanes", ".inline"),
     Bug("urgent commands wait in line", "engine/lanes.py", "= (lane.urgent or lane.normal)", "= (lane.normal or lane.urgent)"),
     Bug(
         "cancel forgotten when early",

@@ -72,8 +72,8 @@ TRAITS = {
     "schedule_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
     "emit_event": Trait(EffectClass.HARMLESS, idempotent=True),
 }
-INSTANT = frozenset({"send_message", "emit_event"})
-"""Of these a process knows the answer within the engine's step."""
+INLINE = frozenset({"send_message", "emit_event"})
+"""These run within the engine's step."""
 
 
 class Broken(AssertionError):

@@ -70,7 +70,7 @@ from agent_core.records import AcksProven, Arrival, CommandAccepted, CommandEnde
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
-from tests.harness.virtual import ACK_HEAD, FAIR, INSTANT, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
+from tests.harness.virtual import ACK_HEAD, FAIR, INLINE, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
 
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -519,7 +519,7 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        traits = {name: replace(trait, answer=self._answer) if name in INSTANT else trait for name, trait in TRAITS.items()}
+        traits = {name: replace(trait, inline=self._inline) if name in INLINE else trait for name, trait in TRAITS.items()}
         self.engine = Engine(world.config, traits, "simulated", max_in_memory=10 if world.seed % 2 else 4_000)
         self.inbox: deque[Event] = deque()
         self.frozen = self.stopping = False
@@ -788,8 +788,8 @@ class Process:
             world.time.call(dwell * world.dice(), self._effect, seq)
         world.time.call(dwell, self._finish, seq, claim, fails)
 
-    def _answer(self, seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
-        """An instant handler, asked by the engine."""
+    def _inline(self, seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
+        """An inline handler."""
         self.world.maybe_die("execute")
         if self.world.dice() < 0.05:
             return Outcome("boom")
@@ -875,7 +875,7 @@ class Process:
     def _check_start(self, seq: int, claim: Claim, now: Moment) -> None:
         lane = claim.lane
         demand(lane not in self._lane_running, "two of one thread run at once", lane, seq)
-        if claim.command.command_type in INSTANT:
+        if claim.command.command_type in INLINE:
             self._check_due(claim, now)
         else:
             self._lane_running[lane] = seq
