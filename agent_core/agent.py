@@ -5,6 +5,7 @@ one step, perform its effects in order.
 """
 
 import asyncio
+import dataclasses
 import logging
 import random
 import resource
@@ -70,6 +71,7 @@ from agent_core.messengers.choice import messenger_for
 from agent_core.plain import plain
 from agent_core.plugins import load_plugins
 from agent_core.records import Arrival, Outcome, Remembered
+from agent_core.redaction import Redactor
 from agent_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -94,14 +96,17 @@ class Agent:
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
         log_to: Callable[[Sequence[FeedEntry]], None] | None = None, recorder: "Recorder | None" = None, viewed: bool = True,
+        redactor: Redactor | None = None,
     ) -> None:  # fmt: skip
         """`host` is this machine's name for the console; `log_to` gets the feed's entries, a turn's at a time.
 
-        `recorder` keeps the run, and brings the seed for it. Where it is not `viewed`, the feed stays empty.
+        `recorder` keeps the run, and brings the seed for it. Where it is not `viewed`, the feed stays empty. `redactor` is the log's:
+        it learns here what a registration gives.
         """
         self.config = config
         self._log = log_to or (lambda _entries: None)
-        self.feed = Feed()
+        self._redactor = redactor or Redactor(*config.secrets)
+        self.feed = Feed(redacted=self._redactor.entries)
         self._viewed = viewed
         self._clock = clock or SystemClock()
         self._recorder = recorder
@@ -112,8 +117,8 @@ class Agent:
         traits = {name: self._timed(trait) for name, trait in traits_for(self._messenger, self._registry).items()}
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
-            recorder.begin(config, traits, self._clock.now())
-        self._credentials = Credentials(config)
+            recorder.begin(config, traits, self._clock.now(), self._redactor)
+        self._credentials = Credentials(config, self._redactor)
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
         self._inbox: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -125,7 +130,7 @@ class Agent:
         self._alarm_at = 0.0
         self._thread_id = 0
         self._lag_ms = 0.0
-        self._published = self._engine.snapshot(self._clock.now())
+        self._published = self.present()
         self._publish_timer: asyncio.TimerHandle | None = None
         self._observed = False
 
@@ -150,13 +155,15 @@ class Agent:
 
     def present(self) -> Snapshot:
         """The present itself; on the agent's own thread only."""
-        return self._engine.snapshot(self._clock.now(), self._lag_ms)
+        present = self._engine.snapshot(self._clock.now(), self._lag_ms)
+        agent_id, scheduled = self._redactor.within((present.agent_id, present.scheduled))
+        return dataclasses.replace(present, agent_id=agent_id, scheduled=scheduled)
 
     def lookup(self, command_id: str) -> Remembered | None:
         """A command's whole record, read from the journal on a connection of its own."""
         from agent_core.journal.reader import find
 
-        return find(data_dir(self.config), command_id)
+        return self._redactor.within(find(data_dir(self.config), command_id))
 
     # --- on the agent's own loop --------------------------------------------------------------------------------
 
@@ -186,7 +193,7 @@ class Agent:
         finally:
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._published = self._engine.snapshot(self._clock.now())
+            self._published = self.present()
             await self._http.close()
             await self._close_messenger()
             self._journal.close()
@@ -394,7 +401,7 @@ class Agent:
 
     def _publish(self) -> None:
         self._publish_timer = None
-        self._published = self._engine.snapshot(self._clock.now(), self._lag_ms)
+        self._published = self.present()
 
 
 def memory_mb() -> float:

@@ -4,7 +4,7 @@ One thread adds, any thread reads: a slot is replaced whole and an entry carries
 the one that overwrote it, without a lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -69,9 +69,11 @@ class Since(NamedTuple):
 class Feed:
     """A ring of the last `capacity` entries, numbered from 0."""
 
-    def __init__(self, capacity: int = 16_384) -> None:
+    def __init__(self, capacity: int = 16_384, redacted: Callable[[list[FeedEntry]], list[FeedEntry]] = lambda entries: entries) -> None:
+        """`redacted` takes secrets out of what is read, on the reader's thread."""
         self._slots: list[tuple[int, FeedEntry] | None] = [None] * capacity
         self._next = 0
+        self._redacted = redacted
 
     def extend(self, entries: Sequence[FeedEntry]) -> None:
         """Add them in order; of more than there is room for, the newest."""
@@ -94,4 +96,4 @@ class Feed:
         slots = self._slots[start : start + count]
         slots += self._slots[: count - len(slots)]
         entries = [slot[1] for number, slot in enumerate(slots, first) if slot is not None and slot[0] == number]
-        return Since(entries, last, first - cursor + count - len(entries))
+        return Since(self._redacted(entries), last, first - cursor + count - len(entries))

@@ -1,30 +1,27 @@
 """The log: written by threads of its own, so that neither a full disk nor a terminal nobody reads can hold up the agent.
 
 `logging.getLogger("edge")` is the agent's logger; a caller formats its message and puts it on a bounded queue for each sink, nothing else.
-Masking, sanitising and writing happen behind the queue. A sink that stalls loses lines and counts them.
+Redacting, sanitising and writing happen behind the queue. A sink that stalls loses lines and counts them.
 """
 
 import contextlib
 import json
 import logging
 import os
-import re
 import select
 import stat
 import threading
 import time
-from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
-from urllib.parse import quote
 
 from agent_core.clock import iso
 from agent_core.config import Config
 from agent_core.feed import FeedEntry, LogEntry
 from agent_core.plain import plain
+from agent_core.redaction import Redactor
 
 FILES_KEPT = 5
 LINES_WAITING = 10_000
@@ -32,70 +29,31 @@ LONGEST = 6_000
 LINES_AT_ONCE = 64
 GATHER_SECONDS = 0.02
 """Between two writes: a thread that is woken for each line takes the interpreter from the agent as often."""
-SHORTEST_TOKEN = 80
 EDGE = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 _TALKATIVE = ("websockets", "httpx", "httpcore", "uvicorn", "asyncio")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_HEADER = re.compile(r"""(?i)(authorization\b["']?\s*[:=,]\s*(?:b(?=["']))?["']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s"',;)}\]]+""")
-_BEARER = re.compile(r"""(?i)\b(bearer\s+)[^\s"',;)}\]]+""")
-_BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{SHORTEST_TOKEN},2000}}={{0,2}}")
-_TOKEN = re.compile(r":\d{9,13}:[0-9a-fA-F]{64}\b")
-
-
-class Mask:
-    """Takes secrets out of text: those it was told, any Authorization or Bearer value, and any hmac token (PROTOCOL §3)."""
-
-    def __init__(self, *secrets: str) -> None:
-        self._secrets: tuple[str, ...] = ()
-        for secret in secrets:
-            self.hide(secret)
-
-    def hide(self, secret: str) -> None:
-        """From now on `secret` is masked too, in its URL-encoded form as well."""
-        if secret:
-            known = {*self._secrets, secret, quote(secret, safe="")}
-            self._secrets = tuple(sorted(known, key=len, reverse=True))
-
-    def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        lowered = text.lower()
-        if "authorization" in lowered or "bearer" in lowered:
-            text = _BEARER.sub(r"\1***", _HEADER.sub(r"\1***", text))
-        if max(map(len, text.split()), default=0) >= SHORTEST_TOKEN:
-            text = _BASE64.sub(_token_masked, text)
-        return _TOKEN.sub(":***", text)
-
-
-def _token_masked(match: re.Match[str]) -> str:
-    run = match.group()
-    try:
-        decoded = b64decode(run + "=" * (-len(run) % 4), altchars=b"-_" if set(run) & set("-_") else None)
-    except (NotBase64, ValueError):
-        return run
-    return "***" if _TOKEN.search(decoded.decode("latin-1")) else run
 
 
 class TextLines:
     """`[2025-11-05T20:35:13.500Z] [INFO] text`, one line a record."""
 
-    def __init__(self, mask: Mask) -> None:
-        self.mask = mask
+    def __init__(self, redactor: Redactor) -> None:
+        self.redactor = redactor
 
     def __call__(self, record: logging.LogRecord) -> str:
         return f"[{iso(record.created)}] [{plain(record.levelname, 20)}] {self.text(record)}\n"
 
     def of_entry(self, entry: LogEntry) -> str:
-        """Not masked yet: the sink does that once for many."""
+        """Not redacted yet: the sink does that once for many."""
         return f"[{iso(entry.utc)}] [{entry.level}] {entry.text}\n"
 
     def text(self, record: logging.LogRecord) -> str:
         text = record.getMessage() if record.name == "edge" else f"{record.name}: {record.getMessage()}"
         if record.exc_text:
             text = f"{text}\n{record.exc_text}"
-        return plain(self.mask(text), 2 * LONGEST)
+        return plain(self.redactor.strict(text), 2 * LONGEST)
 
 
 class JsonLines(TextLines):
@@ -105,7 +63,7 @@ class JsonLines(TextLines):
         line: dict[str, Any] = {"at": iso(record.created), "level": plain(record.levelname, 20), "text": self.text(record)}
         for name, value in vars(record).items():
             if name not in _STANDARD:
-                line.setdefault(plain(self.mask(name), 100), self._value(value))
+                line.setdefault(plain(self.redactor.strict(name), 100), self._value(value))
         return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     def of_entry(self, entry: LogEntry) -> str:
@@ -117,7 +75,7 @@ class JsonLines(TextLines):
             return value
         if isinstance(value, float) and abs(value) < float("inf"):
             return value
-        return plain(self.mask(str(value)), 500)
+        return plain(self.redactor.strict(str(value)), 500)
 
 
 class _Terminal:
@@ -208,11 +166,11 @@ class _Lines:
         self.count = len(records)
 
     def text(self, form: TextLines) -> str:
-        """Masked. Raises what a record raises that does not let itself be shown."""
+        """Redacted. Raises what a record raises that does not let itself be shown."""
         with self._once:
             if type(form) not in self._texts:
                 lines = [form.of_entry(record) if isinstance(record, LogEntry) else form(record) for record in self._records]
-                self._texts[type(form)] = form.mask("".join(lines))
+                self._texts[type(form)] = form.redactor.strict("".join(lines))
             return self._texts[type(form)]
 
 
@@ -296,10 +254,10 @@ class _Sink:
 class _EnqueueHandler(logging.Handler):
     """All that a logging call does on the caller's side: the message and the exception as text, then the queues."""
 
-    def __init__(self, sinks: list[_Sink], mask: Mask) -> None:
+    def __init__(self, sinks: list[_Sink], redactor: Redactor) -> None:
         super().__init__()
         self._sinks = sinks
-        self._mask = mask
+        self._redactor = redactor
 
     def createLock(self) -> None:  # noqa: N802  logging's name
         self.lock = None
@@ -314,7 +272,7 @@ class _EnqueueHandler(logging.Handler):
         except Exception:  # noqa: BLE001  arguments that do not fit are the caller's slip, not the agent's end
             text = str(record.msg)
         if len(text) > LONGEST:
-            text = self._mask(text)[:LONGEST]  # masked first: a cut secret would not be known again
+            text = self._redactor.strict(text)[:LONGEST]  # redacted first: a cut secret would not be known again
         fields = vars(record) | {"msg": text, "args": None, "exc_info": None, "exc_text": self._exception(record)}
         lines = _Lines([logging.makeLogRecord(fields)])
         for sink in self._sinks:
@@ -324,16 +282,16 @@ class _EnqueueHandler(logging.Handler):
         if not record.exc_info or not record.exc_info[0]:
             return record.exc_text
         try:
-            return self._mask(logging.Formatter().formatException(record.exc_info))[-LONGEST:]
+            return self._redactor.strict(logging.Formatter().formatException(record.exc_info))[-LONGEST:]
         except Exception:  # noqa: BLE001  an exception whose text raises
             return record.exc_info[0].__name__
 
 
 class LogSystem:
-    """The running log. `mask` is what takes the secrets out; other writers of text may use it."""
+    """The running log. `redactor` is what takes the secrets out; other writers of text use it, too."""
 
-    def __init__(self, handler: logging.Handler, sinks: list[_Sink], mask: Mask) -> None:
-        self.mask = mask
+    def __init__(self, handler: logging.Handler, sinks: list[_Sink], redactor: Redactor) -> None:
+        self.redactor = redactor
         self._handler = handler
         self._sinks = sinks
         self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
@@ -370,16 +328,16 @@ def start_logging(config: Config, *, stream: TextIO | None, to_file: bool) -> Lo
     The level is that of the logger `edge` and may be changed there; the libraries stay at WARNING, since their DEBUG holds the bearer.
     """
     logging.raiseExceptions = False
-    mask = Mask(config.auth.secret.get_secret_value())
+    redactor = Redactor(*config.secrets)
     sinks: list[_Sink] = []
     if stream is not None:
-        form = JsonLines(mask) if config.logging.format == "json" else TextLines(mask)
+        form = JsonLines(redactor) if config.logging.format == "json" else TextLines(redactor)
         sinks.append(_Sink("stream", form, _Terminal(stream)))
     if to_file:
         path = config.logging.file or config.data_dir / "edge-console.log"
-        sinks.append(_Sink("file", TextLines(mask), _RotatingFile(path, config.logging.max_bytes)))
-    handler = _EnqueueHandler(sinks, mask)
-    system = LogSystem(handler, sinks, mask)
+        sinks.append(_Sink("file", TextLines(redactor), _RotatingFile(path, config.logging.max_bytes)))
+    handler = _EnqueueHandler(sinks, redactor)
+    system = LogSystem(handler, sinks, redactor)
     logging.getLogger().addHandler(handler)
     logging.getLogger("edge").setLevel(config.logging.level)
     for name in _TALKATIVE:

@@ -39,6 +39,7 @@ from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.plain import plain
 from agent_core.records import CommandAccepted, OutboxRow
+from agent_core.redaction import Redactor
 from agent_core.snapshot import Phase
 
 FORMAT = 3
@@ -59,7 +60,7 @@ class RecordingError(Exception):
 # --- masking -----------------------------------------------------------------------------------------------------------------
 
 
-class Mask:
+class TextMask:
     """Texts made unreadable: equal ones stay equal, lengths stay, and nobody can look one up."""
 
     def __init__(self) -> None:
@@ -104,7 +105,7 @@ def _classes(*modules: ModuleType) -> dict[str, type]:
 _KINDS = _classes(events, frames, records, snapshot)
 
 
-def encode(value: Any, mask: Mask | None = None) -> Any:
+def encode(value: Any, mask: TextMask | None = None) -> Any:
     """As JSON has it: every object is tagged with its class, so that `decode` gives back an equal value."""
     if isinstance(value, Enum):
         return {"$": type(value).__name__, "v": value.value}
@@ -199,14 +200,16 @@ class Recorder:
         """`texts` keeps the message texts; `most` is the size at which it ends. Raises OSError; an existing file is not overwritten."""
         self.seed = secrets.randbits(48) if seed is None else seed
         self.steps = 0
-        self._mask = None if texts else Mask()
+        self._mask = None if texts else TextMask()
         self._room = most
+        self._redactor = Redactor()
         self._phase: Phase | None = None
         self._flushed_at = float("-inf")
         self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
 
-    def begin(self, config: Config, traits: Mapping[str, Trait], now: Moment) -> None:
-        """The header."""
+    def begin(self, config: Config, traits: Mapping[str, Trait], now: Moment, redactor: Redactor) -> None:
+        """The header; `redactor` takes out of each step what it knows by then."""
+        self._redactor = redactor
         told = config.model_dump(mode="json", by_alias=True)
         told["data_dir"] = config.data_dir.name
         told["logging"]["file"] = None
@@ -228,9 +231,9 @@ class Recorder:
             line["p"] = phase.value
         try:
             if told:
-                line["e"] = [encode(event, self._mask) for event in told]
+                line["e"] = self._redactor.within([encode(event, self._mask) for event in told])
             if asked:
-                line["d"] = [short(effect) for effect in asked]
+                line["d"] = self._redactor.within([short(effect) for effect in asked])
         except (TypeError, ValueError) as error:
             self.close(f"a step that cannot be written: {plain(error, 100)}")
             return

@@ -144,7 +144,7 @@ def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None
 
     logs = start_logging(config, stream=None, to_file=True)
     stack.callback(logs.stop)
-    return Agent(config, host=socket.gethostname(), log_to=logs.tell, recorder=recorder)
+    return Agent(config, host=socket.gethostname(), log_to=logs.tell, recorder=recorder, redactor=logs.redactor)
 
 
 def stop_on_signals(host: LocalHost, leave: Callable[[], None]) -> None:

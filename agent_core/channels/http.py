@@ -88,7 +88,8 @@ class PollingChannel:
         else:
             arrivals = tuple(Arrival(command) for command in answer.commands)
             carried = tuple(command_id for command_id, _ in effect.carried)
-            self._post(PollAnswered(effect.number, arrivals, answer.proven, answer.settings, answer.malformed, carried))
+            settings = self._credentials.redactor.within(answer.settings)
+            self._post(PollAnswered(effect.number, arrivals, answer.proven, settings, answer.malformed, carried))
 
     async def post_acks(self, acks: tuple[tuple[str, str], ...]) -> None:
         """POST each ack on its own; the first trouble ends the batch, for what follows would meet it too."""
@@ -132,7 +133,7 @@ class PollingChannel:
             raise HttpTrouble(Failure(Trouble.TIMEOUT, f"{path}: no answer in {within:g} s")) from None
         except Exception as error:  # noqa: BLE001  (whatever a call ends with, the engine hears of it)
             failure = failure_of(error)
-            raise HttpTrouble(Failure(failure.trouble, f"{path}: {failure.detail}")) from None
+            raise HttpTrouble(Failure(failure.trouble, f"{path}: {self._credentials.redactor(failure.detail)}")) from None
 
     async def _exchange(self, path: str, content: bytes) -> bytes:
         limit = self._config.websocket.max_frame_bytes

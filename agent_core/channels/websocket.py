@@ -22,6 +22,7 @@ from agent_core.config import Config
 from agent_core.events import CommandsReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
 from agent_core.plain import plain
 from agent_core.records import Arrival
+from agent_core.redaction import Redactor
 
 UNREAD = Failure(Trouble.SILENT, "the backend does not read what it is sent")
 HEARD_EVERY = 0.1
@@ -60,6 +61,7 @@ class WebSocketChannel:
     ) -> None:  # fmt: skip
         self._config = config
         self._credentials = credentials
+        self._redactor = credentials.redactor
         self._clock = clock
         self._post = post
         self._spawn = spawn
@@ -112,7 +114,8 @@ class WebSocketChannel:
         try:
             connection = await dial(self._config, self._credentials, self._clock.now().utc)
         except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
-            self._post(DialFailed(generation, dial_failure(error, self._clock.now().utc)))
+            failure = dial_failure(error, self._clock.now().utc)
+            self._post(DialFailed(generation, self._redactor.within(failure)))
             return
         self._connection = connection
         self._post(Opened(generation))
@@ -120,7 +123,7 @@ class WebSocketChannel:
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}", partial(Lost, generation))
         try:
             await connection.wait_closed()
-            self._post(Lost(generation, UNREAD if connection.given_up else loss(connection.close_exc, self._credentials.masked)))
+            self._post(Lost(generation, UNREAD if connection.given_up else loss(connection.close_exc, self._redactor)))
         finally:
             sender.cancel()
             connection.transport.abort()
@@ -148,8 +151,7 @@ class WebSocketChannel:
                 arrivals.append(Arrival(frame))
                 continue
             self._post_commands(generation, arrivals)
-            masked = frames.ErrorFrame(self._credentials.masked(frame.text)) if isinstance(frame, frames.ErrorFrame) else frame
-            self._post(FrameReceived(generation, masked))
+            self._post(FrameReceived(generation, frame if isinstance(frame, frames.Ping) else self._redactor.within(frame)))
         self._post_commands(generation, arrivals)
 
     def _post_commands(self, generation: int, arrivals: list[Arrival]) -> None:
@@ -194,11 +196,11 @@ def dial_failure(error: Exception, utc: float) -> Failure:
     return failure_of(error)
 
 
-def loss(error: ConnectionClosed, masked: Callable[[str], str]) -> Failure:
+def loss(error: ConnectionClosed, redactor: Redactor) -> Failure:
     """How an open connection ended."""
     received = error.rcvd
     if received is not None:
-        reason = f" {plain(masked(received.reason), 120)}" if received.reason else ""
+        reason = f" {plain(redactor(received.reason), 120)}" if received.reason else ""
         return Failure(Trouble.CLOSED, f"closed by the backend: {received.code}{reason}", received.code)
     if error.sent is not None and error.sent.code != 1000:
         return Failure(Trouble.CLOSED, f"closed by this agent: {error.sent.code} {plain(error.sent.reason, 120)}", error.sent.code)

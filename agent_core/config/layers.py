@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from agent_core.config.models import Config, MessengerKind, Section
 from agent_core.config.yaml_tree import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
 from agent_core.plain import plain
+from agent_core.redaction import Redactor
 
 SHORT_NAMES = {
     "EDGE_SECRET": "auth.secret",
@@ -372,7 +373,7 @@ def load(
     if require_secret and env_file_is_whole and not layers.values.get("auth.secret"):
         layers.problem(Place("EDGE_SECRET", "", Path(), (Layer.DEFAULTS, 0)), _no_secret(environ))
     secrets = [given.text for name, given in (*beside.items(), *around.items()) if _VARIABLES.get(name) in _SECRETS]
-    problems = [_without(secrets, problem) for problem in layers.problems()]
+    problems = list(map(Redactor(*secrets), layers.problems()))
     if config is None or problems:
         raise ConfigError(problems)
     return Loaded(config, layers.places)
@@ -394,14 +395,6 @@ def _read_file(layers: _Layers, file: Path, *, missing_is_fine: bool) -> bool:
         layers.unreadable(label, Layer.FILE, one)
     layers.read_file(tree, label, file.parent)
     return True
-
-
-def _without(secrets: list[str], sentence: str) -> str:
-    """`sentence` without the secret, whole or cut short, should someone have given it in the wrong place too."""
-    for secret in secrets:
-        seen = next((secret[:length] for length in range(len(secret), 5, -1) if secret[:length] in sentence), None)
-        sentence = sentence.replace(seen, "***") if seen else sentence
-    return sentence
 
 
 def _no_secret(environ: Mapping[str, str]) -> str:

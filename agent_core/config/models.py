@@ -287,6 +287,11 @@ class Config(Section):
     data_dir: Path = Field(Path("~/.local/share/edge-console"), description="the ledger, the log, screenshots")
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What may be shown to nobody else."""
+        return self.auth.secret.get_secret_value(), self.messenger.token.get_secret_value()
+
+    @property
     def socket_url(self) -> str:
         """Where the socket is (PROTOCOL §1), without the query."""
         base = self.backend.websocket_url or "ws" + self.backend.url.removeprefix("http")

@@ -14,14 +14,13 @@ from typing import Any
 import yaml
 
 from agent_core.plain import plain
+from agent_core.redaction import looks_secret
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 16
 MAX_VALUES = 10_000
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
-# Words that announce a secret, userinfo and query of a URL, and long runs of letters mixed with digits.
-_SECRETIVE = re.compile(r"(?i)bearer|secret|passw|token|api_?key|://[^/]*@|[?#]|(?=[\w+/=-]*\d)(?=[\w+/=-]*[a-z])[\w+=-]{20,}")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -93,7 +92,7 @@ def _first_bytes(path: Path) -> bytes:
 
 def shown(text: str) -> str:
     """What an error may say of a value or a name: on one line, cut, and nothing of what looks like a secret."""
-    return "a value that is not shown here" if _SECRETIVE.search(text[:200]) else f"“{plain(text, 60)}”"
+    return "a value that is not shown here" if looks_secret(text) else f"“{plain(text, 60)}”"
 
 
 def parse(text: str) -> tuple[Branch, list[Unreadable]]:

@@ -23,6 +23,7 @@ from agent_core.diagnosis.findings import Exchange, Stage, failed, ok, skipped, 
 from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
 from agent_core.plain import plain
+from agent_core.redaction import header
 
 if TYPE_CHECKING:
     import httpx
@@ -248,10 +249,10 @@ class Backend:
         return Exchange(f"{method} {path}", url, self._clock.now().utc, headers, trouble=self.clean(trouble))
 
     def clean(self, text: str, limit: int = SHOWN) -> str:
-        return plain(self._credentials.masked(text), limit)
+        return plain(self._credentials.redactor(text), limit)
 
     def _pairs(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        return tuple((plain(name, 60), _hidden(name, value) or self.clean(value)) for name, value in headers)[:40]
+        return tuple((plain(name, 60), header(name, value) or self.clean(value)) for name, value in headers)[:40]
 
     def _body(self, raw: bytes) -> str:
         return self.clean(raw[:READ].decode("utf-8", "replace"))
@@ -278,13 +279,7 @@ class Backend:
         connection = self._connection
         assert connection is not None
         error = connection.close_exc if connection.close_code is not None else None
-        return loss(error, self._credentials.masked) if isinstance(error, ConnectionClosed) else None
-
-
-def _hidden(name: str, value: str) -> str | None:
-    if name.lower() in {"authorization", "proxy-authorization"}:
-        return f"{plain(value.partition(' ')[0], 20)} ***"
-    return "***" if name.lower() in {"cookie", "set-cookie"} else None
+        return loss(error, self._credentials.redactor) if isinstance(error, ConnectionClosed) else None
 
 
 def _title(body: bytes) -> str:

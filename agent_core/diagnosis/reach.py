@@ -20,7 +20,7 @@ from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.diagnosis.findings import Stage, failed, ok, skipped, warning
-from agent_core.plain import plain
+from agent_core.redaction import without_login
 
 UNTIMED = 0x20_0000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME."""
@@ -56,7 +56,7 @@ class Reach:
         names = sorted({name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value})
         ways = [(word, proxy) for word, proxy in (("the socket", self._socket_proxy()), ("HTTP", self._http_proxy())) if proxy]
         if ways:
-            return ok("; ".join(f"{word} goes through {_without_login(proxy)}" for word, proxy in ways) + f" ({', '.join(names)})")
+            return ok("; ".join(f"{word} goes through {without_login(proxy)}" for word, proxy in ways) + f" ({', '.join(names)})")
         return ok(f"none applies ({', '.join(names)} set)" if names else "none")
 
     def _socket_proxy(self) -> str | None:
@@ -128,11 +128,6 @@ class Reach:
             )  # fmt: skip
         days = (ssl.cert_time_to_seconds(shown["notAfter"]) - self._clock.now().utc) / 86_400 if "notAfter" in shown else EXPIRY_NEAR
         return warning(f"{described(shown)}: only {days:.0f} day(s) more") if days < EXPIRY_NEAR else ok(described(shown))
-
-
-def _without_login(url: str) -> str:
-    parts = urlsplit(url if "://" in url else f"//{url}")
-    return plain(f"{parts.scheme or 'http'}://{parts.netloc.rpartition('@')[2]}", 120)
 
 
 def _target(url: str, proxy: str | None, suffix: str) -> Target:

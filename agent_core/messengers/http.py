@@ -18,6 +18,7 @@ from agent_core.channels.network import failure_of, retry_after
 from agent_core.frames import Command, Message
 from agent_core.messengers.base import RECEIPT_BYTES, Context, Messenger, as_json, receipt_of
 from agent_core.records import Outcome
+from agent_core.redaction import Redactor
 
 if TYPE_CHECKING:
     import httpx
@@ -49,6 +50,8 @@ class HttpMessenger(Messenger):
     def __init__(self, url: str, token: SecretStr, within: float, first_wait: float = 1.0) -> None:
         self._url = url
         self._token = token
+        self._redactor = Redactor(token.get_secret_value())
+        """For the receipt: a server may say back what it was shown."""
         self._within = max(within - MARGIN, within / 2)
         self._first_wait = first_wait
         self._not_before = 0.0
@@ -102,16 +105,11 @@ class HttpMessenger(Messenger):
                     return self._refusal(response)
                 limit.reschedule(None)
                 answer = await _beginning(response)
-                return Outcome(result={"http_status": response.status_code} | (receipt_of(self._masked(answer)) or {}))
+                return Outcome(result={"http_status": response.status_code} | self._redactor.within(receipt_of(answer) or {}))
         except TimeoutError:
             return _Trouble(f"no answer in {within:.3g} s", may_pass=True, may_have_arrived=True)
         except Exception as error:  # noqa: BLE001  (whatever an exchange ends with is the attempt's outcome)
             return _Trouble(failure_of(error).detail, may_pass=True, may_have_arrived=not isinstance(error, never_left))
-
-    def _masked(self, answer: bytes) -> bytes:
-        """A server may say back what it was shown."""
-        token = self._token.get_secret_value().encode()
-        return answer.replace(token, b"***") if token else answer
 
     def _refusal(self, response: "httpx.Response") -> _Trouble:
         status = response.status_code

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from agent_core.journal.rows import BadRow
     from agent_core.records import Remembered
+    from agent_core.redaction import Redactor
 
 STATES = ("queued", "running", "scheduled", "completed", "failed", "cancelled", "interrupted", "unproven")
 WAYS = {"ws": "ws", "poll": "http", "local": "local"}
@@ -67,8 +68,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _data_dir(options: argparse.Namespace) -> "Path":
-    return configuration(options).data_dir.expanduser()
+def _ledger_of(options: argparse.Namespace) -> "tuple[Path, Redactor]":
+    """Where it is, and what takes secrets out of its records: a backend may have said them back in an id."""
+    from agent_core.redaction import Redactor
+
+    config = configuration(options)
+    return config.data_dir.expanduser(), Redactor(*config.secrets)
 
 
 # --- ls ------------------------------------------------------------------------------------------------------------------
@@ -77,7 +82,8 @@ def _data_dir(options: argparse.Namespace) -> "Path":
 def _ls(options: argparse.Namespace) -> int:
     from agent_core.journal.reader import commands
 
-    found = commands(_data_dir(options), options.status, options.last)
+    folder, redactor = _ledger_of(options)
+    found = map(redactor.within, commands(folder, options.status, options.last))
     if options.json:
         _print_array(_summary(row) for row in found)
         return OK
@@ -191,8 +197,8 @@ def _show(options: argparse.Namespace) -> int:
     from agent_core.journal.reader import named, outbox
     from agent_core.journal.rows import BadRow
 
-    folder = _data_dir(options)
-    found = named(folder, options.id)
+    folder, redactor = _ledger_of(options)
+    found = redactor.within(named(folder, options.id))
     if len(found) != 1:
         ids = ", ".join(plain(row.command_id if isinstance(row, BadRow) else row.command.command_id, 60) for row in found)
         sentence = f"which one? {ids}" if found else f"the ledger knows no command {plain(options.id, 60)}"
@@ -212,7 +218,7 @@ def _show(options: argparse.Namespace) -> int:
     print()
     for label, text in _particulars(record):
         print(f"  {label:<9} {text}")
-    for row in outbox(folder, record.seq):
+    for row in map(redactor.within, outbox(folder, record.seq)):
         print(f"  {'outbox':<9} to {plain(row.thread_id, 60)}: {plain(row.text, 200)}")
     return OK
 
@@ -258,8 +264,9 @@ def _particulars(record: "Remembered") -> Iterator[tuple[str, str]]:
 def _export(options: argparse.Namespace) -> int:
     from agent_core.journal.reader import commands
 
-    for record in commands(_data_dir(options)):
-        print(json.dumps(_whole(record)))
+    folder, redactor = _ledger_of(options)
+    for record in commands(folder):
+        print(json.dumps(_whole(redactor.within(record))))
     return OK
 
 
@@ -269,8 +276,8 @@ def _export(options: argparse.Namespace) -> int:
 def _outbox(options: argparse.Namespace) -> int:
     from agent_core.journal.reader import outbox
 
-    config = configuration(options)
-    rows = outbox(config.data_dir)
+    folder, redactor = _ledger_of(options)
+    rows = map(redactor.within, outbox(folder))
     if options.json:
         fields = [{"command_id": r.command_id, "thread_id": r.thread_id, "text": r.text, "sent_utc": _iso(r.sent_utc)} for r in rows]
         print(json.dumps(fields, ensure_ascii=True, indent=1))

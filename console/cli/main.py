@@ -152,7 +152,7 @@ def _run_headless(options: argparse.Namespace) -> int:
         logs = start_logging(config, stream=sys.stdout, to_file=True)
         stack.callback(logs.stop)
         recorder = recordings.recorder_for(options)
-        asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder, viewed=False), options.seconds))
+        asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor), options.seconds))
     return OK
 
 

@@ -36,8 +36,9 @@ from agent_core.events import (
     Trouble,
 )
 from agent_core.frames import Command, Malformed, Pong, Priority, Welcome
-from agent_core.recording import Mask, Recorder, Recording, RecordingError, decode, difference, encode
+from agent_core.recording import Recorder, Recording, RecordingError, TextMask, decode, difference, encode
 from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, State, Via
+from agent_core.redaction import Redactor
 from agent_core.snapshot import Phase, PollingMode
 from tests.harness.playbook import TRAITS
 from tests.harness.rig import AGENT, SECRET, config, living, message, served, settled
@@ -80,23 +81,23 @@ def test_any_payload_comes_back_equal(value: Any) -> None:
 
 @given(st.text(), st.text())
 def test_a_mask_keeps_lengths_and_equality_and_nothing_else(one: str, other: str) -> None:
-    mask = Mask()
+    mask = TextMask()
     assert len(mask.text(one)) == len(one)
     assert mask.text(one) == mask.text(one)
     if len(one) == len(other) >= 16:
         assert (mask.text(one) == mask.text(other)) == (one == other)
-    assert len(one) < 16 or mask.text(one) != Mask().text(one)
+    assert len(one) < 16 or mask.text(one) != TextMask().text(one)
 
 
 def test_ids_threads_and_times_are_kept_and_texts_are_not() -> None:
     later = replace(COMMAND, payload={**COMMAND.payload, "send_at": "2026-11-05T20:30:00Z"})
-    masked = decode(encode(CommandsReceived(1, (Arrival(later),)), Mask()))
+    masked = decode(encode(CommandsReceived(1, (Arrival(later),)), TextMask()))
     payload: Mapping[str, Any] = masked.arrivals[0].command.payload
     assert payload["thread_id"] == "+1"
     assert payload["send_at"] == "2026-11-05T20:30:00Z"
     assert len(payload["text"]) == len(WORDS)
-    assert WORDS not in json.dumps(encode(list(SEEN), Mask()))
-    assert WORDS not in repr([encode(event, Mask()) for event in SEEN])
+    assert WORDS not in json.dumps(encode(list(SEEN), TextMask()))
+    assert WORDS not in repr([encode(event, TextMask()) for event in SEEN])
 
 
 async def test_a_run_with_an_outage_replays_without_a_difference(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def dialogue(file: Path, seed: int = 5, **more: Any) -> None:
     clock, recorder = ManualClock(), Recorder(file, seed=seed, **more)
     settings = Config.model_validate({"edge": {"agent_id": AGENT}, "auth": {"secret": SECRET}, "timing": {"stall_threshold": 60}})
     engine = Engine(settings, TRAITS)
-    recorder.begin(settings, TRAITS, clock.now())
+    recorder.begin(settings, TRAITS, clock.now(), Redactor(SECRET))
     dice = random.Random(seed).random
     refused = DialFailed(1, Failure(Trouble.CONNECT, "refused"))
     steps: tuple[tuple[Event, ...], ...] = ((LedgerOpened(), Started()), (refused,), (CommandsReceived(1, (Arrival(COMMAND),)),))
