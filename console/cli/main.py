@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_core import __version__
-from console.cli import backend, doctor, ledger, recordings, whatif
+from console.cli import backend, conform, doctor, ledger, recordings, whatif
 from console.cli.options import add_run_options, configuration, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    for family in (backend, ledger, doctor, whatif, recordings):
+    for family in (backend, conform, ledger, doctor, whatif, recordings):
         family.add_parsers(commands)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
