@@ -8,22 +8,17 @@ from typing import Any
 
 import pytest
 
-from agent_core.clock import ManualClock
-from agent_core.config.models import Auth, Config, Edge
-from agent_core.engine import Engine
 from agent_core.engine.ledger import MAX_INLINE_PER_STEP
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     CommandFinished,
     CommandsReceived,
+    Effect,
     Event,
     Execute,
     FrameReceived,
-    LedgerOpened,
-    Opened,
     Record,
-    Recorded,
-    Started,
+    Ticked,
 )
 from agent_core.frames import Command, Pong
 from agent_core.handlers import run, traits_for
@@ -31,81 +26,66 @@ from agent_core.messengers.choice import DelayedMessenger
 from agent_core.messengers.file import FileMessenger
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.records import Arrival, CommandAccepted, CommandEnded, OutboxRow, Outcome
+from tests.harness.playbook import THREAD, TRAITS, Playbook, acks, command, executes, to
 
-TRAITS = {
-    "send_message": Trait(EffectClass.TRANSACTIONAL, sends=True),
-    "note": Trait(EffectClass.TRANSACTIONAL, sends=True, inline=lambda seq, command, _message, _utc: noted(seq, command)),
-}
+INLINE = Trait(EffectClass.TRANSACTIONAL, sends=True, inline=lambda seq, command, _message, _utc: noted(seq, command))
 COMMAND = Command("cmd_1", "send_message", {"thread_id": "+1", "text": "hi"})
 
 
-class Run:
-    """An online engine; `step` hands over events of one instant and returns the effects."""
+def online() -> Playbook:
+    return Playbook(traits=TRAITS | {"note": INLINE}, backend={"polling": "never"}).online()
 
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.engine = Engine(Config(edge=Edge(agent_id="mac"), auth=Auth(secret="a-fine-secret")), TRAITS)
-        self.step(LedgerOpened())
-        self.step(Started())
-        self.step(Opened(1))
-        self.step(FrameReceived(1, Pong(1)))
 
-    def step(self, *events: Event) -> list[object]:
-        return list(self.engine.handle_all(events, self.clock.now(), lambda: 0.5))
-
-    def finish(self, *events: Event) -> None:
-        for effect in self.step(*events):
-            match effect:
-                case Execute(seq):
-                    self.finish(CommandFinished(seq))
-                case Record(ticket):
-                    self.finish(Recorded(ticket))
+def step(book: Playbook, *events: Event) -> list[Effect]:
+    """What one step asks for, and what it goes on to once its changes are on disk."""
+    before = len(book.ever)
+    book.handle_together(*events)
+    return [effect for _, effect in book.ever[before:]]
 
 
 def test_f24_a_duplicate_beside_the_proof_of_its_first_does_not_run() -> None:
-    run = Run()
-    run.finish(CommandsReceived(1, (Arrival(COMMAND),)))
-    run.clock.advance(31)
-    run.step()
-    effects = run.step(FrameReceived(1, Pong(2)), CommandsReceived(1, (Arrival(COMMAND),)))
-    assert not [effect for effect in effects if isinstance(effect, Execute)]
-    assert run.engine.snapshot(run.clock.now()).commands.duplicates == 1
+    book = online()
+    book.push("c1", payload=to(THREAD)) << executes("c1")
+    book.finish("c1") << acks("c1")
+    book.lives(31, json_pongs=False)
+    again = CommandsReceived(1, (book.arrival(command("c1", payload=to(THREAD))),))
+    book.handle_together(FrameReceived(1, Pong(2)), again).never(Execute)
+    assert (book.snapshot.commands.proven, book.snapshot.commands.duplicates) == (1, 1)
 
 
 def test_a_settled_command_is_left_to_the_journal_after_the_step() -> None:
-    run = Run()
-    run.finish(CommandsReceived(1, (Arrival(COMMAND),)))
-    run.clock.advance(31)
-    run.step()
-    run.step(FrameReceived(1, Pong(2)))
-    assert run.engine.needs(COMMAND) == ("cmd_1",)
+    book = online()
+    book.push("c1", payload=to(THREAD))
+    assert book.engine.needs(command("c1", payload=to(THREAD))) == ()
+    book.finish("c1")
+    book.lives(31)
+    assert book.snapshot.commands.proven == 1
+    assert book.engine.needs(command("c1", payload=to(THREAD))) == ("c1",)
 
 
 def test_p3_inline_commands_are_answered_together_and_in_order_however_many_and_of_one_thread() -> None:
-    run = Run()
-    effects = run.step(*(came(f"cmd_{number}", "note") for number in range(20)))
+    effects = step(online(), *(came(f"cmd_{number}", "note") for number in range(20)))
     assert ended(effects) == [f"cmd_{number}" for number in range(20)]
     assert len([effect for effect in effects if isinstance(effect, Record)]) == 1
     assert started(effects) == []
 
 
 def test_p3_an_inline_command_waits_behind_a_slow_one_of_its_thread() -> None:
-    run = Run()
-    slow = run.step(came("slow", "send_message"), came("behind", "note"), came("beside", "note", "+2"))
+    book = online()
+    slow = step(book, came("slow", "send_message"), came("behind", "note"), came("beside", "note", "+2"))
     assert (started(slow), ended(slow)) == (["slow"], ["beside"])
-    seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
-    assert ended(run.step(CommandFinished(seq))) == ["slow", "behind"]
+    assert ended(step(book, CommandFinished(book.find(executes("slow")).seq))) == ["slow", "behind"]
 
 
 def test_of_a_great_many_that_waited_only_so_many_answer_in_one_step() -> None:
-    run = Run()
-    slow = run.step(came("slow", "send_message"), *(came(f"cmd_{number}", "note") for number in range(2 * MAX_INLINE_PER_STEP)))
-    seq = next(effect.seq for effect in slow if isinstance(effect, Execute))
-    answered = ended(run.step(CommandFinished(seq)))
-    while run.engine.wake_at <= run.clock.mono:
+    book = online()
+    names = [f"cmd_{number}" for number in range(2 * MAX_INLINE_PER_STEP)]
+    step(book, came("slow", "send_message"), *(came(name, "note") for name in names))
+    answered = ended(step(book, CommandFinished(book.find(executes("slow")).seq)))
+    while book.engine.wake_at <= book.clock.mono:
         assert len(answered) % MAX_INLINE_PER_STEP <= 1
-        answered += ended(run.step())
-    assert answered == ["slow", *(f"cmd_{number}" for number in range(2 * MAX_INLINE_PER_STEP))]
+        answered += ended(step(book, Ticked()))
+    assert answered == ["slow", *names]
 
 
 def test_what_answers_at_once_and_stays_inside_the_ledger_is_inline(tmp_path: Path) -> None:
@@ -164,7 +144,7 @@ def noted(seq: int, command: Command) -> Outcome:
     return Outcome(row=OutboxRow(seq, command.command_id, "+1", "hi", 0.0))
 
 
-def ended(effects: list[object]) -> list[str]:
+def ended(effects: list[Effect]) -> list[str]:
     """The ids of those whose outcome is recorded, in order."""
     changes = [change for effect in effects if isinstance(effect, Record) for change in effect.changes]
     acks = [
@@ -179,5 +159,5 @@ def came(command_id: str, command_type: str, thread: str = "+1") -> CommandsRece
     return CommandsReceived(1, (Arrival(Command(command_id, command_type, {"thread_id": thread, "text": "hi"})),))
 
 
-def started(effects: list[object]) -> list[str]:
+def started(effects: list[Effect]) -> list[str]:
     return [effect.command.command_id for effect in effects if isinstance(effect, Execute)]

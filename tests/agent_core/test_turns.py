@@ -2,17 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent_core.agent import HEARTBEAT, Agent
-from agent_core.engine import Engine
-from agent_core.events import CancelRequested, Effect, Event
-from tests.harness.rig import config, living, until
+from agent_core.clock import Moment, SystemClock
+from agent_core.events import CancelRequested
+from agent_core.feed import FeedEntry, LogEntry
+from tests.harness.rig import config, for_a_while, living, until
 
 NOBODY = "http://127.0.0.1:9"
 THREADS, EACH = 4, 1_000
@@ -29,20 +30,21 @@ async def running(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
         await asyncio.wait({task})
 
 
-def calls(monkeypatch: pytest.MonkeyPatch, error: type[BaseException] = Exception, fails_on: type[Event] | None = None) -> list[int]:
-    """How many events each step had; one that has `fails_on` raises `error`."""
-    steps: list[int] = []
-    handle_all = Engine.handle_all
+class WatchedClock(SystemClock):
+    """Knows when it was looked at."""
 
-    def noted(self: Engine, events: Iterable[Event], *rest: Any) -> list[Effect]:
-        told = list(events)
-        steps.append(len(told))
-        if fails_on is not None and any(isinstance(event, fails_on) for event in told):
-            raise error
-        return handle_all(self, told, *rest)
+    def __init__(self) -> None:
+        self.looks: list[float] = []
 
-    monkeypatch.setattr(Engine, "handle_all", noted)
-    return steps
+    def now(self) -> Moment:
+        moment = super().now()
+        self.looks.append(moment.mono)
+        return moment
+
+    @property
+    def turns(self) -> int:
+        """Looks that are further apart than those of one turn."""
+        return 1 + sum(later - earlier > HEARTBEAT / 2 for earlier, later in pairwise(self.looks))
 
 
 class Panic(BaseException):
@@ -50,13 +52,17 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration, asyncio.CancelledError, Panic])
-async def test_what_a_step_raises_ends_the_agent_and_is_raised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    steps = calls(monkeypatch, error, CancelRequested)
-    agent = Agent(config(tmp_path, NOBODY))
+async def test_what_a_step_raises_ends_the_agent_and_is_raised(tmp_path: Path, error: type[BaseException]) -> None:
+    told: list[FeedEntry] = []
+
+    def tell(entries: Sequence[FeedEntry]) -> None:
+        told.extend(entries)
+        if any(isinstance(entry, LogEntry) and "cannot be cancelled" in entry.text for entry in entries):
+            raise error
+
+    agent = Agent(config(tmp_path, NOBODY), log_to=tell)
     async with running(agent) as task:
-        await until(lambda: steps, "a step")
+        await until(lambda: told, "a step")
         agent.post(CancelRequested("cmd_1"))
         with pytest.raises(RuntimeError if error is StopIteration else error):
             await asyncio.wait_for(task, 5)
@@ -77,24 +83,21 @@ async def test_nothing_that_other_threads_post_is_left_lying(tmp_path: Path) -> 
             assert counts == list(range(EACH)), "each thread's in its order"
 
 
-async def test_a_cancelled_agent_takes_no_further_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = calls(monkeypatch)
-    agent = Agent(config(tmp_path, NOBODY))
+async def test_a_cancelled_agent_takes_no_further_turn(tmp_path: Path) -> None:
+    clock = WatchedClock()
+    agent = Agent(config(tmp_path, NOBODY), clock=clock)
     async with running(agent) as task:
-        await until(lambda: len(steps) > 1, "two steps")
+        await until(lambda: agent.snapshot().started_utc, "the start")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        taken = len(steps)
+        looks = len(clock.looks)
         agent.post(CancelRequested("cmd_1"))
-        await asyncio.sleep(HEARTBEAT * 1.3)
-        assert len(steps) == taken
+        await for_a_while(HEARTBEAT * 1.3, lambda: len(clock.looks) == looks)
 
 
-async def test_an_idle_agent_looks_at_the_clocks_once_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with living(config(tmp_path, NOBODY, backend={"polling": "never"}, websocket={"enabled": False})) as here:
-        await here.until(lambda s: s.started_utc > 0, "the start")
-        await asyncio.sleep(0.2)
-        steps = calls(monkeypatch)
-        await asyncio.sleep(HEARTBEAT * 3.5)
-        assert 2 <= len(steps) <= 5
+async def test_an_idle_agent_looks_at_the_clocks_once_a_heartbeat(tmp_path: Path) -> None:
+    clock = WatchedClock()
+    async with running(Agent(config(tmp_path, NOBODY, backend={"polling": "never"}, websocket={"enabled": False}), clock=clock)):
+        await until(lambda: clock.turns > 3, "looks at the clocks")
+        assert clock.turns <= 2 + (clock.looks[-1] - clock.looks[0]) / HEARTBEAT

@@ -25,6 +25,8 @@ def test_the_first_paint_comes_before_the_link_is_up() -> None:
     with Terminal("--demo") as terminal:
         terminal.until(lambda: "Connection" in terminal.text and "Commands" in terminal.text, what="the first paint")
         print(f"first paint after {time.monotonic() - terminal.began:.2f} s")
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+    assert 0 < terminal.raw.find(b"STARTING") < terminal.raw.find(b"ONLINE")
 
 
 def test_keys_change_phase_polling_and_stream(demo: Terminal) -> None:
@@ -55,20 +57,28 @@ def test_p12_a_signal_ends_it_cleanly(demo: Terminal, number: signal.Signals) ->
 
 
 @pytest.mark.parametrize("keys", ["", "?", "\x10", "5"])
-def test_a_terminal_that_goes_away_ends_it_whatever_is_open(demo: Terminal, keys: str) -> None:
-    demo.press(keys)
-    demo.read(1.0)
-    demo.close()
-    time.sleep(1.5)
-    demo.process.send_signal(signal.SIGHUP)
-    demo.process.wait(8)
+def test_a_terminal_that_goes_away_ends_it_whatever_is_open(keys: str, tmp_path: Path) -> None:
+    with Terminal("--demo", "--data-dir", str(tmp_path)) as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        terminal.press(keys)
+        terminal.read(1.0)
+        terminal.close()
+        time.sleep(1.5)  # it goes on painting
+        terminal.process.send_signal(signal.SIGHUP)
+        assert terminal.process.wait(15) in {0, 128 + signal.SIGHUP}
+    assert_stopped_cleanly(tmp_path)
 
 
-def test_p12_a_terminal_that_nobody_reads_holds_up_no_end(demo: Terminal) -> None:
-    demo.press("?")
-    time.sleep(3)
-    demo.process.send_signal(signal.SIGTERM)
-    demo.process.wait(8)
+def test_p12_a_terminal_that_nobody_reads_holds_up_no_end(tmp_path: Path) -> None:
+    with Terminal("--demo", "--data-dir", str(tmp_path)) as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        terminal.press("?")
+        for _ in range(200):
+            terminal.process.send_signal(signal.SIGWINCH)
+            time.sleep(0.01)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(15) in {0, 128 + signal.SIGTERM}
+    assert_stopped_cleanly(tmp_path)
 
 
 def test_it_survives_every_size(demo: Terminal) -> None:
@@ -118,6 +128,11 @@ def test_a_wrong_configuration_is_one_line_and_leaves_the_terminal_alone(tmp_pat
 
 def _line(terminal: Terminal, word: str) -> str:
     return next((line for line in terminal.screen.display if word in line), "")
+
+
+def assert_stopped_cleanly(data_dir: Path) -> None:
+    """The agent had its end, though nobody saw it."""
+    assert (data_dir / "edge-console.log").read_text().splitlines()[-1].endswith("Stopped")
 
 
 def assert_restored(terminal: Terminal) -> None:
