@@ -4,6 +4,7 @@ It reaches below the library's documented interface, for the names that tests/ag
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +23,9 @@ MAX_UNREAD, UNREAD_FOR = 8 * 2**20, 2.0
 READ_AHEAD = 64 * 2**10
 """Bytes the system may hold unread: of a burst the rest waits with the backend, and what one turn takes in stays small."""
 END_OF_HEAD = b"\r\n\r\n"
+ANY_INTERIM = b"HTTP/1.1 1"
+INTERIM = re.compile(rb"HTTP/1\.1 1(?!01)[0-9][0-9] ")
+MAX_INTERIM = 16 * 2**10
 
 
 class Connection(ClientConnection):
@@ -42,6 +46,10 @@ class Connection(ClientConnection):
         self.given_up = False
         self.fragments = bytearray()
         self.messages: list[bytes] = []
+        self.interim = bytearray()
+        """The beginning of the handshake's answer, as long as it may be one that only asks to wait."""
+        self.answered = False
+        self.ending = False
         self.head_end = b""
         """The last bytes of the handshake so far."""
         self.tail = bytearray()
@@ -60,15 +68,31 @@ class Connection(ClientConnection):
         self._take(data)
         self._hand_over()
         self._look_at_the_backlog()
+        if self.protocol.close_expected() and not self.ending:
+            self.ending = True
+            self.loop.call_later(self.close_timeout or 0.0, self.transport.abort)
 
     def _shake_hands(self, data: bytes) -> bytes:
         """Give the library what belongs to the handshake, and return what came behind it: its first byte begins a frame."""
+        if not self.answered and not (data := self._behind_interim(data)):
+            return b""
         seen = self.head_end + data
         found = seen.find(END_OF_HEAD)
         cut = len(data) if found < 0 else found + len(END_OF_HEAD) - len(self.head_end)
         self.head_end = seen[1 - len(END_OF_HEAD) :]
         super().data_received(data[:cut])
         return data[cut:]
+
+    def _behind_interim(self, data: bytes) -> bytes:
+        """What follows the answers that only ask to wait, as 100 and 103 do: any number may come first (RFC 9110 §15.2)."""
+        head = self.interim
+        head += data
+        while INTERIM.match(head) and (end := head.find(END_OF_HEAD)) >= 0:
+            del head[: end + len(END_OF_HEAD)]
+        if (INTERIM.match(head) and len(head) <= MAX_INTERIM) or (ANY_INTERIM.startswith(head[: len(ANY_INTERIM)]) and len(head) < 13):
+            return b""
+        self.answered = True
+        return bytes(head)
 
     def _take(self, data: bytes) -> None:
         """Whole messages at once, the library its own: frames that are whole, so that the next byte begins one."""

@@ -15,8 +15,8 @@ from websockets.uri import parse_uri
 from agent_core.channels import connection
 
 ON_CONNECTION = {"connection_made", "data_received", "process_event", "send_data", "send_context"}
-ON_CONNECTION_MADE = {"loop", "transport", "protocol", "response", "close_exc"}
-ON_PROTOCOL = {"state", "current_size", "max_message_size", "data_to_send"}
+ON_CONNECTION_MADE = {"loop", "transport", "protocol", "response", "close_exc", "close_timeout"}
+ON_PROTOCOL = {"state", "current_size", "max_message_size", "data_to_send", "close_expected"}
 
 
 async def test_the_names_of_websockets_that_its_documentation_does_not_promise() -> None:
@@ -30,6 +30,7 @@ async def test_the_names_of_websockets_that_its_documentation_does_not_promise()
     assert made.response is None
     assert (protocol.state, protocol.current_size, protocol.max_message_size) == (State.CONNECTING, None, 7)
     assert protocol.data_to_send() == []
+    assert not protocol.close_expected()
     theirs.close()
     await made.wait_closed()
     assert isinstance(made.close_exc, ConnectionClosed)

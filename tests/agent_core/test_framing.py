@@ -144,6 +144,33 @@ def test_whatever_bytes_come_the_library_alone_makes_the_same_of_them(stream: by
     assert asyncio.run(found(Connection)) == asyncio.run(found(Alone))
 
 
+WAITS = st.sampled_from(
+    [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n", b"HTTP/1.1 102 \r\n\r\n"]
+)
+
+
+@given(st.lists(WAITS, max_size=3).map(b"".join), st.lists(st.integers(0, 2**20), max_size=12))
+def test_f81_answers_that_only_ask_to_wait_are_passed_over(waits: bytes, cuts: list[int]) -> None:
+    async def run() -> None:
+        ear = Ear()
+        assert ear.hear(waits + ear.response + frame(Opcode.TEXT, b"first"), cuts) == [b"first"]
+        assert ear.connection.response is not None
+        assert ear.connection.response.status_code == 101
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 103 " + b"x" * 20_000, b"HTTP/1.1 1", b"HTTP/1.1 1xx No\r\n\r\n", b"HTTP/1.0 100 Continue\r\n\r\n"]
+)
+@pytest.mark.parametrize("cuts", [(), range(40)])
+async def test_f81_and_what_only_begins_like_one_is_no_handshake(head: bytes, cuts: Sequence[int]) -> None:
+    ear = Ear()
+    ear.hear(head, cuts)
+    ear.connection.eof_received()
+    assert ear.protocol.handshake_exc is not None
+
+
 async def test_byte_by_byte() -> None:
     ear = Ear()
     stream = frame(Opcode.TEXT, b"one") + frame(Opcode.PING, b"p") + frame(Opcode.TEXT, text(200)) + frame(Opcode.BINARY, b"three")
