@@ -386,7 +386,7 @@ class Agent:
             raise
         except BaseException as error:
             log.debug("what was raised at the edge", exc_info=error)
-            self._accept(failed(failure_of(error)))
+            self._accept(failed(self._redactor.within(failure_of(error))))
 
     def _spawn_call(self, work: Coroutine[Any, Any, None], name: str, failed: Callable[[Failure], Event]) -> None:
         task = self._spawn_at_edge(work, name, failed)

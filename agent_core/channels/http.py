@@ -3,13 +3,14 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
 from agent_core import __version__, frames
 from agent_core.channels.credentials import Credentials
-from agent_core.channels.network import failure_of, is_loopback, retry_after, tls_context
+from agent_core.channels.network import failure_of, proxy_for, retry_after, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.events import AcksPosted, Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
@@ -137,7 +138,7 @@ class PollingChannel:
 
     async def _exchange(self, path: str, content: bytes) -> bytes:
         limit = self._config.websocket.max_frame_bytes
-        headers = {**self._credentials.headers(self._clock.now().utc), "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers = {**self._credentials.headers(self._clock.now()), "Content-Type": "application/json", "Accept-Encoding": "identity"}
         async with self._opening:
             if self._client is None:
                 self._client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
@@ -147,7 +148,9 @@ class PollingChannel:
                 if self._witness is not None:
                     self._witness(response, await _beginning(response))
                 wait = retry_after(response.headers.get_list("Retry-After"), self._clock.now().utc)
-                raise HttpTrouble(Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait))
+                failure = Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait)
+                self._credentials.failed(failure)
+                raise HttpTrouble(failure)
             answer = bytearray()
             async for chunk in response.aiter_raw():
                 answer += chunk
@@ -170,7 +173,9 @@ def open_client(url: str, within: float, connections: int = 4) -> "httpx.AsyncCl
     return httpx.AsyncClient(
         base_url=url,
         verify=tls_context() if url.startswith("https:") else False,
-        trust_env=not is_loopback(url),
+        trust_env=False,
+        proxy=proxy_for(url),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=within,
         limits=httpx.Limits(max_connections=connections, keepalive_expiry=90),
     )

@@ -4,6 +4,7 @@ import ipaddress
 import re
 import socket
 import ssl
+import urllib.request
 from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -46,6 +47,36 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment or the system names for this URL, if any; what cannot be read in NO_PROXY excepts nothing.
+
+    On macOS it may look up names: not to be asked on a loop. Raises OSError where the proxy is no URL.
+    """
+    if is_loopback(url):
+        return None
+    parts = urlsplit(url)
+    if parts.scheme in {"ws", "wss"}:
+        from websockets.proxy import get_proxy
+        from websockets.uri import parse_uri
+
+        proxy = get_proxy(parse_uri(url))
+    elif urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        proxy = None
+    else:
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        via = urlsplit(proxy)
+        if via.hostname and via.port != 0:
+            return proxy
+    except ValueError:
+        pass
+    raise OSError(f"the proxy for {parts.scheme}:// is no URL with a host and a port")
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode, urlsplit
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidProxy, InvalidStatus
 
 from agent_core import frames
 from agent_core.channels.base import Spawn
 from agent_core.channels.connection import Connection, OneAttempt
 from agent_core.channels.credentials import Credentials
-from agent_core.channels.network import failure_of, is_loopback, retry_after, tls_context
-from agent_core.clock import Clock
+from agent_core.channels.network import failure_of, proxy_for, retry_after, tls_context
+from agent_core.clock import Clock, Moment
 from agent_core.config import Config
 from agent_core.events import CommandsReceived, DialFailed, Event, Failure, FrameReceived, Heard, Lost, Opened, Ponged, Trouble
 from agent_core.plain import plain
@@ -29,14 +29,14 @@ HEARD_EVERY = 0.1
 """Of silence_after: how often bytes of an unfinished frame are reported as a sign of life."""
 
 
-async def dial(config: Config, credentials: Credentials, utc: float, make: type[Connection] = Connection) -> Connection:
+async def dial(config: Config, credentials: Credentials, now: Moment, make: type[Connection] = Connection) -> Connection:
     """One attempt, without a deadline: the caller has one. Raises what `dial_failure` reads. A subclass as `make` may watch."""
     url = config.socket_url
     secure = urlsplit(url).scheme == "wss"
     query = urlencode({"edge_agent_id": credentials.agent_id or ""})
     connection = await OneAttempt(
         f"{url}?{query}",
-        additional_headers=credentials.headers(utc),
+        additional_headers=credentials.headers(now),
         create_connection=make,
         compression=None,
         ping_interval=None,
@@ -44,7 +44,7 @@ async def dial(config: Config, credentials: Credentials, utc: float, make: type[
         close_timeout=config.timing.close_within,
         max_size=config.websocket.max_frame_bytes,
         max_queue=256,
-        proxy=None if is_loopback(url) else True,
+        proxy=await asyncio.to_thread(proxy_for, url),
         happy_eyeballs_delay=0.25,
         ssl=tls_context() if secure else None,
     )
@@ -112,9 +112,10 @@ class WebSocketChannel:
 
     async def _live(self, generation: int, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:
-            connection = await dial(self._config, self._credentials, self._clock.now().utc)
+            connection = await dial(self._config, self._credentials, self._clock.now())
         except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
             failure = dial_failure(error, self._clock.now().utc)
+            self._credentials.failed(failure)
             self._post(DialFailed(generation, self._redactor.within(failure)))
             return
         self._connection = connection
@@ -123,7 +124,9 @@ class WebSocketChannel:
         sender = self._spawn(self._send_loop(connection, outgoing, wake), f"sender-{generation}", partial(Lost, generation))
         try:
             await connection.wait_closed()
-            self._post(Lost(generation, UNREAD if connection.given_up else loss(connection.close_exc, self._redactor)))
+            failure = UNREAD if connection.given_up else loss(connection.close_exc, self._redactor)
+            self._credentials.failed(failure)
+            self._post(Lost(generation, failure))
         finally:
             sender.cancel()
             connection.transport.abort()
@@ -191,6 +194,8 @@ def dial_failure(error: Exception, utc: float) -> Failure:
         return Failure(Trouble.HTTP, f"HTTP {status}", status, wait)
     if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
         return Failure(Trouble.CONNECT, "the connection was closed during the handshake")
+    if isinstance(error, InvalidProxy):
+        return Failure(Trouble.CONNECT, f"the proxy cannot be used: {plain(error.msg, 120)}")
     if isinstance(error, InvalidHandshake):
         return Failure(Trouble.GARBAGE, f"no WebSocket handshake: {plain(error, 120)}")
     return failure_of(error)

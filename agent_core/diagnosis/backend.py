@@ -138,20 +138,20 @@ class Backend:
                 super().__init__(*args, **kwargs)
                 made.append(self)
 
-        utc = self._clock.now().utc
+        now = self._clock.now()
         failure: Failure | None = None
         try:
-            self._connection = await dial(self._config, self._credentials, utc, Watched)
+            self._connection = await dial(self._config, self._credentials, now, Watched)
         except Exception as error:  # noqa: BLE001  (whatever a dial ends with is a finding)
-            failure = dial_failure(error, utc)
+            failure = dial_failure(error, now.utc)
             response = error.response if isinstance(error, InvalidStatus) else None
         else:
             response = self._connection.response
         request = getattr(made[-1], "request", None) if made else None
-        headers = self._pairs(request.headers.raw_items() if request is not None else self._credentials.headers(utc).items())
+        headers = self._pairs(request.headers.raw_items() if request is not None else self._credentials.headers(now).items())
         path = plain(request.path if request is not None else "/edge/ws", 300)
         base = "{0.scheme}://{0.netloc}".format(urlsplit(self._config.socket_url))
-        exchange = Exchange(f"GET {path.partition('?')[0]}", base + path, utc, headers)
+        exchange = Exchange(f"GET {path.partition('?')[0]}", base + path, now.utc, headers)
         if response is not None:
             body = bytes(response.body or b"")
             answer = self._pairs(response.headers.raw_items())
@@ -245,7 +245,7 @@ class Backend:
             return None
         method, path = calls[name]
         url = self._config.socket_url if name == "upgrade" else self._config.backend.url.rstrip("/") + path
-        headers = () if name == "health" else self._pairs(self._credentials.headers(self._clock.now().utc).items())
+        headers = () if name == "health" else self._pairs(self._credentials.headers(self._clock.now()).items())
         return Exchange(f"{method} {path}", url, self._clock.now().utc, headers, trouble=self.clean(trouble))
 
     def clean(self, text: str, limit: int = SHOWN) -> str:

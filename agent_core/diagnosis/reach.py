@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import ssl
-import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,10 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.proxy import get_proxy
-from websockets.uri import parse_uri
-
-from agent_core.channels.network import Flaw, failure_of, flaw_of, is_loopback, tls_context
+from agent_core.channels.network import Flaw, failure_of, flaw_of, proxy_for, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.daemon_threads import DAEMON_THREADS
@@ -50,33 +46,41 @@ class Reach:
         self._config = config
         self._clock = clock
         self._within = within
+        self._proxies: dict[str, str | None] = {}
         self._addresses: list[tuple[Any, ...]] = []
 
     async def proxy(self) -> Stage:
         names = sorted({name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value})
-        ways = [(word, proxy) for word, proxy in (("the socket", self._socket_proxy()), ("HTTP", self._http_proxy())) if proxy]
+        urls = {"the socket": self._config.socket_url, "HTTP": self._config.backend.url}
+        try:
+            self._proxies = {url: await asyncio.to_thread(proxy_for, url) for url in urls.values()}
+        except OSError as error:
+            return failed(str(error), "a proxy variable holds no URL", f"correct it ({', '.join(names)})", failure=failure_of(error))
+        ways = [(word, proxy) for word, url in urls.items() if (proxy := self._proxies[url])]
         if ways:
             return ok("; ".join(f"{word} goes through {without_login(proxy)}" for word, proxy in ways) + f" ({', '.join(names)})")
         return ok(f"none applies ({', '.join(names)} set)" if names else "none")
 
-    def _socket_proxy(self) -> str | None:
-        return None if is_loopback(self._config.socket_url) else get_proxy(parse_uri(self._config.socket_url))
-
-    def _http_proxy(self) -> str | None:
-        parts = urlsplit(self._config.backend.url)
-        if is_loopback(self._config.backend.url) or urllib.request.proxy_bypass(parts.hostname or ""):
-            return None
-        proxies = urllib.request.getproxies()
-        return proxies.get(parts.scheme) or proxies.get("all")
-
     def targets(self) -> list[Target]:
         """Where the socket goes, and where HTTP goes if that is elsewhere."""
-        found = [_target(self._config.backend.url, self._http_proxy(), "")]
+        found = [self._target(self._config.backend.url)]
         if self._config.websocket.enabled:
-            found.insert(0, _target(self._config.socket_url, self._socket_proxy(), ""))
+            found.insert(0, self._target(self._config.socket_url))
         if len(found) == 2 and found[0] == found[1]:
             found.pop()
         return [replace(target, suffix=" http" if number else "") for number, target in enumerate(found)]
+
+    def _target(self, url: str) -> Target:
+        """The host of `url`, or the proxy on the way to it."""
+        parts = urlsplit(url)
+        secure = parts.scheme in {"https", "wss"}
+        name, port = parts.hostname or "", parts.port or (443 if secure else 80)
+        proxy = self._proxies.get(url)
+        if proxy is None:
+            return Target("", name, port, name, secure, proxied=False)
+        via = urlsplit(proxy)
+        usual = 1080 if via.scheme.startswith("socks") else 443 if via.scheme == "https" else 80
+        return Target("", via.hostname or "", via.port or usual, name, secure, proxied=True)
 
     async def dns(self, target: Target) -> Stage:
         try:
@@ -128,17 +132,6 @@ class Reach:
             )  # fmt: skip
         days = (ssl.cert_time_to_seconds(shown["notAfter"]) - self._clock.now().utc) / 86_400 if "notAfter" in shown else EXPIRY_NEAR
         return warning(f"{described(shown)}: only {days:.0f} day(s) more") if days < EXPIRY_NEAR else ok(described(shown))
-
-
-def _target(url: str, proxy: str | None, suffix: str) -> Target:
-    parts = urlsplit(url)
-    secure = parts.scheme in {"https", "wss"}
-    name, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    if proxy is None:
-        return Target(suffix, name, port, name, secure, proxied=False)
-    via = urlsplit(proxy if "://" in proxy else f"//{proxy}")
-    usual = 1080 if via.scheme.startswith("socks") else 443 if via.scheme == "https" else 80
-    return Target(suffix, via.hostname or "", via.port or usual, name, secure, proxied=True)
 
 
 # --- one question each, answered by the network or by OSError ----------------------------------------------------------------

@@ -1,20 +1,24 @@
 """What comes from outside ends as an event, whatever it is: no header, no answer and no error of a library ends the agent."""
 
 import asyncio
+import itertools
 import json
 import signal
 import ssl
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.channels.network import failure_of, retry_after
-from agent_core.clock import Moment, SystemClock
+from agent_core.channels.credentials import Credentials
+from agent_core.channels.network import failure_of, proxy_for, retry_after
+from agent_core.clock import ManualClock, Moment, SystemClock
 from agent_core.daemon_threads import DaemonThreads
+from agent_core.events import Failure, Trouble
 from agent_core.reference.faults import Faults
 from tests.harness.rig import AGENT, HttpStub, config, http_answer, living, message, program, served, settled, until, write_config
 
@@ -222,3 +226,120 @@ async def test_f78_calls_that_hang_cost_no_more_than_their_threads() -> None:
     assert all(await asyncio.gather(*hung))
     assert len(hung) == 20
     assert await loop.run_in_executor(threads, threading.active_count) == before + 2
+
+
+# --- F58: a token and a wrong clock ---------------------------------------------------------------------------------------
+
+DAY = 86_400.0
+HMAC: dict[str, dict[str, Any]] = {"auth": {"mode": "hmac_token"}, "edge": {"agent_id": AGENT, "user_phone": "+13105550100"}}
+
+
+def bearer(credentials: Credentials, clock: ManualClock) -> str:
+    return credentials.headers(clock.now())["Authorization"]
+
+
+@pytest.mark.parametrize("step", [-2 * DAY, -3_600.0, 3_600.0, 2 * DAY])
+def test_f58_a_clock_that_is_set_makes_a_new_token(tmp_path: Path, step: float) -> None:
+    credentials, clock = Credentials(config(tmp_path, "http://127.0.0.1:1", auth=HMAC["auth"], edge=HMAC["edge"])), ManualClock()
+    first = bearer(credentials, clock)
+    clock.advance(3_600.0)
+    clock.utc += 2.0
+    assert bearer(credentials, clock) == first
+    clock.utc += step
+    assert bearer(credentials, clock) != first
+
+
+@pytest.mark.parametrize(
+    ("failure", "renewed"),
+    [
+        (Failure(Trouble.HTTP, "", 401), True), (Failure(Trouble.HTTP, "", 403), True), (Failure(Trouble.CLOSED, "", 4401), True),
+        (Failure(Trouble.CLOSED, "", 1008), True), (Failure(Trouble.HTTP, "", 503), False), (Failure(Trouble.CLOSED, "", 1001), False),
+        (Failure(Trouble.TIMEOUT, ""), False),
+    ],
+)  # fmt: skip
+def test_f58_a_refused_token_is_not_shown_again(tmp_path: Path, failure: Failure, *, renewed: bool) -> None:
+    credentials, clock = Credentials(config(tmp_path, "http://127.0.0.1:1", auth=HMAC["auth"], edge=HMAC["edge"])), ManualClock()
+    first = bearer(credentials, clock)
+    clock.advance(60.0)
+    credentials.failed(failure)
+    assert (bearer(credentials, clock) != first) is renewed
+
+
+class WrongClock(SystemClock):
+    """Off by `off` seconds, and set right by taking that away."""
+
+    off = 2 * DAY
+
+    def now(self) -> Moment:
+        moment = super().now()
+        return Moment(moment.mono, moment.utc + self.off)
+
+
+async def test_f58_both_ways_are_let_in_once_the_clock_is_right(tmp_path: Path) -> None:
+    clock = WrongClock()
+    async with (
+        served() as backend,
+        living(config(tmp_path, backend.url, timing=SOON, auth=HMAC["auth"], edge=HMAC["edge"]), clock=clock) as here,
+    ):
+        await here.hears("WebSocket error: HTTP 40[13]")
+        await here.hears("HTTP polling failed: .*HTTP 401")
+        clock.off = 0.0
+        await settled(backend, await backend.queue(AGENT, "send_message_now", message()))
+        await here.online()
+
+
+# --- F63: proxies ---------------------------------------------------------------------------------------------------------
+
+NO_PROXIES = ("localhost,fd00::/8", "fd00::/8", "10.0.0.0/8,::1/128,[::1", "http://[bad,*.corp", "a:b:c,:99999,%", "\u00fc", ",,")
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """None is set."""
+    for name in ("http", "https", "all", "ws", "wss", "socks", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("excepted", NO_PROXIES)
+async def test_f63_what_cannot_be_read_in_no_proxy_is_passed_over(tmp_path: Path, proxies: pytest.MonkeyPatch, excepted: str) -> None:
+    async with HttpStub(lambda _path: http_answer(b"", "502 Bad Gateway")) as proxy:
+        proxies.setenv("https_proxy", proxy.url.removeprefix("http://"))
+        proxies.setenv("no_proxy", excepted)
+        async with living(config(tmp_path, "https://backend.invalid")) as here:
+            await until(lambda: len([one for one in proxy.requests if one.startswith("CONNECT backend.invalid:443")]) >= 4)
+            await here.hears("HTTP polling failed: .*502")
+
+
+def test_f63_only_the_proxy_of_this_url_counts(proxies: pytest.MonkeyPatch) -> None:
+    proxies.setenv("http_proxy", "http://[bad")
+    assert proxy_for("https://backend.invalid") is None
+    proxies.setenv("all_proxy", "elsewhere:3128")
+    assert proxy_for("https://backend.invalid") == "http://elsewhere:3128"
+    proxies.setenv("https_proxy", "http://user:canary@elsewhere:99999")
+    with pytest.raises(OSError, match=r"^the proxy for https:// is no URL with a host and a port$"):
+        proxy_for("https://backend.invalid")
+    with pytest.raises(OSError, match="the proxy for wss:// is no URL"):
+        proxy_for("wss://backend.invalid")
+    assert proxy_for("http://127.0.0.1:8000") is None
+    proxies.setenv("no_proxy", "fd00::/8,.invalid")
+    assert proxy_for("https://backend.invalid") is None
+    assert proxy_for("wss://backend.invalid") is None
+
+
+# --- F65: cookies ---------------------------------------------------------------------------------------------------------
+
+
+async def test_f65_no_cookie_is_kept_or_sent(tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    def answer(path: str) -> bytes:
+        cookie = f"Set-Cookie: c{next(numbers)}={'x' * 900}; Path=/; Max-Age=99999"
+        body = b'{"edge_agent_id":"mac-1"}' if path == "/edge/register" else b'{"commands":[]}'
+        return http_answer(body, "503 Busy" if path.startswith("/edge/ws") else "200 OK", cookie)
+
+    edge = {"agent_id": AGENT, "register": "always", "user_phone": "+13105550100"}
+    async with HttpStub(answer) as stub, living(config(tmp_path, stub.url, edge=edge, timing=SOON)) as here:
+        await here.until(lambda s: s.polling.polls > 5 and s.link.dials > 3)
+        assert [one for one in stub.requests if "cookie" in one.lower()] == []
