@@ -96,12 +96,12 @@ class Agent:
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
         log_to: Callable[[Sequence[FeedEntry]], None] | None = None, recorder: "Recorder | None" = None, viewed: bool = True,
-        redactor: Redactor | None = None,
+        redactor: Redactor | None = None, cautions: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """`host` is this machine's name for the console; `log_to` gets the feed's entries, a turn's at a time.
 
         `recorder` keeps the run, and brings the seed for it. Where it is not `viewed`, the feed stays empty. `redactor` is the log's:
-        it learns here what a registration gives.
+        it learns here what a registration gives. `cautions` are told first.
         """
         self.config = config
         self._log = log_to or (lambda _entries: None)
@@ -110,7 +110,9 @@ class Agent:
         self._viewed = viewed
         self._clock = clock or SystemClock()
         self._recorder = recorder
-        self._told: list[FeedEntry] = [LogEntry(self._clock.now().utc, "INFO", f"Loaded {plugin}") for plugin in load_plugins()]
+        utc = self._clock.now().utc
+        self._told: list[FeedEntry] = [LogEntry(utc, "WARNING", plain(text)) for text in cautions]
+        self._told += (LogEntry(utc, "INFO", f"Loaded {plugin}") for plugin in load_plugins())
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)

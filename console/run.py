@@ -34,11 +34,13 @@ SWITCH_AFTER = 0.0001
 
 
 def run_console(
-    configured: Configured, verdict: Callable[[], int], seconds: float | None, recorder: "Recorder | None", *, read_only: bool
-) -> int:
+    configured: Configured, verdict: Callable[[], int], env_file: Path, seconds: float | None, recorder: "Recorder | None", *,
+    read_only: bool,
+) -> int:  # fmt: skip
     """Open the console; returns the exit code: at once, where `verdict`, which may take its time, is not 0.
 
-    The agent starts when the first picture is on the screen: what it imports would hold that up. Raises what kept it from starting.
+    The agent starts when the first picture is on the screen: what it imports would hold that up. `env_file` is told of where others can
+    read it. Raises what kept it from starting.
     """
     from agent_core import gc_tuning
     from console.app import EdgeConsole, run
@@ -46,7 +48,7 @@ def run_console(
     def begin(stack: ExitStack) -> "Agent":
         config = configured(stack)
         options = console_options(config)
-        agent = logging_agent(config, stack, recorder)
+        agent = logging_agent(config, stack, recorder, env_file)
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
         return agent
@@ -135,16 +137,19 @@ async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> st
         await asyncio.wait({running})
 
 
-def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None") -> "Agent":
+def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None", env_file: Path | None = None) -> "Agent":
     """An agent that logs to its file."""
     import socket
 
     from agent_core.agent import Agent
+    from agent_core.journal.data_dir import cautions
     from agent_core.logs import start_logging
 
     logs = start_logging(config, stream=None, to_file=True)
     stack.callback(logs.stop)
-    return Agent(config, host=socket.gethostname(), log_to=logs.tell, recorder=recorder, redactor=logs.redactor)
+    told = cautions(config.data_dir.expanduser(), env_file)
+    name = socket.gethostname()
+    return Agent(config, host=name, log_to=logs.tell, recorder=recorder, redactor=logs.redactor, cautions=told)
 
 
 def stop_on_signals(host: LocalHost, leave: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent_core.channels.credentials import Credentials, fingerprint
 from agent_core.config import Config
 from agent_core.diagnosis.findings import Stage, failed, ok, warning
-from agent_core.journal.data_dir import DataDirLock
+from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, exposed
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
@@ -44,10 +44,9 @@ class Machine:
             return failed("none", "no secret is set", "put EDGE_SECRET=… into the environment or into .env beside config.yaml")
         sentence = f"present, fingerprint {fingerprint(secret)} ({self._config.auth.mode})"
         if self._env_file is not None and self._env_file.is_file():
-            mode = stat.S_IMODE(self._env_file.stat().st_mode)
-            if mode & 0o077:
-                return warning(f"{sentence}; .env has mode {mode:04o}, so others can read it: chmod 600 .env")
-            sentence += f"; .env has mode {mode:04o}"
+            if (wide := exposed(self._env_file)) is not None:
+                return warning(f"{sentence}; {wide}")
+            sentence += f"; .env has mode {stat.S_IMODE(self._env_file.stat().st_mode):04o}"
         return ok(sentence)
 
     async def data_dir(self) -> Stage:
@@ -60,8 +59,11 @@ class Machine:
         if not folder.is_dir():
             return failed(f"{folder} is no directory", "a file is in its place", "choose another data_dir")
         try:
+            examine(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass
+        except DataDirUnusable as error:
+            return failed(str(error), "the agent does not start on what others can change", "see the stage's own sentence")
         except OSError as error:
             return failed(
                 f"{folder} cannot be written: {error.strerror}", "the ledger cannot be kept, so no command would be taken",
@@ -72,10 +74,9 @@ class Machine:
                 wrong, "no command is run until the ledger is sound, so that none takes effect twice",
                 f"move {FILE_NAME} away, and its memory with it",
             )  # fmt: skip
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if mode & 0o077:
-            return warning(f"{folder} has mode {mode:04o}, so others can look inside: chmod 700 it")
-        return ok(f"{folder}, mode {mode:04o}, writable")
+        if (wide := exposed(folder)) is not None:
+            return warning(wide)
+        return ok(f"{folder}, mode {stat.S_IMODE(folder.stat().st_mode):04o}, writable")
 
     async def disk(self) -> Stage:
         free = shutil.disk_usage(_existing(self._folder)).free
@@ -95,7 +96,11 @@ class Machine:
 
     async def lock(self) -> Stage:
         lock = DataDirLock(self._folder)
-        if not lock.held:
+        try:
+            held = lock.held
+        except DataDirUnusable as error:
+            return failed(str(error), "the agent does not start where it could not be alone", "see the stage's own sentence")
+        if not held:
             return ok("free: no agent runs on this data_dir")
         owner = lock.owner()
         who = "this very program" if owner == os.getpid() else f"pid {owner or 'unknown'}"

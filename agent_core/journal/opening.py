@@ -68,7 +68,7 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
 
 def _make_private(path: Path) -> None:
     """There before SQLite makes it, since the files beside it take their mode from it."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     path.chmod(0o600)
 
 
@@ -98,7 +98,7 @@ def keep_reserve(folder: Path) -> bool:
         if not reserve.exists():
             if shutil.disk_usage(folder).free <= 16 * RESERVE_BYTES:
                 return False
-            descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT, 0o600)
+            descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(b"\0" * RESERVE_BYTES)
     except OSError:

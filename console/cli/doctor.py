@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_core.plain import plain
 from console.cli.doctor_report import as_json, fingerprint_of, report
-from console.cli.options import add_config_options, configuration
+from console.cli.options import add_config_options, configuration, env_file
 from console.cli.outcome import FAILED, OK, USAGE, complain
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ async def _diagnose(config: "Config", options: argparse.Namespace, stages: "list
     from agent_core.clock import SystemClock
     from agent_core.diagnosis.stages import diagnose
 
-    env_file = (options.config or Path("config.yaml")).parent / ".env"
-    async for stage in diagnose(config, SystemClock(), env_file=env_file, force=options.force):
+    async for stage in diagnose(config, SystemClock(), env_file=env_file(options), force=options.force):
         stages.append(stage)
         if speaks:
             _print_stage(stage)

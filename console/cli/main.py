@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from agent_core import __version__
 from console.cli import backend, conform, doctor, ledger, recordings, whatif
-from console.cli.options import add_run_options, configuration, overrides, seconds
+from console.cli.options import add_run_options, configuration, env_file, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
 
@@ -114,7 +114,8 @@ def _run(options: argparse.Namespace) -> int:
     from console.run import run_console
 
     recorder = recordings.recorder_for(options)
-    return run_console(partial(_configured, options), verdict, options.seconds, recorder, read_only=options.read_only)
+    secrets = env_file(options)
+    return run_console(partial(_configured, options), verdict, secrets, options.seconds, recorder, read_only=options.read_only)
 
 
 def _beside(options: argparse.Namespace) -> Callable[[], int]:
@@ -145,6 +146,7 @@ def _run_headless(options: argparse.Namespace) -> int:
 
     from agent_core.agent import Agent
     from agent_core.headless import run_headless
+    from agent_core.journal.data_dir import cautions
     from agent_core.logs import start_logging
 
     with ExitStack() as stack:
@@ -152,7 +154,9 @@ def _run_headless(options: argparse.Namespace) -> int:
         logs = start_logging(config, stream=sys.stdout, to_file=True)
         stack.callback(logs.stop)
         recorder = recordings.recorder_for(options)
-        asyncio.run(run_headless(Agent(config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor), options.seconds))
+        told = cautions(config.data_dir.expanduser(), env_file(options))
+        agent = Agent(config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor, cautions=told)
+        asyncio.run(run_headless(agent, options.seconds))
     return OK
 
 

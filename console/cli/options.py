@@ -56,3 +56,8 @@ def loaded(options: argparse.Namespace, *, require_secret: bool = False, check_f
     return load(
         options.config, os.environ, overrides=overrides(options), require_secret=require_secret, check_files=check_files, judge=judge
     )
+
+
+def env_file(options: argparse.Namespace) -> Path:
+    """The .env that belongs to this command's configuration."""
+    return (options.config or Path("config.yaml")).parent / ".env"

@@ -21,7 +21,6 @@ from agent_core.clock import ManualClock
 from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, ack
-from agent_core.journal.data_dir import DataDirInUse, DataDirLock
 from agent_core.journal.opening import FILE_NAME, RESERVE_NAME
 from agent_core.journal.reader import commands, outbox
 from agent_core.journal.rows import MIGRATIONS
@@ -40,7 +39,7 @@ from agent_core.records import (
     TombstoneAdded,
     Via,
 )
-from tests.harness.desk import UTC, Desk, ended, fed, known, proved, quiet, reopened, settle, took
+from tests.harness.desk import UTC, Desk, beside, ended, fed, known, proved, quiet, reopened, settle, took
 from tests.harness.rig import ROOT
 
 # --- writing and reading --------------------------------------------------------------------------------------------------
@@ -287,35 +286,6 @@ def test_files_are_0600_in_a_directory_of_0700_whatever_the_umask(tmp_path: Path
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-HOLDER = """
-import pathlib, sys
-from agent_core.journal.data_dir import DataDirLock
-with DataDirLock(pathlib.Path(sys.argv[1])):
-    print("ready", flush=True)
-    sys.stdin.read()
-"""
-
-
-def helper(script: str, path: Path) -> "subprocess.Popen[str]":
-    """A process that does something to the path until its input ends."""
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def test_f41_the_lock_names_its_owner_and_outlives_no_process(tmp_path: Path) -> None:
-    holder = helper(HOLDER, tmp_path)
-    with pytest.raises(DataDirInUse, match=rf"pid {holder.pid}\b"), DataDirLock(tmp_path):
-        pass
-    holder.kill()
-    holder.communicate()
-    with DataDirLock(tmp_path) as lock:
-        assert lock.owner() == os.getpid()
-    assert lock.owner() is None
-
-
 # --- trouble ----------------------------------------------------------------------------------------------------------------
 
 
@@ -382,7 +352,7 @@ sys.stdin.read()
 
 def test_f39_locked_by_another_process_for_three_seconds_it_waits_and_loses_nothing(desk: Desk) -> None:
     desk.write(*settle(1))
-    locker = helper(LOCKER, desk.journal.path)
+    locker = beside(LOCKER, desk.journal.path)
     began = time.monotonic()
     threading.Timer(3.0, locker.communicate).start()
     tickets = [desk.give(*settle(seq)) for seq in range(2, 302)]

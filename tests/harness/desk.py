@@ -1,6 +1,8 @@
 """A journal on its own, with what it has posted, and the changes to feed it with."""
 
 import queue
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +25,7 @@ from agent_core.records import (
     State,
     Via,
 )
+from tests.harness.rig import ROOT
 
 WITHIN = 20.0
 UTC = 1_793_910_600.0
@@ -125,3 +128,12 @@ def quiet(desk: Desk) -> None:
 
 def known(desk: Desk, seqs: Iterator[int] | range) -> list[int]:
     return [seq for seq in seqs if desk.journal.recall(f"cmd_{seq}") is not None]
+
+
+def beside(script: str, path: Path) -> "subprocess.Popen[str]":
+    """A process that does something to the path until its input ends."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process

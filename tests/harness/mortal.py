@@ -16,7 +16,7 @@ from agent_core.events import Event, Recorded
 from agent_core.frames import Command
 from agent_core.handlers import REGISTRY, Handler
 from agent_core.headless import run_headless
-from agent_core.journal.data_dir import DataDirLock
+from agent_core.journal.data_dir import DataDirLock, data_dir
 from agent_core.messengers import Context
 from agent_core.records import Outcome
 
@@ -74,7 +74,7 @@ def run_agent(config_path: Path, spec: str) -> None:
     for name in SENDS:
         handler, trait = REGISTRY[name]
         REGISTRY[name] = (mined(handler, trigger), trait)
-    with DataDirLock(config.data_dir):
+    with DataDirLock(data_dir(config)):
         agent = Mortal(config)
         agent.trigger = trigger
         asyncio.run(run_headless(agent))
