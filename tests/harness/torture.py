@@ -206,8 +206,11 @@ class World:
     async def _finish_in_peace(self) -> None:
         self.backend.send_signal(signal.SIGUSR1)
         await self.http.put("/admin/faults", json={})
+        syncs = await self._heard()
         agent = await self._start_agent(0.0)
         by = time.monotonic() + QUIET_WITHIN
+        while time.monotonic() < by and agent.returncode is None and await self._heard() == syncs:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         while time.monotonic() < by and agent.returncode is None and (await self._open() or self._unproven()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         if agent.returncode is None:
