@@ -5,11 +5,14 @@ import re
 import shlex
 import socket
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from agent_core import __version__
 from console.cli.main import build_parser
 from tests.harness.documents import DOCS, PROMISE, ROOT, due, numbered_tests, parsers, written
 
@@ -163,6 +166,31 @@ async def test_a_block_marked_run_runs(document: Path, block: str, tmp_path: Pat
     said, _ = await asyncio.wait_for(ran.communicate(), 90)
     assert ran.returncode == 0, said.decode()
     assert b"Traceback" not in said
+
+
+# --- what several files say is the same ----------------------------------------------------------------------------------
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_every_dependency_has_its_reason() -> None:
+    (page,) = re.findall(r"^## 9\. Dependencies$(.*?)^## ", written("ARCHITECTURE.md"), re.MULTILINE | re.DOTALL)
+    told = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)}
+    assert told == {re.split(r"[<>=]", one)[0] for one in PROJECT["dependencies"]}
+
+
+def test_continuous_integration_runs_every_python_that_is_supported() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    told = [one.rpartition(" ")[2] for one in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", one)]
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == told
+    assert f">={told[0]}" == PROJECT["requires-python"]
+
+
+def test_the_changelog_dates_every_version_and_begins_with_what_is_not_released() -> None:
+    heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
+    assert heads[1].startswith(f"[{__version__}] - ")
 
 
 # --- the README ----------------------------------------------------------------------------------------------------------
