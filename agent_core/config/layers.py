@@ -175,6 +175,10 @@ class Layer(IntEnum):
     COMMAND_LINE = 3
     DEFAULTS = 4
 
+    @property
+    def words(self) -> str:
+        return ("file", ".env", "environment", "command line", "default")[self]
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -184,6 +188,11 @@ class Place:
     name: str
     base: Path
     rank: tuple[Layer, int]
+
+    @property
+    def where(self) -> str:
+        """The line, variable or key, without the layer."""
+        return self.at if self.rank[0] <= Layer.ENV_FILE else self.name
 
 
 class _Misfit(Exception):
@@ -325,7 +334,7 @@ class _Layers:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration, and where each value that is not a default was given."""
+    """A configuration, and where each key that is not left at its default was given."""
 
     config: Config
     places: Mapping[str, Place]
@@ -376,7 +385,7 @@ def load(
     problems = list(map(Redactor(*secrets), layers.problems()))
     if config is None or problems:
         raise ConfigError(problems)
-    return Loaded(config, layers.places)
+    return Loaded(config, {name: place for name, place in layers.places.items() if layers.values.get(name) is not None})
 
 
 def _read_file(layers: _Layers, file: Path, *, missing_is_fine: bool) -> bool:

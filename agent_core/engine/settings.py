@@ -10,6 +10,10 @@ SPELLINGS = {
     "sync_interval": "sync_interval", "sync_interval_seconds": "sync_interval", "ping_interval": "ping_interval",
     "ping_interval_seconds": "ping_interval", "log_level": "log_level",
 }  # fmt: skip
+KEYS = {
+    "sync_interval": "backend.sync_interval_seconds", "ping_interval": "websocket.ping_interval_seconds", "log_level": "logging.level",
+}  # fmt: skip
+"""The configuration's keys that they outrank."""
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 

@@ -94,3 +94,10 @@ def _read(row: tuple[object, ...]) -> Remembered | BadRow:
         return remembered(row)
     except BadRow as error:
         return error
+
+
+def settings(data_dir: Path) -> dict[str, str]:
+    """What the backend has changed, by the settings' own names. Raises NoLedger."""
+    with reading(data_dir) as db:
+        rows = db.execute("SELECT substr(key, 9), value FROM facts WHERE key GLOB 'setting.*'").fetchall()
+    return dict(rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_core import __version__
-from console.cli import backend, conform, doctor, ledger, recordings, whatif
+from console.cli import about, backend, config, conform, doctor, ledger, recordings, whatif
 from console.cli.options import add_run_options, configuration, env_file, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -57,8 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    for family in (backend, conform, ledger, doctor, whatif, recordings):
+    for family in (config, backend, conform, ledger, doctor, whatif, recordings):
         family.add_parsers(commands)
+    about.add_parsers(commands, parser)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
     add_run_options(screenshot)
