@@ -158,6 +158,7 @@ class Item:
 class Claim:
     """What the engine has told the journal of one command, written yet or not."""
 
+    seq: int
     command: Command
     lane: str
     names: tuple[str, ...]
@@ -186,6 +187,8 @@ class World:
         self.external: Counter[str] = Counter()
         self.caught: Counter[str] = Counter()
         self.forbidden: set[str] = set()
+        self.came_due: set[int] = set()
+        """Messages that were due when the clock was set: back, perhaps, while they waited for their turn."""
         self.queued = 0
         self.crash_at: str | None = None
         self.process: Process | None = None
@@ -390,6 +393,7 @@ class World:
 
     def play_clock(self, seconds: float) -> None:
         """Somebody sets the wall clock."""
+        self.came_due |= {seq for seq, row in self.disk.rows.items() if row.entry.due_utc and row.entry.due_utc <= self.now().utc}
         self.wall += seconds
         if self.process is not None:
             self.process.disturbed()
@@ -798,7 +802,8 @@ class Process:
     def _check_due(self, claim: Claim, now: Moment) -> None:
         command_id, forbidden = claim.command.command_id, self.world.forbidden
         demand(not ({command_id, *claim.names} & forbidden), "a cancelled message is sent:", command_id, claim.names)
-        demand(claim.due_utc is None or now.utc >= claim.due_utc - EPS, "a scheduled message goes early", command_id)
+        came_due = claim.due_utc is None or now.utc >= claim.due_utc - EPS or claim.seq in self.world.came_due
+        demand(came_due, "a scheduled message goes early", command_id)
 
     def _effect(self, seq: int) -> None:
         """A message goes out into the world."""
@@ -1016,7 +1021,7 @@ def _claim_of(entry: Remembered) -> Claim:
             lane, names = message.thread_id, message.names
         except FrameError:
             pass
-    return Claim(entry.command, lane, names, entry.via, entry.due_utc, entry.ack)
+    return Claim(entry.seq, entry.command, lane, names, entry.via, entry.due_utc, entry.ack)
 
 
 def _wait(failure: Failure, step: float, *, first: bool) -> tuple[float, float, Phase]:
