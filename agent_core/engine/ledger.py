@@ -168,7 +168,10 @@ class Ledger:
         command = arrival.command
         known = self._entries.get(command.command_id)
         past = _itself(arrival) if arrival.known else None
-        if known is None and past is not None and self._intake_open:
+        if known is None and past is not None:
+            if not self._intake_open:
+                self.counts.duplicates += 1
+                return False
             known = self._adopt(past, now)
         if known is not None:
             self._repeat(command, past, via, known, now)

@@ -404,6 +404,14 @@ def test_a_full_disk_closes_the_intake_keeps_the_link_and_ends_by_itself_with_a_
     assert ran(book) == ["c1", "q1"]
 
 
+def test_a_duplicate_that_comes_while_the_disk_fails_is_not_asked_for_again() -> None:
+    book = online()
+    book >> RecordFailed("full")
+    book >> CommandsReceived(book.generation, (Arrival(command("c1"), (ended("c1", 1),)),))
+    assert book.engine.sizes["rejected_ids"] == 0
+    assert (book.snapshot.commands.duplicates, book.snapshot.commands.rejected) == (1, 0)
+
+
 def test_half_a_surrogate_pair_in_an_error_can_be_written() -> None:
     book = online().push("c1").finish("c1", "no such file: \udcff")
     changes = [change for _, effect in book.ever if isinstance(effect, Record) for change in effect.changes]

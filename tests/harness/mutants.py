@@ -219,8 +219,8 @@ BUGS = (
     Bug(
         "dedup in memory only",
         "engine/ledger.py",
-        "        if known is None and past is not None and self._intake_open:\n",
-        "        if known is None and past is not None and not self._intake_open:\n",
+        "            known = self._adopt(past, now)\n",
+        "",
     ),
     Bug("no dedup", "engine/ledger.py", "        known = self._entries.get(command.command_id)\n", "        known = None\n"),
     Bug(
