@@ -52,69 +52,69 @@ class Failure(Struct, frozen=True, gc=False):
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-class Started(Struct, frozen=True, gc=False):
+class Started(Struct, frozen=True, gc=False, tag=True):
     """The agent runs."""
 
 
-class LedgerOpened(Struct, frozen=True, gc=False):
+class LedgerOpened(Struct, frozen=True, gc=False, tag=True):
     """The journal can be used; `memory` is what it holds of earlier runs. Before this nothing is taken."""
 
     memory: Memory = field(default_factory=Memory)
 
 
-class Ticked(Struct, frozen=True, gc=False):
+class Ticked(Struct, frozen=True, gc=False, tag=True):
     """Nothing happened but time."""
 
 
-class Registered(Struct, frozen=True, gc=False):
+class Registered(Struct, frozen=True, gc=False, tag=True):
     agent_id: str
 
 
-class RegistrationFailed(Struct, frozen=True, gc=False):
+class RegistrationFailed(Struct, frozen=True, gc=False, tag=True):
     failure: Failure
 
 
-class Opened(Struct, frozen=True, gc=False):
+class Opened(Struct, frozen=True, gc=False, tag=True):
     generation: int
 
 
-class DialFailed(Struct, frozen=True, gc=False):
+class DialFailed(Struct, frozen=True, gc=False, tag=True):
     generation: int
     failure: Failure
 
 
-class FrameReceived(Struct, frozen=True, gc=False):
+class FrameReceived(Struct, frozen=True, gc=False, tag=True):
     """Any frame but a command."""
 
     generation: int
     frame: Frame
 
 
-class CommandsReceived(Struct, frozen=True, gc=False):
+class CommandsReceived(Struct, frozen=True, gc=False, tag=True):
     """Commands by socket, that came together."""
 
     generation: int
     arrivals: tuple[Arrival, ...]
 
 
-class Heard(Struct, frozen=True, gc=False):
+class Heard(Struct, frozen=True, gc=False, tag=True):
     """Any sign of life that is no frame: bytes of one still arriving, or of a protocol pong."""
 
     generation: int
 
 
-class Ponged(Struct, frozen=True, gc=False):
+class Ponged(Struct, frozen=True, gc=False, tag=True):
     """A protocol pong: the peer reads what is sent."""
 
     generation: int
 
 
-class Lost(Struct, frozen=True, gc=False):
+class Lost(Struct, frozen=True, gc=False, tag=True):
     generation: int
     failure: Failure
 
 
-class PollAnswered(Struct, frozen=True, gc=False):
+class PollAnswered(Struct, frozen=True, gc=False, tag=True):
     number: int
     arrivals: tuple[Arrival, ...]
     proven: tuple[str, ...] = ()
@@ -125,12 +125,12 @@ class PollAnswered(Struct, frozen=True, gc=False):
     """Ids whose acks travelled inside this poll as `pending_events`: a 2xx proves them."""
 
 
-class PollFailed(Struct, frozen=True, gc=False):
+class PollFailed(Struct, frozen=True, gc=False, tag=True):
     number: int
     failure: Failure
 
 
-class AcksPosted(Struct, frozen=True, gc=False):
+class AcksPosted(Struct, frozen=True, gc=False, tag=True):
     """Acks sent by HTTP: those with a 2xx, and those to try again."""
 
     proven: tuple[str, ...]
@@ -140,41 +140,41 @@ class AcksPosted(Struct, frozen=True, gc=False):
     """Neither ack call exists there: acks go as `pending_events` of a poll."""
 
 
-class Recorded(Struct, frozen=True, gc=False):
+class Recorded(Struct, frozen=True, gc=False, tag=True):
     """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered."""
 
     ticket: int
     horizon_utc: float = 0.0
 
 
-class Recalled(Struct, frozen=True, gc=False):
+class Recalled(Struct, frozen=True, gc=False, tag=True):
     """What the journal holds of the commands asked for by `Recall`."""
 
     entries: tuple[Remembered, ...]
 
 
-class RecordFailed(Struct, frozen=True, gc=False):
+class RecordFailed(Struct, frozen=True, gc=False, tag=True):
     """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
 
     reason: str
 
 
-class CommandFinished(Struct, frozen=True, gc=False):
+class CommandFinished(Struct, frozen=True, gc=False, tag=True):
     """A handler returned."""
 
     seq: int
     outcome: Outcome = Outcome()
 
 
-class ReconnectRequested(Struct, frozen=True, gc=False):
+class ReconnectRequested(Struct, frozen=True, gc=False, tag=True):
     pass
 
 
-class PollingModeChosen(Struct, frozen=True, gc=False):
+class PollingModeChosen(Struct, frozen=True, gc=False, tag=True):
     mode: PollingMode
 
 
-class ReplayRequested(Struct, frozen=True, gc=False):
+class ReplayRequested(Struct, frozen=True, gc=False, tag=True):
     """The operator wants a command run again, with its own payload or an edited one; the agent adds what the journal remembers."""
 
     command_id: str
@@ -183,13 +183,13 @@ class ReplayRequested(Struct, frozen=True, gc=False):
     remembered: Remembered | None = None
 
 
-class CancelRequested(Struct, frozen=True, gc=False):
+class CancelRequested(Struct, frozen=True, gc=False, tag=True):
     """The operator wants a message that is due later not to be sent."""
 
     command_id: str
 
 
-class StopRequested(Struct, frozen=True, gc=False):
+class StopRequested(Struct, frozen=True, gc=False, tag=True):
     pass
 
 

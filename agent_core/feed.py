@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 
-class LogEntry(Struct, frozen=True, gc=False):
+class LogEntry(Struct, frozen=True, gc=False, tag=True):
     """One line of what happened. `level` is DEBUG, INFO, WARNING or ERROR; `text` is plain, already sanitised."""
 
     utc: float
@@ -48,7 +48,7 @@ def proven(entry: CommandEntry) -> CommandEntry:
     return entry._replace(status="acked" if entry.status == "sent" else entry.status, proven=True)
 
 
-class ProvenEntry(Struct, frozen=True, gc=False):
+class ProvenEntry(Struct, frozen=True, gc=False, tag=True):
     """The acks of these rows are proven: for many at once, in place of an entry each."""
 
     utc: float

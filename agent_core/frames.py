@@ -46,7 +46,7 @@ PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 NORMAL = Priority.NORMAL
 
 
-class Command(Struct, frozen=True, gc=False):
+class Command(Struct, frozen=True, gc=False, tag=True):
     """One command as the backend meant it, whatever its spelling. `warnings` names what had to be guessed."""
 
     command_id: str
@@ -59,35 +59,35 @@ class Command(Struct, frozen=True, gc=False):
     """Why it cannot be run, where the id is good enough to say so in a failed ack."""
 
 
-class Ping(Struct, frozen=True, gc=False):
+class Ping(Struct, frozen=True, gc=False, tag=True):
     payload: Mapping[str, Any] | None = None
 
 
-class Pong(Struct, frozen=True, gc=False):
+class Pong(Struct, frozen=True, gc=False, tag=True):
     """`seq` is the number of our ping where the backend echoes it."""
 
     seq: int | None = None
 
 
-class ConfigUpdate(Struct, frozen=True, gc=False):
+class ConfigUpdate(Struct, frozen=True, gc=False, tag=True):
     values: Mapping[str, Any]
 
 
-class Welcome(Struct, frozen=True, gc=False):
+class Welcome(Struct, frozen=True, gc=False, tag=True):
     """`connected`, `ready` or `welcome`: the backend has let us in."""
 
 
-class ErrorFrame(Struct, frozen=True, gc=False):
+class ErrorFrame(Struct, frozen=True, gc=False, tag=True):
     text: str
 
 
-class Unknown(Struct, frozen=True, gc=False):
+class Unknown(Struct, frozen=True, gc=False, tag=True):
     """A type nobody told us of: counted, logged once per type, ignored."""
 
     frame_type: str
 
 
-class Malformed(Struct, frozen=True, gc=False):
+class Malformed(Struct, frozen=True, gc=False, tag=True):
     """Not a frame: counted, logged, ignored; the link stays up."""
 
     reason: str

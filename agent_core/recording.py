@@ -17,32 +17,28 @@ import random
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self, TextIO
 
-from msgspec import Struct
-from msgspec.structs import asdict, astuple, replace
+from msgspec.structs import astuple
 from pydantic import ValidationError
 
-from agent_core import __version__, events, frames, records, snapshot
+from agent_core import __version__, frames, records
 from agent_core.clock import Moment, iso
+from agent_core.codec import FORMAT, CodecError, encode, event_of, line_of, object_of
 from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.engine.settings import SPELLINGS
 from agent_core.entries import EffectClass, Trait
-from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, ReplayRequested, Send
+from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, Send
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
-from agent_core.frames import Command
 from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.plain import plain
-from agent_core.records import CommandAccepted, OutboxRow
+from agent_core.records import CommandAccepted
 from agent_core.redaction import Redactor
 from agent_core.snapshot import Phase
 
-FORMAT = 3
 MOST = 64 * 2**20
 """Bytes of a recording; then it is closed with the mark `full`."""
 HEADER_MOST = 2**20
@@ -80,68 +76,18 @@ class TextMask:
             return {key: self._any(inner) for key, inner in value.items()}
         return [self._any(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    def __call__(self, value: Any) -> Any:
-        """`value` itself, or a copy of it without texts where it is something that has any."""
-        match value:
-            case Command(payload=payload) if payload:
-                return replace(value, payload=self.payload(payload))
-            case OutboxRow(text=text):
-                return replace(value, text=self.text(text))
-            case ReplayRequested(payload=payload) if payload:
-                return replace(value, payload=self.payload(payload))
-        return value
-
-
-# --- events as JSON ----------------------------------------------------------------------------------------------------------
-
-
-def _classes(*modules: ModuleType) -> dict[str, type]:
-    return {
-        name: kind for module in modules for name, kind in vars(module).items()
-        if isinstance(kind, type) and issubclass(kind, Struct | Enum) and kind.__module__ == module.__name__
-    }  # fmt: skip
-
-
-_KINDS = _classes(events, frames, records, snapshot)
-
-
-def encode(value: Any, mask: TextMask | None = None) -> Any:
-    """As JSON has it: every object is tagged with its class, so that `decode` gives back an equal value."""
-    if isinstance(value, Enum):
-        return {"$": type(value).__name__, "v": value.value}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if mask is not None:
-        value = mask(value)
-    if isinstance(value, Struct):
-        return {"$": type(value).__name__} | {name: encode(inner, mask) for name, inner in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {"$": "map", "v": {str(key): encode(inner, mask) for key, inner in value.items()}}
-    if isinstance(value, tuple):
-        return {"$": "tuple", "v": [encode(inner, mask) for inner in value]}
-    if isinstance(value, list):
-        return [encode(inner, mask) for inner in value]
-    raise TypeError(type(value).__name__)
-
-
-def decode(value: Any) -> Any:
-    """Raises RecordingError where the class or its fields are not known here."""
-    if isinstance(value, list):
-        return [decode(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    name = value.get("$")
-    if name == "tuple":
-        return tuple(decode(inner) for inner in value["v"])
-    if name == "map":
-        return {key: decode(inner) for key, inner in value["v"].items()}
-    kind = _KINDS.get(str(name))
-    if kind is None:
-        raise RecordingError(f"it holds a {plain(name, 60)}, which this version does not know")
-    try:
-        return kind(value["v"]) if issubclass(kind, Enum) else kind(**{key: decode(inner) for key, inner in value.items() if key != "$"})
-    except (TypeError, ValueError, KeyError):
-        raise RecordingError(f"its {kind.__name__} has other fields than this version's") from None
+    def __call__(self, told: Any) -> Any:
+        """An event as JSON has it, without the texts of its commands and messages."""
+        match told:
+            case list() | tuple():
+                return [self(inner) for inner in told]
+            case {"type": "OutboxRow", "text": str(text)}:
+                return told | {"text": self.text(text)}
+            case {"type": "Command" | "ReplayRequested", "payload": dict(payload)}:
+                return {name: self(inner) for name, inner in told.items()} | {"payload": self.payload(payload)}
+            case dict():
+                return {name: self(inner) for name, inner in told.items()}
+        return told
 
 
 # --- effects in short --------------------------------------------------------------------------------------------------------
@@ -231,7 +177,7 @@ class Recorder:
             line["p"] = phase.value
         try:
             if told:
-                line["e"] = self._redactor.within([encode(event, self._mask) for event in told])
+                line["e"] = self._redactor.within([self._mask(encode(event)) if self._mask else encode(event) for event in told])
             if asked:
                 line["d"] = self._redactor.within([short(effect) for effect in asked])
         except (TypeError, ValueError) as error:
@@ -248,12 +194,12 @@ class Recorder:
         if not self._file.closed:
             try:
                 with self._file:
-                    self._file.write(json.dumps({"end": why, "steps": self.steps}) + "\n")
+                    self._file.write(line_of({"end": why, "steps": self.steps}))
             except OSError:
                 self._give_up()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line, separators=(",", ":")) + "\n"
+        text = line_of(line)
         self._room -= len(text)
         if self._room < 0:
             self.steps -= 1
@@ -314,9 +260,7 @@ class Recording:
         steps: list[Step] = []
         end = "cut off"
         with path.open(encoding="utf-8", errors="replace") as file:
-            header = _parsed(file.readline(HEADER_MOST))
-            if header is None or header.get("recording") != FORMAT:
-                raise RecordingError(f"{plain(path, 300)} is not a recording of format {FORMAT}")
+            header = _header(path, _parsed(file.readline(HEADER_MOST)))
             for text in _lines(file):
                 line = _parsed(text)
                 if line is None or "end" in line:
@@ -369,24 +313,29 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        return object_of(text)
+    except CodecError:
         return None
-    return line if isinstance(line, dict) else None
 
 
-def _event(value: Any) -> Event:
-    event = decode(value)
-    if not isinstance(event, Event):
-        raise RecordingError(f"it holds a {type(event).__name__} in place of an event")
-    return event
+def _header(path: Path, told: dict[str, Any] | None) -> dict[str, Any]:
+    """Raises RecordingError."""
+    found = None if told is None else told.get("recording")
+    if told is None or found is None:
+        raise RecordingError(f"{plain(path, 300)} is not a recording")
+    if found != FORMAT:
+        made = f"format {plain(found, 20)}, made by version {plain(told.get('version'), 40)}"
+        raise RecordingError(f"{plain(path, 300)} is a recording of {made}; this version, {__version__}, reads format {FORMAT}")
+    return told
 
 
 def _step(line: Mapping[str, Any]) -> Step:
     try:
         phase = Phase(line["p"]) if "p" in line else None
-        told = tuple(map(_event, line.get("e", ())))
+        told = tuple(map(event_of, line.get("e", ())))
         return Step(Moment(float(line["m"]), float(line["u"])), told, phase, tuple(map(str, line.get("d", ()))))
+    except CodecError as error:
+        raise RecordingError(str(error)) from None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RecordingError("a line of it is no step of this version") from None
 

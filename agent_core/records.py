@@ -80,7 +80,7 @@ class Arrival(Struct, frozen=True, gc=False):
     """The journal could not be asked: not to be taken now."""
 
 
-class OutboxRow(Struct, frozen=True, gc=False):
+class OutboxRow(Struct, frozen=True, gc=False, tag=True):
     """One message that would be sent; written together with its command's outcome, so it is there exactly once."""
 
     seq: int
