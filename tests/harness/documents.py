@@ -13,6 +13,7 @@ from textual.keys import format_key
 
 import console
 from agent_core.config.layers import config_table
+from agent_core.conform.clauses import CLAUSES
 from console.app import EdgeConsole
 from console.cli.main import build_parser
 from console.panels.stream import Stream
@@ -36,6 +37,10 @@ def due(name: str) -> str:
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = tuple(head)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def clauses() -> str:
+    return table(("clause", "a backend", "in"), ((clause.id, clause.says, clause.section) for clause in CLAUSES))
 
 
 # --- commands ------------------------------------------------------------------------------------------------------------
@@ -159,6 +164,7 @@ def _listed(tests: Iterable[tuple[str, str]]) -> str:
 
 GENERATED: dict[str, Callable[[], str]] = {
     "ARCHITECTURE.md": files, "COMMANDS.md": commands, "CONFIGURATION.md": config_table, "KEYS.md": keys, "PROMISES.md": proofs,
+    "PROTOCOL.md": clauses,
 }  # fmt: skip
 
 
