@@ -16,6 +16,8 @@ from agent_core.records import Memory
 FILE_NAME = "ledger.sqlite3"
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 2**20
+BUSY_TIMEOUT = 0.25
+"""Seconds that SQLite waits for another process at a time: for so long nothing can end it."""
 
 
 class LedgerDamaged(Exception):
@@ -30,7 +32,7 @@ def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str
     """Open for writing: check, back up, migrate, load what is unsettled. Raises LedgerDamaged, NewerLedger, sqlite3.Error or OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _make_private(path)
-    db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path, migrations)
         return db, load(db)

@@ -7,9 +7,11 @@ connection that never waits for a lock.
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,16 @@ from agent_core.clock import Clock, SystemClock
 from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.journal import retention
-from agent_core.journal.opening import FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
+from agent_core.journal.opening import BUSY_TIMEOUT, FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, write
+from agent_core.journal.watch import LedgerMoved, Watch
 from agent_core.records import Change, CommandAccepted, Key, Named, Remembered
 
 RETRY_SECONDS = 0.5
+LOOK_EVERY = 5.0
+BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+BUSY_PATIENCE = 5.0
+"""Seconds for which another process may have the file before it is said."""
 MAX_UNWRITTEN, CATCH_UP = 300, 0.005
 """With more unwritten changes than this, each of the agent's turns waits up to CATCH_UP seconds, so that a burst waits with the backend."""
 TRIM_EVERY, TRIM_GROWTH = 500, 4 * 2**20
@@ -44,6 +51,14 @@ class Group(Struct, frozen=True, gc=False):
     new_ids: list[str]
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """What hinders one batch."""
+
+    began_at: float = field(default_factory=time.monotonic)
+    told: str | None = None
+
+
 class LedgerBusy(Exception):
     """The ledger cannot be read at the moment."""
 
@@ -52,8 +67,10 @@ class Journal:
     """One ledger file. `post` is called from the journal's thread and must be thread-safe."""
 
     def __init__(
-        self, data_dir: Path, limits: LedgerConfig, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS
-    ) -> None:
+        self, data_dir: Path, limits: LedgerConfig, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS,
+        look_every: float = LOOK_EVERY,
+    ) -> None:  # fmt: skip
+        """`look_every` seconds the file is looked at, whether it is still there."""
         self.path = data_dir / FILE_NAME
         self._limits = limits
         self._post = post
@@ -62,7 +79,10 @@ class Journal:
         self._queue: deque[Group] = deque()
         self._unwritten = 0
         self._wake = threading.Condition()
-        self._closing = False
+        self._close_by = float("inf")
+        self._look_every = look_every
+        self._look_at = 0.0
+        self._watch: Watch | None = None
         self._reader: sqlite3.Connection | None = None
         self._bloom: Bloom | None = None
         """Tells for sure that an id is new, at ten bits an id; what it may know is looked up.
@@ -108,6 +128,7 @@ class Journal:
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._reader is None:
+            self._look()
             self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
         return self._reader
 
@@ -116,7 +137,7 @@ class Journal:
         where = f"seq IN ({','.join('?' * len(seqs))})"
         try:
             rows = self._open_reader().execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq", seqs).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LedgerMoved) as error:
             raise LedgerBusy(str(error)) from error
         return tuple(_readable(rows))
 
@@ -134,7 +155,7 @@ class Journal:
             return whole
         try:
             return retention.recall_compacted(self._open_reader(), command_id)
-        except (sqlite3.Error, BadRow) as error:
+        except (sqlite3.Error, BadRow, LedgerMoved) as error:
             raise LedgerBusy(str(error)) from error
 
     def _read_one(self, where: str, value: str) -> Remembered | None:
@@ -142,16 +163,16 @@ class Journal:
             reader = self._open_reader()
             row = reader.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} LIMIT 1", (value,)).fetchone()
             return remembered(row) if row else None
-        except (sqlite3.Error, BadRow) as error:
+        except (sqlite3.Error, BadRow, LedgerMoved) as error:
             raise LedgerBusy(str(error)) from error
 
     def close(self, within: float = 2.0) -> None:
-        """Write what is at hand and end the thread. The reader goes first: the last to close leaves one file behind."""
+        """Write what is at hand and end the thread within `within` seconds. The reader goes first: the last to close leaves one file."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
         with self._wake:
-            self._closing = True
+            self._close_by = time.monotonic() + within - 2 * BUSY_TIMEOUT
             self._wake.notify()
         if self._thread.ident is not None:
             self._thread.join(within)
@@ -162,23 +183,21 @@ class Journal:
         db = self._open_patiently()
         if db is None:
             return
-        while (batch := self._next_batch()) is not None:
-            if batch and not self._write_patiently(db, batch):
-                break
+        while (batch := self._next_batch()) is not None and self._write_patiently(db, batch):
             self._tidy(db)
         with suppress(sqlite3.Error):
             db.close()
 
     def _open_patiently(self) -> sqlite3.Connection | None:
-        told = None
+        trouble = _Trouble()
         while True:
             try:
                 db, memory = open_ledger(self.path, self._clock, self._migrations)
                 self._horizon_utc = memory.horizon_utc
                 self._fill_bloom(db)
+                self._watch = Watch(self.path)
             except Exception as error:  # noqa: BLE001  (the thread's edge: whatever it is, no command is taken until it is over)
-                told = self._tell(error, told)
-                if self._wait_closing():
+                if not self._may_retry(error, trouble):
                     return None
             else:
                 self._reserved = keep_reserve(self.path.parent)
@@ -200,51 +219,75 @@ class Journal:
 
     def _next_batch(self) -> list[Group] | None:
         with self._wake:
-            while not self._queue and not self._closing and self._untrimmed < TRIM_EVERY:
-                self._wake.wait()
-            if not self._queue and self._closing:
+            if not self._queue and not self._is_closing and self._untrimmed < TRIM_EVERY:
+                self._wake.wait(self._look_every)
+            if not self._queue and self._is_closing:
                 return None
             batch = list(self._queue)
             self._queue.clear()
         return batch
 
     def _write_patiently(self, db: sqlite3.Connection, batch: list[Group]) -> bool:
-        """True when it is on disk; False when the agent closes before it could be."""
-        told = None
+        """True when it is on disk, and the file where it was; False when the agent closes before that."""
+        trouble = _Trouble()
         while True:
             try:
+                self._look_in_time()
                 write(db, chain.from_iterable(group.changes for group in batch))
             except Exception as error:  # noqa: BLE001  (the thread's edge: nothing is acked that is not written, whatever hinders it)
                 with suppress(sqlite3.Error):
                     db.rollback()
+                    if isinstance(error, LedgerMoved):
+                        db.execute("PRAGMA wal_checkpoint")
                 self._free_reserve(error)
-                told = self._tell(error, told)
-                if self._wait_closing():
+                if not self._may_retry(error, trouble):
                     return False
             else:
-                self._ticket = batch[-1].ticket
-                with self._wake:
-                    self._unwritten -= sum(len(group.changes) for group in batch)
-                    self._wake.notify()
-                self._post(Recorded(self._ticket, self._horizon_utc))
-                new = sum(len(group.new_ids) for group in batch)
-                self._rows += new
-                self._untrimmed += new
-                if not self._reserved:
-                    self._reserved = keep_reserve(self.path.parent)
+                if batch or trouble.told:
+                    self._written(batch)
                 return True
 
-    def _tell(self, error: Exception, told: str | None) -> str:
-        reason = str(error) if isinstance(error, LedgerDamaged) else f"{self.path.name}: {error}"
-        if reason != told:
-            self._post(RecordFailed(reason))
-        return reason
-
-    def _wait_closing(self) -> bool:
+    def _written(self, batch: list[Group]) -> None:
         with self._wake:
-            if not self._closing:
+            self._unwritten -= sum(len(group.changes) for group in batch)
+            self._wake.notify()
+        if batch:
+            self._ticket = batch[-1].ticket
+        self._post(Recorded(self._ticket, self._horizon_utc))
+        new = sum(len(group.new_ids) for group in batch)
+        self._rows += new
+        self._untrimmed += new
+        if not self._reserved:
+            self._reserved = keep_reserve(self.path.parent)
+
+    def _look_in_time(self) -> None:
+        """Raises LedgerMoved."""
+        if time.monotonic() >= self._look_at:
+            self._look()
+            self._look_at = time.monotonic() + self._look_every
+
+    def _look(self) -> None:
+        if self._watch is not None:
+            self._watch.look()
+
+    def _may_retry(self, error: Exception, trouble: "_Trouble") -> bool:
+        """Say what is wrong, once, and wait; False where the agent closes. A lock of a few seconds is nobody's business."""
+        busy = isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY
+        if not busy or time.monotonic() > trouble.began_at + BUSY_PATIENCE:
+            reason = str(error) if isinstance(error, LedgerDamaged | LedgerMoved) else f"{self.path.name}: {error}"
+            if reason != trouble.told:
+                self._post(RecordFailed(reason))
+            trouble.told = reason
+        with self._wake:
+            if busy:
+                return time.monotonic() < self._close_by
+            if not self._is_closing:
                 self._wake.wait(RETRY_SECONDS)
-            return self._closing
+            return not self._is_closing
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._close_by < float("inf")
 
     def _free_reserve(self, error: Exception) -> None:
         """On a full disk give up the reserve, so that what already runs can still be closed (P4)."""
