@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from types import FrameType
 
 from agent_core import gc_tuning
 from agent_core.agent import Agent, log
@@ -34,21 +35,21 @@ def save_state(agent: Agent) -> None:
 async def run_headless(agent: Agent, seconds: float | None = None) -> None:
     """Run an agent to its clean end. The first signal asks for it, a second one ends the process at once (P12).
 
-    Raises what ended the agent.
+    The second does not wait for the loop, which a handler may hold up. Raises what ended the agent.
     """
     sys.setswitchinterval(SWITCH_AFTER)
     loop = asyncio.get_running_loop()
     asked = False
 
-    def on_signal(number: int) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             os._exit(128 + number)
         asked = True
-        agent.post(StopRequested())
 
     for number in SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(number, agent.post, StopRequested())
+        signal.signal(number, on_signal)
     loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
     loop.call_later(2.0, gc_tuning.tune_headless)

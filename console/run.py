@@ -44,6 +44,7 @@ def run_console(
     """
     from agent_core import gc_tuning
     from console.app import EdgeConsole, run
+    from console.terminal import giving_back
 
     def begin(stack: ExitStack) -> "Agent":
         config = configured(stack)
@@ -60,7 +61,7 @@ def run_console(
     code = verdict()
     if code:
         return code
-    stop_on_signals(host, app.exit)
+    stop_on_signals(host, giving_back(sys.__stderr__))
     if seconds is not None:
         timer = threading.Timer(seconds, host.stop)
         timer.daemon = True
@@ -152,14 +153,15 @@ def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None
     return Agent(config, host=name, log_to=logs.tell, recorder=recorder, redactor=logs.redactor, cautions=told)
 
 
-def stop_on_signals(host: LocalHost, leave: Callable[[], None]) -> None:
-    """The first signal stops the agent and the console ends with it; a second one leaves at once (P12)."""
+def stop_on_signals(host: LocalHost, give_back: Callable[[], None]) -> None:
+    """The first signal stops the agent and the console ends with it; a second one ends the process at once (P12)."""
     asked = False
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            leave()
+            give_back()
+            os._exit(128 + number)
         asked = True
         host.stop()
         threading.Thread(target=make_sure, args=(number,), daemon=True).start()

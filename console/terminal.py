@@ -1,8 +1,41 @@
 """The terminal that the console draws on: it may go away, and nobody need read it."""
 
+import os
+import signal
+import termios
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 from textual.drivers.linux_driver import LinuxDriver
+
+GIVEN_BACK = b"".join(
+    b"\x1b[" + mode
+    for mode in (
+        b"<u", b"?2026l", b"?2004l", b"?7h", b"?2048l", b"?1000l", b"?1003l", b"?1015l", b"?1006l", b"?1004l", b"?1049l", b"?25h", b"0m",
+    )
+)  # fmt: skip
+"""What Textual sends when it leaves: keys, synchronized output, paste, wrap, sizes, mouse, focus, screen, cursor; and no colour."""
+
+
+def giving_back(output: TextIO | None) -> Callable[[], None]:
+    """What gives the terminal back as it is now, without a wait for whoever reads it; to be called just before the process ends."""
+    if output is None or not output.isatty():
+        return lambda: None
+    terminal = output.fileno()
+    modes = termios.tcgetattr(terminal)
+
+    def give_back() -> None:
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        with suppress(OSError, termios.error):
+            termios.tcflush(terminal, termios.TCOFLUSH)
+            os.set_blocking(terminal, False)
+            os.write(terminal, GIVEN_BACK)
+        with suppress(OSError, termios.error):
+            os.set_blocking(terminal, True)
+            termios.tcsetattr(terminal, termios.TCSANOW, modes)
+
+    return give_back
 
 
 class DetachableFile:

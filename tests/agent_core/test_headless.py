@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Ending
 from agent_core.reference.orders import AckWay, Status
@@ -150,6 +152,48 @@ async def test_f47_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         agent.signal(signal.SIGTERM)
         await agent.hears("Stopping: finishing what runs")
         assert await ends_in(agent, signal.SIGTERM, 1.5, "a second time") == 128 + signal.SIGTERM
+
+
+BLOCKS = """
+import sys, time
+from agent_core.handlers import handles
+from agent_core.entries import EffectClass, Trait
+from console.cli.main import main
+
+@handles("rig_blocks", trait=Trait(EffectClass.EXTERNAL))
+async def blocks(command, context):
+    print("blocked", flush=True)
+    while True:
+        time.sleep(600)
+
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_f79_a_second_signal_waits_for_no_loop_that_is_held_up(tmp_path: Path, number: signal.Signals) -> None:
+    async with served() as backend, program("--no-ui", *write_config(tmp_path, backend.url), cwd=tmp_path, code=BLOCKS) as agent:
+        await agent.hears("real-time mode")
+        await backend.queue(AGENT, "rig_blocks", {})
+        await agent.hears("blocked")
+        agent.signal(number)
+        await asyncio.sleep(0.1)
+        agent.signal(number)
+        assert await agent.ends() == 128 + number
+
+
+async def test_f79_a_second_signal_waits_for_no_peer_and_no_queue(tmp_path: Path) -> None:
+    slow: dict[str, Any] = {"messenger": {"delay_seconds": 600}, "timing": {"stop_within": 60.0, "close_within": 60.0}}
+    async with served() as backend, FaultProxy(backend.port) as proxy, headless(tmp_path, proxy.url, **slow) as agent:
+        await agent.hears("real-time mode")
+        for number in range(3_000):
+            await backend.queue(AGENT, "send_message_now", message(thread=str(number % 7)))
+        await agent.hears("Received command", 4)
+        proxy.stall()
+        agent.signal(signal.SIGTERM)
+        await agent.hears("Stopping: finishing what runs")
+        agent.signal(signal.SIGHUP)
+        assert await agent.ends() == 128 + signal.SIGHUP
 
 
 async def test_f47_term_in_backoff_and_in_polls_and_dials_that_hang(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from agent_core.reference.server import BackendThread
+from tests.harness.rig import AGENT, SECRET, message, options, write_config
 from tests.harness.terminal import Terminal
 
 
@@ -79,6 +81,27 @@ def test_p12_a_terminal_that_nobody_reads_holds_up_no_end(tmp_path: Path) -> Non
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.process.wait(15) in {0, 128 + signal.SIGTERM}
     assert_stopped_cleanly(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "is_read"), [(signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGINT, False)])
+def test_f79_a_second_signal_ends_it_at_once_and_gives_the_terminal_back(tmp_path: Path, number: signal.Signals, *, is_read: bool) -> None:
+    """Though a command runs on, and though nobody reads the terminal."""
+    slow = {"messenger": {"delay_seconds": 600}, "timing": {"stop_within": 60}}
+    with BackendThread(options()) as thread:
+        thread.call(thread.backend.queue(AGENT, "send_message_now", message()))
+        with Terminal(*write_config(tmp_path, thread.backend.url, **slow), env={"EDGE_SECRET": SECRET}) as terminal:
+            terminal.until(lambda: "1 total" in terminal.text, what="a command")
+            terminal.process.send_signal(number)
+            terminal.until(lambda: "Stopping" in (tmp_path / "state/edge-console.log").read_text(), what="the agent's last words")
+            if not is_read:
+                for _ in range(100):
+                    terminal.process.send_signal(signal.SIGWINCH)
+                    time.sleep(0.01)
+            terminal.process.send_signal(number)
+            assert terminal.process.wait(15) == 128 + number
+            while terminal.read(0.05):
+                pass
+            assert_restored(terminal)
 
 
 def test_it_survives_every_size(demo: Terminal) -> None:
