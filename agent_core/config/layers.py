@@ -20,6 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from agent_core.config.env_file import read_env_file
 from agent_core.config.models import Config, MessengerKind, Section
 from agent_core.config.yaml_tree import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
 from agent_core.plain import plain
@@ -50,7 +51,6 @@ MESSENGERS = "edge_console.messengers"
 """The group of entry points by which installed packages bring messengers; each name is a `messenger.kind`."""
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
 
 class ConfigError(Exception):
@@ -367,7 +367,9 @@ def load(
     layers = _Layers()
     file = path or Path("config.yaml")
     whole = _read_file(layers, file, missing_is_fine=path is None)
-    beside, env_file_is_whole = _read_env_file(layers, file.parent / ".env")
+    beside, troubles = read_env_file(file.parent / ".env")
+    for trouble in troubles:
+        layers.unreadable(plain(file.parent / ".env", 300), Layer.ENV_FILE, trouble)
     around = {name: Scalar(value, 0) for name, value in environ.items()}
     layers.read_variables(beside, plain(file.parent / ".env", 300), file.parent, Layer.ENV_FILE)
     layers.read_variables(around, "environment", Path(), Layer.ENVIRONMENT)
@@ -379,13 +381,23 @@ def load(
             layers.check_files(config)
         for name, said in judge(config) if judge is not None else ():
             layers.refuse(name, said)
-    if require_secret and env_file_is_whole and not layers.values.get("auth.secret"):
+    if require_secret and not troubles and not layers.values.get("auth.secret"):
         layers.problem(Place("EDGE_SECRET", "", Path(), (Layer.DEFAULTS, 0)), _no_secret(environ))
     secrets = [given.text for name, given in (*beside.items(), *around.items()) if _VARIABLES.get(name) in _SECRETS]
     problems = list(map(Redactor(*secrets), layers.problems()))
     if config is None or problems:
         raise ConfigError(problems)
     return Loaded(config, {name: place for name, place in layers.places.items() if layers.values.get(name) is not None})
+
+
+def problem_with(name: str, text: str) -> str | None:
+    """What is wrong with this text as a key's value; None where nothing is."""
+    layers = _Layers()
+    layers.read_overrides({name: text})
+    config = layers.built()
+    if config is not None and name == "data_dir":
+        layers.check_folder(config)
+    return next((problem.removeprefix("command line: ") for problem in layers.problems()), None)
 
 
 def _read_file(layers: _Layers, file: Path, *, missing_is_fine: bool) -> bool:
@@ -411,44 +423,6 @@ def _no_secret(environ: Mapping[str, str]) -> str:
     meant = f" ({plain(near[0], 60)} is set: did you mean EDGE_SECRET?)" if near and near[0] != "EDGE_SECRET" else ""
     expected = "expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none"
     return f"{expected}{meant}; edge-console --demo needs none"
-
-
-def _read_env_file(layers: _Layers, path: Path) -> tuple[dict[str, Scalar], bool]:
-    """The variables, and whether every line is one.
-
-    KEY=VALUE lines with `export`, quotes and `#`; no interpolation, so a secret with a $ in it stays as it is.
-    """
-    found: dict[str, Scalar] = {}
-    if path.is_dir():
-        return found, True  # some keep a virtual environment under that name
-    troubles: list[Unreadable] = []
-    try:
-        lines = read_text(path).split("\n")
-    except FileNotFoundError:
-        return found, True
-    except Unreadable as trouble:
-        lines, troubles = [], [trouble]
-    for number, line in enumerate(lines, 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = _ENV_LINE.fullmatch(stripped)
-        value = _unquoted(match.group(2)) if match else None
-        if match is None or value is None:
-            troubles.append(Unreadable("expected KEY=VALUE, found something else", number))
-        else:
-            found[match.group(1)] = Scalar(value, number)
-    for one in troubles:
-        layers.unreadable(plain(path, 300), Layer.ENV_FILE, one)
-    return found, not troubles
-
-
-def _unquoted(raw: str) -> str | None:
-    if raw[:1] in {'"', "'"}:
-        quoted = re.fullmatch(rf"{raw[0]}([^{raw[0]}]*){raw[0]}\s*(#.*)?", raw)
-        return quoted.group(1) if quoted else None
-    comment = re.search(r"(?:^|\s)#", raw)
-    return raw[: comment.start()].rstrip() if comment else raw
 
 
 def _converted(key: Key, given: object, base: Path) -> Any:

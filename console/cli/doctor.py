@@ -42,7 +42,7 @@ def add_parsers(commands: Any) -> None:
     form.add_argument("--json", action="store_true", help="one object: ok, stages, conclusion")
     form.add_argument("--for-backend", action="store_true", help="a Markdown report for the backend's engineer, with no secret in it")
     doctor.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there instead of to standard output")
-    doctor.set_defaults(command=_doctor)
+    doctor.set_defaults(command=examine)
 
     secret = commands.add_parser("secret", help="compare the secret without showing it: fingerprint").add_subparsers(
         required=True, metavar="fingerprint"
@@ -52,7 +52,8 @@ def add_parsers(commands: Any) -> None:
     mark.set_defaults(command=_fingerprint)
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def examine(options: argparse.Namespace) -> int:
+    """Look, and tell in the form that is asked for; the exit code."""
     import asyncio
     import time
 
