@@ -142,8 +142,8 @@ async def test_a_recorded_demo_with_its_outage_replays_without_a_difference(tmp_
     ("name", "content", "said"),
     [
         ("nothing.jsonl", None, "nothing.jsonl: No such file or directory"),
-        ("picture.png", b"\x89PNG\r\n\x1a\n\x00\xff", "picture.png is not a recording of format"),
-        ("zeros", bytes(2**21), "zeros is not a recording of format"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\x00\xff", "picture.png is not a recording"),
+        ("zeros", bytes(2**21), "zeros is not a recording"),
         (".", None, ".: Is a directory"),
     ],
 )
