@@ -14,10 +14,10 @@ from agent_core.agent import Agent, log
 from agent_core.events import StopRequested
 from agent_core.files import dated, write_whole
 from agent_core.journal.data_dir import data_dir
+from agent_core.signals import ENDING, heeded
 
 SWITCH_AFTER = 0.001
 """Seconds for which a busy agent may keep the interpreter from its journal: in 5 ms (Python's) a burst piles up in memory."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def save_state(agent: Agent) -> None:
@@ -47,10 +47,11 @@ async def run_headless(agent: Agent, seconds: float | None = None) -> None:
             os._exit(128 + number)
         asked = True
 
-    for number in SIGNALS:
+    for number in filter(heeded, ENDING):
         loop.add_signal_handler(number, agent.post, StopRequested())
         signal.signal(number, on_signal)
-    loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
+    if heeded(signal.SIGUSR1):
+        loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
     loop.call_later(2.0, gc_tuning.tune_headless)
     try:
@@ -58,5 +59,5 @@ async def run_headless(agent: Agent, seconds: float | None = None) -> None:
     finally:
         if timer is not None:
             timer.cancel()
-        for number in (*SIGNALS, signal.SIGUSR1):
+        for number in (*ENDING, signal.SIGUSR1):
             loop.remove_signal_handler(number)

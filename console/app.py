@@ -27,6 +27,7 @@ from textual.timer import Timer
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, proven
 from agent_core.plain import plain
+from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
 from console.host import Host
 from console.operations import ConsoleOptions, Operations
@@ -149,7 +150,7 @@ class EdgeConsole(App[str]):
         if options.keys:
             self.set_keymap(dict(options.keys))
             self._keys = tuple(self._footer_keys())
-        if options.pictures is not None and hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+        if options.pictures is not None and heeded(signal.SIGUSR1) and threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.operations.save_picture)
 
     def watch_app_focus(self, focused: bool) -> None:

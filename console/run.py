@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from agent_core.signals import ENDING, heeded
 from console.host import LocalHost
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 STOP_WITHIN = 6.0
 LEAVE_WITHIN = 3.0
 SWITCH_AFTER = 0.0001
@@ -172,5 +172,5 @@ def stop_on_signals(host: LocalHost, give_back: Callable[[], None]) -> None:
         time.sleep(LEAVE_WITHIN)
         os._exit(128 + number)
 
-    for number in SIGNALS:
+    for number in filter(heeded, ENDING):
         signal.signal(number, on_signal)

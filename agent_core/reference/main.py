@@ -59,7 +59,7 @@ async def _serve(options: Options, notes: list[str], made_token: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):
+        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop.set)
     async with ReferenceBackend(options) as backend:
         with ExitStack() as stack:

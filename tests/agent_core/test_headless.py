@@ -121,6 +121,42 @@ async def test_f47_a_signal_while_online_closes_1000_and_exits_0(tmp_path: Path)
     await asyncio.gather(*map(tell, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)))
 
 
+IGNORING = ("sh", "-c", 'trap "" "$0"; exec "$@"')
+"""A program begun so that it finds a signal ignored, as `nohup` does it with HUP."""
+
+
+async def test_f67_a_signal_found_ignored_stays_ignored(tmp_path: Path) -> None:
+    async def tell(number: signal.Signals) -> None:
+        folder = tmp_path / number.name
+        folder.mkdir()
+        async with served() as backend:
+            arguments = write_config(folder, backend.url)
+            under = (*IGNORING, number.name.removeprefix("SIG"))
+            async with program("--no-ui", *arguments, cwd=folder, under=under) as agent:
+                await agent.hears("real-time mode")
+                agent.process.send_signal(number)
+                await settled(backend, await backend.queue(AGENT, "send_message_now", message()))
+                assert not (folder / "state" / "screenshots").exists()
+                assert await ends_in(agent, signal.SIGTERM, 6.0, "first signal that counts") == 0
+
+    await asyncio.gather(*map(tell, (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)))
+
+
+async def test_f67_term_is_heeded_always(tmp_path: Path) -> None:
+    under = (*IGNORING, "TERM")
+    async with served() as backend, program("--no-ui", *write_config(tmp_path, backend.url), cwd=tmp_path, under=under) as agent:
+        await agent.hears("real-time mode")
+        assert await ends_in(agent, signal.SIGTERM, 6.0, "TERM found ignored") == 0
+
+
+async def test_f67_the_backend_under_nohup_of_an_interactive_kind(tmp_path: Path) -> None:
+    async with program("backend", "--port", "0", cwd=tmp_path, under=(*IGNORING, "INT")) as backend:
+        await backend.hears("listening|http://")
+        backend.process.send_signal(signal.SIGINT)
+        await for_a_while(0.3, lambda: backend.process.returncode is None)
+        assert await ends_in(backend, signal.SIGTERM, 6.0, "the backend") == 0
+
+
 async def test_f47_term_lets_what_runs_finish_and_sends_its_ack(tmp_path: Path) -> None:
     slow: dict[str, Any] = {"messenger": {"delay_seconds": 0.6}, "timing": {"stop_within": 4.0}}
     async with served() as backend, headless(tmp_path, backend.url, **slow) as agent:

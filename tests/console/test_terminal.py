@@ -13,7 +13,7 @@ import pytest
 
 from agent_core.reference.server import BackendThread
 from tests.harness.rig import AGENT, SECRET, message, options, write_config
-from tests.harness.terminal import Terminal
+from tests.harness.terminal import COMMAND, Terminal
 
 
 @pytest.fixture
@@ -131,6 +131,18 @@ def test_ctrl_s_saves_a_picture_in_the_data_directory(tmp_path: Path) -> None:
     (picture,) = (tmp_path / "screenshots").glob("*.svg")
     assert picture.read_text().startswith("<svg")
     assert picture.stat().st_mode & 0o077 == 0
+
+
+def test_f67_a_hangup_found_ignored_stays_ignored(tmp_path: Path) -> None:
+    command = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND)
+    with Terminal("--demo", "--data-dir", str(tmp_path), command=command) as terminal:
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.press("?")
+        terminal.until(lambda: "Help" in terminal.text, what="help, for it goes on")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.ends() == 0
+    assert_stopped_cleanly(tmp_path)
 
 
 def test_without_a_terminal_it_says_what_to_do() -> None:
