@@ -14,7 +14,7 @@ import yaml
 
 from agent_core import __version__
 from console.cli.main import build_parser
-from tests.harness.documents import DOCS, PROMISE, ROOT, due, numbered_tests, parsers, written
+from tests.harness.documents import DOCS, ROOT, due, numbered_tests, parsers, promises, written
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "tests" / "README.md", *ROOT.glob("examples/*.md")])
@@ -57,7 +57,7 @@ def test_every_section_that_is_cited_exists() -> None:
 
 
 def test_every_promise_and_fault_that_is_cited_exists() -> None:
-    known = set(PROMISE.findall(written("PROMISES.md")))
+    known = set(promises())
     cited = [(name_of(source), one) for source in SOURCES for one in re.findall(NUMBER, source.read_text(encoding="utf-8"))]
     assert [one for one in cited if one[1] not in known] == []
 
@@ -67,8 +67,12 @@ def test_every_file_that_is_cited_exists() -> None:
     assert [one for one in cited if not (ROOT / one[1]).exists() and not (ROOT / "tests" / one[1]).exists()] == []
 
 
+def test_every_promise_and_fault_has_one_row() -> None:
+    assert promises() == [f"P{number}" for number in range(1, 16)] + [f"F{number}" for number in range(1, 94)]
+
+
 def test_every_number_in_a_tests_name_is_of_a_promise_or_fault() -> None:
-    assert numbered_tests().keys() <= set(PROMISE.findall(written("PROMISES.md")))
+    assert numbered_tests().keys() <= set(promises())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

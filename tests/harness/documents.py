@@ -137,10 +137,15 @@ def _about(path: Path) -> str:
 # --- tests ---------------------------------------------------------------------------------------------------------------
 
 
+def promises() -> list[str]:
+    """The numbers of all promises and faults, in the order of the page."""
+    return PROMISE.findall(BLOCK.sub("", written("PROMISES.md")))
+
+
 def proofs() -> str:
     """Each promise and fault with the tests whose names carry its number."""
     tests = numbered_tests()
-    return table(("#", "tests"), ((number, _listed(tests.get(number, []))) for number in PROMISE.findall(written("PROMISES.md"))))
+    return table(("#", "tests"), ((number, _listed(tests.get(number, []))) for number in promises()))
 
 
 def numbered_tests() -> dict[str, list[tuple[str, str]]]:
