@@ -1,6 +1,7 @@
 """The command line: words that are none, the configuration's origins, the version, completion."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from agent_core import __version__
 from agent_core.config.layers import keys
 from console.cli.main import build_parser
+from tests.harness.manual import manual
 from tests.harness.rig import AGENT, ROOT, SECRET, config, living, program, served, settled
 
 
@@ -137,3 +139,20 @@ complete_it edge-console doctor --for-b
 def test_bash_completes_commands_and_options() -> None:
     ran = subprocess.run(["bash", "-c", BASH, sys.executable], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert ran.stdout.split() == ["screenshot", "show", "--for-backend"]
+
+
+# --- the manual ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_manual_is_that_of_the_command_line() -> None:
+    assert (ROOT / "docs" / "edge-console.1").read_text(encoding="utf-8") == manual(), "`make docs` writes it anew"
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not here")
+def test_groff_reads_the_manual_without_a_warning() -> None:
+    command = ["groff", "-man", "-K", "utf8", "-T", "utf8", "-ww", str(ROOT / "docs" / "edge-console.1")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stderr == ""
+    page = " ".join(re.sub(".\b", "", ran.stdout).split())
+    assert "edge-console config show" in page
+    assert "the secret into .env" in page

@@ -17,6 +17,7 @@ from agent_core.conform.clauses import CLAUSES
 from console.app import EdgeConsole
 from console.cli.main import build_parser
 from console.panels.stream import Stream
+from tests.harness.manual import manual
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -176,3 +177,4 @@ GENERATED: dict[str, Callable[[], str]] = {
 if __name__ == "__main__":
     for name in GENERATED:
         (DOCS / name).write_text(due(name), encoding="utf-8")
+    (DOCS / "edge-console.1").write_text(manual(), encoding="utf-8")
