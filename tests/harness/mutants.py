@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
-NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "engine", "repeats")
+NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "engine", "repeats", "latency")
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 
 
