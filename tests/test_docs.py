@@ -67,6 +67,11 @@ def test_every_file_that_is_cited_exists() -> None:
     assert [one for one in cited if not (ROOT / one[1]).exists() and not (ROOT / "tests" / one[1]).exists()] == []
 
 
+def test_every_room_has_its_row() -> None:
+    rooms = {name_of(path.parent) + "/" for package in ("agent_core", "console") for path in (ROOT / package).rglob("__init__.py")}
+    assert rooms <= set(re.findall(r"^\| `([\w/]+)` \|", written("ARCHITECTURE.md"), re.MULTILINE))
+
+
 def test_every_promise_and_fault_has_one_row() -> None:
     assert promises() == [f"P{number}" for number in range(1, 16)] + [f"F{number}" for number in range(1, 94)]
 
