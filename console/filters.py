@@ -4,8 +4,9 @@ A filter is compiled against what rows share (type, way, status, error …), so 
 """
 
 import difflib
+import os.path
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 STATUSES = ("queued", "running", "scheduled", "outbox", "sent", "acked", "failed", "duplicate", "cancelled", "interrupted", "refused")
@@ -98,6 +99,35 @@ def parse(text: str, *, failures_only: bool = False) -> Filter:
             raise FilterError("! wants something after it")
         terms.append(_term(bare)._replace(negated=negated))
     return Filter(text.strip(), tuple(terms))
+
+
+def trouble_in(text: str) -> str:
+    """What is wrong with it as a filter; empty where nothing is."""
+    try:
+        parse(text)
+    except FilterError as error:
+        return str(error)
+    return ""
+
+
+def completed(text: str) -> str:
+    """`text` with its last word completed: a field's name, or one of the values that it knows, as far as there is only one way on."""
+    start = text.rfind(" ") + 1
+    word = text[start:].removeprefix("!")
+    head = text[: len(text) - len(word)]
+    name, colon, value = word.partition(":")
+    if not colon:
+        return head + _longest([f"{field}:" for field in _FIELDS], word)
+    if name.lower() not in _FIELDS:
+        return text
+    *chosen, last = value.split(",")
+    known = _FIELDS[name.lower()][1]
+    return head + f"{name}:" + ",".join([*chosen, _longest(known, last)])
+
+
+def _longest(words: Iterable[str], begun: str) -> str:
+    """What all the words that begin so have in common."""
+    return os.path.commonprefix([word for word in words if word.startswith(begun.lower())]) or begun  # noqa: RUF071 - of words, not paths
 
 
 def _term(token: str) -> Term:

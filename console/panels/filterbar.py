@@ -6,7 +6,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from console.filters import MOST_CHARACTERS, History
+from console.filters import MOST_CHARACTERS, History, completed, trouble_in
 
 HINT = "type:send status:failed via:poll >250ms !cmd_1 /regex/ text   ⏎ keep · Esc as before · ↑ history"
 
@@ -18,10 +18,11 @@ class FilterBar(Input):
         Binding("up", "older", "Older filter", show=False),
         Binding("down", "newer", "Newer filter", show=False),
         Binding("escape", "leave", "Leave", show=False),
+        Binding("tab,shift+tab", "complete", "Complete", show=False),
     ]
 
     class Closed(Message):
-        """The operator is done; `kept` is False where the filter before shall be back."""
+        """The operator is done; where not `kept` the filter before shall be back."""
 
         def __init__(self, kept: bool) -> None:
             super().__init__()
@@ -32,6 +33,7 @@ class FilterBar(Input):
         self._history = History()
 
     def open(self, text: str) -> None:
+        """With the filter that is there."""
         self.value = text
         self.cursor_position = len(text)
         self._history.add("")
@@ -50,8 +52,24 @@ class FilterBar(Input):
         self.cursor_position = len(text)
 
     async def action_submit(self) -> None:
-        self._history.add(self.value.strip())
-        self.post_message(self.Closed(True))
+        """A wrong one stays open: nothing half typed is kept."""
+        if trouble_in(self.value):
+            self.app.bell()
+        else:
+            self._history.add(self.value.strip())
+            self.post_message(self.Closed(True))
+
+    def action_complete(self) -> None:
+        """The word before the cursor, as far as there is only one way on."""
+        before, after = self.value[: self.cursor_position], self.value[self.cursor_position :]
+        longer = completed(before)
+        self.value = longer + after
+        self.cursor_position = len(longer)
+
+    def on_blur(self) -> None:
+        """Whoever goes elsewhere is done; not where only the terminal has lost the focus."""
+        if self.app.app_focus:
+            self.post_message(self.Closed(not trouble_in(self.value)))
 
     def action_leave(self) -> None:
         self.post_message(self.Closed(False))

@@ -55,6 +55,8 @@ class Stream(Widget, can_focus=True):
         _key("N", "jump(-1)", "Previous match", "N", "The one before"),
         _key("o", "turn", "Order", "o", "Newest last, or newest first"),
         _key("t", "ages", "Times", "t", "The time of day, or how long ago"),
+        _key("slash", "screen.filter", "Filter", "/", "Show only some commands"),
+        _key("f", "screen.follow", "Follow", None, "Follow the newest command, or freeze"),
         _key("r", "app.operate('replay')", "Replay", None, "Run the selected or marked commands again"),
         _key("e", "app.operate('edit')", "Edit", None, "Edit the payload, then run it, or a dry run"),
         _key("x", "app.operate('cancel')", "Cancel", None, "Cancel the selected message due later"),
@@ -377,9 +379,13 @@ class Stream(Widget, can_focus=True):
         position, cursor, thumb, marked = key
         inks = look.inks
         row = self.ring.row(position)
+        try:
+            cells = command_line(row, columns_for(width - 4), look)
+        except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
+            cells = ((f"✗ cannot be drawn: {type(error).__name__}: {shown(error, 100)}", inks.tone("bad")),)
         ground = inks.cursor if cursor else inks.failed if row.status in BAD else inks.ground
         mark = ("◆", inks.tone("note", bold=True)) if marked else ("▌", inks.accent) if cursor else (" ", inks.text)
-        return self._bordered((mark, *command_line(row, columns_for(width - 4), look)), width, edge, ground, look, thumb=thumb)
+        return self._bordered((mark, *cells), width, edge, ground, look, thumb=thumb)
 
     def _bordered(self, line: Line, width: int, edge: Style, ground: Style, look: Look, *, thumb: bool) -> Strip:
         inner = segments_of(line, width - 2, ground)

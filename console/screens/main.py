@@ -43,11 +43,9 @@ class Main(Screen[None]):
             Binding(str(number), f"detail({number})", name, show=False, tooltip=f"{name}, at length", id=f"panel_{number}")
             for number, (name, _) in enumerate(DETAILS, 1)
         ),
-        Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel", id="next_panel", priority=True),
-        Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before", priority=True),
+        Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel", id="next_panel"),
+        Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before"),
         Binding("z", "zoom", "Zoom", show=False, tooltip="The stream or panel alone on the screen", id="zoom"),
-        Binding("slash", "filter", "Filter", tooltip="Show only some commands", id="filter", key_display="/"),
-        Binding("f", "follow", "Follow", tooltip="Follow the newest command, or freeze", id="follow"),
     ]
 
     class Turned(Message):
@@ -164,12 +162,15 @@ class Main(Screen[None]):
                 self.stream.blame(str(error))
 
     def on_filter_bar_closed(self, event: "FilterBar.Closed") -> None:
+        if not self.has_class("-filtering"):
+            return
         self.remove_class("-filtering")
         self.stream.blame("")
         if not event.kept:
             with suppress(FilterError):
                 self.stream.apply_filter(self._filter_before)
-        self.stream.focus()
+        if self.focused is None or self.focused.id == "filter":
+            self.stream.focus()
 
 
 def too_small(view: View, width: int, height: int) -> list[Line]:

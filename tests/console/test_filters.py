@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.filters import FilterError, History, Texts, parse
+from console.filters import FilterError, History, Texts, completed, parse
 from tests.harness.stills import HOSTILE
 
 SENT: Texts = ("send_message", "ws", "acked", "external", "+1310", None, None)
@@ -106,6 +106,18 @@ def test_a_pattern_that_would_take_for_ever_is_refused_when_it_has_taken_too_lon
     assert found.holds(nothing, soon, None)
     with pytest.raises(FilterError, match="takes too long"):
         found.holds(nothing, "a" * 60 + "!a", None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "longer"),
+    [
+        ("", ""), ("ty", "type:"), ("via:poll st", "via:poll status:"), ("!rep", "!replay:"), ("t", "t"), ("status:", "status:"),
+        ("status:r", "status:r"), ("status:ru", "status:running"), ("via:ws,po", "via:ws,poll"), ("type:se", "type:se"), ("zz", "zz"),
+        ("zz:a", "zz:a"), ("id:", "id:"), ("STAT", "status:"),
+    ],
+)  # fmt: skip
+def test_completion_goes_as_far_as_there_is_one_way(typed: str, longer: str) -> None:
+    assert completed(typed) == longer
 
 
 def test_history_walks_both_ways_and_keeps_each_once() -> None:

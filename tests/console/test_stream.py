@@ -29,8 +29,43 @@ async def test_a_wrong_filter_says_so_and_keeps_the_last_good_one() -> None:
         assert "> wants a time" in bodies(seat)
         assert "3 of 22" in bodies(seat)
         await seat.press("enter")
+        assert "> wants a time" in bodies(seat)
+        await seat.press("escape")
         assert "wants a time" not in bodies(seat)
+        assert seat.stream.wanted.text == ""
+
+
+async def test_c12_nothing_half_typed_is_kept() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"via:poll", "enter", "slash", *["backspace"] * 8, *"status:foo", "enter")
+        assert seat.app.screen.query_one(FilterBar).has_focus
+        assert "no status foo" in bodies(seat)
+        await seat.pilot.click("#stream", offset=(20, 4))
         assert seat.stream.wanted.text == "via:poll"
+
+
+async def test_c12_tab_completes_fields_and_values() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"stat", "tab", *"fai", "tab", *",int", "tab")
+        assert seat.app.screen.query_one(FilterBar).value == "status:failed,interrupted"
+        await seat.press("enter")
+        assert "3 of 22" in bodies(seat)
+
+
+@pytest.mark.parametrize("leaving", [("tab",), ("shift+tab",), ("click",), ("ctrl+p", "escape")])
+async def test_c1_no_bare_key_acts_while_the_bar_shows(leaving: tuple[str, ...]) -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"st")
+        for key in leaving:
+            await (seat.pilot.click("#stream", offset=(20, 4)) if key == "click" else seat.press(key))
+        showing = seat.app.screen.has_class("-filtering")
+        assert showing == seat.app.screen.query_one(FilterBar).has_focus == (leaving != ("click",))
+        if showing:
+            await seat.press("p", "r", "R", "q", "e", "x", "3")
+            assert len(seat.app.screen_stack) == 1
+            assert seat.app.screen.query_one(FilterBar).value.endswith("prRqex3")
+        assert seat.host.posted == []
+        assert seat.host.stops == 0
 
 
 async def test_escape_brings_the_filter_before_back() -> None:
