@@ -2,20 +2,18 @@
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rich.text import Text
+from textual.actions import ActionParseResult
 from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
@@ -30,7 +28,7 @@ from agent_core.plain import plain
 from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
 from console.host import Host
-from console.operations import ConsoleOptions, Operations
+from console.operations import ConsoleOptions, Operations, logged
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
 from console.screens.main import Main
@@ -46,6 +44,9 @@ STOP_WITHIN = 5.0
 TAKE_AT_ONCE = 4_000
 FOOTER = ("reconnect", "polling", "replay", "edit", "inspect", "follow", "filter", "screenshot", "help", "quit", "palette")
 """What the last row offers, in its order."""
+CHANGING = frozenset({"reconnect", "polling", "replay", "edit", "cancel"})
+"""What a console that only looks refuses."""
+HINT_SECONDS = 3.0
 
 
 class EdgeConsole(App[str]):
@@ -69,8 +70,9 @@ class EdgeConsole(App[str]):
         ),
         Binding("D", "operate('diagnose')", "Diagnose", show=False, tooltip="Look at the way to the backend, by stages", id="diagnose"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
-        Binding("q", "quit", "Quit", tooltip="Stop the agent and quit; twice: at once", id="quit"),
-        Binding("ctrl+c,ctrl+q", "quit", "Quit", show=False, system=True),
+        Binding("q", "quit", "Quit", tooltip="Stop the agent and quit", id="quit"),
+        Binding("ctrl+c", "hint", "Quit", show=False, system=True),
+        Binding("ctrl+q", "quit", "Quit", show=False, system=True),
         Binding("ctrl+p,colon", "command_palette", "palette", tooltip="Every action by name", id="palette", key_display="^p"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="suspend", tooltip="Back to the shell; fg returns"),
     ]
@@ -82,10 +84,15 @@ class EdgeConsole(App[str]):
         clock: Clock | None = None,
         zone: tzinfo | None = None,
         read_only: bool = False,
+        asks_to_quit: bool = True,
         theme: str = "edge-dark",
+        options: ConsoleOptions | None = None,
+        crash_before: str | None = None,
         on_first_paint: Callable[[], None] | None = None,
     ) -> None:
-        """`zone` is of the times shown, None the operator's own. What depends on the configuration comes by `configure`."""
+        """`zone` is of the times shown, None the operator's own; `options` may come later, by `configure`.
+        `crash_before`: what ended the console in whose place this one is.
+        """
         super().__init__(driver_class=DetachableDriver)
         for name in self.available_themes:
             self.unregister_theme(name)
@@ -100,15 +107,24 @@ class EdgeConsole(App[str]):
         self._main = Main()
         self.operations = Operations(self, self._main, host, self._clock, zone, read_only=read_only)
         self._read_only = read_only
+        self._asks_to_quit = asks_to_quit
+        self._options = options
+        self._crash_before = crash_before
         self._on_first_paint = on_first_paint
         self.painted = asyncio.Event()
         """Set once the first picture is on the screen."""
         self._cursor = 0
         self._drawn: tuple[object, ...] = ()
         self._keys: tuple[Key, ...] = ()
+        self._on_top: Screen[Any] | None = None
+        """What the keys were gathered from."""
         self._pulse: Timer | None = None
         self._repaint: Timer | None = None
         self._quit_by: float | None = None
+        self._hinted_until = 0.0
+        self._palette_open = False
+        self.crash: str | None = None
+        """What ended it, where nobody asked for the end; the agent goes on."""
 
     @classmethod
     def named_bindings(cls) -> list[Binding]:
@@ -123,6 +139,10 @@ class EdgeConsole(App[str]):
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._keys = tuple(self._footer_keys())
+        if self._options is not None:
+            self.configure(self._options)
+        if self._crash_before is not None:
+            self.operations.say(f"The console failed and is here again; the agent went on. {self._crash_before}", "error")
         self._tick()
         self._pulse = self.set_interval(TICK, self._tick)
         self.call_after_refresh(self.painted.set)
@@ -167,15 +187,34 @@ class EdgeConsole(App[str]):
         """Textual's own widgets have no colour where the panels have none."""
         self._filters = [NoColor()] if theme == PLAIN.name else self._colour_filters
 
+    async def run_action(
+        self, action: "str | ActionParseResult", default_namespace: DOMNode | None = None, namespaces: Mapping[str, DOMNode] | None = None
+    ) -> bool:
+        """A key, a click or a choice of the palette: what fails in it ends nothing."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except Exception as error:  # noqa: BLE001  (the edge of what the operator asks for: said and logged)
+            self.operations.failed(error)
+            return True
+
     def _tick(self) -> None:
-        """Look at the host; draw what differs from what is on the screen."""
         if self._ended():
             return
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001  (the edge of what is drawn by itself: said and logged)
+            self.operations.failed(error)
+
+    def _look(self) -> None:
+        """Look at the host; draw what differs from what is on the screen."""
         now = self._clock.now()
         self.operations.give_up_silent_replays()
         snapshot = self.host.snapshot()
         news, self._cursor, missed = self.host.feed.since(self._cursor, TAKE_AT_ONCE)
         stopping = self._quit_by is not None
+        if self.screen is not self._on_top:
+            self._on_top = self.screen
+            self._keys = tuple(self._footer_keys())
         drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._main.turn, self._keys)
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
@@ -186,6 +225,7 @@ class EdgeConsole(App[str]):
             self._take(news, missed)
         self._main.show(self._view(snapshot, now))
         if self.screen is not self._main:
+            self.operations.renew_inspector()
             self.screen.refresh()
         if len(news) == TAKE_AT_ONCE:
             self.call_later(self._tick)
@@ -229,20 +269,24 @@ class EdgeConsole(App[str]):
         return False
 
     def _fatal_error(self) -> None:
-        # Textual's own prints the locals of every frame, and a local may be a secret.
+        # Where Textual itself cannot go on. Its own way prints the locals of every frame, and a local may be a secret.
         error = sys.exc_info()[1]
-        frames = traceback.extract_tb(error.__traceback__)[-8:] if error is not None else []
-        way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-        logging.getLogger("edge").error("The console failed: %s: %s (%s)", type(error).__name__, plain(error, 200), way)
-        where = f"; the log: {plain(self.operations.options.log_file, 300)}" if self.operations.options.log_file is not None else ""
-        self.panic(Text(f"edge-console: {type(error).__name__}: {plain(error, 200)}{where}"))
+        if error is not None:
+            self.crash = logged(error)
+        self.exit(return_code=1)
 
     # --- keys -------------------------------------------------------------------------------------------------------
 
     def _footer_keys(self) -> Iterable[Key]:
+        """The keys that do something here: the panels', or those of what stands over them."""
+        if self.screen is not self._main:
+            for binding in _own_bindings(self.screen):
+                if binding.show:
+                    yield Key(self.get_key_display(binding), binding.description, "")
+            return
         shown = {binding.id: (node, binding) for node, binding in self._bindings_here(self._main)}
         for name in FOOTER:
-            if name in shown:
+            if name in shown and not (self._read_only and name in CHANGING):
                 node, binding = shown[name]
                 yield Key(self.get_key_display(binding), binding.description, _action(node, binding))
 
@@ -261,10 +305,23 @@ class EdgeConsole(App[str]):
             if binding.id == "palette":
                 continue
             title = f"{binding.description}  ({self.get_key_display(binding)})"
-            yield SystemCommand(title, binding.tooltip or binding.description, partial(self.run_action, _action(node, binding)))
+            yield SystemCommand(title, binding.tooltip or binding.description, partial(self._chosen_from_palette, _action(node, binding)))
         for palette in PALETTES.values():
             if palette.name != self.theme:
                 yield SystemCommand(f"Theme: {palette.title}", "Change the colours", partial(self.action_theme, palette.name))
+
+    def action_command_palette(self) -> None:
+        from console.screens.dialog import Palette
+
+        if not isinstance(self.screen, Palette):
+            self._palette_open = True
+            self.push_screen(Palette(id="--command-palette"))
+
+    async def _chosen_from_palette(self, action: str) -> None:
+        """Once each time that it is open: a second Enter may be on its way."""
+        if self._palette_open:
+            self._palette_open = False
+            await self.run_action(action)
 
     def action_theme(self, name: str) -> None:
         self.theme = name
@@ -279,15 +336,19 @@ class EdgeConsole(App[str]):
             self._main.leave()
 
     def action_help(self) -> None:
-        from console.screens.dialog import Dialog
+        from console.screens.dialog import Help
         from console.screens.pages import help_page
 
         groups: dict[str, list[Key]] = {}
+        if isinstance(self.screen, Help):
+            return
+        if self.screen is not self._main:
+            groups["Here"] = [Key(self.get_key_display(one), one.description, "") for one in _own_bindings(self.screen)]
         for node, binding in self._bindings_here(self._main):
             title = "The stream" if isinstance(node, Stream) else "Anywhere"
             key = Key(self.get_key_display(binding), binding.tooltip or binding.description, binding.id or "")
             groups.setdefault(title, []).append(key)
-        self.push_screen(Dialog("Keys", help_page(groups, inks_of(self.theme))))
+        self.push_screen(Help("Keys", help_page(groups, inks_of(self.theme))))
 
     def on_stream_opened(self) -> None:
         self.operations.inspect()
@@ -296,13 +357,41 @@ class EdgeConsole(App[str]):
         self._keys = tuple(self._footer_keys())
         self._tick()
 
+    async def action_hint(self) -> None:
+        """ctrl+c: once it only says how to quit."""
+        now = self._clock.now().mono
+        if self._quit_by is not None or now < self._hinted_until:
+            await self.action_quit()
+            return
+        self._hinted_until = now + HINT_SECONDS
+        self.operations.say("q stops the agent and quits; so does ctrl+c once more.")
+
     async def action_quit(self) -> None:
+        """Ask, but in a demo; while it stops: leave at once."""
         if self._quit_by is not None:
             self.exit()
-            return
+        elif not self._asks_to_quit:
+            self._quit()
+        elif not any(screen.id == "quit" for screen in self.screen_stack):
+            from console.screens.dialog import SternQuestion
+            from console.screens.pages import quit_page
+
+            lines = quit_page(self.host.snapshot(), inks_of(self.theme), self._clock.now().utc, self._zone)
+            question = SternQuestion("Stop the agent and quit?", lines, "y stop it (enter does not) · n go on")
+            question.id = "quit"
+            self.push_screen(question, lambda agreed: self._quit() if agreed else None)
+
+    def _quit(self) -> None:
         self._quit_by = self._clock.now().mono + STOP_WITHIN
         self.host.stop()
         self._tick()
+
+
+def _own_bindings(screen: Screen[Any]) -> list[Binding]:
+    """What works in a dialog, each action once; what Textual brings for any text field goes without saying."""
+    own = [one.binding for one in screen.active_bindings.values() if one.enabled and one.node is screen]
+    found = {binding.action: binding for binding in sorted(own, key=lambda binding: binding.show)}
+    return sorted(found.values(), key=lambda binding: binding.action.startswith("app."))
 
 
 def _action(node: DOMNode, binding: Binding) -> str:

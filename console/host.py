@@ -64,7 +64,9 @@ class LocalHost:
         self._thread = threading.Thread(target=self._live, name="agent", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """The first time; then it runs, whoever looks on."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     @property
     def began(self) -> bool:

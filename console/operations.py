@@ -1,6 +1,8 @@
 """What the operator asks for: of the link, of commands, of files."""
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
@@ -17,6 +19,7 @@ from agent_core.feed import CommandEntry, LogEntry
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode
 from console.host import Host
+from console.panels.lines import Line
 from console.panels.ring import Row
 from console.screens.main import Main
 from console.text import grouped, milliseconds, shown
@@ -26,17 +29,18 @@ if TYPE_CHECKING:
     from agent_core.diagnosis.findings import Conclusion, Stage
     from console.replay import Batch
     from console.screens.editor import Edited
+    from console.screens.inspector import Inspector
     from console.screens.pages import Beside
 
 BETWEEN_DIALS = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL})
 """Phases in which there is no socket that a diagnosis could take from the agent."""
 
-_MODES = (PollingMode.AUTO, PollingMode.ALWAYS, PollingMode.NEVER)
-_MEANINGS = {
-    PollingMode.AUTO: "Polling auto: it runs while the socket is down.",
-    PollingMode.ALWAYS: "Polling always: it runs beside the socket, too.",
-    PollingMode.NEVER: "Polling never: without the socket nothing arrives.",
+MODES = {
+    "a": (PollingMode.AUTO, "while the socket is down"),
+    "b": (PollingMode.ALWAYS, "beside the socket, too"),
+    "n": (PollingMode.NEVER, "not at all: without the socket nothing arrives"),
 }
+"""The polling modes by the key that chooses them, with what each means."""
 
 
 class ConsoleOptions(NamedTuple):
@@ -52,6 +56,15 @@ class ConsoleOptions(NamedTuple):
     """With `force` it dials beside the agent."""
 
 
+def logged(error: BaseException) -> str:
+    """Its name and words, and in the log where it came from; no local value, which may be a secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+    said = f"{type(error).__name__}: {plain(error, 200)}"
+    logging.getLogger("edge").error("The console failed: %s (%s)", said, way)
+    return said
+
+
 class Operations:
     """Each public method without an argument is a named action of the console."""
 
@@ -63,9 +76,9 @@ class Operations:
         self._zone = zone
         self._read_only = read_only
         self._batch: Batch | None = None
-        self._chosen = (PollingMode.AUTO, 0.0)
-        """The mode asked for last, and until when it counts more than a snapshot that may not show it yet."""
         self.options = ConsoleOptions()
+        self._quiet_until: dict[str, float] = {}
+        """Until when an error, by its words, is not said again."""
 
     @property
     def _inks(self) -> Inks:
@@ -75,6 +88,21 @@ class Operations:
         """In place of what was said before: the lower right corner is the newest commands'."""
         self._app.clear_notifications()
         self._app.notify(plain(text, 300), severity=severity, markup=False)
+
+    def failed(self, error: Exception) -> None:
+        """One that nobody expected: it is said and logged, once a minute each, and the console goes on."""
+        now, name = self._clock.now().mono, f"{type(error).__name__}: {error}"[:200]
+        if now >= self._quiet_until.get(name, now):
+            self._quiet_until = {kept: until for kept, until in self._quiet_until.items() if until > now} | {name: now + 60.0}
+            where = f" The log: {self.options.log_file}" if self.options.log_file is not None else ""
+            self.say(f"That failed: {logged(error)}.{where}", "error")
+
+    async def _watched(self, work: Awaitable[object]) -> None:
+        """The edge of a worker's task."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  (said and logged)
+            self.failed(error)
 
     def saw(self, commands: Sequence[CommandEntry], lines: Sequence[LogEntry] = ()) -> None:
         """What has happened: replays go on with it, dry runs are answered by it."""
@@ -115,21 +143,23 @@ class Operations:
         if self._may_not():
             return
         from agent_core.events import PollingModeChosen
+        from console.screens.dialog import Choice
 
-        now = self._clock.now().mono
-        chosen, until = self._chosen
-        current = chosen if now < until else self._host.snapshot().polling.mode
-        mode = _MODES[(_MODES.index(current) + 1) % len(_MODES)]
-        self._chosen = (mode, now + 1.0)
-        self._host.post(PollingModeChosen(mode))
-        self.say(_MEANINGS[mode], "warning" if mode is PollingMode.NEVER else "information")
+        mode_now = self._host.snapshot().polling.mode
+        modes = [(key, f"{mode:<7} {what}{'  (now)' if mode is mode_now else ''}") for key, (mode, what) in MODES.items()]
+
+        def choose(key: str) -> None:
+            self._host.post(PollingModeChosen(MODES[key][0]))
+            self.say(f"Polling {MODES[key][0]}.")
+
+        self._app.push_screen(Choice("Polling", modes, choose, self._inks))
 
     # --- replays ---
 
     def replay(self) -> None:
         if self._may_not():
             return
-        rows = [] if self._inspected else self._main.stream.marked
+        rows = [] if self._inspector else self._main.stream.marked
         if not rows:
             row = self._selected()
             rows = [] if row is None else [row]
@@ -138,8 +168,7 @@ class Operations:
         if all(row.effect == "harmless" for row in rows):
             self._replay(rows, True)
             return
-        from console.screens.dialog import Question
-        from console.screens.inspector import SternQuestion
+        from console.screens.dialog import Question, SternQuestion
         from console.screens.pages import replay_page
 
         record = self._host.lookup(rows[0].command_id) if len(rows) == 1 else None
@@ -226,8 +255,7 @@ class Operations:
         if edited is None:
             return
         from agent_core.events import ReplayRequested
-        from console.screens.dialog import Question
-        from console.screens.inspector import SternQuestion
+        from console.screens.dialog import Question, SternQuestion
         from console.screens.pages import replay_page
 
         request = ReplayRequested(row.command_id, edited.payload, edited.dry_run)
@@ -245,30 +273,38 @@ class Operations:
     # --- looking ---
 
     @property
-    def _inspected(self) -> Row | None:
-        """What the inspector shows, where it is open."""
+    def _inspector(self) -> "Inspector | None":
+        """Where it is open."""
         if self._app.screen is self._main:
             return None
         from console.screens.inspector import Inspector
 
-        return self._app.screen.row if isinstance(self._app.screen, Inspector) else None
+        return self._app.screen if isinstance(self._app.screen, Inspector) else None
 
     def _selected(self) -> Row | None:
-        row = self._inspected or self._main.stream.selected
+        row = self._inspector.row if self._inspector is not None else self._main.stream.selected
         if row is None:
             self.say("No command yet.")
         return row
 
     def inspect(self) -> None:
         row = self._selected()
-        if row is None:
+        if row is None or self._inspector is not None:
             return
         from console.screens.inspector import Inspector
+
+        self._main.stream.viewport.pin()
+        self._app.push_screen(Inspector(self._main.stream, row, self._record))
+
+    def renew_inspector(self) -> None:
+        """Where it is open it shows what is now."""
+        if self._inspector is not None:
+            self._inspector.renew()
+
+    def _record(self, row: Row) -> list[Line]:
         from console.screens.pages import record_page
 
-        record = self._host.lookup(row.command_id)
-        lines = record_page(row, record, self._inks, self._zone, self._beside(row))
-        self._app.push_screen(Inspector(row, lines))
+        return record_page(row, self._host.lookup(row.command_id), self._inks, self._zone, self._beside(row))
 
     def _beside(self, row: Row) -> "Beside | None":
         """What to compare with: of a replay its original, else the command marked last before or after it."""
@@ -286,7 +322,7 @@ class Operations:
         if row is None:
             return
         from console.clipboard import copies
-        from console.screens.inspector import Choice
+        from console.screens.dialog import Choice
 
         snapshot = self._host.snapshot()
         found = copies(row.command_id, self._host.lookup(row.command_id), snapshot.agent_id, snapshot.backend_url)
@@ -301,7 +337,7 @@ class Operations:
             return
         self._app.copy_to_clipboard(text)
         for program in programs():
-            self._app.run_worker(hand_to(program, text), name=program[0], group="clipboard")
+            self._app.run_worker(self._watched(hand_to(program, text)), name=program[0], group="clipboard")
         self.say(f"Copied {shown(text, 60)}")
 
     # --- files ---
@@ -311,7 +347,7 @@ class Operations:
             self.say("This console has nowhere to save rows.", "warning")
             return
         from console.export import FORMATS
-        from console.screens.inspector import Choice
+        from console.screens.dialog import Choice
 
         kinds = [("j", "JSON Lines (L loads it again)"), ("c", "CSV"), ("m", "Markdown")]
         title = f"Save {grouped(self._main.stream.count)} commands as"
@@ -319,7 +355,7 @@ class Operations:
 
     def _save_rows(self, kind: str) -> None:
         rows = list(self._main.stream.filtered)
-        self._app.run_worker(self._write_rows(rows, kind), name="save rows", exclusive=True, group="rows")
+        self._app.run_worker(self._watched(self._write_rows(rows, kind)), name="save rows", exclusive=True, group="rows")
 
     async def _write_rows(self, rows: list[Row], kind: str) -> None:
         from console.export import save_rows
@@ -334,7 +370,7 @@ class Operations:
 
     def load(self) -> None:
         from console.export import saved_sessions
-        from console.screens.inspector import Choice
+        from console.screens.dialog import Choice
 
         files = saved_sessions(self.options.exports)[:9] if self.options.exports is not None else []
         if not files:
@@ -360,7 +396,7 @@ class Operations:
             return
         self.say("Looking at the way to the backend; this takes a few seconds.")
         between = self._host.snapshot().link.phase in BETWEEN_DIALS
-        self._app.run_worker(self._diagnose(self.options.diagnosis(force=between)), group="diagnosis", exclusive=True)
+        self._app.run_worker(self._watched(self._diagnose(self.options.diagnosis(force=between))), group="diagnosis", exclusive=True)
 
     async def _diagnose(self, looking: "Awaitable[tuple[Sequence[Stage], Conclusion | None]]") -> None:
         from console.screens.dialog import Dialog

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from agent_core.signals import ENDING, heeded
-from console.host import LocalHost
+from console.host import Host, LocalHost
 
 if TYPE_CHECKING:
     from agent_core.agent import Agent
@@ -29,13 +30,15 @@ Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
 STOP_WITHIN = 6.0
 LEAVE_WITHIN = 3.0
+MAX_FAILURES, FAILING_WITHIN = 3, 60.0
+"""So many failures of the console in so many seconds are enough of it."""
 SWITCH_AFTER = 0.0001
 """Seconds that the agent's thread waits at most for its turn, whatever the console draws (ARCHITECTURE §6)."""
 
 
 def run_console(
     configured: Configured, verdict: Callable[[], int], env_file: Path, seconds: float | None, recorder: "Recorder | None", *,
-    read_only: bool,
+    read_only: bool, demo: bool,
 ) -> int:  # fmt: skip
     """Open the console; returns the exit code: at once, where `verdict`, which may take its time, is not 0.
 
@@ -43,10 +46,14 @@ def run_console(
     read it. Raises what kept it from starting.
     """
     from agent_core import gc_tuning
-    from console.app import EdgeConsole, run
+    from console.app import EdgeConsole
     from console.terminal import giving_back
 
+    app: EdgeConsole
+    options: ConsoleOptions | None = None
+
     def begin(stack: ExitStack) -> "Agent":
+        nonlocal options
         config = configured(stack)
         options = console_options(config)
         agent = logging_agent(config, stack, recorder, env_file)
@@ -54,10 +61,17 @@ def run_console(
         gc_tuning.tune_console()
         return agent
 
+    def opened(crash: str | None) -> EdgeConsole:
+        nonlocal app
+        app = EdgeConsole(
+            host, options=options, read_only=read_only, asks_to_quit=not demo, theme=theme, on_first_paint=host.start, crash_before=crash
+        )
+        return app
+
     sys.setswitchinterval(SWITCH_AFTER)
     host = LocalHost(begin)
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
-    app = EdgeConsole(host, read_only=read_only, theme=theme, on_first_paint=host.start)
+    app = opened(None)
     code = verdict()
     if code:
         return code
@@ -66,14 +80,37 @@ def run_console(
         timer = threading.Timer(seconds, host.stop)
         timer.daemon = True
         timer.start()
-    code = run(app)
+    app = keep_open(app, opened, host)
     host.stop()
     host.join(STOP_WITHIN)
     if host.failure is not None and not host.began:
         raise host.failure
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
-    return code
+    return app.return_code or 0
+
+
+def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"], host: Host) -> "EdgeConsole":
+    """Run the console, and another one over the same agent where it fails; the last one.
+
+    Where it fails again and again the agent goes on without it, until it is told to stop.
+    """
+    from console.app import run
+
+    failed_at: deque[float] = deque(maxlen=MAX_FAILURES)
+    while True:
+        run(app)
+        if app.crash is None or host.stopped:
+            return app
+        failed_at.append(time.monotonic())
+        if len(failed_at) == MAX_FAILURES and failed_at[-1] - failed_at[0] < FAILING_WITHIN:
+            break
+        app = opened(app.crash)
+    why = f"the console fails again and again ({app.crash}); the agent goes on without it, until ctrl+c"
+    sys.stderr.write(f"edge-console: {why}\n")
+    while not host.stopped:
+        time.sleep(0.1)
+    return app
 
 
 def console_options(config: "Config") -> "ConsoleOptions":

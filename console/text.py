@@ -164,6 +164,14 @@ def day_stamp(utc: float, zone: tzinfo | None = None) -> str:
     return f"{_local(utc, zone):%Y-%m-%d} {stamp(utc, zone)}"
 
 
+def moment(utc: float, now: float, zone: tzinfo | None = None) -> str:
+    """`14:32:07`, with the date before it where it is not today's: `11-05 14:32:07`, `2027-01-05 14:32:07`."""
+    then, today = _local(utc, zone), _local(now, zone)
+    if then.date() == today.date():
+        return f"{then:%H:%M:%S}"
+    return f"{then:%m-%d %H:%M:%S}" if then.year == today.year else f"{then:%Y-%m-%d %H:%M:%S}"
+
+
 def _local(utc: float, zone: tzinfo | None) -> datetime:
     try:
         return datetime.fromtimestamp(utc, zone)

@@ -116,7 +116,9 @@ def _run(options: argparse.Namespace) -> int:
 
     recorder = recordings.recorder_for(options)
     secrets = env_file(options)
-    return run_console(partial(_configured, options), verdict, secrets, options.seconds, recorder, read_only=options.read_only)
+    return run_console(
+        partial(_configured, options), verdict, secrets, options.seconds, recorder, read_only=options.read_only, demo=options.demo
+    )
 
 
 def _beside(options: argparse.Namespace) -> Callable[[], int]:

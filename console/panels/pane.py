@@ -9,6 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from agent_core.plain import plain
 from console.panels.lines import BLANK, Line, strip_of
 from console.panels.view import View
 
@@ -48,7 +49,10 @@ class Pane(Widget):
             self.refresh(*(Region(0, y, width, 1) for y in changed))
 
     def _drawn(self, view: View, width: int, height: int) -> list[Line]:
-        lines = list(self._drawing(view, width, height))
+        try:
+            lines = list(self._drawing(view, width, height))
+        except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
+            lines = [((f"✗ cannot be drawn: {type(error).__name__}: {plain(error, 100)}", view.inks.tone("bad")),)]
         return lines + [BLANK] * (height - len(lines))
 
     def _ground_of(self, view: View) -> Style:

@@ -8,9 +8,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
+from console.screens.dialog import Modal
 from console.text import shown, width_of
 
 LARGEST = 100_000
@@ -54,7 +54,7 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-class Editor(ModalScreen[Edited | None]):
+class Editor(Modal[Edited | None]):
     """Ends with what to do, or None. While the text is no payload it says why, in place, and nothing runs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

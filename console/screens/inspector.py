@@ -1,51 +1,41 @@
-"""One command, all of it; a choice by a key; a question that enter does not answer."""
+"""One command, all of it, as it is now."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from textual import events
 from textual.binding import Binding, BindingType
 
-from console.panels.lines import BLANK, Line
+from console.panels.lines import Line
 from console.panels.ring import Row
-from console.screens.dialog import Dialog, Question
-from console.themes import Inks
+from console.panels.stream import Stream
+from console.screens.dialog import Dialog
 
 
 class Inspector(Dialog):
-    """Shows `row`; the keys that do something with it are the app's own."""
+    """Shows the stream's selected command; the keys that do something with it are the stream's own."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("J", "step(1)", "Next command", show=False),
+        Binding("K", "step(-1)", "Command before", show=False),
         Binding("y", "app.operate('copy')", "Copy"),
         Binding("r", "app.operate('replay')", "Replay"),
         Binding("e", "app.operate('edit')", "Edit and replay"),
     ]
 
-    def __init__(self, row: Row, lines: Sequence[Line]) -> None:
-        super().__init__("Command", lines, "y copy · r replay · e edit · Esc close")
+    def __init__(self, stream: Stream, row: Row, draw: Callable[[Row], Sequence[Line]]) -> None:
+        super().__init__("Command", draw(row), "y copy · r replay · e edit · J K next, before · Esc close")
         self.row = row
+        self._stream = stream
+        self._draw = draw
 
+    def renew(self) -> None:
+        """What has changed is shown."""
+        row = self._stream.selected
+        if row is not None and row != self.row:
+            self.row = row
+            self.show(self._draw(row))
 
-class Choice(Dialog):
-    """Several things to do, a key each; the one that is pressed is told to `choose`."""
-
-    def __init__(self, title: str, choices: Sequence[tuple[str, str]], choose: Callable[[str], None], inks: Inks) -> None:
-        lines: list[Line] = [((f"{key}  ", inks.key), (label, inks.text)) for key, label in choices] or [BLANK]
-        super().__init__(title, lines, "Esc leave")
-        self._keys = {key for key, _ in choices}
-        self._choose = choose
-
-    def on_key(self, event: events.Key) -> None:
-        if event.character in self._keys:
-            event.stop()
-            self.dismiss(True)
-            self._choose(event.character)
-
-
-class SternQuestion(Question):
-    """Where the effect is seen outside: only `y` agrees."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "wait", "Nothing", show=False, priority=True)]
-
-    def action_wait(self) -> None:
-        self.app.bell()
+    def action_step(self, rows: int) -> None:
+        self._stream.action_move(rows)
+        self._stream.viewport.pin()
+        self.renew()

@@ -8,12 +8,13 @@ from difflib import unified_diff
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_core.records import Remembered
+from agent_core.snapshot import Snapshot
 from console.clipboard import command_json
 from console.panels.columns import STATUS
 from console.panels.lines import BLANK, Line
 from console.panels.ring import Row
 from console.panels.view import Key
-from console.text import cut, day_stamp, fit, milliseconds, shown, stamp, text_of_message
+from console.text import cut, day_stamp, fit, grouped, milliseconds, moment, shown, stamp, text_of_message
 from console.themes import Inks
 
 if TYPE_CHECKING:
@@ -38,6 +39,30 @@ def help_page(groups: Mapping[str, Sequence[Key]], inks: Inks) -> list[Line]:
         lines.append(((title, inks.head),))
         lines += [((fit(key.display, 10), inks.key), (fit(key.action, 16), inks.muted), (key.label, inks.text)) for key in keys]
     return lines
+
+
+def quit_page(snapshot: Snapshot, inks: Inks, utc: float, zone: tzinfo | None) -> list[Line]:
+    """What does not happen while the agent is stopped."""
+    commands = snapshot.commands
+    pending = [
+        (commands.running, "running", "given a few seconds to end"),
+        (commands.queued, "waiting to run", "run after the next start"),
+        (commands.outbox, "acks unproven", "sent again after the next start"),
+        (snapshot.scheduled_count, "messages due later", _due(snapshot, utc, zone)),
+    ]
+    lines: list[Line] = [
+        ((f"{grouped(count):>8} ", inks.tone("warn", bold=True)), (fit(what, 20), inks.bright), (then, inks.muted))
+        for count, what, then in pending
+        if count
+    ]
+    nothing: Line = (("Nothing is pending.", inks.text),)
+    return [*(lines or [nothing]), BLANK, (("While it is stopped no command arrives and no message goes out.", inks.muted),)]
+
+
+def _due(snapshot: Snapshot, utc: float, zone: tzinfo | None) -> str:
+    if not snapshot.scheduled:
+        return "sent after the next start"
+    return f"not sent while it is stopped; the next {moment(snapshot.scheduled[0].due_utc, utc, zone)}"
 
 
 DIAGNOSIS_GLYPHS = {"ok": ("✓", "good"), "failed": ("✗", "bad"), "warning": ("▲", "warn"), "skipped": ("·", "muted")}

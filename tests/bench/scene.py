@@ -109,7 +109,7 @@ async def inside() -> None:
         print(f"filter {text} over 50,000 rows, ms {(time.perf_counter() - began) * 1_000:.1f}")
     told = pictured()
     host = StillHost(ONLINE, told, {one.command_id: remembered(one.command_id) for one in told})
-    app = EdgeConsole(host)
+    app = EdgeConsole(host, asks_to_quit=False)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause(1.0)
         gc_tuning.tune_console()

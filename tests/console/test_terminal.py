@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ def test_the_first_paint_comes_before_the_link_is_up() -> None:
 def test_keys_change_phase_polling_and_stream(demo: Terminal) -> None:
     demo.until(lambda: "cmd_" in demo.text, what="a command")
     demo.press("p")
+    demo.until(lambda: "beside the socket" in demo.text, what="the polling modes")
+    demo.press("b")
     demo.until(lambda: "Polling always" in demo.text, what="the polling mode")
     demo.until(lambda: "always" in _line(demo, "polling "), what="polling beside the socket")
     demo.press("r")
@@ -41,7 +44,7 @@ def test_keys_change_phase_polling_and_stream(demo: Terminal) -> None:
     demo.press("y")
     demo.until(lambda: "↻" in demo.text, what="the replay's row")
     demo.press("R")
-    demo.until(lambda: "Dialling now" in demo.text, what="the reconnect")
+    demo.until(lambda: "last: operator" in demo.text, what="the reconnect")
     demo.until(lambda: "● ONLINE" in demo.text, what="ONLINE again")
 
 
@@ -49,6 +52,40 @@ def test_q_stops_the_agent_and_restores_the_terminal(demo: Terminal) -> None:
     demo.press("q")
     assert demo.ends() == 0
     assert_restored(demo)
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Iterator[Terminal]:
+    """An agent that is nobody's demonstration; its backend is not there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    file = tmp_path / "config.yaml"
+    file.write_text(f"edge: {{agent_id: mac}}\nbackend: {{url: 'http://127.0.0.1:{port}'}}\ndata_dir: {tmp_path}/data\n")
+    with Terminal("--config", str(file), columns=80, rows=24, env={"EDGE_SECRET": "a-secret-that-is-fine"}) as terminal:
+        terminal.until(lambda: "OFFLINE" in terminal.text, what="OFFLINE")
+        yield terminal
+
+
+def test_c2_no_key_ends_a_production_agent_unasked(production: Terminal) -> None:
+    production.press("\x03")
+    production.until(lambda: "q stops the agent" in production.text, what="the hint")
+    production.press("\x1b")
+    production.press("?")
+    production.until(lambda: "Dial now" in production.text, what="the help")
+    production.press("q")
+    production.until(lambda: "Dial now" not in production.text, what="the panels")
+    production.press("q")
+    production.until(lambda: "Stop the agent and quit?" in production.text, what="the question")
+    for key in ("\r", "\x11", "q"):
+        production.press(key)
+        production.read(0.3)
+    assert production.process.poll() is None
+    production.press("q")
+    production.until(lambda: "Nothing is pending" in production.text, what="the question again")
+    production.press("y")
+    assert production.ends() == 0
+    assert_restored(production)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
