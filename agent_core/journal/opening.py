@@ -9,8 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 from agent_core.clock import Clock, SystemClock, iso
+from agent_core.config.models import LedgerConfig
 from agent_core.journal.rows import INTAKE, MIGRATIONS, BadRow, is_lasting, load
 from agent_core.journal.soundness import unsound_page, unsound_row
+from agent_core.journal.steadiness import Steadiness
 from agent_core.records import Memory
 
 FILE_NAME = "ledger.sqlite3"
@@ -28,18 +30,22 @@ class NewerLedger(Exception):
     """A later version of this program has written the file."""
 
 
-def open_ledger(path: Path, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS) -> tuple[sqlite3.Connection, Memory]:
+def open_ledger(
+    path: Path, limits: LedgerConfig | None = None, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS
+) -> tuple[sqlite3.Connection, Memory, Steadiness]:
     """Open for writing: check, back up, migrate, load what is unsettled. Raises LedgerDamaged, NewerLedger, sqlite3.Error or OSError."""
+    clock = clock or SystemClock()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _make_private(path)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path, migrations)
-        return db, load(db)
+        steadiness = Steadiness(db, limits or LedgerConfig(), clock.now().utc)
+        return db, load(db), steadiness
     except BaseException as error:
         db.close()
         if isinstance(error, LedgerDamaged | BadRow) or (isinstance(error, sqlite3.DatabaseError) and is_lasting(error)):
-            raise LedgerDamaged(_quarantine(path, str(error), clock or SystemClock())) from error
+            raise LedgerDamaged(_quarantine(path, str(error), clock)) from error
         raise
 
 

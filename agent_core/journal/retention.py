@@ -52,22 +52,38 @@ class Trimmed(NamedTuple):
     gone: int
 
 
-def due(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int) -> bool:
+class Ages(NamedTuple):
+    """The time by which ages are judged, and since when it has gone on without a jump: before that nothing is known to be old."""
+
+    utc: float
+    steady_utc: float
+
+    def before(self, seconds: float) -> float:
+        """What is older than `seconds` was before this."""
+        then = self.utc - seconds
+        return then if self.steady_utc <= then else float("-inf")
+
+    def over(self, hours: float) -> float:
+        """What lives for so long at most, and was to end before this, has ended."""
+        return self.utc if self.steady_utc <= self.utc - hours * 3_600 else float("-inf")
+
+
+def due(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int) -> bool:
     """Whether there may be something to trim, by one look: each statement is a wait for a busy agent's interpreter.
 
     `rows` is how many there are, compacted and whole: to count them takes milliseconds.
     """
-    oldest_compacted, oldest_whole, first_tombstone, pages, free, page_size = db.execute(LOOK).fetchone()
+    compacted_utc, whole_utc, tombstone_utc, pages, free, page_size = db.execute(LOOK).fetchone()
     return (
-        rows > min(limits.retention_count, MAX_COMPACTED) or min(oldest_compacted, oldest_whole) < utc - limits.retention_days * 86_400
-        or first_tombstone < utc or (pages - free) * page_size > FILE_LIMIT or free > VACUUM_PAGES // 4
+        rows > min(limits.retention_count, MAX_COMPACTED) or min(compacted_utc, whole_utc) < ages.before(limits.retention_days * 86_400)
+        or tombstone_utc < ages.over(limits.tombstone_hours) or (pages - free) * page_size > FILE_LIMIT or free > VACUUM_PAGES // 4
     )  # fmt: skip
 
 
-def trim(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int, announced_utc: float = float("inf")) -> Trimmed:
+def trim(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int, announced_utc: float = float("inf")) -> Trimmed:
     """One step: name the oldest rows beyond the limits, delete those issued up to `announced_utc`, compact where the file is full."""
     db.execute("BEGIN IMMEDIATE")
-    doomed = _doomed(db, limits, utc, rows)
+    doomed = _doomed(db, limits, ages, rows)
     horizon = max((issued for _, issued in doomed), default=0.0)
     gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
     for table in ("compacted", "commands", "outbox"):
@@ -75,7 +91,7 @@ def trim(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int, an
     if doomed:
         db.execute(FORGET, (horizon,))
     compacted = _compact(db)
-    db.execute("DELETE FROM tombstones WHERE until_utc < ?", (utc,))
+    db.execute("DELETE FROM tombstones WHERE until_utc < ?", (ages.over(limits.tombstone_hours),))
     db.execute("COMMIT")
     free = _pragma(db, "freelist_count")
     if free > VACUUM_PAGES // 4:
@@ -95,12 +111,12 @@ def recall_compacted(db: sqlite3.Connection, command_id: str) -> Remembered | No
         raise BadRow(seq, command_id, error) from None
 
 
-def _doomed(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int) -> list[tuple[int, float]]:
+def _doomed(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int) -> list[tuple[int, float]]:
     """Rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
     surplus = rows - limits.retention_count
     if limits.retention_count > MAX_COMPACTED:
         surplus = max(surplus, db.execute("SELECT count(*) FROM compacted").fetchone()[0] - MAX_COMPACTED)
-    too_old = utc - limits.retention_days * 86_400
+    too_old = ages.before(limits.retention_days * 86_400)
     doomed: list[tuple[int, float]] = []
     for table, oldest in (("compacted", OLDEST_COMPACTED), ("commands", OLDEST_WHOLE)):
         first = db.execute(f"SELECT received_utc, min(seq) FROM {table}").fetchone()[0]
@@ -110,7 +126,7 @@ def _doomed(db: sqlite3.Connection, limits: LedgerConfig, utc: float, rows: int)
             if surplus <= 0 and received >= too_old:
                 break
             surplus -= 1
-            doomed.append((seq, min(received + SKEW, utc, received if issued is None else issued)))
+            doomed.append((seq, min(received + SKEW, ages.utc, received if issued is None else issued)))
     return doomed
 
 

@@ -36,7 +36,7 @@ TESTS: Mapping[str, Mapping[str, str]] = {
     },
     "outbox": {"command_id": TEXT, "thread_id": TEXT, "text": TEXT, "sent_utc": REAL},
     "tombstones": {"target": TEXT, "cancelled_by": TEXT, "until_utc": REAL},
-    "facts": {"key": TEXT, "value": f"{TEXT} AND (key <> 'horizon_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
+    "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
 }  # fmt: skip
 """What holds for each column; the first one names the row."""
 

@@ -192,7 +192,7 @@ class Journal:
         trouble = _Trouble()
         while True:
             try:
-                db, memory = open_ledger(self.path, self._clock, self._migrations)
+                db, memory, self._steadiness = open_ledger(self.path, self._limits, self._clock, self._migrations)
                 self._horizon_utc = memory.horizon_utc
                 self._fill_bloom(db)
                 self._watch = Watch(self.path)
@@ -299,12 +299,13 @@ class Journal:
     def _tidy(self, db: sqlite3.Connection) -> None:
         """Forget, in small steps and faster than commands come, what is settled and too old or too many; the rest in quiet moments."""
         try:
+            ages = self._steadiness.look(db, self._clock.now().utc)
             size = self.path.stat().st_size
             if self._untrimmed >= TRIM_EVERY or size > self._size + TRIM_GROWTH:
                 self._size = size
-                due = retention.due(db, self._limits, self._clock.now().utc, self._rows)
+                due = retention.due(db, self._limits, ages, self._rows)
                 steps = 2 + 2 * (self._untrimmed // retention.STEP)
-                self._untrimmed = TRIM_EVERY if due and all(self._trim(db) for _ in range(steps)) else 0
+                self._untrimmed = TRIM_EVERY if due and all(self._trim(db, ages) for _ in range(steps)) else 0
             if self._bloom_room <= 0:
                 self._fill_bloom(db)
         except (sqlite3.Error, OSError):
@@ -312,9 +313,9 @@ class Journal:
             with suppress(sqlite3.Error):
                 db.rollback()
 
-    def _trim(self, db: sqlite3.Connection) -> bool:
+    def _trim(self, db: sqlite3.Connection, ages: retention.Ages) -> bool:
         """Whether there is more to do. The engine hears of a new horizon one step before anything older than it is gone."""
-        found = retention.trim(db, self._limits, self._clock.now().utc, self._rows, self._horizon_utc)
+        found = retention.trim(db, self._limits, ages, self._rows, self._horizon_utc)
         self._rows -= found.gone
         if found.horizon_utc > self._horizon_utc:
             self._horizon_utc = found.horizon_utc

@@ -443,13 +443,23 @@ def test_retention_by_number_keeps_the_newest_and_every_unproven_ack(tmp_path: P
     assert list(memory.unproven) == unproven
 
 
+def pass_days(desk: Desk, clock: ManualClock, days: float, first: int) -> None:
+    """With a command each few hours, by which the journal sees the time."""
+    for number in range(int(days / 0.4)):
+        clock.advance(0.4 * 86_400)
+        desk.write(took(first + number, received=clock.utc, issued=clock.utc), ended(first + number), proved(first + number))
+
+
 def test_retention_by_age(tmp_path: Path, desks: list[Desk]) -> None:
-    clock = ManualClock(utc=UTC + 40 * 86_400)
+    clock = ManualClock(utc=UTC)
     desks.append(Desk(tmp_path, LedgerConfig(retention_days=30), clock=clock))
     desk = desks[0]
     desk.open()
     fed(desk, 1_000, skip=250)
-    fed(desk, 1_000, first=1_001, received=UTC + 20 * 86_400)
+    pass_days(desk, clock, 20, first=10_001)
+    fed(desk, 1_000, first=1_001, received=clock.utc)
+    pass_days(desk, clock, 20, first=10_101)
+    fed(desk, 500, first=2_001, received=clock.utc)
     quiet(desk)
     assert known(desk, range(1, 2_001)) == [250, 500, 750, *range(1_000, 2_001)]
 

@@ -184,7 +184,7 @@ def test_options_may_stand_before_the_command(command: str) -> None:
 async def test_doctor_sees_a_damaged_ledger(tmp_path: Path) -> None:
     async with served() as backend:
         arguments = write_config(tmp_path, backend.url)
-        db, _ = open_ledger(tmp_path / "state" / FILE_NAME)
+        db, *_ = open_ledger(tmp_path / "state" / FILE_NAME)
         with closing(db):
             pass
         assert "No stage failed" in await run("doctor", *arguments, cwd=tmp_path, expect=0)
