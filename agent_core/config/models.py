@@ -187,14 +187,22 @@ class MessengerKind(StrEnum):
     FILE = "file"
     EXEC = "exec"
     HTTP = "http"
+    IMESSAGE = "imessage"
 
 
 class Messenger(Section):
-    kind: str = Field("outbox", max_length=100, description="outbox: kept in data_dir; file: a JSON line; exec: a program; http: a POST")
+    kind: str = Field(
+        "outbox",
+        max_length=100,
+        description="where messages go: into data_dir, to a file, a program, a server, or a Mac's Messages",
+    )
     path: Path | None = Field(None, validate_default=True, description="where kind: file writes")
     command: tuple[str, ...] = Field((), validate_default=True, description="what kind: exec runs: a program and its arguments")
     url: str | None = Field(None, validate_default=True, description="where kind: http posts to; http:// only to loopback")
     token: SecretStr = Field(SecretStr(""), exclude=True, description="what kind: http shows there; only by EDGE_MESSENGER_TOKEN")
+    way: Literal["auto", "imsg", "applescript"] = Field("auto", description="how kind: imessage sends; auto: by imsg where it is installed")
+    chat_db: Path | None = Field(None, description="what kind: imessage reads; empty: ~/Library/Messages/chat.db")
+    service: Literal["auto", "iMessage", "SMS"] = Field("auto", description="for kind: imessage; auto: that of the chat, else iMessage")
     options: dict[str, str] = Field({}, description="what the messenger of an installed package is told, as {account: mine}")
     delay_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
 

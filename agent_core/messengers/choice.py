@@ -38,11 +38,18 @@ def _http(config: Config) -> Messenger:
     return HttpMessenger(config.messenger.url, config.messenger.token, config.executor.timeout_seconds)
 
 
+def _imessage(config: Config) -> Messenger:
+    from agent_core.messengers.imessage.messenger import imessage
+
+    return imessage(config)
+
+
 FACTORIES: dict[str, Factory] = {
     MessengerKind.OUTBOX: _outbox,
     MessengerKind.FILE: _file,
     MessengerKind.EXEC: _exec,
     MessengerKind.HTTP: _http,
+    MessengerKind.IMESSAGE: _imessage,
 }
 """By `messenger.kind`; plugins.py adds those of installed packages."""
 

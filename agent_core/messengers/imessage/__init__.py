@@ -1,0 +1,1 @@
+"""Apple's Messages: what is asked of it is believed only when it stands in its database."""

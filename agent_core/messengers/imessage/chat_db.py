@@ -1,0 +1,92 @@
+"""Reads `chat.db`, where Messages keeps what it sent: read-only, opened anew for each look, so that nothing is missed in its WAL."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from agent_core.messengers.imessage.chats import Recipient
+
+LOCKED_WITHIN = 2.0
+MAX_BODY = 2**20
+MAX_ROWS = 1_000
+MARK = "SELECT coalesce(max(ROWID), 0) FROM message"
+CHATS = """SELECT guid FROM chat WHERE chat_identifier = ? AND guid LIKE ? AND (? IS NULL OR service_name = ? COLLATE NOCASE)
+ ORDER BY guid LIKE 'any;%' DESC, (SELECT max(message_id) FROM chat_message_join WHERE chat_id = chat.ROWID) DESC, ROWID DESC LIMIT 1"""
+OWN_ROWS = f"""SELECT m.guid, m.service, coalesce(c.guid, ''), m.text, m.attributedBody, m.error
+ FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID LEFT JOIN chat c ON c.ROWID = j.chat_id
+ LEFT JOIN handle h ON h.ROWID = m.handle_id
+ WHERE m.ROWID > ? AND m.is_from_me = 1 AND coalesce(c.chat_identifier, h.id) = ? ORDER BY m.ROWID LIMIT {MAX_ROWS}"""
+
+
+class ChatDbUnreadable(OSError):
+    """Why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One message of this account's own."""
+
+    guid: str
+    service: str
+    chat: str
+    text: str
+    error: int
+
+
+class ChatDb:
+    """Every call blocks for a moment. Raises ChatDbUnreadable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def mark(self) -> int:
+        """What stands there now, whatever is sent from here on comes above it."""
+        with self._opened() as db:
+            mark: int = db.execute(MARK).fetchone()[0]
+            return mark
+
+    def live_chat(self, to: Recipient, service: str | None) -> str | None:
+        """The id that Messages uses for it now; ids change with the system's version."""
+        with self._opened() as db:
+            kind = "%;+;%" if to.group else "%;-;%"
+            found = db.execute(CHATS, (to.identifier, kind, service, service)).fetchone()
+            return found[0] if found else None
+
+    def sent(self, mark: int, to: Recipient, text: str) -> list[Row]:
+        """What this account has sent since `mark` to that chat with that text, oldest first."""
+        with self._opened() as db:
+            rows = [Row(guid, service or "", chat, plain or text_of(body), error or 0)
+                    for guid, service, chat, plain, body, error in db.execute(OWN_ROWS, (mark, to.identifier))]  # fmt: skip
+        wanted = _comparable(text)
+        return [row for row in rows if _comparable(row.text) == wanted]
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True, timeout=LOCKED_WITHIN)) as db:
+                yield db
+        except sqlite3.Error as error:
+            there = self.path.exists()
+            remedy = "give this program Full Disk Access" if there else "is Messages set up for this user?"
+            raise ChatDbUnreadable(f"{self.path} cannot be read ({error}): {remedy}") from None
+
+
+def text_of(body: bytes | None) -> str:
+    """The text inside an `attributedBody`; empty for what cannot be read, for anybody may have sent it."""
+    if body is None or len(body) > MAX_BODY:
+        return ""
+    import typedstream  # type: ignore[import-untyped]
+
+    try:
+        text = typedstream.unarchive_from_data(body).contents[0].value.value
+    except Exception:  # noqa: BLE001  (an archive of whatever shape)
+        return ""
+    return text if isinstance(text, str) else ""
+
+
+def _comparable(text: str) -> str:
+    """Messages may end lines otherwise, and drop what is blank at an end."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()

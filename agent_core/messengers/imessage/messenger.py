@@ -1,0 +1,103 @@
+"""A message is sent when its row stands in `chat.db` above the mark that was noted before; nothing else proves it."""
+
+import asyncio
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from agent_core.config.models import Config
+from agent_core.frames import Command, Message
+from agent_core.messengers.base import Context, Messenger, MessengerError
+from agent_core.messengers.imessage.chat_db import ChatDb, ChatDbUnreadable, Row
+from agent_core.messengers.imessage.chats import Recipient, recipient_of
+from agent_core.messengers.imessage.ways import MAX_TEXT, NO_SUCH_OBJECT, Addressee, AppleScript, Doubtful, Imsg, Refused, Way
+from agent_core.records import Outcome
+
+ROW_WITHIN = 8.0
+LOOK_EVERY = 0.1
+CHAT_DB = Path("~/Library/Messages/chat.db")
+ERRORS = {22: "the recipient cannot be reached by this service"}
+"""By number in the column `error`."""
+
+
+class IMessageMessenger(Messenger):
+    """`service` is iMessage or SMS; None: that of the chat, else iMessage. A row is waited for `row_within` seconds."""
+
+    def __init__(self, db: ChatDb, way: Way, service: str | None = None, row_within: float = ROW_WITHIN) -> None:
+        self._db = db
+        self._way = way
+        self._service = service
+        self._row_within = row_within
+        self._one_at_a_time = asyncio.Lock()
+
+    async def send(self, message: Message, command: Command, context: Context) -> Outcome:  # noqa: ARG002
+        try:
+            to = recipient_of(message.thread_id)
+            _check(message.text)
+            mark = await asyncio.to_thread(self._db.mark)
+            async with self._one_at_a_time:
+                guid = await self._ask(to, message.text)
+        except (ValueError, Refused, ChatDbUnreadable) as error:
+            return Outcome(error=str(error))
+        except Doubtful as doubt:
+            return await self._seen(mark, to, message.text, None, str(doubt))
+        return await self._seen(mark, to, message.text, guid, f"no row in chat.db within {self._row_within:g} s")
+
+    async def close(self) -> None:
+        await self._way.close()
+
+    async def _ask(self, to: Recipient, text: str) -> str | None:
+        """By the chat's live id; a person can be reached without one, too. Raises Refused, Doubtful, ChatDbUnreadable, OSError."""
+        chat = await asyncio.to_thread(self._db.live_chat, to, self._service)
+        service = self._service or "iMessage"
+        if chat is not None:
+            try:
+                return await self._way.send(Addressee(chat, is_chat=True, service=service), text)
+            except Refused as refused:
+                if to.group or refused.number != NO_SUCH_OBJECT:
+                    raise
+        elif to.group:
+            raise Refused("Messages has no such group here")
+        return await self._way.send(Addressee(to.identifier, is_chat=False, service=service), text)
+
+    async def _seen(self, mark: int, to: Recipient, text: str, guid: str | None, otherwise: str) -> Outcome:
+        """Completed with the row that proves it, as soon as it is there."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._row_within
+        while True:
+            try:
+                rows = await asyncio.to_thread(self._db.sent, mark, to, text)
+            except ChatDbUnreadable as error:
+                rows, otherwise = [], str(error)
+            if row := next((row for row in rows if guid in {None, row.guid}), None):
+                return _outcome(row)
+            if loop.time() >= end:
+                return Outcome(error=otherwise, unknown=True)
+            await asyncio.sleep(LOOK_EVERY)
+
+
+def _outcome(row: Row) -> Outcome:
+    error = f"Messages could not send it: error {row.error}" + (f", {ERRORS[row.error]}" if row.error in ERRORS else "")
+    return Outcome(error=error if row.error else None, result={"guid": row.guid, "service": row.service, "chat": row.chat})
+
+
+def _check(text: str) -> None:
+    """Raises ValueError."""
+    if "\0" in text or len(text.encode()) > MAX_TEXT:
+        raise ValueError(f"the text is longer than {MAX_TEXT} bytes" if "\0" not in text else "the text has a character U+0000")
+
+
+def imessage(config: Config) -> IMessageMessenger:
+    """Of this configuration. Raises MessengerError off a Mac, unless a database is named by configuration."""
+    settings = config.messenger
+    if sys.platform != "darwin" and settings.chat_db is None:
+        raise MessengerError("it needs a Mac (or messenger.chat_db, the database of a bench)")
+    way = settings.way
+    if way == "auto":
+        way = "imsg" if shutil.which("imsg") else "applescript"
+    program = "imsg" if way == "imsg" else "osascript"
+    if shutil.which(program) is None:
+        raise MessengerError(f"{program} is not on the PATH ({os.environ.get('PATH', '')})")
+    service = None if settings.service == "auto" else settings.service
+    return IMessageMessenger(ChatDb((settings.chat_db or CHAT_DB).expanduser()), Imsg() if way == "imsg" else AppleScript(), service)

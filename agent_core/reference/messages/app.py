@@ -1,0 +1,174 @@
+"""The program Messages: it writes what it is asked to send into `chat.db`, and misbehaves as the real one does, by a script.
+
+`osascript` and `imsg` ask it over a socket, as the real ones ask by Apple events, so it lives on when they are killed.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from time import time
+from typing import Any, Self
+
+from agent_core.reference.messages.chat_db import ChatDb, apple_time
+
+PORT_FILE = "messages.port"
+SENT_AFTER, DELIVERED_AFTER, READ_AFTER = 0.05, 0.2, 1.0
+LATE_BY, UNROUTABLE_AFTER = 3.0, 2.0
+MAX_REQUEST = 2**22
+NO_SUCH_OBJECT, INVALID_INDEX, NOT_ALLOWED, TIMED_OUT, MAY_HAVE_COMPLETED = -1728, -1719, -1743, -1712, -32001
+
+
+class Fault(StrEnum):
+    """What becomes of one message."""
+
+    NONE = "none"
+    SAYS_SENT = "says sent"
+    """And writes nothing."""
+    LATE = "late"
+    TWICE = "twice"
+    HANGS = "hangs"
+    """The asker waits for ever, and nothing is sent."""
+    HANGS_SENT = "hangs, sent"
+    IGNORES_TERM = "ignores TERM"
+    UNROUTABLE = "unroutable"
+    """Error 22, two seconds after the row."""
+    GHOST = "ghost"
+    """A row with no text that belongs to no chat, and nothing leaves."""
+    MAY_HAVE_COMPLETED = "may have completed"
+    MAY_HAVE_COMPLETED_SENT = "may have completed, sent"
+    NOT_ALLOWED = "not allowed"
+    NOT_SIGNED_IN = "not signed in"
+    STRANGER = "stranger"
+
+
+class Refused(Exception):
+    """An answer with an error number, as AppleScript has them."""
+
+    def __init__(self, number: int, said: str) -> None:
+        super().__init__(said)
+        self.number = number
+
+
+class MessagesApp:
+    """`async with` runs it over `folder/chat.db`. `faults` is what becomes of the next messages, one each; then all is well."""
+
+    def __init__(self, folder: Path, faults: Iterable[Fault] = (), *, tahoe: bool = False) -> None:
+        self.folder = folder
+        self.faults = deque(faults)
+        self.asked: list[dict[str, Any]] = []
+        """Every request, as it came."""
+        self.read_receipts = False
+        self.on_sent: Callable[[str, str], None] = lambda _chat, _text: None
+        """Told of each message that really left: the chat's identifier and the text."""
+        self._tahoe = tahoe
+        self.db = ChatDb(folder / "chat.db", tahoe=tahoe)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_REQUEST)
+        (self.folder / PORT_FILE).write_text(str(self._server.sockets[0].getsockname()[1]))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.db.close()
+
+    def type(self, target: str, text: str) -> str:
+        """A human at this Mac sends the same way that everybody does."""
+        return self._send(self._chat(target, "iMessage"), text)
+
+    def receive(self, sender: str, text: str, group: str | None = None) -> str:
+        """A message comes in."""
+        chat = self.db.person(sender) if group is None else self.db.group(group, [sender])
+        return self.db.add(chat, text, sender=sender, is_delivered=1)
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        with suppress(ConnectionError):
+            request = json.loads(await reader.readline())
+            self.asked.append(request)
+            writer.write(json.dumps(await self._answer(request)).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        fault = self.faults.popleft() if self.faults else Fault.NONE
+        try:
+            self._refuse(fault)
+            chat = self._chat(request["target"], request["service"], by_id=request["by_id"])
+        except Refused as refused:
+            return {"error": refused.number, "said": str(refused)}
+        guid = self._misbehave(fault, chat, request["text"])
+        if fault in {Fault.HANGS, Fault.HANGS_SENT}:
+            await asyncio.sleep(3_600)
+        if fault in {Fault.MAY_HAVE_COMPLETED, Fault.MAY_HAVE_COMPLETED_SENT}:
+            return {"error": MAY_HAVE_COMPLETED, "said": "may have completed"}
+        return {"guid": guid, "ignores_term": fault is Fault.IGNORES_TERM}
+
+    def _refuse(self, fault: Fault) -> None:
+        match fault:
+            case Fault.NOT_ALLOWED:
+                raise Refused(NOT_ALLOWED, "Not authorized to send Apple events to Messages.")
+            case Fault.NOT_SIGNED_IN:
+                raise Refused(INVALID_INDEX, "Messages got an error: Can’t get account 1 whose service type = iMessage. Invalid index.")
+            case Fault.STRANGER:
+                raise Refused(NO_SUCH_OBJECT, "Messages got an error: Can’t get participant.")
+
+    def _misbehave(self, fault: Fault, chat: int, text: str) -> str | None:
+        """The GUID where the row is there at once."""
+        match fault:
+            case Fault.SAYS_SENT | Fault.HANGS | Fault.IGNORES_TERM | Fault.MAY_HAVE_COMPLETED:
+                return None
+            case Fault.LATE:
+                self._later(LATE_BY, lambda: self._send(chat, text))
+                return None
+            case Fault.GHOST:
+                self.db.add(None, None)
+                return None
+            case Fault.UNROUTABLE:
+                guid = self.db.add(chat, text)
+                self._later(UNROUTABLE_AFTER, lambda: self.db.change(guid, error=22, is_finished=1))
+                return guid
+            case Fault.TWICE:
+                self._send(chat, text)
+        return self._send(chat, text)
+
+    # --- what leaves -----------------------------------------------------------------------------------------
+
+    def _chat(self, target: str, service: str, *, by_id: bool = False) -> int:
+        if by_id:
+            found = self.db.chat_of(target)
+            if found is None:
+                raise Refused(NO_SUCH_OBJECT, f'Messages got an error: Can’t get chat id "{target}".')
+            return found
+        return self.db.person(target, service)
+
+    def _send(self, chat: int, text: str) -> str:
+        guid = self.db.add(chat, text)
+        self.on_sent(self.db.identifier_of(chat), text)
+        self._later(SENT_AFTER, lambda: self.db.change(guid, is_sent=1, is_finished=1))
+        self._later(DELIVERED_AFTER, lambda: self.db.change(guid, is_delivered=1, date_delivered=apple_time(time())))
+        if self.read_receipts:
+            self._later(READ_AFTER, lambda: self.db.change(guid, date_read=apple_time(time())))
+        return guid
+
+    def _later(self, seconds: float, do: Callable[[], object]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            do()
+
+        task = asyncio.ensure_future(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

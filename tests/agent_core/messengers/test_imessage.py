@@ -1,0 +1,287 @@
+"""Messages that leave a Mac, on the bench: what is completed has its row, and what has none is never called so."""
+
+import asyncio
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typedstream  # type: ignore[import-untyped]
+
+from agent_core.config import Config
+from agent_core.frames import Command, Message
+from agent_core.handlers import run
+from agent_core.messengers import Context
+from agent_core.messengers.base import MessengerError
+from agent_core.messengers.choice import messenger_for
+from agent_core.messengers.imessage.chat_db import ChatDb, text_of
+from agent_core.messengers.imessage.chats import Recipient, recipient_of
+from agent_core.messengers.imessage.messenger import IMessageMessenger
+from agent_core.messengers.imessage.ways import AppleScript, Imsg
+from agent_core.records import Outcome
+from agent_core.reference.messages.app import Fault, MessagesApp
+from agent_core.reference.messages.programs import install
+from agent_core.reference.messages.typedstream import attributed
+from agent_core.reference.orders import Status
+from tests.harness.rig import AGENT, ack_of, message, program, served, settled, until, write_config
+
+ANNA = "+13105550100"
+COMMAND = Command("cmd_1", "send_message_now")
+WAYS = ("applescript", "imsg")
+AWKWARD = [
+    'say "hi"', "back\\slash \\n", "two\nlines\r\nand three", "EOF", '" & do shell script "touch /tmp/x" & "', "$(id) `id` %s", "-e", "--",
+    "👩‍👩‍👧 café é", " blank at the ends ", "x" * 10_000, "👋" * 10_000, "a\tb",
+]  # fmt: skip
+
+
+@dataclass
+class Mac:
+    """A bench with a messenger that uses it."""
+
+    app: MessagesApp
+    messenger: IMessageMessenger
+
+    async def send(self, text: str, thread: str = ANNA, within: float = 20.0) -> Outcome:
+        asked = Message(thread, text)
+        pending = self.messenger.send(asked, COMMAND, Context(1, 0.0, self.messenger, asked))
+        return await run(pending, COMMAND, within, lambda _command, _seconds: None)
+
+    def rows(self, **where: Any) -> list[dict[str, Any]]:
+        """What stands in the database, with the text made readable."""
+        with closing(sqlite3.connect(self.app.folder / "chat.db")) as db:
+            db.row_factory = sqlite3.Row
+            query = """SELECT m.*, c.guid chat, h.id handle FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID
+             LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id ORDER BY m.ROWID"""
+            return [dict(row) | {"text": text_of(row["attributedBody"])} for row in db.execute(query)]
+
+
+@asynccontextmanager
+async def mac(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, way: str, faults: Iterable[Fault] = (), *, tahoe: bool = False, **more: Any
+) -> AsyncIterator[Mac]:
+    monkeypatch.setenv("PATH", f"{install(folder)}:{os.environ['PATH']}")
+    async with MessagesApp(folder, faults, tahoe=tahoe) as app:
+        how = Imsg() if way == "imsg" else AppleScript()
+        messenger = IMessageMessenger(ChatDb(folder / "chat.db"), how, **more)
+        try:
+            yield Mac(app, messenger)
+        finally:
+            await messenger.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("tahoe", [False, True], ids=["any macOS", "macOS 26"])
+async def test_a_message_is_sent_when_its_row_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, tahoe: bool) -> None:
+    async with mac(tmp_path, monkeypatch, way, tahoe=tahoe) as at:
+        first = await at.send("hello")
+        (row,) = at.rows()
+        prefix = "any" if tahoe else "iMessage"
+        assert first == Outcome(result={"guid": row["guid"], "service": "iMessage", "chat": f"{prefix};-;{ANNA}"})
+        assert (row["is_from_me"], row["handle"], row["text"]) == (1, ANNA, "hello")
+        second = await at.send("hello")
+        assert second.result["guid"] == at.rows()[1]["guid"]
+        assert [(request["target"], request["by_id"]) for request in at.app.asked] == [(ANNA, False), (f"{prefix};-;{ANNA}", True)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_texts_arrive_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    async with mac(tmp_path, monkeypatch, way) as at:
+        for text in AWKWARD:
+            assert (await at.send(text)).error is None, text
+        assert [request["text"] for request in at.app.asked] == AWKWARD
+        assert [row["text"] for row in at.rows()] == AWKWARD
+
+
+@pytest.mark.parametrize("text", ["a\0b", "x" * 100_001])
+async def test_a_text_that_no_argument_holds_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        outcome = await at.send(text)
+        assert (outcome.error or "").startswith("the text ")
+        assert not outcome.unknown
+        assert at.app.asked == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("thread", "tahoe", "chat"),
+    [
+        ("iMessage;+;chat1234", False, "iMessage;+;chat1234"), ("any;+;chat1234", False, "iMessage;+;chat1234"),
+        ("iMessage;+;chat1234", True, "any;+;chat1234"), ("chat1234", True, "any;+;chat1234"), ("chat1234", False, "iMessage;+;chat1234"),
+    ],
+)  # fmt: skip
+async def test_a_group_is_found_by_either_form_of_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, thread: str, tahoe: bool, chat: str
+) -> None:
+    async with mac(tmp_path, monkeypatch, way, tahoe=tahoe) as at:
+        at.app.db.group("chat1234", [ANNA, "+13105550101"])
+        assert (await at.send("hello all", thread)).result["chat"] == chat
+        assert at.rows()[0]["handle"] is None
+
+
+async def test_an_unknown_group_is_not_sent_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        assert await at.send("hello", "iMessage;+;chat99") == Outcome(error="Messages has no such group here")
+        assert at.app.asked == []
+
+
+async def test_a_persons_stale_id_falls_back_to_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript", [Fault.STRANGER]) as at:
+        at.app.db.person(ANNA)
+        assert (await at.send("hello", f"iMessage;-;{ANNA}")).error is None
+        assert [request["by_id"] for request in at.app.asked] == [True, False]
+
+
+async def test_a_service_that_is_asked_for_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript", service="SMS") as at:
+        at.app.db.person(ANNA)
+        assert (await at.send("hello")).result == {"guid": at.rows()[0]["guid"], "service": "SMS", "chat": f"SMS;-;{ANNA}"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", [Fault.SAYS_SENT, Fault.GHOST, Fault.MAY_HAVE_COMPLETED])
+async def test_a_success_without_a_row_is_an_unknown_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, fault: Fault
+) -> None:
+    async with mac(tmp_path, monkeypatch, way, [fault], row_within=0.5) as at:
+        outcome = await at.send("hello")
+        assert outcome.unknown
+        assert outcome.error
+        assert len(at.app.asked) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", [Fault.LATE, Fault.TWICE, Fault.MAY_HAVE_COMPLETED_SENT])
+async def test_a_row_proves_it_whenever_it_comes_and_whatever_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, fault: Fault
+) -> None:
+    async with mac(tmp_path, monkeypatch, way, [fault]) as at:
+        assert (await at.send("hello")).result["guid"] in {row["guid"] for row in at.rows()}
+
+
+async def test_neither_another_text_nor_another_chat_nor_an_older_row_proves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript", [Fault.SAYS_SENT], row_within=1.0) as at:
+        at.app.type(ANNA, "hello")
+        sending = asyncio.ensure_future(at.send("hello"))
+        await until(lambda: at.app.asked)
+        at.app.type(ANNA, "hello there")
+        at.app.type("+13105550199", "hello")
+        at.app.receive(ANNA, "hello")
+        assert (await sending).unknown
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [(Fault.NOT_ALLOWED, "Automation"), (Fault.NOT_SIGNED_IN, "no iMessage account is signed in"), (Fault.STRANGER, "no such recipient")],
+)
+async def test_a_refusal_is_told_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, fault: Fault, cause: str
+) -> None:
+    async with mac(tmp_path, monkeypatch, way, [fault]) as at:
+        outcome = await at.send("hello")
+        assert cause in (outcome.error or "")
+        assert not outcome.unknown
+
+
+async def test_a_row_that_has_failed_is_a_failure_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript", [Fault.SAYS_SENT]) as at:
+        sending = asyncio.ensure_future(at.send("hello"))
+        await until(lambda: at.app.asked)
+        at.app.db.add(at.app.db.person(ANNA), "hello", error=22)
+        outcome = await sending
+        assert outcome.error == "Messages could not send it: error 22, the recipient cannot be reached by this service"
+        assert not outcome.unknown
+
+
+def programs_of_the_bench() -> list[str]:
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    names = [Path(f"/proc/{pid}/cmdline").read_text() for file in children for pid in file.read_text().split()]
+    return [name for name in names if "messages.programs" in name]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="/proc says what runs")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", [Fault.HANGS, Fault.IGNORES_TERM])
+async def test_what_hangs_is_ended_with_its_session_and_the_next_one_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, fault: Fault
+) -> None:
+    async with mac(tmp_path, monkeypatch, way, [fault]) as at:
+        assert await at.send("hello", within=1.0) == Outcome(error="timed out after 1 s", unknown=True)
+        assert (await at.send("again")).error is None
+        assert len(programs_of_the_bench()) == (way == "imsg")
+
+
+async def test_where_messages_does_not_run_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        (tmp_path / "messages.port").unlink()
+        assert (await at.send("hello")).error == "Messages does not run, and could not be started"
+
+
+async def test_an_unreadable_database_is_told_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        messenger = IMessageMessenger(ChatDb(tmp_path / "nowhere.db"), AppleScript())
+        outcome = await Mac(at.app, messenger).send("hello")
+        assert "nowhere.db cannot be read" in (outcome.error or "")
+        assert not outcome.unknown
+        assert at.app.asked == []
+
+
+@pytest.mark.parametrize(
+    ("thread", "recipient"),
+    [
+        ("+1 (310) 555-0100", Recipient(ANNA, group=False)), ("anna@example.org", Recipient("anna@example.org", group=False)),
+        ("iMessage;-;anna@example.org", Recipient("anna@example.org", group=False)), ("any;+;chat1", Recipient("chat1", group=True)),
+        ("SMS;-;22000", Recipient("22000", group=False)), ("22000", Recipient("22000", group=False)),
+    ],
+)  # fmt: skip
+def test_whom_a_thread_id_means(thread: str, recipient: Recipient) -> None:
+    assert recipient_of(thread) == recipient
+
+
+def test_a_thread_id_that_means_nobody() -> None:
+    with pytest.raises(ValueError, match="no phone number"):
+        recipient_of("thread-7")
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x10000])
+def test_the_benchs_typedstream_is_one(length: int) -> None:
+    text = "é" + "x" * (length - 1)
+    archive = typedstream.unarchive_from_data(attributed(text))
+    assert archive.contents[0].value.value == text
+    assert archive.contents[1].values == [1, length]
+
+
+@pytest.mark.parametrize("body", [None, b"", b"\x04\x0bstreamtyped", os.urandom(200), attributed("x")[:80], b"x" * 2_000_000])
+def test_a_body_that_cannot_be_read_has_no_text(body: bytes | None) -> None:
+    assert text_of(body) == ""
+
+
+def test_off_a_mac_it_needs_a_database_by_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(MessengerError, match=r"^messenger\.kind: imessage cannot be used: it needs a Mac"):
+        messenger_for(Config.model_validate({"messenger": {"kind": "imessage"}}))
+    monkeypatch.setenv("PATH", str(install(tmp_path, "osascript")))
+    with pytest.raises(MessengerError, match="imsg is not on the PATH"):
+        messenger_for(Config.model_validate({"messenger": {"kind": "imessage", "way": "imsg", "chat_db": tmp_path / "chat.db"}}))
+    assert isinstance(
+        messenger_for(Config.model_validate({"messenger": {"kind": "imessage", "chat_db": tmp_path / "chat.db"}})), IMessageMessenger
+    )
+
+
+async def test_the_program_sends_by_it(tmp_path: Path) -> None:
+    path = f"{install(tmp_path)}:{os.environ['PATH']}"
+    async with MessagesApp(tmp_path, [Fault.UNROUTABLE]) as app, served() as backend:
+        arguments = write_config(tmp_path, backend.url, messenger={"kind": "imessage", "chat_db": str(tmp_path / "chat.db")})
+        async with program("--no-ui", *arguments, cwd=tmp_path, PATH=path) as agent:
+            await agent.hears("real-time mode")
+            names = [await backend.queue(AGENT, "send_message_now", message(f"text {number}")) for number in range(5)]
+            orders = await settled(backend, *names)
+            assert {order.status for order in orders} == {Status.COMPLETED}
+            assert [request["text"] for request in app.asked] == [f"text {number}" for number in range(5)]
+            assert {request["by"] for request in app.asked} == {"imsg"}
+            assert len({json.dumps(ack_of(order)["result"]) for order in orders}) == 5
