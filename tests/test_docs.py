@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from agent_core import __version__
+from agent_core.engine.outcomes import Rule, rule_for
+from agent_core.events import Failure, Trouble
 from console.cli.main import build_parser
 from tests.harness.documents import DOCS, GENERATED, ROOT, due, numbered_tests, parsers, promises, written
 
@@ -200,6 +202,25 @@ def test_the_changelog_dates_every_version_and_begins_with_what_is_not_released(
     assert heads[0] == "[Unreleased]"
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
     assert heads[1].startswith(f"[{__version__}] - ")
+
+
+RULES = {
+    "the backoff ladder": Rule.LADDER, "again within 5 s": Rule.RESTART, "after `Retry-After`": Rule.BUSY, "refused": Rule.REFUSED,
+    "the ladder, from 16 s": Rule.PROTOCOL, "replaced": Rule.REPLACED, "as for 1008": Rule.REFUSED, "waits as told": Rule.BUSY,
+    "the ladder": Rule.LADDER, "somebody else answered": Rule.PORTAL,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "trouble"), [("close code", Trouble.CLOSED), ("upgrade answered with", Trouble.HTTP)])
+def test_what_the_protocol_says_of_an_end_is_what_the_engine_does(head: str, trouble: Trouble) -> None:
+    (rows,) = re.findall(rf"^\| {head} \|.*\n\|---\|---\|\n((?:\|.*\n)+)", written("PROTOCOL.md"), re.MULTILINE)
+    told = [
+        (int(number), what) for signals, what in re.findall(r"\| (.*) \| (.*) \|", rows) for number in re.findall(r"\b\d{3,4}\b", signals)
+    ]
+    assert len(told) > 5
+    for number, what in told:
+        rule = rule_for(Failure(trouble, "", number, retry_after=1.0), first_loss=number == 1001)
+        assert RULES[next(words for words in RULES if what.startswith(words))] is rule, f"{number}: {what}"
 
 
 # --- the README ----------------------------------------------------------------------------------------------------------
