@@ -26,6 +26,7 @@ from agent_core.channels.network import failure_of
 from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
+from agent_core.control.server import ControlServer
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
 from agent_core.entries import Trait
@@ -107,9 +108,10 @@ class Agent:
         self._log = log_to or (lambda _entries: None)
         self._redactor = redactor or Redactor(*config.secrets)
         self.feed = Feed(redacted=self._redactor.entries)
-        self._viewed = viewed
+        self._viewed = self._viewed_inside = viewed
         self._clock = clock or SystemClock()
         self._recorder = recorder
+        self._host = host
         utc = self._clock.now().utc
         self._told: list[FeedEntry] = [LogEntry(utc, "WARNING", plain(text)) for text in cautions]
         self._told += (LogEntry(utc, "INFO", f"Loaded {plugin}") for plugin in load_plugins())
@@ -161,6 +163,15 @@ class Agent:
         agent_id, scheduled = self._redactor.within((present.agent_id, present.scheduled))
         return dataclasses.replace(present, agent_id=agent_id, scheduled=scheduled)
 
+    def look_on(self, viewers: int) -> None:
+        """How many viewers in other processes want feed entries; on the agent's own thread only. With none, none are kept."""
+        if self._viewed_inside or self._viewed == bool(viewers):
+            return
+        self._viewed = bool(viewers)
+        self._engine.show_rows(wanted=self._viewed or self._recorder is not None)
+        if not self._viewed:
+            self.feed.clear()
+
     def lookup(self, command_id: str) -> Remembered | None:
         """A command's whole record, read from the journal on a connection of its own."""
         from agent_core.journal.reader import find
@@ -175,6 +186,7 @@ class Agent:
         self._loop.set_default_executor(DAEMON_THREADS)
         self._thread_id = threading.get_ident()
         self._journal.start()
+        control = ControlServer(self, data_dir(self.config), self._host)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -182,6 +194,7 @@ class Agent:
                 self._http = PollingChannel(self.config, self._credentials, self._clock, self._accept)
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
+                await control.open()
                 self._over = self._loop.create_future()
                 self._inbox.append(Started())
                 self._turn()
@@ -196,6 +209,7 @@ class Agent:
             if self._alarm is not None:
                 self._alarm.cancel()
             self._published = self.present()
+            await control.close()
             await self._http.close()
             await self._close_messenger()
             self._journal.close()

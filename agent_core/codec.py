@@ -30,10 +30,10 @@ class CodecError(ValueError):
 
 def encode(value: Event | FeedEntry | Snapshot) -> Any:
     """As JSON has it."""
-    return to_builtins(value, enc_hook=_mapping)
+    return to_builtins(value, enc_hook=mapping)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
     """A mapping that is no dict, as the empty payload."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -72,7 +72,7 @@ class Feed:
     def __init__(self, capacity: int = 16_384, redacted: Callable[[list[FeedEntry]], list[FeedEntry]] = lambda entries: entries) -> None:
         """`redacted` takes secrets out of what is read, on the reader's thread."""
         self._slots: list[tuple[int, FeedEntry] | None] = [None] * capacity
-        self._next = 0
+        self._next = self._cleared = 0
         self._redacted = redacted
 
     def extend(self, entries: Sequence[FeedEntry]) -> None:
@@ -86,6 +86,15 @@ class Feed:
         self._slots[start : start + len(head)] = head
         self._slots[: len(tail)] = tail
         self._next = end
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest entry that is kept, or of the next one."""
+        return max(self._cleared, self._next - len(self._slots))
+
+    def clear(self) -> None:
+        """Keep none of them; the numbers go on."""
+        self._slots, self._cleared = [None] * len(self._slots), self._next
 
     def since(self, cursor: int, limit: int = 20_000) -> Since:
         """Entries numbered `cursor` and later, at most `limit`; `dropped` counts those overwritten before they were read."""

@@ -190,6 +190,10 @@ class Engine:
             all_.slowest_acks(), all_.last_ping, all_.jitter, loop_lag_ms,
         )  # fmt: skip
 
+    def show_rows(self, *, wanted: bool) -> None:
+        """Whether there are CommandEntries from now on: a viewer came, or the last one left."""
+        self._ledger.show_rows(wanted=wanted)
+
     @property
     def vitals(self) -> Vitals:
         link, polling, ledger = self._link, self._polling, self._ledger

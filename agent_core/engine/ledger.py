@@ -163,6 +163,9 @@ class Ledger:
                 keys = (*keys, target, Named(target))
         return keys
 
+    def show_rows(self, *, wanted: bool) -> None:
+        self._rows = wanted
+
     def take(self, arrival: Arrival, via: Via, now: Moment) -> bool:
         """One command, come by socket or poll. True where it was new and is taken."""
         command = arrival.command

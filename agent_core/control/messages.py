@@ -1,0 +1,104 @@
+"""What an agent and its viewers say to each other: one JSON object a line, named by `type`.
+
+    viewer ──► Attach                     first of all; the agent has said Greeting by then
+    agent  ──► Present, Past, Past …      the whole present, then all of the past that is kept; both again whenever there is news
+    viewer ──► Post, Lookup               at any time; a refused Post and every Lookup get an Answer
+
+The present may be merged: a viewer that reads slowly sees the newest. The past is never merged: what a viewer was too slow for is counted.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from agent_core.codec import FORMAT, CodecError, mapping
+from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested, StopRequested
+from agent_core.feed import FeedEntry
+from agent_core.plain import plain
+from agent_core.records import Remembered
+from agent_core.snapshot import Snapshot
+
+MAX_ASKED = 2**20
+"""Bytes of a line from a viewer: an edited payload fits."""
+MAX_SAID = 64 * 2**20
+
+OperatorEvent = ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | StopRequested
+"""What a viewer may have the agent do."""
+
+
+class Greeting(Struct, frozen=True, tag=True):
+    """Who answers. A viewer of another `format` goes no further; the agent's version says which of the two is older."""
+
+    format: int
+    version: str
+    pid: int
+    host: str
+
+
+class Present(Struct, frozen=True, tag=True):
+    snapshot: Snapshot
+
+
+class Past(Struct, frozen=True, tag=True):
+    """Feed entries, oldest first; `dropped` ones before them were overwritten before this viewer could read them."""
+
+    entries: list[FeedEntry]
+    dropped: int = 0
+
+
+class Answer(Struct, frozen=True, tag=True):
+    """To the Lookup of this number, or, with number 0, why a Post was refused."""
+
+    number: int
+    record: Remembered | None = None
+    refused: str | None = None
+
+
+class Attach(Struct, frozen=True, tag=True):
+    """`past`: whether it wants feed entries, too. The agent takes nothing else from a viewer that is `read_only`."""
+
+    format: int
+    read_only: bool = False
+    past: bool = True
+
+
+class Post(Struct, frozen=True, tag=True):
+    event: OperatorEvent
+
+
+class Lookup(Struct, frozen=True, tag=True):
+    number: int
+    command_id: str
+
+
+Said = Greeting | Present | Past | Answer
+Asked = Attach | Post | Lookup
+
+_encoder = msgspec.json.Encoder(enc_hook=mapping)
+_said = msgspec.json.Decoder(Said)
+_asked = msgspec.json.Decoder(Asked)
+
+
+def dump(message: Said | Asked) -> bytes:
+    """Its line, the end included."""
+    return _encoder.encode(message) + b"\n"
+
+
+def said_of(line: bytes) -> Said:
+    """Raises CodecError."""
+    said: Said = _decoded(_said, line)
+    return said
+
+
+def asked_of(line: bytes) -> Asked:
+    """Raises CodecError."""
+    asked: Asked = _decoded(_asked, line)
+    return asked
+
+
+def _decoded(decoder: "msgspec.json.Decoder[Any]", line: bytes) -> Any:
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise CodecError(f"a line is not of format {FORMAT}: {plain(error, 120)}") from None
