@@ -113,6 +113,26 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
     return app
 
 
+def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
+    """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning."""
+    from agent_core import gc_tuning
+    from console.app import EdgeConsole, run
+    from console.remote import RemoteHost
+
+    host = RemoteHost(path, read_only=read_only)
+    host.start()
+    theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
+    app = EdgeConsole(host, read_only=read_only, theme=theme, on_first_paint=gc_tuning.tune_console)
+    app.call_later(app.configure, console_options(config))
+    for number in SIGNALS:
+        signal.signal(number, lambda _number, _frame: host.stop())
+    code = run(app)
+    host.stop()
+    if app.return_value:
+        sys.stderr.write(f"edge-console: {app.return_value}\n")
+    return code
+
+
 def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
     from console.keys import keymap

@@ -2,7 +2,7 @@
 
     viewer ──► Attach                     first of all; the agent has said Greeting by then
     agent  ──► Present, Past, Past …      the whole present, then all of the past that is kept; both again whenever there is news
-    viewer ──► Post, Lookup               at any time; a refused Post and every Lookup get an Answer
+    viewer ──► Post, Lookup               at any time, numbered by the viewer; each gets its Answer
 
 The present may be merged: a viewer that reads slowly sees the newest. The past is never merged: what a viewer was too slow for is counted.
 """
@@ -48,7 +48,7 @@ class Past(Struct, frozen=True, tag=True):
 
 
 class Answer(Struct, frozen=True, tag=True):
-    """To the Lookup of this number, or, with number 0, why a Post was refused."""
+    """To the Post or Lookup of this number: the record that was looked for, or why it was refused."""
 
     number: int
     record: Remembered | None = None
@@ -64,6 +64,7 @@ class Attach(Struct, frozen=True, tag=True):
 
 
 class Post(Struct, frozen=True, tag=True):
+    number: int
     event: OperatorEvent
 
 

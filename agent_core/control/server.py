@@ -148,10 +148,11 @@ class ControlServer:
         """Until the viewer ends. Raises CodecError."""
         while line := await _line(reader):
             match asked_of(line):
-                case Post() if read_only:
-                    writer.write(dump(Answer(0, refused="this console only looks")))
-                case Post(event):
+                case Post(number) if read_only:
+                    writer.write(dump(Answer(number, refused="this viewer only looks")))
+                case Post(number, event):
                     self._agent.post(replace(event, remembered=None) if isinstance(event, ReplayRequested) else event)
+                    writer.write(dump(Answer(number)))
                 case Lookup(number, command_id):
                     record = await asyncio.to_thread(self._agent.lookup, command_id)
                     writer.write(dump(Answer(number, record)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_core import __version__
-from console.cli import about, backend, config, conform, doctor, init, ledger, recordings, whatif
+from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, whatif
 from console.cli.options import add_run_options, configuration, env_file, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    for family in (init, config, backend, conform, ledger, doctor, whatif, recordings):
+    for family in (init, config, control, backend, conform, ledger, doctor, whatif, recordings):
         family.add_parsers(commands)
     about.add_parsers(commands, parser)
 

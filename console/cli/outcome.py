@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-OK, FAILED, USAGE, NO_PERMISSION = 0, 1, 2, 5
+OK, FAILED, USAGE, NOT_ONLINE, NOT_RUNNING, NO_PERMISSION = 0, 1, 2, 3, 4, 5
 
 
 def outcome(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -37,7 +37,9 @@ def _explain(error: Exception) -> int:
         return complain(str(error), USAGE)
     if name in {"CannotServeError", "PortTakenError", "DataDirUnusable", "PluginError", "MessengerError"}:
         return complain(str(error), USAGE)
-    if name in {"DataDirInUse", "NoLedger", "SendError"}:
+    if name == "NotRunning":
+        return complain(str(error), NOT_RUNNING)
+    if name in {"DataDirInUse", "NoLedger", "OtherVersion", "SendError"}:
         return complain(str(error), FAILED)
     if isinstance(error, ModuleNotFoundError):
         from agent_core.extras import advice

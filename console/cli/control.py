@@ -1,0 +1,156 @@
+"""The commands that talk to a running agent over its control socket: `attach`, `status`, `reconnect`, `mode`."""
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from console.cli.options import add_config_options, configuration, seconds
+from console.cli.outcome import FAILED, NOT_ONLINE, OK, USAGE, complain
+
+if TYPE_CHECKING:
+    from agent_core.control.client import Viewer
+    from agent_core.events import Event
+    from agent_core.snapshot import Snapshot
+
+CONFIRM_WITHIN = 2.0
+T = TypeVar("T")
+
+
+def add_parsers(commands: Any) -> None:
+    """`attach`, `status`, `reconnect`, `mode`."""
+    attach = commands.add_parser("attach", help="open the console over the agent that runs with this data_dir; q detaches")
+    add_config_options(attach)
+    attach.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help="only look: the agent refuses the rest")
+    attach.set_defaults(command=_attach)
+
+    status = commands.add_parser("status", help="how the running agent stands; exit 0: online, 3: not online, 4: not running")
+    add_config_options(status)
+    status.add_argument("--json", action="store_true", help="the whole snapshot")
+    status.add_argument("--wait", choices=("online",), help="return as soon as it is so")
+    status.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for --wait (default: 30)")
+    status.set_defaults(command=_status)
+
+    reconnect = commands.add_parser("reconnect", help="have the running agent dial anew, now")
+    add_config_options(reconnect)
+    reconnect.set_defaults(command=_reconnect)
+
+    mode = commands.add_parser("mode", help="when the running agent polls: while the socket is down, always, or never")
+    add_config_options(mode)
+    mode.add_argument("mode", choices=("auto", "always", "never"))
+    mode.set_defaults(command=_mode)
+
+
+def agent_socket(options: argparse.Namespace) -> Path:
+    """Of the agent with this command's data_dir. Raises ConfigError."""
+    from agent_core.control.address import socket_path
+
+    return socket_path(configuration(options).data_dir.expanduser())
+
+
+def _attach(options: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return complain("the console needs a terminal; `edge-console status` needs none", USAGE)
+    from console.run import run_attached
+
+    return run_attached(configuration(options), agent_socket(options), read_only=options.read_only)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from agent_core.control.client import Viewer
+
+    by = time.monotonic() + (options.timeout if options.wait else CONFIRM_WITHIN)
+    with Viewer(agent_socket(options), read_only=True, past=False) as viewer:
+        snapshot = _present(viewer, by)
+        while options.wait and not _online(snapshot) and (later := _present(viewer, by)) is not None:
+            snapshot = later
+    if snapshot is None:
+        return complain(f"the agent (pid {viewer.greeting.pid}) runs and says nothing; it may be stopped", NOT_ONLINE)
+    print(_as_json(snapshot) if options.json else "\n".join(_lines(snapshot, viewer.greeting.pid)))
+    return OK if _online(snapshot) else NOT_ONLINE
+
+
+def _present(viewer: "Viewer", by: float) -> "Snapshot | None":
+    """The next whole present; None where none comes in time, or the agent ends."""
+    from agent_core.control.messages import Present
+
+    present = _next(viewer, Present, by)
+    return None if present is None else present.snapshot
+
+
+def _next(viewer: "Viewer", kind: type[T], by: float) -> T | None:
+    """The next message of this kind; None where none comes in time, or the agent ends."""
+    try:
+        while (said := viewer.next(by - time.monotonic())) is not None:
+            if isinstance(said, kind):
+                return said
+    except TimeoutError:
+        pass
+    return None
+
+
+def _online(snapshot: "Snapshot | None") -> bool:
+    return snapshot is not None and snapshot.link.phase in {"online", "suspect"}
+
+
+def _as_json(snapshot: "Snapshot") -> str:
+    from agent_core.codec import encode
+
+    return json.dumps(encode(snapshot), ensure_ascii=False, indent=1)
+
+
+def _lines(snapshot: "Snapshot", pid: int) -> list[str]:
+    """What an operator wants to know first, a line each."""
+    link, polling, commands = snapshot.link, snapshot.polling, snapshot.commands
+    rows = [
+        ("agent", f"{snapshot.agent_id or 'no id yet'} (pid {pid}, edge-console {snapshot.version})"),
+        ("backend", snapshot.backend_url),
+        ("link", f"{link.phase} since {_at(link.since_utc)}" + (" · deaf" if link.deaf else "")),
+    ]
+    if link.retry_at is not None:
+        rows.append(("next dial", f"in {max(0.0, link.retry_at - snapshot.at):.0f} s, attempt {link.attempt}/{link.attempts_max}"))
+    if link.last_drop is not None and not _online(snapshot):
+        rows.append(("because", f"{link.last_drop.cause}: {link.last_drop.detail}"))
+    works = polling.works_until_at is not None and polling.works_until_at > snapshot.at
+    how = ("works" if works else f"fails: {polling.last_error}" if polling.last_error else "asks") if polling.active else "rests"
+    rows += [
+        ("polling", f"{polling.mode}, {how}"),
+        ("commands", f"{commands.received} taken, {commands.completed} completed, {commands.failed} failed, {commands.running} running"),
+        ("acks", f"{commands.proven} proven, {commands.outbox} not yet"),
+        ("scheduled", str(snapshot.scheduled_count)),
+        ("disk", "ok" if snapshot.disk.ok else str(snapshot.disk.trouble)),
+    ]
+    return [f"{name:<10} {value}" for name, value in rows]
+
+
+def _at(utc: float) -> str:
+    return datetime.fromtimestamp(utc, UTC).astimezone().isoformat(" ", "seconds")
+
+
+def _reconnect(options: argparse.Namespace) -> int:
+    from agent_core.events import ReconnectRequested
+
+    return _ask(options, ReconnectRequested(), "asked for a new connection")
+
+
+def _mode(options: argparse.Namespace) -> int:
+    from agent_core.events import PollingModeChosen
+    from agent_core.snapshot import PollingMode
+
+    return _ask(options, PollingModeChosen(PollingMode(options.mode)), f"polling mode: {options.mode}")
+
+
+def _ask(options: argparse.Namespace, event: "Event", said: str) -> int:
+    """Post it, and say so once the agent has it."""
+    from agent_core.control.client import Viewer
+    from agent_core.control.messages import Answer, Post
+
+    with Viewer(agent_socket(options), past=False) as viewer:
+        viewer.send(Post(1, event))  # type: ignore[arg-type]  # an operator's event
+        if _next(viewer, Answer, time.monotonic() + CONFIRM_WITHIN) is None:
+            return complain(f"the agent (pid {viewer.greeting.pid}) does not answer; it may be stopped", FAILED)
+    print(said)
+    return OK

@@ -1,0 +1,139 @@
+"""An agent in another process, seen over its control socket: the console is the same as over one in this process."""
+
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from agent_core.control.client import NotRunning, OtherVersion, Viewer
+from agent_core.control.messages import Answer, Lookup, Past, Post, Present
+from agent_core.events import StopRequested
+from agent_core.feed import Feed, LogEntry
+from agent_core.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from agent_core.control.messages import Said
+    from agent_core.events import Event
+    from agent_core.records import Remembered
+
+AGAIN_AFTER = 1.0
+LOOKUP_WITHIN = 2.0
+
+
+class RemoteHost:
+    """Ends by `stop`, which leaves the agent alone. An agent that ends, or starts again, is told in the feed."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.feed = Feed()
+        self._path = path
+        self._read_only = read_only
+        self._snapshot = Snapshot()
+        self._viewer: Viewer | None = None
+        self._pid: int | None = None
+        self._numbers = count(1)
+        self._asked: dict[int, Future[Remembered | None]] = {}
+        self._over = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._live, name="viewer", daemon=True)
+
+    def start(self) -> None:
+        """Raises NotRunning, OtherVersion or OSError where there is no agent to begin with."""
+        self._attach()
+        self._thread.start()
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def post(self, event: "Event") -> None:
+        viewer = self._viewer
+        try:
+            if viewer is None:
+                raise BrokenPipeError
+            viewer.send(Post(next(self._numbers), event))  # type: ignore[arg-type]  # what a console posts is an operator's event
+        except OSError:
+            self._say("WARNING", "The agent is not running: nothing was asked of it")
+
+    def lookup(self, command_id: str) -> "Remembered | None":
+        viewer, number = self._viewer, next(self._numbers)
+        answer = self._asked[number] = Future()
+        try:
+            if viewer is not None:
+                viewer.send(Lookup(number, command_id))
+                return answer.result(LOOKUP_WITHIN)
+        except (OSError, TimeoutError):
+            self._say("WARNING", "The agent does not answer")
+        finally:
+            del self._asked[number]
+        return None
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._viewer is not None:
+            self._viewer.close()
+
+    def stop_agent(self) -> None:
+        """Ask the agent itself for a clean end."""
+        self.post(StopRequested())
+
+    @property
+    def stopped(self) -> bool:
+        return self._over.is_set()
+
+    @property
+    def failure(self) -> BaseException | None:
+        return self._failure
+
+    # --- on the thread ---------------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        try:
+            while not self._over.is_set():
+                self._follow()
+                if not self._over.is_set():
+                    self._wait_for_another()
+        except (OtherVersion, OSError) as error:
+            self._failure = error
+            self._over.set()
+
+    def _attach(self) -> None:
+        viewer = Viewer(self._path, read_only=self._read_only)
+        if self._pid is not None:
+            same = viewer.greeting.pid == self._pid
+            self._say("INFO", "Attached again" if same else f"Another agent has started (pid {viewer.greeting.pid}); attached to it")
+        self._pid, self._viewer = viewer.greeting.pid, viewer
+
+    def _follow(self) -> None:
+        viewer = self._viewer
+        assert viewer is not None
+        with viewer, suppress(OSError):
+            while (said := viewer.next()) is not None:
+                self._take(said)
+        self._viewer = None
+
+    def _take(self, said: "Said") -> None:
+        match said:
+            case Present(snapshot):
+                self._snapshot = snapshot
+            case Past(entries, dropped):
+                if dropped:
+                    self._say("WARNING", f"{dropped:,} feed entries came faster than this console could read them")
+                self.feed.extend(entries)
+            case Answer(number, record, refused):
+                if refused is not None:
+                    self._say("WARNING", f"The agent refused: {refused}")
+                if (asked := self._asked.get(number)) is not None:
+                    asked.set_result(record)
+
+    def _wait_for_another(self) -> None:
+        self._say("WARNING", "The agent has ended; waiting for one to start")
+        self._snapshot = Snapshot(revision=self._snapshot.revision + 1, at=monotonic(), utc=time(), host=self._snapshot.host)
+        while not self._over.wait(AGAIN_AFTER):
+            with suppress(NotRunning):
+                self._attach()
+                return
+
+    def _say(self, level: str, text: str) -> None:
+        self.feed.extend([LogEntry(time(), level, text)])
