@@ -124,7 +124,7 @@ def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
     app = EdgeConsole(host, read_only=read_only, theme=theme, on_first_paint=gc_tuning.tune_console)
     app.call_later(app.configure, console_options(config))
-    for number in SIGNALS:
+    for number in filter(heeded, ENDING):
         signal.signal(number, lambda _number, _frame: host.stop())
     code = run(app)
     host.stop()

@@ -123,6 +123,6 @@ def test_f53_every_task_of_the_agent_is_started_where_its_errors_are_caught() ->
     assert sorted(calls) == [
         ("agent_core.agent", "_execute", "_spawn", 2), ("agent_core.agent", "_spawn", "create_task", 1),
         ("agent_core.agent", "_spawn_at_edge", "_spawn", 2),
-        ("agent_core.control.server", "_attended", "create_task", 1),  # within what catches all that a viewer raises
         (channel, "_live", "_spawn", 3), (channel, "open", "_spawn", 3),
+        ("agent_core.control.server", "_attended", "create_task", 1),  # within what catches all that a viewer raises
     ]  # fmt: skip

@@ -92,7 +92,8 @@ class DataDirLock:
         examine(self._folder)
         self._descriptor = self._locked()
         if self._descriptor is None:
-            raise DataDirInUse(f"{self._folder} is in use by the agent with pid {self.owner() or 'unknown'}; one agent at a time. `edge-console attach` looks at it")
+            owner = f"the agent with pid {self.owner() or 'unknown'}"
+            raise DataDirInUse(f"{self._folder} is in use by {owner}; look at it with `edge-console attach`, or stop it first")
         self._owner.unlink(missing_ok=True)
         with os.fdopen(os.open(self._owner, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
             file.write(f"{os.getpid()}\n")
