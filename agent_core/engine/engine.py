@@ -300,7 +300,8 @@ class Engine:
         self._link.delivers()
         for arrival in arrivals:
             self._suspects.discard(arrival.command.command_id)
-            self._ledger.take(arrival, WS, self._now)
+            if self._ledger.take(arrival, WS, self._now):
+                self._link.brought_new(self._now)
 
     def _frame_received(self, generation: int, frame: Frame) -> None:
         if not self._link.is_current(generation):

@@ -14,7 +14,8 @@
 | off        | websocket.enabled is false              | none                            |                                 |
 
 Beside the phase's deadline an open link has two clocks: the next JSON ping (pings.py) and the next status frame. A ping whose predecessor
-is unanswered takes a probe along; where neither kind was answered for four intervals, the link is dead however much comes on it.
+is unanswered takes a probe along. A peer that talks is asked whether it reads, too: by a probe for each silence_after without an answer of
+either kind and without a new command, the second time by a JSON ping, too; probe_within later the link is dead, whatever else comes on it.
 
 Invariants: at most one attempt or socket at a time; every way an attempt can end leads to a phase with a deadline; news of another
 generation changes nothing; the ladder climbs on every failure and falls to its foot only after a link was stable; a link is online only
@@ -35,8 +36,6 @@ from agent_core.feed import LogEntry
 from agent_core.plain import plain
 from agent_core.snapshot import Cause, Drop, LinkView, Phase
 
-UNREAD_AFTER = 4
-"""Ping intervals without an answer of either kind; a slow link may need some to pass on a pong behind what is queued."""
 MAX_DIALS_PER_WINDOW = 8
 """In any span as long as the ladder's last step, but the first of a trouble, no more dials than this (P8)."""
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -79,7 +78,7 @@ class Link:
         self._dialled_at = self._failing_since = float("-inf")
         self._dialled: deque[float] = deque(maxlen=MAX_DIALS_PER_WINDOW)
         self._online_at: float | None = None
-        self._heard_at = self._answered_at = 0.0
+        self._heard_at = self._answered_at = self._asked_at = 0.0
         self._probing = False
         self._woke = False
         self._down: Moment | None = None
@@ -140,7 +139,7 @@ class Link:
     def opened(self, generation: int, now: Moment) -> None:
         if generation != self.generation or self.phase is not Phase.CONNECTING:
             return
-        self._heard_at = self._answered_at = now.mono
+        self._heard_at = self._answered_at = self._asked_at = now.mono
         self._pings.begin()
         self.pings_ignored = self._probing = self._woke = False
         self._enter(Phase.VERIFYING, now, now.mono + self._config.websocket.pong_timeout_seconds / 2)
@@ -238,6 +237,10 @@ class Link:
         """The socket has brought what the backend has for us: it is not deaf."""
         self._deaf = False
 
+    def brought_new(self, now: Moment) -> None:
+        """The socket serves us; a pong that is due may wait behind more that is new (PROMISES F18)."""
+        self._answered_at = now.mono
+
     def status_due(self, now: Moment) -> bool:
         """Whether a status frame is to go out now; each is asked for once."""
         if self._next_status_at is None or now.mono < self._next_status_at:
@@ -254,7 +257,7 @@ class Link:
         if self._deadline is not None and now.mono >= self._deadline:
             self._due(now, dice)
         if self._pings.next_at is not None and now.mono >= self._pings.next_at:
-            self._ping_again(now, dice)
+            self._ping_again(now)
 
     def stop(self, now: Moment) -> None:
         """Close with 1000 where there is a link; the shell reports Lost."""
@@ -304,20 +307,31 @@ class Link:
         elif self.phase is Phase.VERIFYING:
             self._abort(Failure(Trouble.SILENT, "open, but the backend said nothing"), now, dice)
         elif self.phase is Phase.ONLINE and now.mono < self._heard_at + self._timing.silence_after:
-            self._deadline = self._heard_at + self._timing.silence_after
+            self._ask_whether_it_reads(now, dice)
         elif self.phase is Phase.ONLINE:
             self._emit(Probe(self.generation))
             self._enter(Phase.SUSPECT, now, now.mono + self._timing.probe_within)
         elif self.phase is Phase.SUSPECT:
             self._abort(Failure(Trouble.SILENT, f"nothing heard for {silent:.1f} s"), now, dice)
 
-    def _ping_again(self, now: Moment, dice: Dice) -> None:
-        overdue = self._pings.overdue(now, self._config.websocket.pong_timeout_seconds)
-        unanswered = now.mono - self._answered_at
-        if overdue and unanswered >= UNREAD_AFTER * self._pings.every:
+    def _ask_whether_it_reads(self, now: Moment, dice: Dice) -> None:
+        every = self._timing.silence_after
+        dead_at = self._answered_at + 2 * every + self._timing.probe_within
+        if now.mono >= dead_at:
+            unanswered = now.mono - self._answered_at
             self._abort(Failure(Trouble.SILENT, f"nothing that was sent was answered for {unanswered:.0f} s"), now, dice)
             return
-        if overdue:
+        asked_in_vain = self._asked_at > self._answered_at
+        self._asked_at = max(self._asked_at, self._answered_at)
+        if now.mono >= self._asked_at + every:
+            self._asked_at = now.mono
+            self._emit(Probe(self.generation))
+            if asked_in_vain and not self._pings.overdue(now, 0.0):
+                self._ping(now)
+        self._deadline = min(self._heard_at + every, self._asked_at + every, dead_at)
+
+    def _ping_again(self, now: Moment) -> None:
+        if self._pings.overdue(now, self._config.websocket.pong_timeout_seconds):
             self._ignored(now)
             self._emit(Probe(self.generation))
         self._ping(now)

@@ -1,8 +1,8 @@
 """The HTTP fallback as deadlines: it is derived, never switched (PROMISES P6).
 
 In mode `auto` it runs exactly while the link is not online: at once when the link is lost, then each interval, a little early. Over a live
-link there is one drain sync after each opening, and a slow safety sync. One poll is in flight at a time; its number tells a late answer
-from the present one. Refusals (401, 403) and Retry-After hold polling back on a ladder of its own.
+link there is one drain sync after each opening, but in mode `never`, and a slow safety sync in every mode. One poll is in flight at a
+time; its number tells a late answer from the present one. Refusals (401, 403) and Retry-After hold polling back on a ladder of its own.
 
 Polling *works* as long as its last good answer vouches for it (P15): for the silence that a socket is allowed too, silence_after and
 probe_within together, or for one interval where that is longer. A bad answer, or none in time, ends it at once, and so does a sleep. Each
@@ -134,7 +134,7 @@ class Polling:
         self._sync_at = None
         if self._next_at is not None:
             self._next_at = now.mono + self.every * (1 - self._timing.poll_jitter * (1 + dice()) / 2)
-        if self._safety_at is not None:
+        if self._safety_at is not None and purpose != "poll":
             self._safety_at = now.mono + self._timing.safety_sync_every
         self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status()))
 
@@ -148,12 +148,14 @@ class Polling:
             self._next_at = None
         self._active = wanted
         if not possible or not online or self._mode is PollingMode.NEVER:
-            self._sync_at = self._safety_at = None
+            self._sync_at = None
+        if not possible or not online:
+            self._safety_at = None
         elif self._safety_at is None and self._timing.safety_sync_every:
             self._safety_at = now.mono + self._timing.safety_sync_every
 
     def _due(self, now: Moment) -> str | None:
-        for at, purpose in ((self._sync_at, "drain"), (self._next_at, "poll"), (self._safety_at, "safety")):
+        for at, purpose in ((self._sync_at, "drain"), (self._safety_at, "safety"), (self._next_at, "poll")):
             if at is not None and now.mono >= at:
                 return purpose
         return None

@@ -367,15 +367,16 @@ async def test_f16_a_dead_socket_is_dropped_whatever_is_queued_on_it(tmp_path: P
         await at.here.online()
 
 
-@pytest.mark.parametrize(("padding", "every", "words"), [
-    (10, 0.2, "nothing that was sent was answered for"), (200_000, 30, "the backend does not read what it is sent"),
+@pytest.mark.parametrize(("padding", "ears", "words"), [
+    (10, QUICK_EARS, "nothing that was sent was answered for"), (200_000, {}, "the backend does not read what it is sent"),
 ])  # fmt: skip
-async def test_f16_a_backend_that_sends_without_reading_is_dropped(tmp_path: Path, padding: int, every: float, words: str) -> None:
+async def test_f16_f82_a_backend_that_sends_without_reading_is_dropped(
+    tmp_path: Path, padding: int, ears: dict[str, float], words: str
+) -> None:
     chatter = json.dumps({"type": "ping", "data": {"padding": "x" * padding}})
     async with served() as backend, Puppet(chatter=chatter) as puppet:
-        waits = {"ping_interval_seconds": every, "pong_timeout_seconds": 0.2}
         urls = {"websocket_url": puppet.socket_url}
-        async with living(config(tmp_path, backend.url, backend=urls, websocket=waits)) as here:
+        async with living(config(tmp_path, backend.url, backend=urls, timing=ears)) as here:
             await here.hears(f"WebSocket error: {words}")
             await here.until(lambda s: dict(s.link.drops) == {Cause.HALF_OPEN: 1})
             await settled(backend, await backend.queue(AGENT, "send_message_now", message("polled")))

@@ -20,6 +20,7 @@ from agent_core.events import (
     Poll,
     PollAnswered,
     PollFailed,
+    Ponged,
     PostAcks,
     Recall,
     Recalled,
@@ -636,7 +637,7 @@ def test_an_ack_that_a_pong_has_proven_is_not_proven_again_by_the_poll_that_carr
     book = online(backend={"polling": "always"}).push("x").finish("x").lives(45, json_pongs=False)
     book >> posted(book, "x", failure=http(404), unsupported=True)
     while book.now < 74 or not book.snapshot.polling.in_flight:
-        book.after(0.5)
+        book.after(0.5) >> Ponged(1)
         book.greet()
     assert book.find(Poll).carried
     book.pong()

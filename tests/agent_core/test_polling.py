@@ -183,6 +183,19 @@ def test_a_slow_safety_sync_runs_over_a_live_link() -> None:
     assert Playbook(timing={"safety_sync_every": 0}).online().lives(3_600).count(Poll) == 2
 
 
+@pytest.mark.parametrize("mode", PollingMode)
+def test_f82_a_safety_sync_runs_in_every_mode_and_finds_a_deaf_socket(mode: PollingMode) -> None:
+    book = Playbook(backend={"polling": mode}).online()
+    book.lives(299.9).greet().after(0.2) << Poll
+    book.answer_poll(command("c1")).after(5.1) << OpenSocket(2)
+    assert book.snapshot.link.deaf
+
+
+def test_f82_mode_never_asks_no_oftener_than_that() -> None:
+    assert Playbook(backend={"polling": "never"}).online().lives(910).times(Poll) == pytest.approx([300, 600, 900])
+    assert Playbook(backend={"polling": "never"}, timing={"safety_sync_every": 0}).online().lives(3_600).count(Poll) == 0
+
+
 # --- deafness ----------------------------------------------------------------------------------------------------------
 
 
@@ -329,7 +342,7 @@ def test_the_mode_is_changed_at_once() -> None:
     book >> PollingModeChosen(PollingMode.ALWAYS)
     book << Poll
     book.answer_poll() >> PollingModeChosen(PollingMode.NEVER)
-    book.lives(600)
+    book.lives(270)
     assert book.times(Poll)[-1] == pytest.approx(20)
     book.lose().never(Poll)
     book >> PollingModeChosen(PollingMode.AUTO)

@@ -93,8 +93,8 @@ BUGS = (
     Bug(
         "a peer that never reads is believed",
         "engine/link.py",
-        "if overdue and unanswered >= UNREAD_AFTER * self._pings.every:",
-        "if False:",
+        "        if now.mono >= dead_at:\n",
+        "        if False:\n",
     ),
     Bug(
         "a pong is no answer",
