@@ -205,11 +205,16 @@ def _is_type(value: Any) -> TypeGuard[str]:
 
 
 def _command_id(value: Any) -> str:
+    if (command_id := _id_of(value)) is None:
+        raise FrameError("no command_id of 1 to 200 printable characters")
+    return command_id
+
+
+def _id_of(value: Any) -> str | None:
+    """1 to 200 printable characters, or a whole number as its digits; None where it is neither."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable():
-        return value
-    raise FrameError("no command_id of 1 to 200 printable characters")
+    return value if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable() else None
 
 
 def _priority(value: Any, warnings: list[str]) -> Priority:
@@ -268,8 +273,8 @@ def message_of(command: Command) -> Message:
     text = _first(payload, TEXT_KEYS)
     if not isinstance(text, str) or not text:
         raise FrameError("missing text")
-    names = [str(payload[key]) for key in NAME_KEYS if key in payload and isinstance(payload[key], str | int)]
-    return Message(thread_of(command), text, _due(command), tuple(names))
+    names = tuple(dict.fromkeys(filter(None, (_name(payload, key) for key in NAME_KEYS if key in payload))))
+    return Message(thread_of(command), text, _due(command), names)
 
 
 def _first(fields: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
@@ -304,13 +309,29 @@ def _due(command: Command) -> float | None:
         raise FrameError(f"invalid send_at: {error}") from None
 
 
-def cancel_target(command: Command) -> str:
-    """What a cancel names, by schedule_id, message_id or command_id. Raises FrameError."""
+class Target(Struct, frozen=True, gc=False):
+    """What a cancel names: a command by its id, or messages by the name that their payload gives them."""
+
+    name: str
+    by_id: bool = False
+
+
+def cancel_target(command: Command) -> Target:
+    """By schedule_id, message_id or command_id. Raises FrameError."""
     for key in TARGET_KEYS:
-        value = command.payload.get(key)
-        if isinstance(value, str | int) and not isinstance(value, bool) and str(value):
-            return str(value)[:200]
+        if (name := _name(command.payload, key)) is not None:
+            return Target(name, by_id=key == "command_id")
     raise FrameError("missing schedule_id, message_id or command_id")
+
+
+def _name(payload: Mapping[str, Any], key: str) -> str | None:
+    """A name that a message has or a cancel gives; None where it is absent or empty. Raises FrameError."""
+    value = payload.get(key)
+    if value is None or value == "":
+        return None
+    if (name := _id_of(value)) is None:
+        raise FrameError(f"invalid {key}: 1 to 200 printable characters expected")
+    return name
 
 
 class SyncAnswer(Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from agent_core.frames import Command
+from agent_core.frames import Command, Target
 
 
 class State(StrEnum):
@@ -108,6 +108,8 @@ class CommandAccepted(Struct, frozen=True, gc=False):
 
     entry: Remembered
     effect: OutboxRow | None = None
+    names: tuple[str, ...] = ()
+    """By which a cancel may name it beside its id."""
 
 
 class CommandStarted(Struct, frozen=True, gc=False):
@@ -147,9 +149,15 @@ class DuplicateSeen(Struct, frozen=True, gc=False):
 class TombstoneAdded(Struct, frozen=True, gc=False):
     """A cancel came before what it cancels: remembered until `until_utc`."""
 
-    target: str
+    target: Target
     by: str
     until_utc: float
+
+
+class TombstoneRemoved(Struct, frozen=True, gc=False):
+    """What it was kept for has come, and is cancelled."""
+
+    target: Target
 
 
 class SettingStored(Struct, frozen=True, gc=False):
@@ -159,14 +167,14 @@ class SettingStored(Struct, frozen=True, gc=False):
     value: str
 
 
-Change = CommandAccepted | CommandStarted | CommandEnded | AcksProven | DuplicateSeen | TombstoneAdded | SettingStored
+Change = CommandAccepted | CommandStarted | CommandEnded | AcksProven | DuplicateSeen | TombstoneAdded | TombstoneRemoved | SettingStored
 
 
 class Memory(Struct, frozen=True, gc=False):
     """What the journal hands to the engine at the start: what has not ended, oldest first, and the kept facts."""
 
     entries: tuple[Remembered, ...] = ()
-    tombstones: tuple[tuple[str, str, float], ...] = ()
+    tombstones: tuple[TombstoneAdded, ...] = ()
     kept: tuple[tuple[str, str], ...] = ()
     next_seq: int = 1
     last_command_id: str | None = None

@@ -1,49 +1,83 @@
-"""Cancels that came before what they name: each is a tombstone, on which a later message of that name dies (PROMISES P3, F37).
+"""What a cancel means: whom its name may mean, and what stays of a cancel that came first (PROTOCOL §2, PROMISES P3, F37).
 
-A tombstone lives for `ledger.tombstone_hours`, on disk as in memory. Every step takes constant time: they end in the order in which they
-were added, so those that are over are found at the front.
+Names are of two kinds. A *command id* is one command's own; a *schedule name* is what a message's payload calls it (`schedule_id`,
+`message_id`), and several messages may have the same one. A cancel looks in the kind that it gives first and, where nobody is called so, in
+the other, since backends mix them up.
+
+A cancel of nobody leaves a tombstone of its kind, on which the message that it names dies when it comes: one with this command id, or one
+of this schedule name; a message without a schedule name is called by its command id. A tombstone goes when it has done its work, or after
+`ledger.tombstone_hours`. They end in the order in which they were added, so those that are over are found at the front, and every step
+takes constant time.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from agent_core.clock import Moment
-from agent_core.records import TombstoneAdded
+from agent_core.frames import Target
+from agent_core.records import TombstoneAdded, TombstoneRemoved
 
 CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 
 
-class Tombstones:
-    """By the name that was cancelled: which command cancelled it, and until when that holds. At most `most` of them."""
+class Names:
+    """Messages that are not over, by their schedule names."""
 
-    def __init__(self, hours: float, most: int) -> None:
-        self._seconds = hours * 3_600
-        self._most = most
-        self._by_name: OrderedDict[str, tuple[str, float]] = OrderedDict()
+    def __init__(self) -> None:
+        self._seqs: dict[str, set[int]] = {}
 
-    def restore(self, tombstones: Iterable[tuple[str, str, float]], now: Moment) -> None:
-        """What an earlier run left: (name, cancelling command, until_utc)."""
-        left = sorted((until, name, by) for name, by, until in tombstones if until > now.utc)
-        self._by_name = OrderedDict((name, (by, until)) for until, name, by in left)
+    def add(self, names: Iterable[str], seq: int) -> None:
+        for name in names:
+            self._seqs.setdefault(name, set()).add(seq)
 
-    def add(self, name: str, by: str, now: Moment) -> TombstoneAdded | None:
-        """None where there is no room for another."""
-        self._drop_old(now)
-        if name not in self._by_name and len(self._by_name) >= self._most:
-            return None
-        until = now.utc + self._seconds
-        self._by_name[name] = by, until
-        self._by_name.move_to_end(name)
-        return TombstoneAdded(name, by, until)
+    def discard(self, names: Iterable[str], seq: int) -> None:
+        for name in names:
+            if seqs := self._seqs.get(name):
+                seqs.discard(seq)
+                if not seqs:
+                    del self._seqs[name]
 
-    def find(self, names: Iterable[str], now: Moment) -> str | None:
-        """Which cancel came before a message of these names."""
-        found = filter(None, map(self._by_name.get, names))
-        return next((by for by, until in found if until > now.utc), None)
-
-    def _drop_old(self, now: Moment) -> None:
-        while self._by_name and next(iter(self._by_name.values()))[1] <= now.utc:
-            self._by_name.popitem(last=False)
+    def find(self, name: str) -> Collection[int]:
+        """Their numbers."""
+        return self._seqs.get(name, ())
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return sum(map(len, self._seqs.values()))
+
+
+class Tombstones:
+    """Which command has cancelled a name, and until when that holds; `max_count` at most."""
+
+    def __init__(self, hours: float, max_count: int) -> None:
+        self._seconds = hours * 3_600
+        self._max_count = max_count
+        self._by_target: OrderedDict[Target, tuple[str, float]] = OrderedDict()
+
+    def restore(self, tombstones: Iterable[TombstoneAdded], now: Moment) -> None:
+        """What an earlier run left."""
+        for one in sorted(tombstones, key=lambda one: one.until_utc):
+            if one.until_utc > now.utc:
+                self._by_target[one.target] = one.by, one.until_utc
+
+    def add(self, target: Target, by: str, now: Moment) -> TombstoneAdded | None:
+        """None where there is no room for another."""
+        self._drop_old(now)
+        if target not in self._by_target and len(self._by_target) >= self._max_count:
+            return None
+        until = now.utc + self._seconds
+        self._by_target[target] = by, until
+        self._by_target.move_to_end(target)
+        return TombstoneAdded(target, by, until)
+
+    def take(self, command_id: str, names: Iterable[str], now: Moment) -> Iterator[tuple[str, TombstoneRemoved]]:
+        """The cancels that came before this message, with what is to be written of each: it has done its work."""
+        for target in (Target(command_id, by_id=True), *map(Target, names or (command_id,))):
+            if (found := self._by_target.pop(target, None)) is not None and found[1] > now.utc:
+                yield found[0], TombstoneRemoved(target)
+
+    def _drop_old(self, now: Moment) -> None:
+        while self._by_target and next(iter(self._by_target.values()))[1] <= now.utc:
+            self._by_target.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._by_target)

@@ -24,7 +24,7 @@ from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
 from agent_core.engine.barrier import Barrier, Held
-from agent_core.engine.cancels import CANCELS, Tombstones
+from agent_core.engine.cancels import CANCELS, Names, Tombstones
 from agent_core.engine.lanes import Lanes
 from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
@@ -33,7 +33,7 @@ from agent_core.engine.settings import Settings
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute
 from agent_core.feed import CommandEntry, LogEntry
-from agent_core.frames import Command, FrameError
+from agent_core.frames import Command, FrameError, Target
 from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import (
@@ -57,6 +57,7 @@ OUTCOME_UNKNOWN = "interrupted: outcome unknown"
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
+WAITING = frozenset({QUEUED, SCHEDULED})
 MAX_INLINE_PER_STEP = 500
 """After as many inline handlers in a step what waits for its turn goes on in the next one, so that the loop breathes."""
 WS, LOCAL, EXTERNAL = Via.WS, Via.LOCAL, EffectClass.EXTERNAL
@@ -102,7 +103,7 @@ class Ledger:
         self._next_seq = 1
         self._entries: dict[str, Entry] = {}
         self._by_seq: dict[int, Entry] = {}
-        self._by_name: dict[str, Entry] = {}
+        self._names = Names()
         self._lanes = Lanes()
         self._inline_runs = 0
         self._schedule = Schedule()
@@ -130,7 +131,7 @@ class Ledger:
     def _restore(self, past: Remembered, now: Moment) -> None:
         entry = self._adopt(past, now)
         if past.state is SCHEDULED and past.due_utc is not None:
-            self._schedule.add(entry.seq, past.due_utc, (entry.command.command_id, *entry.names))
+            self._schedule.add(entry.seq, past.due_utc)
             if past.ack is not None and past.proven_utc is None:
                 self.acks.keep(ack_of(entry))
         elif past.state is RUNNING and not entry.trait.repeatable:
@@ -160,7 +161,7 @@ class Ledger:
         if command.command_type in CANCELS:
             with suppress(FrameError):
                 target = frames.cancel_target(command)
-                keys = (*keys, target, Named(target))
+                keys = (*keys, target.name, Named(target.name))
         return keys
 
     def show_rows(self, *, wanted: bool) -> None:
@@ -261,7 +262,7 @@ class Ledger:
             self._configure(entry, now)
             return
         due = self._address(entry) if entry.trait.sends else None
-        if self._tombstones and (by := self._tombstones.find((entry.command.command_id, *entry.names), now)) is not None:
+        if self._tombstones and (by := self._cancelled_before(entry, now)) is not None:
             self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
@@ -280,8 +281,8 @@ class Ledger:
         """Lane, names and due time of a message. Raises FrameError."""
         entry.message = message = frames.message_of(entry.command)
         entry.lane, entry.names = message.thread_id, message.names
-        for name in entry.names:
-            self._by_name.setdefault(name, entry)
+        if entry.names:
+            self._names.add(entry.names, entry.seq)
         return message.due_utc
 
     def _repeat(self, command: Command, past: Remembered | None, via: Via, known: Entry, now: Moment) -> None:
@@ -308,22 +309,32 @@ class Ledger:
 
     # --- cancel and schedule -------------------------------------------------------------------------------------
 
-    def _cancel(self, entry: Entry, remembered: Sequence[Remembered], now: Moment) -> None:
+    def _cancel(self, entry: Entry, known: Sequence[Remembered], now: Moment) -> None:
         target = frames.cancel_target(entry.command)
-        seq = self._schedule.find(target)
-        victim = self._by_seq.get(seq) if seq is not None else self._entries.get(target) or self._by_name.get(target)
-        if victim is entry:
-            victim = None
-        if victim is not None and victim.state in {SCHEDULED, QUEUED}:
+        found = self._named(target, entry, known)
+        waiting = [one for one in found if isinstance(one, Entry) and one.state in WAITING]
+        for victim in waiting:
             self._withdraw(victim)
             self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
-        found = victim or next(iter(remembered), None)
-        if found is None:
+        if waiting:
+            ids = [victim.command.command_id for victim in waiting]
+            self._end(entry, COMPLETED, None, {"cancelled": ids[0]} | ({"also": ids[1:]} if ids[1:] else {}), now)
+        elif not found:
             self._add_tombstone(entry, target, now)
-        elif found.state is CANCELLED:
-            self._end(entry, COMPLETED, None, {"cancelled": found.command.command_id}, now)
+        elif (last := found[-1]).state is CANCELLED:
+            self._end(entry, COMPLETED, None, {"cancelled": last.command.command_id}, now)
         else:
-            self._end(entry, FAILED, f"too late: {found.command.command_id} is {found.state}", {}, now)
+            self._end(entry, FAILED, f"too late: {last.command.command_id} is {last.state}", {}, now)
+
+    def _named(self, target: Target, cancel: Entry, known: Iterable[Remembered]) -> Sequence[Entry | Remembered]:
+        """Whom a cancel may mean, oldest first: at hand, else as the journal remembers them; in the kind of name that it gives, if any."""
+        own = self._entries.get(target.name)
+        past = {one.seq: one for one in known if one.seq not in self._by_seq}.values()
+        by_id: list[Entry | Remembered] = [one for one in past if one.command.command_id == target.name]
+        by_id += [own] if own is not None and own is not cancel else []
+        by_name: list[Entry | Remembered] = [one for one in past if one.command.command_id != target.name]
+        by_name += [self._by_seq[seq] for seq in self._names.find(target.name)]
+        return sorted((by_id or by_name) if target.by_id else (by_name or by_id), key=lambda one: one.seq)
 
     def cancel(self, command_id: str, now: Moment) -> bool:
         """By the operator; False where no such command is scheduled."""
@@ -334,12 +345,23 @@ class Ledger:
         self._end(victim, CANCELLED, "cancelled by the operator", {}, now)
         return True
 
-    def _add_tombstone(self, entry: Entry, target: str, now: Moment) -> None:
+    def _add_tombstone(self, entry: Entry, target: Target, now: Moment) -> None:
         """Nobody by that name here: remember the cancel for a message that may still come (P3)."""
         added = self._tombstones.add(target, entry.command.command_id, now)
-        if added is not None:
-            self._change(added)
-        self._end(entry, COMPLETED, None, {"unknown": target}, now)
+        if added is None:
+            error = f"unknown, and {len(self._tombstones)} cancels of unknown names are remembered already"
+            self._end(entry, FAILED, error, {"unknown": target.name}, now)
+            return
+        self._change(added)
+        self._end(entry, COMPLETED, None, {"unknown": target.name}, now)
+
+    def _cancelled_before(self, entry: Entry, now: Moment) -> str | None:
+        """Which cancel came before this message."""
+        first = None
+        for by, removed in self._tombstones.take(entry.command.command_id, entry.names, now):
+            self._change(removed)
+            first = first or by
+        return first
 
     def _configure(self, entry: Entry, now: Moment) -> None:
         accepted, refused = self._settings.configure(entry.command.payload)
@@ -355,7 +377,7 @@ class Ledger:
 
     def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
         entry.due_utc, entry.state = due_utc, SCHEDULED
-        self._schedule.add(entry.seq, due_utc, (entry.command.command_id, *entry.names))
+        self._schedule.add(entry.seq, due_utc)
         if entry.via is not LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
@@ -507,16 +529,15 @@ class Ledger:
             entry.outgoing = None
             self._entries.pop(entry.command.command_id, None)
             self._by_seq.pop(entry.seq, None)
-            for name in entry.names:
-                if self._by_name.get(name) is entry:
-                    del self._by_name[name]
+            if entry.names:
+                self._names.discard(entry.names, entry.seq)
         self._settled.clear()
 
     @property
     def sizes(self) -> dict[str, int]:
         """How many items each of its collections holds: all of them are bounded by what is unsettled."""
         return {
-            "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._by_name),
+            "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._names),
             "schedule": self._schedule.footprint, "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
             "rejected_ids": len(self._rejections),
         } | self._lanes.sizes  # fmt: skip
@@ -569,7 +590,7 @@ class Ledger:
                     entry.seq, entry.command, entry.via, entry.state, entry.arrived.utc, began, finished, entry.due_utc, runs,
                     0, None, None, entry.error, entry.ack, None, proven, None, entry.replay_of,
                 ),
-                effect,
+                effect, entry.names,
             )
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Messages due later: a heap by wall-clock time, with cancel by any name (PROTOCOL §2, P9).
+"""Messages due later: a heap by wall-clock time (PROTOCOL §2, PROMISES P9).
 
 Due times are wall time and nothing else, so neither a sleep, nor a step of the clock, nor daylight saving moves them: an entry is due when
 the wall clock says so, never earlier.
@@ -8,12 +8,11 @@ import heapq
 
 
 class Schedule:
-    """Numbers (`seq`) with a due time; an entry may have several names."""
+    """Numbers (`seq`) with a due time."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._due: dict[int, float] = {}
-        self._names: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._due)
@@ -21,18 +20,11 @@ class Schedule:
     @property
     def footprint(self) -> int:
         """Items held in all, those no longer due included."""
-        return len(self._heap) + len(self._due) + len(self._names)
+        return len(self._heap) + len(self._due)
 
-    def add(self, seq: int, due_utc: float, names: tuple[str, ...]) -> None:
+    def add(self, seq: int, due_utc: float) -> None:
         self._due[seq] = due_utc
         heapq.heappush(self._heap, (due_utc, seq))
-        for name in names:
-            if self._names.get(name) not in self._due:
-                self._names[name] = seq
-
-    def find(self, name: str) -> int | None:
-        seq = self._names.get(name)
-        return seq if seq in self._due else None
 
     def remove(self, seq: int) -> None:
         self._due.pop(seq, None)
@@ -40,11 +32,9 @@ class Schedule:
 
     def _tidy(self) -> None:
         """Give back what is kept of entries no longer due, now and then."""
-        few = 4 * len(self._due) + 64
-        if len(self._heap) > few or len(self._names) > few:
+        if len(self._heap) > 4 * len(self._due) + 64:
             self._heap = [(due, number) for number, due in self._due.items()]
             heapq.heapify(self._heap)
-            self._names = {name: number for name, number in self._names.items() if number in self._due}
 
     @property
     def next_utc(self) -> float | None:

@@ -86,7 +86,7 @@ def trim(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int, an
     doomed = _doomed(db, limits, ages, rows)
     horizon = max((issued for _, issued in doomed), default=0.0)
     gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
-    for table in ("compacted", "commands", "outbox"):
+    for table in ("compacted", "commands", "outbox", "names"):
         db.executemany(f"DELETE FROM {table} WHERE seq = ?", gone)
     if doomed:
         db.execute(FORGET, (horizon,))

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby, islice
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
-from agent_core.frames import Command, Priority, as_json
+from agent_core.frames import Command, Priority, Target, as_json
 from agent_core.plain import plain
 from agent_core.records import (
     AcksProven,
@@ -22,6 +22,7 @@ from agent_core.records import (
     SettingStored,
     State,
     TombstoneAdded,
+    TombstoneRemoved,
     Via,
 )
 
@@ -43,7 +44,20 @@ CREATE TABLE faded (
     state TEXT NOT NULL, ack BLOB);
 """
 SCHEMA_3 = "ALTER TABLE faded RENAME TO compacted"
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3)
+SCHEMA_4 = """
+CREATE TABLE names (name TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, seq)) WITHOUT ROWID;
+CREATE INDEX names_seq ON names (seq);
+INSERT INTO names SELECT name, seq FROM commands WHERE name IS NOT NULL;
+DROP INDEX commands_name;
+ALTER TABLE commands DROP COLUMN name;
+ALTER TABLE tombstones RENAME TO old_tombstones;
+CREATE TABLE tombstones (
+    target TEXT NOT NULL, by_id INTEGER NOT NULL, cancelled_by TEXT NOT NULL, until_utc REAL NOT NULL, PRIMARY KEY (target, by_id)
+) WITHOUT ROWID;
+INSERT INTO tombstones SELECT target, by_id, cancelled_by, until_utc FROM old_tombstones, (SELECT 0 AS by_id UNION ALL SELECT 1);
+DROP TABLE old_tombstones;
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
@@ -53,12 +67,15 @@ COLUMNS = (
 UNENDED = "state IN ('queued', 'running', 'scheduled')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
 REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
-NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of, name"
-INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {REQUIRED}, {NULLABLE}, NULL thread_id, NULL text, NULL sent_utc FROM commands;
+NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of"
+INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {REQUIRED}, {NULLABLE}, NULL thread_id, NULL text, NULL sent_utc, NULL names FROM commands;
 CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
  INSERT INTO commands ({REQUIRED}, {NULLABLE})
  VALUES (NEW.{REQUIRED.replace(", ", ", NEW.")}, nullif(NEW.{NULLABLE.replace(", ", ", ''), nullif(NEW.")}, '')) ON CONFLICT DO NOTHING;
  INSERT INTO outbox SELECT NEW.seq, NEW.command_id, NEW.thread_id, NEW.text, NEW.sent_utc WHERE NEW.sent_utc <> '' AND changes();
+END;
+CREATE TEMP TRIGGER take_names INSTEAD OF INSERT ON intake WHEN NEW.names <> '' BEGIN
+ INSERT OR IGNORE INTO names SELECT value, NEW.seq FROM json_each(NEW.names);
 END"""
 """A command and its effect as one row, so that one statement, which is its own transaction, writes a whole group of them.
 
@@ -73,7 +90,8 @@ PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
  UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
 SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM commands WHERE seq = ? AND command_id = ?"
-ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, cancelled_by, until_utc) VALUES (?,?,?)"
+ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, by_id, cancelled_by, until_utc) VALUES (?,?,?,?)"
+REMOVE_TOMBSTONE = "DELETE FROM tombstones WHERE target = ? AND by_id = ?"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 
 Statement = tuple[str, Sequence[Any]]
@@ -125,7 +143,7 @@ def _new_row(change: CommandAccepted) -> Sequence[Any]:
         entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, entry.state._value_,
         entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
         entry.finished_utc or "", "" if due is None else due, entry.error or "", entry.ack or "", entry.proven_utc or "",
-        entry.replay_of or "", _name(entry) or "", *_effect(change.effect),
+        entry.replay_of or "", *_effect(change.effect), to_json(change.names).decode() if change.names else "",
     )  # fmt: skip
 
 
@@ -146,18 +164,18 @@ def _changed(change: Change) -> Iterator[Statement]:
         case DuplicateSeen(seq, via, utc):
             yield REPEAT, (via, utc, seq)
         case TombstoneAdded(target, by, until):
-            yield ADD_TOMBSTONE, (target, by, until)
+            yield ADD_TOMBSTONE, (target.name, target.by_id, by, until)
+        case TombstoneRemoved(target):
+            yield REMOVE_TOMBSTONE, (target.name, target.by_id)
         case SettingStored(key, value):
             yield KEEP, (key, value)
         case CommandAccepted():
             raise AssertionError(change)
 
 
-def _name(entry: Remembered) -> str | None:
-    """The schedule's own name, where the payload gives one that is not the command's."""
-    if entry.due_utc is None:
-        return None
-    return next((str(entry.command.payload[key]) for key in ("schedule_id", "message_id") if entry.command.payload.get(key)), None)
+def _tombstones(db: sqlite3.Connection) -> Iterator[TombstoneAdded]:
+    for name, by_id, by, until in db.execute("SELECT target, by_id, cancelled_by, until_utc FROM tombstones"):
+        yield TombstoneAdded(Target(name, bool(by_id)), by, until)
 
 
 def load(db: sqlite3.Connection) -> Memory:
@@ -169,7 +187,7 @@ def load(db: sqlite3.Connection) -> Memory:
     top = db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0]
     return Memory(
         tuple(_unended(db)),
-        tuple(db.execute("SELECT target, cancelled_by, until_utc FROM tombstones").fetchall()),
+        tuple(_tombstones(db)),
         tuple((key, value) for key, value in facts.items() if key.startswith("setting.")),
         next_seq=(top or 0) + 1,
         last_command_id=last[0] if last else None,

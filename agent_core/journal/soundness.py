@@ -35,7 +35,8 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         "command_id": TEXT, "issued_utc": _or_null(REAL), "received_utc": REAL, "via": VIA, "state": STATE, "ack": _or_null(BLOB),
     },
     "outbox": {"command_id": TEXT, "thread_id": TEXT, "text": TEXT, "sent_utc": REAL},
-    "tombstones": {"target": TEXT, "cancelled_by": TEXT, "until_utc": REAL},
+    "names": {"name": TEXT, "seq": INTEGER},
+    "tombstones": {"target": TEXT, "by_id": INTEGER, "cancelled_by": TEXT, "until_utc": REAL},
     "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
 }  # fmt: skip
 """What holds for each column; the first one names the row."""

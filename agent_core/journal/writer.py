@@ -33,6 +33,8 @@ LOOK_EVERY = 5.0
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 BUSY_PATIENCE = 5.0
 """Seconds for which another process may have the file before it is said."""
+NEWEST_NAMED = """SELECT coalesce(commands.command_id, compacted.command_id) FROM names LEFT JOIN commands ON commands.seq = names.seq
+ LEFT JOIN compacted ON compacted.seq = names.seq WHERE names.name = ? ORDER BY names.seq DESC LIMIT 1"""
 MAX_UNWRITTEN, CATCH_UP = 300, 0.005
 """With more unwritten changes than this, each of the agent's turns waits up to CATCH_UP seconds, so that a burst waits with the backend."""
 TRIM_EVERY, TRIM_GROWTH = 500, 4 * 2**20
@@ -147,7 +149,12 @@ class Journal:
         return tuple(past for past in found if past is not None)
 
     def _named(self, name: str) -> Remembered | None:
-        return self._read_one("name = ? ORDER BY seq DESC", name)
+        """The newest message of this name."""
+        try:
+            row = self._open_reader().execute(NEWEST_NAMED, (name,)).fetchone()
+        except sqlite3.Error as error:
+            raise LedgerBusy(str(error)) from error
+        return self._known(row[0]) if row else None
 
     def _known(self, command_id: str) -> Remembered | None:
         whole = self._read_one("command_id = ?", command_id)

@@ -38,8 +38,8 @@ from agent_core.events import (
     Trouble,
 )
 from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry
-from agent_core.frames import Command, ConfigUpdate, ErrorFrame, Frame, Malformed, Ping, Pong, Priority, Unknown, Welcome
-from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, State, Via
+from agent_core.frames import Command, ConfigUpdate, ErrorFrame, Frame, Malformed, Ping, Pong, Priority, Target, Unknown, Welcome
+from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, State, TombstoneAdded, Via
 from agent_core.snapshot import PollingMode, Snapshot
 from tests.harness.playbook import Playbook, refused, to
 from tests.harness.stills import FAILING, OFFLINE, ONLINE, POLL_ONLY, REFUSED, STOPPING, WAITING, present
@@ -54,7 +54,8 @@ FRAMES: tuple[Frame, ...] = (
     Unknown("gossip"), Malformed("no type"),
 )  # fmt: skip
 EVENTS: tuple[Event, ...] = (
-    Started(), LedgerOpened(), LedgerOpened(Memory((PAST,), (("a", "b", 3.0),), (("k", "v"),), 9, "cmd_0", 2.0, (1, 2))), Ticked(),
+    Started(), Ticked(), LedgerOpened(),
+    LedgerOpened(Memory((PAST,), (TombstoneAdded(Target("a"), "b", 3.0),), (("k", "v"),), 9, "cmd_0", 2.0, (1, 2))),
     Registered("mac-1"), RegistrationFailed(BAD), Opened(1), DialFailed(4, BAD), CommandsReceived(2, (Arrival(COMMAND, (PAST,)),)),
     Heard(1), Ponged(1), Lost(1, BAD), *(FrameReceived(2, frame) for frame in FRAMES), PollFailed(3, Failure(Trouble.TIMEOUT, "late")),
     PollAnswered(2, (Arrival(COMMAND, unread=True),), ("cmd_0",), {"odd": [None, True]}, ("no id",), ("cmd_9",)),

@@ -180,11 +180,11 @@ def test_the_text_in_each_of_its_spellings(key: str) -> None:
 
 @pytest.mark.parametrize("key", frames.TARGET_KEYS)
 def test_a_cancel_by_each_name(key: str) -> None:
-    assert frames.cancel_target(command(command_type="cancel_message", payload={key: 12})) == "12"
+    assert frames.cancel_target(command(command_type="cancel_message", payload={key: 12})) == frames.Target("12", key == "command_id")
 
 
 def test_a_cancel_prefers_the_schedule_id() -> None:
-    assert frames.cancel_target(command(payload={"command_id": "c", "message_id": "m", "schedule_id": "s"})) == "s"
+    assert frames.cancel_target(command(payload={"command_id": "c", "message_id": "m", "schedule_id": "s"})) == frames.Target("s")
 
 
 # --- the small frames --------------------------------------------------------------------------------------------------

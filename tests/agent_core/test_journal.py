@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from agent_core.clock import ManualClock
 from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
-from agent_core.frames import Command, Priority, ack
+from agent_core.frames import Command, Priority, Target, ack
 from agent_core.journal.opening import FILE_NAME, RESERVE_NAME
 from agent_core.journal.reader import commands, outbox
 from agent_core.journal.rows import MIGRATIONS
@@ -147,7 +147,7 @@ def test_p1_no_id_is_ever_taken_for_new_while_groups_are_written_and_after_a_res
 
 def test_a_message_is_found_by_its_id_and_by_its_name(desk: Desk) -> None:
     command = Command("c", "schedule_message", {"schedule_id": "s9", "thread_id": "+1", "text": "x"})
-    desk.write(CommandAccepted(Remembered(1, command, Via.WS, State.SCHEDULED, UTC, due_utc=UTC + 60)))
+    desk.write(CommandAccepted(Remembered(1, command, Via.WS, State.SCHEDULED, UTC, due_utc=UTC + 60), names=("s9",)))
     assert desk.target("s9").command.command_id == "c"
     assert [past.seq for past in desk.journal.look_up(("c", Named("s9"), "s9", Named("c"), Named("s8")))] == [1, 1]
 
@@ -165,7 +165,9 @@ def test_p4_what_has_not_ended_comes_back_oldest_first_and_of_unproven_acks_the_
     desk.write(*settle(1), took(2, state=State.QUEUED), took(3), took(4), ended(4))
     desk.write(took(5, state=State.SCHEDULED, due_utc=UTC + 60, ack="{}"))
     desk.write(
-        AcksProven(((5, UTC),), UTC, "http"), TombstoneAdded("later", "cmd_9", UTC + 60), SettingStored("setting.sync_interval", "30")
+        AcksProven(((5, UTC),), UTC, "http"),
+        TombstoneAdded(Target("later"), "cmd_9", UTC + 60),
+        SettingStored("setting.sync_interval", "30"),
     )
     _, memory = reopened(desk, desks)
     assert [(past.seq, past.state) for past in memory.entries] == [
@@ -173,7 +175,7 @@ def test_p4_what_has_not_ended_comes_back_oldest_first_and_of_unproven_acks_the_
     ]  # fmt: skip
     assert memory.unproven == (4,)
     assert [(past.seq, past.ack is not None) for past in desks[-1].journal.recall_all((4, 3, 99))] == [(3, False), (4, True)]
-    assert memory.tombstones == (("later", "cmd_9", UTC + 60),)
+    assert memory.tombstones == (TombstoneAdded(Target("later"), "cmd_9", UTC + 60),)
     assert memory.kept == (("setting.sync_interval", "30"),)
     assert (memory.next_seq, memory.last_command_id) == (6, "cmd_5")
 

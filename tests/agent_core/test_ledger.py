@@ -33,7 +33,7 @@ from agent_core.events import (
     Started,
     StopRequested,
 )
-from agent_core.frames import Command
+from agent_core.frames import Command, Target
 from agent_core.records import (
     AcksProven,
     Arrival,
@@ -807,7 +807,7 @@ def test_a_running_message_is_too_late_to_cancel(key: str) -> None:
 def test_a_finished_message_is_too_late_to_cancel_here_or_in_the_journal() -> None:
     book = online().push("c1").finish("c1")
     cancel(book, "x", "c1") << acks("x", status="failed", error="too late: c1 is completed")
-    past = remembered(command("old"), State.COMPLETED)
+    past = remembered(command("old"), State.COMPLETED, 99)
     book >> CommandsReceived(1, (Arrival(command("y", "cancel_message", payload={"command_id": "old"}), known=(past,)),))
     book << acks("y", status="failed", error="too late: old is completed")
 
@@ -824,12 +824,16 @@ def test_a_cancel_that_came_first_is_kept_for_a_day_and_over_a_restart() -> None
     book = online()
     book.sleep(100)
     until = book.clock.utc + 50
-    book = Playbook().online(Memory(tombstones=(("c1", "x", until), ("c2", "y", 5.0))))
+    book = Playbook().online(Memory(tombstones=(tombstone("c1", "x", until), tombstone("c2", "y", 5.0))))
     book.push("c2") << executes("c2")
     book.push("c1") << acks("c1", status="failed", error="cancelled by x")
     book = online()
     cancel(book, "x", "c1")
     book.lives(24 * 3600 + 1).push("c1") << executes("c1")
+
+
+def tombstone(command_id: str, by: str, until_utc: float) -> TombstoneAdded:
+    return TombstoneAdded(Target(command_id, by_id=True), by, until_utc)
 
 
 def test_a_name_may_be_used_again_when_its_message_is_over() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from agent_core.clock import ManualClock
 from agent_core.config.models import LedgerConfig
+from agent_core.frames import Target
 from agent_core.records import TombstoneAdded
 from tests.harness.desk import UTC, Desk, ended, fed, known, proved, quiet, reopened, settle, took
 
@@ -66,11 +67,11 @@ def test_f64_a_cancel_lives_its_whole_time_from_the_jump_on(tmp_path: Path, desk
     desks.append(Desk(tmp_path, LedgerConfig(tombstone_hours=24), clock=clock))
     desk = desks[0]
     desk.open()
-    desk.write(TombstoneAdded("later", "cancel_1", clock.utc + DAY))
+    desk.write(TombstoneAdded(Target("later"), "cancel_1", clock.utc + DAY))
     clock.utc = UTC
     busy(desk, clock, first=1)
     desk, memory = reopened(desk, desks, clock=clock)
-    assert [until for _, _, until in memory.tombstones] == [pytest.approx(UTC + DAY)]
+    assert [one.until_utc for one in memory.tombstones] == [pytest.approx(UTC + DAY)]
 
 
 def test_f64_a_machine_that_sleeps_at_night_has_a_steady_clock(tmp_path: Path, desks: list[Desk]) -> None:

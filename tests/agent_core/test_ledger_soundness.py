@@ -46,7 +46,7 @@ BAD_ROWS = {
     "a payload that is no JSON": ("UPDATE commands SET payload = '{' WHERE seq = 5", "cmd_5"),
     "a payload that is no object": ("UPDATE commands SET payload = '[1]' WHERE seq = 5", "cmd_5"),
     "a text that is not UTF-8": ("UPDATE commands SET payload = CAST(x'7bff7d' AS TEXT) WHERE seq = 5", "cmd_5"),
-    "a cancel until a word": ("INSERT INTO tombstones VALUES ('m', 'c', 'later')", "until_utc is 'later'"),
+    "a cancel until a word": ("INSERT INTO tombstones VALUES ('m', 0, 'c', 'later')", "until_utc is 'later'"),
     "a horizon that is a word": ("INSERT INTO facts VALUES ('horizon_utc', 'far')", "value is 'far'"),
     "a compacted row's state": ("INSERT INTO compacted VALUES (9, 'cmd_9', NULL, 1.0, 'ws', 'gone', NULL)", "state is 'gone'"),
 }

@@ -11,7 +11,7 @@ from agent_core.engine.schedule import Schedule
 def test_due_in_order_of_time_and_never_early() -> None:
     schedule = Schedule()
     for seq, due in ((1, 30.0), (2, 10.0), (3, 20.0), (4, 10.0)):
-        schedule.add(seq, due, ())
+        schedule.add(seq, due)
     assert (len(schedule), schedule.next_utc) == (4, 10.0)
     assert schedule.take_due(9.999) == []
     assert schedule.take_due(20.0) == [(2, 10.0), (4, 10.0), (3, 20.0)]
@@ -20,28 +20,9 @@ def test_due_in_order_of_time_and_never_early() -> None:
     assert (len(schedule), schedule.next_utc) == (0, None)
 
 
-def test_found_by_each_name_until_it_is_gone() -> None:
-    schedule = Schedule()
-    schedule.add(1, 10.0, ("c1", "s1", "m1"))
-    assert {schedule.find(name) for name in ("c1", "s1", "m1")} == {1}
-    schedule.remove(1)
-    assert {schedule.find(name) for name in ("c1", "s1", "m1", "x")} == {None}
-    assert (schedule.next_utc, schedule.take_due(99)) == (None, [])
-
-
-def test_the_first_of_two_with_a_name_has_it_until_it_is_gone() -> None:
-    schedule = Schedule()
-    schedule.add(1, 10.0, ("m",))
-    schedule.add(2, 20.0, ("m",))
-    assert schedule.find("m") == 1
-    schedule.take_due(10.0)
-    schedule.add(3, 30.0, ("m",))
-    assert schedule.find("m") == 3
-
-
 def test_removing_what_is_not_there_changes_nothing() -> None:
     schedule = Schedule()
-    schedule.add(1, 10.0, ())
+    schedule.add(1, 10.0)
     schedule.remove(7)
     schedule.remove(1)
     schedule.remove(1)
@@ -51,7 +32,7 @@ def test_removing_what_is_not_there_changes_nothing() -> None:
 def test_p10_cancelled_entries_leave_no_growing_heap() -> None:
     schedule = Schedule()
     for seq in range(20_000):
-        schedule.add(seq, 1e9 + seq, (f"c{seq}", f"m{seq}"))
+        schedule.add(seq, 1e9 + seq)
         schedule.remove(seq)
     assert schedule.footprint <= 300
 
@@ -61,7 +42,7 @@ def test_it_agrees_with_a_plain_dictionary(steps: list[tuple[str, int]]) -> None
     schedule, model, dice = Schedule(), dict[int, float](), random.Random(1)
     for number, (step, value) in enumerate(steps):
         if step == "add":
-            schedule.add(number, float(value), (f"n{number}",))
+            schedule.add(number, float(value))
             model[number] = float(value)
         elif step == "remove" and model:
             seq = dice.choice(sorted(model))

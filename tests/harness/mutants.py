@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
-NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "engine", "repeats", "latency")
+NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency")
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 
 
@@ -271,10 +271,30 @@ BUGS = (
     Bug(
         "cancel forgotten when early",
         "engine/cancels.py",
-        "        self._by_name[name] = by, until\n        self._by_name.move_to_end(name)\n",
+        "        self._by_target[target] = by, until\n        self._by_target.move_to_end(target)\n",
         "",
     ),
-    Bug("cancel forgotten at a restart", "engine/cancels.py", "in tombstones if until > now.utc)", "in tombstones if until < now.utc)"),
+    Bug("cancel forgotten at a restart", "engine/cancels.py", "if one.until_utc > now.utc:", "if one.until_utc < now.utc:"),
+    Bug(
+        "one name space for ids and schedule names",
+        "engine/ledger.py",
+        "sorted((by_id or by_name) if target.by_id else (by_name or by_id), key",
+        "sorted(by_id or by_name, key",
+    ),
+    Bug("a tombstone outlives its work", "engine/cancels.py", "self._by_target.pop(target, None)", "self._by_target.get(target)"),
+    Bug("a tombstone forgets its kind", "engine/cancels.py", "*map(Target, names or (command_id,))", "*map(Target, (command_id, *names))"),
+    Bug(
+        "a cancel that cannot be remembered is completed",
+        "engine/ledger.py",
+        '            self._end(entry, FAILED, error, {"unknown": target.name}, now)\n            return\n',
+        '            self._end(entry, COMPLETED, None, {"unknown": target.name}, now)\n            return\n',
+    ),
+    Bug(
+        "only the first message of a name is cancelled",
+        "engine/ledger.py",
+        "        for victim in waiting:\n",
+        "        for victim in waiting[:1]:\n",
+    ),
     Bug("a cancelled message stays planned", "engine/ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
     Bug("a scheduled message goes early", "engine/schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
     Bug(

@@ -73,6 +73,7 @@ from agent_core.records import (
     CommandEnded,
     CommandStarted,
     Memory,
+    Named,
     Outcome,
     Remembered,
     State,
@@ -234,6 +235,7 @@ class Playbook:
         self._pings: list[int] = []
         self._dialogue: list[str] = []
         self._memory: dict[str, Remembered] = {}
+        self._named: dict[str, str] = {}
         self._watch = Watch(self.config.timing.poll_within)
         self._born = self.clock.mono
 
@@ -394,7 +396,8 @@ class Playbook:
 
     def arrival(self, one: Command) -> Arrival:
         """A command as the agent hands it over: with what the journal remembers, where the engine must ask."""
-        return Arrival(one, tuple(past for key in self.engine.needs(one) if isinstance(key, str) and (past := self._memory.get(key))))
+        ids = (self._named.get(key.name, "") if isinstance(key, Named) else key for key in self.engine.needs(one))
+        return Arrival(one, tuple(self._memory[key] for key in ids if key in self._memory))
 
     def finish(self, command_id: str, error: str | None = None, **more: Any) -> "Playbook":
         """The handler of this command returns."""
@@ -462,6 +465,7 @@ class Playbook:
         for change in changes:
             if isinstance(change, CommandAccepted):
                 self._memory[change.entry.command.command_id] = change.entry
+                self._named |= dict.fromkeys(change.names, change.entry.command.command_id)
             for past in list(self._memory.values()):
                 if isinstance(change, CommandEnded) and change.seq == past.seq:
                     self._memory[past.command.command_id] = replace(past, state=change.state, error=change.error, ack=change.ack)

@@ -5,7 +5,7 @@ and can be set. What is asserted here is what the parts of the model can see by 
 """
 
 import heapq
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from itertools import count
@@ -38,6 +38,7 @@ from agent_core.events import (
     RegistrationFailed,
     Trouble,
 )
+from agent_core.frames import Target
 from agent_core.records import (
     AcksProven,
     Arrival,
@@ -54,6 +55,7 @@ from agent_core.records import (
     SettingStored,
     State,
     TombstoneAdded,
+    TombstoneRemoved,
     Via,
 )
 from agent_core.reference.faults import Faults
@@ -129,7 +131,8 @@ class Disk:
         self.rows: dict[int, Row] = {}
         self.ids: dict[str, int] = {}
         self.outbox: dict[int, OutboxRow] = {}
-        self.tombstones: dict[str, tuple[str, float]] = {}
+        self.tombstones: dict[Target, TombstoneAdded] = {}
+        self.names: defaultdict[str, list[int]] = defaultdict(list)
         self.facts: dict[str, str] = {}
         self.effects: Counter[str] = Counter()
         self.failing = False
@@ -202,7 +205,9 @@ class Disk:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case CommandAccepted(entry, effect):
+            case CommandAccepted(entry, effect, names):
+                for name in names:
+                    self.names[name].append(entry.seq)
                 taken = entry.command.command_id in self.ids or entry.seq in self.rows
                 demand(not taken, "a command is taken twice", entry.seq, entry.command.command_id)
                 self.rows[entry.seq] = Row(entry, {entry.ack} if entry.ack else set())
@@ -222,8 +227,11 @@ class Disk:
                     self.rows[seq].entry = replace(self.rows[seq].entry, sent_utc=sent, proven_utc=utc, proven_by=by)
             case DuplicateSeen(seq):
                 demand(seq in self.rows, "a repetition of what was never written", seq)
-            case TombstoneAdded(target, by, until):
-                self.tombstones[target] = (by, until)
+            case TombstoneAdded(target):
+                self.tombstones[target] = change
+            case TombstoneRemoved(target):
+                demand(target in self.tombstones, "a tombstone that is not there is removed", target)
+                del self.tombstones[target]
             case SettingStored(key, value):
                 self.facts[key] = value
 
@@ -242,19 +250,21 @@ class Disk:
         return tuple(past for past in found if past is not None)
 
     def _named(self, name: str) -> Remembered | None:
-        for row in reversed(self.rows.values()):
-            payload = row.entry.command.payload
-            if row.entry.due_utc is not None and name in {str(payload.get("schedule_id")), str(payload.get("message_id"))}:
-                return row.entry
-        return None
+        return self.rows[self.names[name][-1]].entry if name in self.names else None
 
     def memory(self) -> Memory:
         rows = sorted(self.rows.values(), key=lambda row: row.entry.seq)
         unended = tuple(row.entry for row in rows if not row.entry.state.ended)
         unproven = tuple(row.entry.seq for row in rows if row.entry.state.ended and row.entry.proven_utc is None)
         last = next((r.entry.command.command_id for r in reversed(rows) if r.entry.via is not Via.LOCAL), None)
-        graves = tuple((target, by, until) for target, (by, until) in self.tombstones.items())
-        return Memory(unended, graves, tuple(self.facts.items()), (rows[-1].entry.seq if rows else 0) + 1, last, unproven=unproven)
+        return Memory(
+            unended,
+            tuple(self.tombstones.values()),
+            tuple(self.facts.items()),
+            (rows[-1].entry.seq if rows else 0) + 1,
+            last,
+            unproven=unproven,
+        )
 
 
 # --- the network and the backend -------------------------------------------------------------------------------------

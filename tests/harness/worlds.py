@@ -801,7 +801,8 @@ class Process:
 
     def _check_due(self, claim: Claim, now: Moment) -> None:
         command_id, forbidden = claim.command.command_id, self.world.forbidden
-        demand(not ({command_id, *claim.names} & forbidden), "a cancelled message is sent:", command_id, claim.names)
+        asked_for = claim.via is Via.LOCAL
+        demand(asked_for or not ({command_id, *claim.names} & forbidden), "a cancelled message is sent:", command_id, claim.names)
         came_due = claim.due_utc is None or now.utc >= claim.due_utc - EPS or claim.seq in self.world.came_due
         demand(came_due, "a scheduled message goes early", command_id)
 
