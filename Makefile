@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs simulate mutants torture bench bench-ui goldens screenshots clean
+.PHONY: help setup demo test lint docs simulate fuzz mutants torture bench bench-ui goldens screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ docs: $(STAMP) ## write anew what docs/ takes from the program and its tests
 
 simulate: $(STAMP) ## random worlds in virtual time, the engine's invariants checked after every step (DAYS=30)
 	@$(BIN)/python -m tests.harness.worlds --days $(or $(DAYS),30)
+
+fuzz: $(STAMP) ## odd answers and odd sequences, until one breaks a promise or the time is up (MINUTES=10)
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 mutants: $(STAMP) ## seeded bugs that the tests must catch
 	@$(BIN)/python -m tests.harness.mutants
