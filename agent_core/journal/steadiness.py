@@ -33,11 +33,11 @@ class Steadiness:
     def look(self, db: sqlite3.Connection, utc: float) -> Ages:
         """Take note of the time. After a jump ahead every tombstone lives for its whole time again. Raises sqlite3.Error."""
         ahead = utc > self._seen_utc + self._max_gap
-        self._steady_utc = utc if ahead else min(self._steady_utc, utc)
-        self._seen_utc = utc
+        steady_utc = utc if ahead else min(self._steady_utc, utc)
         if ahead:
             db.execute(REVIVE, (utc + self._tombstone_seconds,))
         if ahead or abs(utc - self._noted_utc) > NOTED_EVERY:
-            db.execute(NOTE, (SEEN, utc, STEADY, self._steady_utc))
+            db.execute(NOTE, (SEEN, utc, STEADY, steady_utc))
             self._noted_utc = utc
-        return Ages(utc, self._steady_utc)
+        self._seen_utc, self._steady_utc = utc, steady_utc
+        return Ages(utc, steady_utc)
