@@ -1,4 +1,6 @@
-"""The mutation drill (`make mutants`): bugs sown one at a time in a copy of the engine; random worlds, then the playbooks, must catch each.
+"""The mutation drill (`make mutants`): bugs sown one at a time in a copy of the source, each of which the tests of its room must catch.
+
+For the engine those are random worlds, then the playbooks; for the journal its tests on real files.
 
 A bug is an exact replacement that must match once: where the source has moved on, the drill fails until the bug is sown anew.
 """
@@ -17,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency")
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
+JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,10 +320,54 @@ BUGS = (
     ),
     Bug("two minutes have no end", "latency.py", "            self._slots.popleft()\n", "            break\n"),
     Bug("what differs each time is told each time", "engine/repeats.py", "self._texts[reason] >= MAX_TEXTS", "False"),
+    Bug("an index is not compared with its table", "journal/soundness.py", "PRAGMA integrity_check(1)", "PRAGMA quick_check(1)"),
+    Bug(
+        "rows are not looked at",
+        "journal/opening.py",
+        "if (wrong := unsound_row(db)) is not None:",
+        "if (wrong := unsound_row(db)) is not None and not wrong:",
+    ),
+    Bug(
+        "one bad row holds up the acks of others",
+        "journal/writer.py",
+        "        with suppress(BadRow):\n",
+        "        with suppress(KeyError):\n",
+    ),
+    Bug(
+        "the lock is a file that can be removed",
+        "journal/data_dir.py",
+        "os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)",
+        'os.open(self._folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)',
+    ),
+    Bug("a planted link is followed", "journal/data_dir.py", "if stat.S_ISLNK(inner.st_mode):", "if stat.S_ISFIFO(inner.st_mode):"),
+    Bug("nobody looks whether the ledger is there", "journal/writer.py", "                self._look_in_time()\n", ""),
+    Bug(
+        "a file in the ledger's place is asked",
+        "journal/writer.py",
+        "            self._look()\n            self._reader =",
+        "            self._reader =",
+    ),
+    Bug("SQLite waits longer than the agent", "journal/opening.py", "BUSY_TIMEOUT = 0.25", "BUSY_TIMEOUT = 5.0"),
+    Bug(
+        "ages by a clock that has jumped",
+        "journal/retention.py",
+        'return then if self.steady_utc <= then else float("-inf")',
+        "return then",
+    ),
+    Bug("a jump is no jump", "journal/steadiness.py", "steady_utc = utc if ahead else", "steady_utc = self._steady_utc if ahead else"),
+    Bug(
+        "a jump ends the cancels",
+        "journal/steadiness.py",
+        "            db.execute(REVIVE, (utc + self._tombstone_seconds,))\n",
+        "            pass\n",
+    ),
 )
 
 
-HEALTHY = Bug("(the source itself)", "engine/engine.py", "class Engine:", "class Engine:")
+HEALTHY = (
+    Bug("(the engine itself)", "engine/engine.py", "class Engine:", "class Engine:"),
+    Bug("(the journal itself)", "journal/writer.py", "class Journal:", "class Journal:"),
+)
 
 
 def sow(bug: Bug, ground: Path) -> None:
@@ -340,14 +387,19 @@ def hunt(bug: Bug) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         ground = Path(folder)
         sow(bug, ground)
+        if bug.file.startswith("journal/"):
+            return _tried(ground, JOURNAL)
         world = _run(ground, "-m", "tests.harness.worlds", "--drill", str(WORLDS))
         if world.returncode == 1:
             return next((line for line in world.stdout.splitlines() if line.startswith("world")), "a world")[:110]
-        there = [name for name in PLAYBOOKS if (ground / name).exists()]
-        played = _run(ground, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *there) if there else world
-        if played.returncode == 1:
-            return next((line for line in played.stdout.splitlines() if line.startswith("FAILED")), "a playbook")[:110]
-        return None if played.returncode == 0 else f"neither could run: {played.stdout[-200:]}{played.stderr[-200:]}"
+        return _tried(ground, PLAYBOOKS)
+
+
+def _tried(ground: Path, tests: Sequence[str]) -> str | None:
+    played = _run(ground, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
+    if played.returncode == 1:
+        return next((line for line in played.stdout.splitlines() if line.startswith("FAILED")), "a test")[:110]
+    return None if played.returncode == 0 else f"neither could run: {played.stdout[-200:]}{played.stderr[-200:]}"
 
 
 def _run(ground: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -357,7 +409,7 @@ def _run(ground: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def main(names: Sequence[str] = ()) -> int:
     """Hunt all bugs, or those named; 1 where one was not caught."""
     began, escaped = time.monotonic(), 0
-    if (trouble := hunt(HEALTHY)) is not None:
+    for trouble in filter(None, map(hunt, HEALTHY)):
         sys.stdout.write(f"nothing can be told: the source itself fails: {trouble}\n")
         return 1
     chosen = [bug for bug in BUGS if not names or any(name in bug.name for name in names)]
