@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,5 +66,16 @@ def _dependencies() -> dict[str, str | None]:
 def _completion(whole: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     import shtab
 
+    _complete_files(whole, {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY})
     print(shtab.complete(whole, options.shell))
     return OK
+
+
+def _complete_files(parser: argparse.ArgumentParser, kinds: Mapping[str, object]) -> None:
+    """Mark each argument that takes a file, as shtab wants it."""
+    for action in parser._actions:  # noqa: SLF001  (argparse shows them nowhere else)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for below in action.choices.values():
+                _complete_files(below, kinds)
+        elif isinstance(action.metavar, str) and action.metavar in kinds:
+            vars(action)["complete"] = kinds[action.metavar]

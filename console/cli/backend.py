@@ -13,7 +13,7 @@ def add_parsers(commands: Any) -> None:
     """`backend`, `send`."""
     backend = commands.add_parser("backend", help="serve the reference backend on a loopback port")
     backend.add_argument("--port", type=_port, default=8787, help="0: any free one, told as one JSON line (default: 8787)")
-    backend.add_argument("--data-dir", type=Path, default=SUPPRESS, help="keep commands and acks there (default: in memory)")
+    backend.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="keep commands and acks there (default: in memory)")
     backend.add_argument("--enforce-limits", action="store_true", help="10 connects and 100 frames a minute, pings 10 s apart")
     backend.set_defaults(command=_backend)
 

@@ -132,13 +132,15 @@ complete_it() {
 complete_it edge-console scr
 complete_it edge-console config sh
 complete_it edge-console doctor --for-b
+complete_it edge-console --config pyproj
+complete_it edge-console ledger export --data-dir tes
 """
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
 def test_bash_completes_commands_and_options() -> None:
     ran = subprocess.run(["bash", "-c", BASH, sys.executable], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
-    assert ran.stdout.split() == ["screenshot", "show", "--for-backend"]
+    assert ran.stdout.split() == ["screenshot", "show", "--for-backend", "pyproject.toml", "tests"]
 
 
 # --- the manual ----------------------------------------------------------------------------------------------------------
