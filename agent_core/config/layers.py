@@ -422,7 +422,7 @@ def _no_secret(environ: Mapping[str, str]) -> str:
     near = difflib.get_close_matches("EDGE_SECRET", [name for name in environ if name.startswith("EDGE")], 1, 0.8)
     meant = f" ({plain(near[0], 60)} is set: did you mean EDGE_SECRET?)" if near and near[0] != "EDGE_SECRET" else ""
     expected = "expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none"
-    return f"{expected}{meant}; edge-console --demo needs none"
+    return f"{expected}{meant}; `edge-console init` asks for it, --demo needs none"
 
 
 def _converted(key: Key, given: object, base: Path) -> Any:

@@ -85,6 +85,8 @@ def _picture(text: str) -> Path:
     path = Path(text)
     if path.suffix not in {".svg", ".png"}:
         raise argparse.ArgumentTypeError(f"a file that ends in .svg or .png expected, found {text!r}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"a file in a directory that is there expected, found {text!r}")
     return path
 
 

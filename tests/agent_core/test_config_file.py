@@ -225,7 +225,7 @@ def test_f83_every_problem_of_every_layer_is_told_at_once() -> None:
     )
     assert problems("a: [", env={}, dotenv="") == (
         "config.yaml:2: expected YAML: did not find expected node content",
-        "EDGE_SECRET: expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none; edge-console --demo needs none",
+        "EDGE_SECRET: expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none; `edge-console init` asks for it, --demo needs none",
     )
 
 
@@ -445,8 +445,11 @@ def test_trouble_on_the_command_line() -> None:
 
 def test_the_secret_is_asked_for() -> None:
     asked = "EDGE_SECRET: expected the secret shared with the backend, in the environment or in .env beside config.yaml, found none"
-    assert sentence(env={}) == asked + "; edge-console --demo needs none"
-    assert sentence(env={"EDGE_SECRT": CANARY}) == f"{asked} (EDGE_SECRT is set: did you mean EDGE_SECRET?); edge-console --demo needs none"
+    assert sentence(env={}) == asked + "; `edge-console init` asks for it, --demo needs none"
+    assert (
+        sentence(env={"EDGE_SECRT": CANARY})
+        == f"{asked} (EDGE_SECRT is set: did you mean EDGE_SECRET?); `edge-console init` asks for it, --demo needs none"
+    )
     assert sentence(env={"EDGE_SECRET": ""}).startswith(asked)
     assert not load(env={}, require_secret=False).auth.secret
     assert load(env={}, overrides={"auth": {"secret": CANARY}}).auth.secret.get_secret_value() == CANARY

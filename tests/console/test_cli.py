@@ -27,6 +27,10 @@ from tests.harness.rig import AGENT, ROOT, SECRET, config, living, program, serv
         ("--log-format jsn", "'jsn' is no choice for --log-format: did you mean json? (see edge-console --help)"),
         ("--log-format x", "'x' is no choice for --log-format; there are text, json (see edge-console --help)"),
         (
+            "screenshot -o no/where.svg",
+            "argument -o/--output: a file in a directory that is there expected, found 'no/where.svg' (see edge-console screenshot --help)",
+        ),
+        (
             "send x --backend https://h:0",
             "argument --backend: expected a URL with a port from 1 to 65535, found 'https://h:0' (see edge-console send --help)",
         ),
