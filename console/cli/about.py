@@ -74,7 +74,7 @@ def _completion(whole: argparse.ArgumentParser, options: argparse.Namespace) -> 
 def _complete_files(parser: argparse.ArgumentParser, kinds: Mapping[str, object]) -> None:
     """Mark each argument that takes a file, as shtab wants it."""
     for action in parser._actions:  # noqa: SLF001  (argparse shows them nowhere else)
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+        if isinstance(action.choices, Mapping):
             for below in action.choices.values():
                 _complete_files(below, kinds)
         elif isinstance(action.metavar, str) and action.metavar in kinds:
