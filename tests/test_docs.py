@@ -15,6 +15,7 @@ import yaml
 from agent_core import __version__
 from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Failure, Trouble
+from console.cli import outcome as cli_outcome
 from console.cli.main import build_parser
 from tests.harness.documents import DOCS, GENERATED, ROOT, due, numbered_tests, parsers, promises, written
 
@@ -202,6 +203,11 @@ def test_the_changelog_dates_every_version_and_begins_with_what_is_not_released(
     assert heads[0] == "[Unreleased]"
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
     assert heads[1].startswith(f"[{__version__}] - ")
+
+
+def test_every_exit_code_is_told() -> None:
+    codes = {code for name, code in vars(cli_outcome).items() if name.isupper() and isinstance(code, int)}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", written("COMMANDS.md"), re.MULTILINE)} == codes
 
 
 RULES = {
