@@ -22,6 +22,8 @@ NAME_KEYS = ("schedule_id", "message_id")
 TARGET_KEYS = (*NAME_KEYS, "command_id")
 MAX_RESCUED = 128 * 2**10
 """Bytes of a frame in which an id is still looked for, so that a turn stays short."""
+FIRST_UTC = 946_684_800.0
+"""The year 2000: a command that says it was made before that has a clock or a field that was never set."""
 LAST_UTC = 253_402_300_799.0
 """The last second of the year 9999: what comes after it cannot be written as ISO 8601."""
 NO_TIME = "not a time: ISO 8601 or Unix seconds expected"
@@ -191,17 +193,27 @@ def command_of(fields: Mapping[str, Any]) -> Command:
         payload, invalid = {}, invalid or "invalid payload: not an object"
     warnings: list[str] = []
     priority = _priority(fields.get("priority", payload.get("priority")), warnings)
-    issued_utc = None
-    if (stamp := fields.get("timestamp")) is not None:
-        try:
-            issued_utc = instant(stamp, warnings)
-        except FrameError as error:
-            warnings.append(str(error))
+    issued_utc = _issued(fields.get("timestamp"), warnings)
     return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid)
 
 
 def _is_type(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and 1 <= len(value) <= 100 and value.isprintable()
+
+
+def _issued(stamp: Any, warnings: list[str]) -> float | None:
+    """When a command was made; None where that is not said, or cannot be (a zero time, in whatever epoch)."""
+    if stamp is None:
+        return None
+    try:
+        issued_utc = instant(stamp, warnings)
+    except FrameError as error:
+        warnings.append(str(error))
+        return None
+    if issued_utc >= FIRST_UTC:
+        return issued_utc
+    warnings.append("an implausible timestamp, taken as none")
+    return None
 
 
 def _command_id(value: Any) -> str:

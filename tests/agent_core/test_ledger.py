@@ -167,6 +167,24 @@ def test_a_command_older_than_the_ledgers_memory_is_refused() -> None:
     book.push("c2", timestamp=iso(book.clock.utc - 50)) << executes("c2")
 
 
+NO_TIMES = ["0001-01-01T00:00:00Z", 0, "0", 1, "1970-01-01T00:00:00.000Z", "1601-01-01T00:00:00Z", "1999-12-31T23:59:59Z"]
+
+
+@pytest.mark.parametrize("stamp", NO_TIMES)
+@pytest.mark.parametrize("forgotten", [0.0, 100.0])
+def test_f62_a_command_of_an_implausible_time_runs_with_a_warning(stamp: object, forgotten: float) -> None:
+    book = online()
+    book >> Recorded(0, horizon_utc=forgotten and book.clock.utc - forgotten)
+    book.push("c1", timestamp=stamp) << executes("c1")
+    book.told("Command c1: an implausible timestamp, taken as none", "WARNING")
+
+
+def test_f62_a_ledger_that_has_forgotten_nothing_refuses_nobody() -> None:
+    book = online()
+    book.push("c1", timestamp="2000-01-01T00:00:00Z") << executes("c1")
+    book.untold("timestamp")
+
+
 # --- once --------------------------------------------------------------------------------------------------------------
 
 

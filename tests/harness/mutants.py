@@ -284,6 +284,7 @@ BUGS = (
         "sorted((by_id or by_name) if target.by_id else (by_name or by_id), key",
         "sorted(by_id or by_name, key",
     ),
+    Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
     Bug("a tombstone outlives its work", "engine/cancels.py", "self._by_target.pop(target, None)", "self._by_target.get(target)"),
     Bug("a tombstone forgets its kind", "engine/cancels.py", "*map(Target, names or (command_id,))", "*map(Target, (command_id, *names))"),
     Bug(
