@@ -6,8 +6,8 @@ the other, since backends mix them up.
 
 A cancel of nobody leaves a tombstone of its kind, on which the message that it names dies when it comes: one with this command id, or one
 of this schedule name; a message without a schedule name is called by its command id. A tombstone goes when it has done its work, or after
-`ledger.tombstone_hours`. They end in the order in which they were added, so those that are over are found at the front, and every step
-takes constant time.
+`ledger.tombstone_hours` by the monotonic clock, for the wall clock may be set. They end in the order in which they were added, so those
+that are over are found at the front, and every step takes constant time.
 """
 
 from collections import OrderedDict
@@ -57,26 +57,25 @@ class Tombstones:
         """What an earlier run left."""
         for one in sorted(tombstones, key=lambda one: one.until_utc):
             if one.until_utc > now.utc:
-                self._by_target[one.target] = one.by, one.until_utc
+                self._by_target[one.target] = one.by, now.mono + min(one.until_utc - now.utc, self._seconds)
 
     def add(self, target: Target, by: str, now: Moment) -> TombstoneAdded | None:
         """None where there is no room for another."""
         self._drop_old(now)
         if target not in self._by_target and len(self._by_target) >= self._max_count:
             return None
-        until = now.utc + self._seconds
-        self._by_target[target] = by, until
+        self._by_target[target] = by, now.mono + self._seconds
         self._by_target.move_to_end(target)
-        return TombstoneAdded(target, by, until)
+        return TombstoneAdded(target, by, now.utc + self._seconds)
 
     def take(self, command_id: str, names: Iterable[str], now: Moment) -> Iterator[tuple[str, TombstoneRemoved]]:
         """The cancels that came before this message, with what is to be written of each: it has done its work."""
         for target in (Target(command_id, by_id=True), *map(Target, names or (command_id,))):
-            if (found := self._by_target.pop(target, None)) is not None and found[1] > now.utc:
+            if (found := self._by_target.pop(target, None)) is not None and found[1] > now.mono:
                 yield found[0], TombstoneRemoved(target)
 
     def _drop_old(self, now: Moment) -> None:
-        while self._by_target and next(iter(self._by_target.values()))[1] <= now.utc:
+        while self._by_target and next(iter(self._by_target.values()))[1] <= now.mono:
             self._by_target.popitem(last=False)
 
     def __len__(self) -> int:

@@ -433,7 +433,7 @@ class Engine:
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
             self._ledger.fire_due(now)
         if self._link.status_due(now):
-            uptime = now.utc - self._started.utc if self._started else 0.0
+            uptime = now.mono - self._started.mono if self._started else 0.0
             self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))
         if self._deaf_check_at is not None and now.mono >= self._deaf_check_at:
             self._deaf_check_at = None

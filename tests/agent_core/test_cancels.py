@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from agent_core.events import Record
+from agent_core.events import Record, SendStatus
 from agent_core.frames import Target, command_of
-from agent_core.records import CommandAccepted, Remembered, State, TombstoneAdded, TombstoneRemoved, Via
+from agent_core.records import CommandAccepted, Memory, Remembered, State, TombstoneAdded, TombstoneRemoved, Via
 from tests.harness.desk import Desk
 from tests.harness.playbook import Playbook, acks, acks_in, executes, records, to
 
@@ -172,6 +172,38 @@ def test_f61_the_journal_finds_a_message_by_each_of_its_names_whatever_became_of
         desk.write(CommandAccepted(entry, names=("s", f"m{seq}")))
     assert [desk.target(name).seq for name in ("s", "m1", "m2")] == [2, 1, 2]
     desk.journal.close()
+
+
+# --- A12: a clock that is set ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [56 * 365 * 86_400.0, 3_600.0, -3_600.0, -30 * 86_400.0])
+def test_f64_a_cancel_that_came_first_holds_when_the_clock_is_set(step: float) -> None:
+    book = online()
+    cancel(book, "x", schedule_id="s1")
+    book.sleep(step).lives(10)
+    scheduled(book, "c1", schedule_id="s1") << acks("c1", status="failed", error="cancelled by x")
+
+
+@pytest.mark.parametrize("step", [-30 * 86_400.0, -3_600.0, 1_800.0])
+def test_f64_and_for_no_longer_than_it_should(step: float) -> None:
+    book = online(ledger={"tombstone_hours": 1})
+    cancel(book, "x", schedule_id="s1")
+    book.sleep(step).lives(3_601)
+    scheduled(book, "c1", schedule_id="s1") << acks("c1", status="received")
+
+
+def test_f64_a_cancel_of_a_run_in_the_future_holds_for_its_hours_and_no_longer() -> None:
+    left = TombstoneAdded(Target("s1"), "x", Playbook().clock.utc + 14 * 365 * 86_400)
+    book = Playbook(ledger={"tombstone_hours": 1}).online(Memory(tombstones=(left,)))
+    book.lives(3_601)
+    scheduled(book, "c1", schedule_id="s1") << acks("c1", status="received")
+
+
+def test_f64_uptime_does_not_jump_with_the_clock() -> None:
+    book = online()
+    book.sleep(-86_400).lives(70)
+    assert 60 <= book.find(SendStatus).uptime_seconds <= 70
 
 
 # --- A17: tombstones are bounded and say so -----------------------------------------------------------------------------------

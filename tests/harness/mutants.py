@@ -274,7 +274,7 @@ BUGS = (
     Bug(
         "cancel forgotten when early",
         "engine/cancels.py",
-        "        self._by_target[target] = by, until\n        self._by_target.move_to_end(target)\n",
+        "        self._by_target[target] = by, now.mono + self._seconds\n        self._by_target.move_to_end(target)\n",
         "",
     ),
     Bug("cancel forgotten at a restart", "engine/cancels.py", "if one.until_utc > now.utc:", "if one.until_utc < now.utc:"),
@@ -284,6 +284,7 @@ BUGS = (
         "sorted((by_id or by_name) if target.by_id else (by_name or by_id), key",
         "sorted(by_id or by_name, key",
     ),
+    Bug("a set clock ends tombstones", "engine/cancels.py", "found[1] > now.mono:", "found[1] > now.utc - 1_793_909_600:"),
     Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
     Bug("a tombstone outlives its work", "engine/cancels.py", "self._by_target.pop(target, None)", "self._by_target.get(target)"),
     Bug("a tombstone forgets its kind", "engine/cancels.py", "*map(Target, names or (command_id,))", "*map(Target, (command_id, *names))"),
