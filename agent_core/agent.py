@@ -133,6 +133,8 @@ class Agent:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._thread_id = 0
+        self.turned_at: float | None = None
+        """When, on the monotonic clock, the engine turned last; any thread may look."""
         self._lag_ms = 0.0
         self._published = self.present()
         self._publish_timer: asyncio.TimerHandle | None = None
@@ -248,6 +250,7 @@ class Agent:
             self._step(now)
         except BaseException as error:  # noqa: BLE001  (the edge: `run` raises it, whatever it is)
             self._failure = error
+        self.turned_at = now.mono
         if self._failure is not None or self._engine.finished:
             if not self._over.done():
                 self._over.set_result(None)

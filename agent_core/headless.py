@@ -14,6 +14,7 @@ from agent_core.agent import Agent, log
 from agent_core.events import StopRequested
 from agent_core.files import dated, write_whole
 from agent_core.journal.data_dir import data_dir
+from agent_core.service.notify import report_turns
 from agent_core.signals import ENDING, heeded
 
 SWITCH_AFTER = 0.001
@@ -54,9 +55,11 @@ async def run_headless(agent: Agent, seconds: float | None = None) -> None:
         loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
     loop.call_later(2.0, gc_tuning.tune_headless)
+    reporting = loop.create_task(report_turns(agent, os.environ), name="supervisor")
     try:
         await agent.run()
     finally:
+        reporting.cancel()
         if timer is not None:
             timer.cancel()
         for number in (*ENDING, signal.SIGUSR1):

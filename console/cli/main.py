@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from agent_core import __version__
-from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, whatif
+from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, service, whatif
 from console.cli.options import add_run_options, configuration, env_file, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for family in (init, config, control, backend, conform, ledger, doctor, whatif, recordings):
         family.add_parsers(commands)
+    service.add_parsers(commands, partial(_run_headless, stream=None))
     about.add_parsers(commands, parser)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
@@ -109,7 +110,7 @@ def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
 
 def _run(options: argparse.Namespace) -> int:
     if options.no_ui:
-        return _run_headless(options)
+        return _run_headless(options, stream=sys.stdout)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return complain("the console needs a terminal; use --no-ui to run the agent without it", USAGE)
     gc.disable()
@@ -146,7 +147,7 @@ def _judge(options: argparse.Namespace) -> int:
     return OK
 
 
-def _run_headless(options: argparse.Namespace) -> int:
+def _run_headless(options: argparse.Namespace, *, stream: TextIO | None) -> int:
     import asyncio
 
     from agent_core.agent import Agent
@@ -156,7 +157,7 @@ def _run_headless(options: argparse.Namespace) -> int:
 
     with ExitStack() as stack:
         config = _configured(options, stack)
-        logs = start_logging(config, stream=sys.stdout, to_file=True)
+        logs = start_logging(config, stream=stream, to_file=True)
         stack.callback(logs.stop)
         recorder = recordings.recorder_for(options)
         told = cautions(config.data_dir.expanduser(), env_file(options))
