@@ -173,6 +173,26 @@ async def test_f66_a_listing_shows_the_bad_row_and_goes_on(tmp_path: Path, desks
     assert [ran[0] for ran in (listed, exported, table, whole)] == [0, 0, 0, 0]
 
 
+async def test_f66_the_outbox_goes_on_too(tmp_path: Path, desks: list[Desk]) -> None:
+    change(written(tmp_path, desks), "UPDATE outbox SET sent_utc = 253402300800.0 WHERE seq = 2")
+    listed, table = await asyncio.gather(tool(tmp_path, "outbox", "ls", "--json"), tool(tmp_path, "outbox", "ls"))
+    rows = strict(listed[1])
+    assert isinstance(rows, list)
+    assert [row["sent_utc"] for row in rows][1] == "253402300800"
+    assert len(table[1].splitlines()) == len(rows) == 3
+
+
+async def test_f72_f73_the_audit_says_so_and_exits_1(tmp_path: Path, desks: list[Desk]) -> None:
+    change(written(tmp_path, desks), "UPDATE commands SET via = 'pigeon' WHERE seq = 2")
+    (code, prose, _), (coded, told, _) = await asyncio.gather(
+        tool(tmp_path, "audit", "verify"), tool(tmp_path, "audit", "verify", "--json")
+    )
+    assert code == coded == 1
+    assert "damaged      commands, 'cmd_2': via is 'pigeon'" in prose
+    assert "NOT OK" in prose
+    assert json.loads(told)["damage"] == "commands, 'cmd_2': via is 'pigeon'"
+
+
 async def test_f66_a_damaged_page_in_the_midst_is_one_sentence(tmp_path: Path, desks: list[Desk]) -> None:
     desks.append(Desk(tmp_path, clock=ManualClock(utc=UTC + 5_000)))
     desk = desks[0]
