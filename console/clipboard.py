@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from agent_core.plain import plain
 from agent_core.records import Remembered
+from console.panels.ring import Row
 from console.text import text_of_message
 
 MOST_CHARACTERS = 70_000
@@ -27,9 +28,11 @@ def command_json(record: Remembered) -> str:
     return json.dumps(fields, default=str)
 
 
-def copies(command_id: str, record: Remembered | None, agent_id: str | None, backend_url: str) -> list[tuple[str, str, str]]:
+def copies(row: Row, record: Remembered | None, agent_id: str | None, backend_url: str) -> list[tuple[str, str, str]]:
     """(key, what it is, the text), for one command; a line of text never ends by itself in a shell that it is pasted into."""
-    found = [("i", "the id", plain(command_id, 1_000))]
+    found = [("i", "the id", plain(row.command_id, 1_000))]
+    if row.error:
+        found.append(("r", "why it failed", plain(row.error, MOST_CHARACTERS)))
     if record is None:
         return found
     value = text_of_message(record.command.payload)

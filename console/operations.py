@@ -22,11 +22,12 @@ from console.host import Host
 from console.panels.lines import Line
 from console.panels.ring import Row
 from console.screens.main import Main
-from console.text import grouped, milliseconds, shown
+from console.text import grouped, shown, took
 from console.themes import Inks, inks_of
 
 if TYPE_CHECKING:
     from agent_core.diagnosis.findings import Conclusion, Stage
+    from agent_core.records import Remembered
     from console.replay import Batch
     from console.screens.editor import Edited
     from console.screens.inspector import Inspector
@@ -131,6 +132,16 @@ class Operations:
             self.say("This console only looks (--read-only).", "warning")
         return self._read_only
 
+    def _is_saved(self) -> bool:
+        """Whether a saved session is shown, whose commands are not this agent's to run; says so."""
+        if self._main.stream.session:
+            self.say("A saved session is only looked at: Esc returns to the live commands.", "warning")
+        return bool(self._main.stream.session)
+
+    def _lookup(self, row: Row) -> "Remembered | None":
+        """Its record; of a saved session there is none, whatever has the same id here."""
+        return None if self._main.stream.session else self._host.lookup(row.command_id)
+
     def reconnect(self) -> None:
         if self._may_not():
             return
@@ -157,7 +168,7 @@ class Operations:
     # --- replays ---
 
     def replay(self) -> None:
-        if self._may_not():
+        if self._may_not() or self._is_saved():
             return
         rows = [] if self._inspector else self._main.stream.marked
         if not rows:
@@ -215,11 +226,11 @@ class Operations:
         word = "✓ completed" if last.status == "acked" else f"✗ {last.status}: {shown(last.error or '', 100)}"
         before = self._host.lookup(last.replay_of or "")
         beside = f" The original: {before.state}." if before is not None else ""
-        took = f" in {milliseconds(last.run_ms)} ms" if last.run_ms is not None else ""
-        return f"Replay {word}{took}.{beside} ⏎ on its row compares the two."
+        ran = f" in {took(last.run_ms)}" if last.run_ms is not None else ""
+        return f"Replay {word}{ran}.{beside} ⏎ on its row compares the two."
 
     def cancel(self) -> None:
-        if self._may_not():
+        if self._may_not() or self._is_saved():
             return
         row = self._selected()
         if row is None:
@@ -237,7 +248,7 @@ class Operations:
         self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
 
     def edit(self) -> None:
-        if self._may_not():
+        if self._may_not() or self._is_saved():
             return
         row = self._selected()
         record = None if row is None else self._host.lookup(row.command_id)
@@ -304,7 +315,7 @@ class Operations:
     def _record(self, row: Row) -> list[Line]:
         from console.screens.pages import record_page
 
-        return record_page(row, self._host.lookup(row.command_id), self._inks, self._zone, self._beside(row))
+        return record_page(row, self._lookup(row), self._inks, self._zone, self._beside(row))
 
     def _beside(self, row: Row) -> "Beside | None":
         """What to compare with: of a replay its original, else the command marked last before or after it."""
@@ -325,7 +336,7 @@ class Operations:
         from console.screens.dialog import Choice
 
         snapshot = self._host.snapshot()
-        found = copies(row.command_id, self._host.lookup(row.command_id), snapshot.agent_id, snapshot.backend_url)
+        found = copies(row, self._lookup(row), snapshot.agent_id, snapshot.backend_url)
         texts = {key: text for key, _, text in found}
         self._app.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self._copy(texts[key]), self._inks))
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any
 
 from rich.cells import cell_len
@@ -122,21 +122,45 @@ def ago(seconds: float) -> str:
 
 
 def countdown(seconds: float) -> str:
-    """What is left: `26.4` under a minute, then `4:32`; never below zero."""
+    """What is left: `26.4` under a minute, then `4:32`, then `2:46:39`; never below zero."""
     left = max(0.0, seconds)
     if left < 59.95:
         return f"{left:.1f}"
-    whole = min(int(left + 0.5), 99 * 60 + 59)
-    return f"{whole // 60}:{whole % 60:02d}"
+    whole = min(int(left + 0.5), 999 * 3_600)
+    hours, minutes, rest = whole // 3_600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def milliseconds(value: float | None) -> str:
-    """`0.42`, `18.9`, `1 204`, or `·` where there is none."""
+    """`0.42`, `18.9`, `1 204`, or `·` where there is none; in at most 7 cells, since past 10 s it names its unit: `12.3s`, `20m 04s`."""
     if value is None:
         return "·"
-    if value < 1:
+    if value < 0.995:
         return f"{value:.2f}"
-    return f"{value:.1f}" if value < 1_000 else grouped(round(value))
+    if value < 9_999.5:
+        return f"{value:.1f}" if value < 999.95 else grouped(round(value))
+    if value < 59_950:
+        return f"{value / 1_000:.1f}s"
+    whole = min(int(value / 1_000 + 0.5), 99_999 * 86_400)
+    days, hours, minutes, seconds = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days}d {hours:02d}h" if days < 100 else f"{days}d"
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {seconds:02d}s"
+
+
+def took(value: float | None) -> str:
+    """The same where no heading names the unit: `18.9 ms`, `20m 04s`, `–`."""
+    if value is None:
+        return "–"
+    figure = milliseconds(value)
+    return figure if figure[-1].isalpha() else f"{figure} ms"
+
+
+def count(number: int) -> str:
+    """`1 204`, `12 345k`, `1 234M`: in at most 7 cells."""
+    if number < 1_000_000:
+        return grouped(number)
+    return f"{grouped(number // 1_000)}k" if number < 100_000_000 else f"{grouped(number // 1_000_000)}M"
 
 
 def seconds_name(value: float) -> str:
@@ -164,12 +188,17 @@ def day_stamp(utc: float, zone: tzinfo | None = None) -> str:
     return f"{_local(utc, zone):%Y-%m-%d} {stamp(utc, zone)}"
 
 
-def moment(utc: float, now: float, zone: tzinfo | None = None) -> str:
+def moment(utc: float, now: float, zone: tzinfo | None = None, form: str = "%H:%M:%S") -> str:
     """`14:32:07`, with the date before it where it is not today's: `11-05 14:32:07`, `2027-01-05 14:32:07`."""
     then, today = _local(utc, zone), _local(now, zone)
     if then.date() == today.date():
-        return f"{then:%H:%M:%S}"
-    return f"{then:%m-%d %H:%M:%S}" if then.year == today.year else f"{then:%Y-%m-%d %H:%M:%S}"
+        return f"{then:{form}}"
+    return f"{then:%m-%d {form}}" if then.year == today.year else f"{then:%Y-%m-%d {form}}"
+
+
+def day_of(utc: float, zone: tzinfo | None = None) -> date:
+    """The day that it is in `zone` then."""
+    return _local(utc, zone).date()
 
 
 def _local(utc: float, zone: tzinfo | None) -> datetime:

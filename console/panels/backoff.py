@@ -6,7 +6,7 @@ from typing import NamedTuple
 from agent_core.snapshot import LinkView, Phase
 from console.panels.lines import BLANK, Line, centred, framed, line_width
 from console.panels.view import View, due_at, status_of
-from console.text import big, countdown, duration, minute_of_day, seconds_name
+from console.text import big, countdown, duration, moment, seconds_name
 from console.themes import Inks
 
 PING_EVERY = 30.0
@@ -135,7 +135,7 @@ def _last_line(view: View) -> Line:
     if link.last_outage_utc is not None:
         return (
             ("last outage ", inks.muted),
-            (minute_of_day(link.last_outage_utc, view.zone), inks.bright),
+            (moment(link.last_outage_utc, view.now.utc, view.zone, "%H:%M"), inks.bright),
             (" · ", inks.muted),
             (duration(link.last_outage_seconds), inks.bright),
         )

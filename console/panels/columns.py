@@ -1,6 +1,6 @@
 """The stream's columns: which there are at a width, and how a command fills them."""
 
-from datetime import tzinfo
+from datetime import date, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from console.filters import BAD
 from console.panels.latency import SLOW_MS, tone_of
 from console.panels.lines import Line, Piece
 from console.panels.ring import Row
-from console.text import ago, fit, fit_right, milliseconds, short_id, shown, stamp, time_of_day
+from console.text import ago, day_of, fit, fit_right, milliseconds, minute_of_day, short_id, shown, stamp, time_of_day, width_of
 from console.themes import Inks
 
 STATUS = {
@@ -29,8 +29,15 @@ STATUS = {
 _VIA = {"ws": "muted", "poll": "warn", "local": "note"}
 _TITLES = {
     "time": "TIME", "id": "COMMAND ID", "type": "TYPE", "via": "VIA", "status": "STATUS", "run": "RUN ms", "ack": "ACK ms",
-    "bar": "", "thread": "THREAD", "note": "NOTE",
+    "bar": "", "rest": "", "thread": "THREAD", "note": "NOTE",
 }  # fmt: skip
+
+
+def status_of(row: Row) -> tuple[str, str, str]:
+    """Its glyph, word and tone; a replay, which sends no ack, is done and not acked."""
+    if row.via == "local" and row.status == "acked":
+        return "✓", "done", "good"
+    return STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
 
 
 class Column(NamedTuple):
@@ -39,10 +46,11 @@ class Column(NamedTuple):
 
 
 class Look(NamedTuple):
-    """How it is drawn: the inks, the zone of the times, and for ages instead of times the second that it is."""
+    """How it is drawn: the inks, the zone of the times, the day that it is, and for ages instead of times the second."""
 
     inks: Inks
     zone: tzinfo | None
+    today: date
     now: int | None = None
 
 
@@ -50,13 +58,13 @@ class Look(NamedTuple):
 def columns_for(width: int) -> tuple[Column, ...]:
     """The columns of a row of `width` cells, with the gap after each in its width."""
     if width < 74:
-        sizes = {"time": 9, "id": 9, "type": 0, "via": 6, "status": 12, "ack": 7}
-    elif width < 98:
-        sizes = {"time": 13, "id": 13, "type": 0, "via": 6, "status": 14, "ack": 8}
+        sizes = {"time": 9, "id": 9, "type": 0, "via": 6, "status": 12, "ack": 8}
+    elif width < 96:
+        sizes = {"time": 13, "id": 13, "type": 0, "via": 6, "status": 14, "ack": 9}
     elif width < 112:
-        sizes = {"time": 13, "id": 20, "type": 0, "via": 6, "status": 14, "run": 9, "ack": 9}
+        sizes = {"time": 13, "id": 13, "type": 19, "via": 6, "status": 14, "ack": 9, "rest": 0}
     elif width < 170:
-        sizes = {"time": 13, "id": 20, "type": 22, "via": 6, "status": 14, "run": 9, "ack": 10, "bar": 0}
+        sizes = {"time": 13, "id": 20, "type": 22, "via": 6, "status": 14, "run": 9, "ack": 10, "rest": 0}
     else:
         sizes = {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "thread": 18, "note": 0}
     rest = width - sum(sizes.values())
@@ -91,7 +99,13 @@ def _time(row: Row, column: Column, look: Look) -> Line:
     if look.now is not None:
         text = ago(look.now - row.utc)
     else:
-        text = stamp(row.utc, look.zone) if column.width > 12 else time_of_day(row.utc, look.zone)
+        day = day_of(row.utc, look.zone)
+        if day == look.today:
+            text = stamp(row.utc, look.zone) if column.width > 12 else time_of_day(row.utc, look.zone)
+        elif column.width > 12:
+            text = f"{day:%m-%d} {minute_of_day(row.utc, look.zone)}" if day.year == look.today.year else f"{day:%Y-%m-%d}"
+        else:
+            text = f"{day:%m-%d}" if day.year == look.today.year else f"{day:%y-%m-%d}"
     return ((fit(text, column.width - 1) + " ", look.inks.muted),)
 
 
@@ -110,7 +124,7 @@ def _via(row: Row, column: Column, look: Look) -> Line:
 
 
 def _status(row: Row, column: Column, look: Look) -> Line:
-    glyph, word, tone = STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
+    glyph, word, tone = status_of(row)
     return ((_aligned(column, f"{glyph} {word}"), look.inks.tone(tone)),)
 
 
@@ -139,6 +153,17 @@ def _bar(row: Row, column: Column, look: Look) -> Line:
     return (("━" * ran, look.inks.run), ("━" * (whole - ran), tone), (" " * (column.width - whole), look.inks.text))
 
 
+def _rest(row: Row, column: Column, look: Look) -> Line:
+    """The room that is left: why it failed, else the time to the ack."""
+    return _note(row, column, look) if row.error else _bar(row, column, look)
+
+
+def reason_hidden(row: Row, columns: tuple[Column, ...]) -> bool:
+    """Whether it failed and the columns have no room to say why."""
+    room = max((column.width for column in columns if column.name in {"rest", "note"}), default=0)
+    return row.error is not None and width_of(shown(row.error, 200)) >= room
+
+
 def _thread(row: Row, column: Column, look: Look) -> Line:
     return ((_aligned(column, shown(row.thread_id or "", 100)), look.inks.muted),)
 
@@ -152,5 +177,5 @@ def _note(row: Row, column: Column, look: Look) -> Line:
 
 _CELLS = {
     "time": _time, "id": _id, "type": _type, "via": _via, "status": _status, "run": _run, "ack": _ack, "bar": _bar,
-    "thread": _thread, "note": _note,
+    "rest": _rest, "thread": _thread, "note": _note,
 }  # fmt: skip

@@ -6,7 +6,7 @@ from agent_core.clock import Moment
 from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
 from console.panels.lines import BLANK, Line, framed, line_width, merged, spread
 from console.panels.view import Status, View, polling_works, status_of
-from console.text import ago, cut, duration, fit, grouped, shown, wrapped
+from console.text import ago, count, cut, duration, fit, shown, wrapped
 from console.themes import Inks
 
 History = tuple[tuple[float, str], ...]
@@ -44,7 +44,7 @@ def _tall(view: View, status: Status, inner: int) -> list[Line]:
     pairs = [("transport", "ping"), ("polling", "retries"), ("received", "acked"), ("outbox", "deduped")]
     grid = [_pair(view, cells, left, right, inner) for left, right in pairs]
     if inner < PAIRED_FROM:
-        grid = [_row(view, cells, name) for name in ("transport", "polling", "acked", "outbox")]
+        grid = [_row(view, cells, name, inner) for name in ("transport", "polling", "acked", "outbox")]
     reason = _reason(view, inner, REASON_ROWS if _in_trouble(view, status) else 1)
     head = [_phase(view, status, inner), _endpoint(view, inner), BLANK][: REASON_ROWS + 1 - len(reason)]
     return [*head, *grid, *reason, _availability(view, inner)]
@@ -59,7 +59,7 @@ def _short(view: View, status: Status, inner: int) -> list[Line]:
     else:
         names = ["polling", "acked", "outbox"]
         head = [_endpoint(view, inner)]
-    rows = [_row(view, cells, name) for name in names]
+    rows = [_row(view, cells, name, inner) for name in names]
     return [_phase(view, status, inner), *head, *rows, _availability(view, inner)]
 
 
@@ -111,12 +111,12 @@ def _cells(view: View) -> dict[str, tuple[str, str]]:
     return {
         "transport": _transport(snapshot, now),
         "polling": _polling(view),
-        "received": (grouped(commands.received), "bright"),
-        "acked": (grouped(commands.proven), "bright"),
-        "outbox": (grouped(unproven), "good" if not unproven else "bright" if link.phase is Phase.ONLINE else "warn"),
-        "deduped": (grouped(commands.duplicates), "bright"),
+        "received": (count(commands.received), "bright"),
+        "acked": (count(commands.proven), "bright"),
+        "outbox": (count(unproven), "good" if not unproven else "bright" if link.phase is Phase.ONLINE else "warn"),
+        "deduped": (count(commands.duplicates), "bright"),
         "ping": (ago(now.mono - pong) if pong is not None and link.phase is Phase.ONLINE else "–", "bright"),
-        "retries": (grouped(max(link.dials - 1, 0)), "bright"),
+        "retries": (count(max(link.dials - 1, 0)), "bright"),
     }
 
 
@@ -158,14 +158,15 @@ def _pair(view: View, cells: dict[str, tuple[str, str]], left: str, right: str, 
     )
 
 
-def _row(view: View, cells: dict[str, tuple[str, str]], name: str) -> Line:
+def _row(view: View, cells: dict[str, tuple[str, str]], name: str, inner: int) -> Line:
     text, tone = cells[name]
     extra: Line = ()
     if name == "acked":
         extra = ((f" / {cells['received'][0]}", view.inks.muted),)
     if name == "outbox" and text != "0":
         extra = ((" ack" if text == "1" else " acks", view.inks.tone(tone)),)
-    return ((f"{name:<10}", view.inks.muted), (text, view.inks.tone(tone)), *extra)
+    figure: Line = ((f"{name:<10}", view.inks.muted), (text, view.inks.tone(tone)))
+    return (*figure, *extra) if line_width((*figure, *extra)) <= inner else figure
 
 
 def poll_trouble(view: View) -> str:

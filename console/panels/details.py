@@ -10,7 +10,7 @@ from console.panels.connection import availability
 from console.panels.latency import PERCENTILES, whole
 from console.panels.lines import BLANK, Line, framed
 from console.panels.view import View, due_at, status_of
-from console.text import ago, countdown, cut, day_stamp, duration, fit, fit_right, grouped, seconds_name, shown, time_of_day
+from console.text import ago, countdown, cut, duration, fit, fit_right, grouped, moment, seconds_name, shown
 
 Body = Callable[[View, int, int], list[Line]]
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
@@ -67,10 +67,10 @@ def _link(view: View, inner: int, height: int) -> list[Line]:
     ]
     right = [_field(view, "drops", ", ".join(f"{cause} ×{count}" for cause, count in link.drops) or "none")]
     if drop is not None:
-        right.append(_field(view, "the last", f"{time_of_day(drop.utc, view.zone)} {drop.cause}"))
+        right.append(_field(view, "the last", f"{moment(drop.utc, view.now.utc, view.zone)} {drop.cause}"))
         right.append(_field(view, "", cut(shown(drop.detail, 200), 60), "muted"))
     if link.last_outage_utc is not None:
-        outage = f"{day_stamp(link.last_outage_utc, view.zone)[:19]} for {duration(link.last_outage_seconds)}"
+        outage = f"{moment(link.last_outage_utc, view.now.utc, view.zone)} for {duration(link.last_outage_seconds)}"
         right.append(_field(view, "last outage", outage))
     right.append(_field(view, "links lived", ", ".join(duration(seconds) for seconds in link.lifetimes[-5:]) or "–"))
     strip, shares = availability(view, inner)
@@ -174,11 +174,11 @@ def _schedule(view: View, inner: int, height: int) -> list[Line]:
         lines = [((short, inks.text),)]
     if not snapshot.scheduled:
         return [*lines, (("Nothing is due later.", inks.faint),)]
-    due_width, in_width, thread_width = (26, 14, 24) if inner >= 90 else (10, 13, 16)
+    due_width, in_width, thread_width = (26, 14, 24) if inner >= 90 else (15, 13, 16)
     lines.append(((fit("DUE", due_width) + fit("IN", in_width) + fit("THREAD", thread_width) + "SCHEDULE", inks.head),))
     for item in snapshot.scheduled[: max(0, height - len(lines))]:
         left = item.due_utc - view.now.utc
-        due = day_stamp(item.due_utc, view.zone)[:19] if inner >= 90 else time_of_day(item.due_utc, view.zone)
+        due = moment(item.due_utc, view.now.utc, view.zone)
         lines.append(
             (
                 (fit(due, due_width), inks.bright),
@@ -196,7 +196,7 @@ def _log(view: View, inner: int, height: int) -> list[Line]:
     end = max(min(len(log), height), len(log) - view.back)
     lines: list[Line] = [
         (
-            (time_of_day(entry.utc, view.zone) + " ", inks.muted),
+            (moment(entry.utc, view.now.utc, view.zone) + " ", inks.muted),
             (fit(entry.level, 8), inks.tone(_LEVELS.get(entry.level, "text"), bold=entry.level in {"WARNING", "ERROR"})),
             (shown(entry.text), inks.tone(_LEVELS.get(entry.level, "text"))),
         )

@@ -15,18 +15,20 @@ from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
 from console.filters import BAD, Filter, FilterError, parse
-from console.panels.columns import Look, columns_for, command_line, heading
+from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.ring import FilteredView, Ring, Row
 from console.panels.view import View
 from console.panels.viewport import Viewport
-from console.text import cut, grouped, shown
+from console.text import count, cut, day_of, grouped, shown
 
 WHEEL_ROWS = 3
+RULE = Style(underline=True)
+"""Under the last row of a day."""
 MOST_MARKS = 1_000
 JUMP_WITHIN = 0.5
-_Key = tuple[int, bool, bool, bool]
-_HEADING = (-1, False, False, False)
+_Key = tuple[int, bool, bool, bool, bool]
+_HEADING = (-1, False, False, False, False)
 
 
 def _key(keys: str, action: str, label: str, display: str | None, meaning: str, *, name: str | None = None) -> Binding:
@@ -76,6 +78,7 @@ class Stream(Widget, can_focus=True):
         """What is shown: the live ring, or a saved session's."""
         self.session = ""
         """The name of the saved session that is shown."""
+        self._session_failed = 0
         self.missed = 0
         self.wanted = parse("")
         """The operator's filter, also while it is off."""
@@ -120,7 +123,7 @@ class Stream(Widget, can_focus=True):
 
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
-        look = Look(view.inks, view.zone, int(view.now.utc) if self._relative else None)
+        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), int(view.now.utc) if self._relative else None)
         self._view = view
         if look != self._look:
             self._look = look
@@ -233,6 +236,7 @@ class Stream(Widget, can_focus=True):
     def look_at(self, ring: Ring | None, name: str = "") -> None:
         """Show a saved session's commands; None: the live ones again."""
         self.ring, self.session = (self.live, "") if ring is None else (ring, name)
+        self._session_failed = len(self.ring.passing(parse("status:failed,refused"))) if self.session else 0
         self._marks.clear()
         self.viewport.follow(True)
         self._show_again()
@@ -355,7 +359,7 @@ class Stream(Widget, can_focus=True):
 
     def _strip(self, y: int, look: Look, width: int, selected: int | None) -> Strip:
         inks = look.inks
-        edge = inks.edge_lit if self.has_focus else inks.edge
+        edge = inks.edge_warn if self.session else inks.edge_lit if self.has_focus else inks.edge
         if y == 0:
             return self._title_strip(look, width, edge)
         if y == self.viewport.height + 2:
@@ -369,14 +373,21 @@ class Stream(Widget, can_focus=True):
         if position is None:
             empty = () if self._passing.count else self._empty_line(y - 2, look, width)
             return self._bordered(empty, width, edge, inks.ground, look, thumb=False)
-        key = (position, position == selected, self.viewport.on_thumb(y - 2), position in self._marks)
+        key = (position, position == selected, self.viewport.on_thumb(y - 2), position in self._marks, self._ends_day(y - 2, look))
         strip = self._drawn.get(key)
         if strip is None:
             strip = self._drawn[key] = self._row_strip(key, look, width, edge)
         return strip
 
+    def _ends_day(self, row: int, look: Look) -> bool:
+        """Whether the next row is of another day."""
+        here, below = self.viewport.position_on(row), self.viewport.position_on(row + 1)
+        if here is None or below is None:
+            return False
+        return day_of(self.ring.row(here).utc, look.zone) != day_of(self.ring.row(below).utc, look.zone)
+
     def _row_strip(self, key: _Key, look: Look, width: int, edge: Style) -> Strip:
-        position, cursor, thumb, marked = key
+        position, cursor, thumb, marked, ruled = key
         inks = look.inks
         row = self.ring.row(position)
         try:
@@ -384,6 +395,7 @@ class Stream(Widget, can_focus=True):
         except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
             cells = ((f"✗ cannot be drawn: {type(error).__name__}: {shown(error, 100)}", inks.tone("bad")),)
         ground = inks.cursor if cursor else inks.failed if row.status in BAD else inks.ground
+        ground = ground + RULE if ruled else ground
         mark = ("◆", inks.tone("note", bold=True)) if marked else ("▌", inks.accent) if cursor else (" ", inks.text)
         return self._bordered((mark, *cells), width, edge, ground, look, thumb=thumb)
 
@@ -417,6 +429,9 @@ class Stream(Widget, can_focus=True):
             title = (*title, (" · newest first", inks.muted))
         if self._marks:
             title = (*title, (f" · ◆ {len(self._marks)} marked", inks.tone("note")))
+        row = self.selected
+        if row is not None and not self.trouble and reason_hidden(row, columns_for(self.size.width - 4)):
+            title = (*title, (" · ", inks.muted), (f"✗ {shown(row.error or '', 200)}", inks.tone("bad")))
         if self.trouble:
             title = (*title, (" · ", inks.muted), (f"▲ {shown(self.trouble, 120)}", inks.tone("warn", bold=True)))
         return title
@@ -434,15 +449,20 @@ class Stream(Widget, can_focus=True):
         inks, commands = self._view.inks, self._view.snapshot.commands
         dot = (" · ", inks.muted)
         foot: Line = ((self.progress, inks.tone("accent", bold=True)), dot) if self.progress else ()
-        foot = (*foot, (f"{grouped(commands.received)} total", inks.muted), dot)
-        foot = (*foot, (f"{grouped(commands.failed)} failed", inks.tone("bad") if commands.failed else inks.muted), dot)
-        foot = (*foot, (f"{grouped(commands.duplicates)} duplicate{'' if commands.duplicates == 1 else 's'}", inks.muted), dot)
+        if self.session:
+            failed = self._session_failed
+            foot = (*foot, (f"{count(self.ring.end - self.ring.first)} saved", inks.muted), dot)
+            foot = (*foot, (f"{count(failed)} failed", inks.tone("bad") if failed else inks.muted), dot)
+            return (*foot, (" not live: Esc leaves ", inks.pill("warn")))
+        foot = (*foot, (f"{count(commands.received)} total", inks.muted), dot)
+        foot = (*foot, (f"{count(commands.failed)} failed", inks.tone("bad") if commands.failed else inks.muted), dot)
+        foot = (*foot, (f"{count(commands.duplicates)} duplicate{'' if commands.duplicates == 1 else 's'}", inks.muted), dot)
         if self.missed:
-            foot = (*foot, (f"{grouped(self.missed)} not shown", inks.tone("warn")), dot)
+            foot = (*foot, (f"{count(self.missed)} not shown", inks.tone("warn")), dot)
         if self.viewport.following:
             return (*foot, ("●", inks.tone("good")), (" following", inks.muted))
         new = self.viewport.new
-        badge = f" {grouped(new)} new " if new else " frozen "
+        badge = f" {count(new)} new " if new else " frozen "
         return (*foot, (("■ frozen ", inks.tone("warn")) if new else ("", inks.text)), (badge, inks.pill("warn")))
 
     def _empty_line(self, y: int, look: Look, width: int) -> Line:

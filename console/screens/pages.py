@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
 from console.clipboard import command_json
-from console.panels.columns import STATUS
+from console.panels.columns import status_of
 from console.panels.lines import BLANK, Line
 from console.panels.ring import Row
 from console.panels.view import Key
-from console.text import cut, day_stamp, fit, grouped, milliseconds, moment, shown, stamp, text_of_message
+from console.text import cut, day_of, day_stamp, fit, grouped, moment, shown, stamp, text_of_message, took
 from console.themes import Inks
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ def _one_replay(row: Row, record: Remembered | None, inks: Inks) -> list[Line]:
 
 def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | None, beside: Beside | None = None) -> list[Line]:
     """Everything that is known of one command, and how it differs from another."""
-    glyph, word, tone = STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
+    glyph, word, tone = status_of(row)
     lines: list[Line] = [
         _field("command", shown(row.command_id, 300), inks),
         _field("type", shown(row.command_type, 300), inks),
         (("status    ", inks.muted), (f"{glyph} {word}", inks.tone(tone)), (f"   via {shown(row.via, 20)}", inks.muted)),
-        _field("run", _ms(row.run_ms), inks),
-        _field("ack", _ms(row.ack_ms), inks),
+        _field("run", took(row.run_ms), inks),
+        _field("ack", took(row.ack_ms) if row.via != "local" else "none: a replay sends no ack", inks),
     ]
     if row.thread_id:
         lines.append(_field("thread", shown(row.thread_id, 300), inks))
@@ -160,17 +160,13 @@ def _difference(one: Remembered, other: Remembered, inks: Inks) -> list[Line]:
 def _took(record: Remembered) -> str:
     if record.started_utc is None or record.finished_utc is None:
         return "–"
-    return _ms((record.finished_utc - record.started_utc) * 1_000)
+    return took((record.finished_utc - record.started_utc) * 1_000)
 
 
 _COMPARED: dict[str, Callable[[Remembered], object]] = {
     "type": lambda record: record.command.command_type, "via": lambda record: record.via, "state": lambda record: record.state,
     "run": _took, "error": lambda record: record.error or "–",
 }  # fmt: skip
-
-
-def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{milliseconds(value)} ms"
 
 
 def _field(name: str, text: str, inks: Inks) -> Line:
@@ -185,18 +181,23 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
         (record.started_utc, "started" if record.runs <= 1 else f"started, run {record.runs}"),
         (record.finished_utc, f"{record.state}"),
         (record.sent_utc, "ack sent"),
-        (record.proven_utc, f"ack proven by {record.proven_by}"),
+        (record.proven_utc, f"ack proven by {record.proven_by}" if record.proven_by else "ended, with no ack to send"),
     ]
     known = sorted(((utc, what) for utc, what in steps if utc is not None), key=lambda step: step[0])
     first = known[0][0]
-    return [
-        (
-            (day_stamp(utc, zone) if utc == first else " " * 11 + stamp(utc, zone), inks.muted),
-            (f"  {milliseconds((utc - first) * 1_000):>9} ms  " if utc != first else " " * 16, inks.faint),
-            (what, inks.text),
+    lines: list[Line] = []
+    day = None
+    for utc, what in known:
+        told, day = day_of(utc, zone) == day, day_of(utc, zone)
+        after = f"+{took((utc - first) * 1_000)}" if utc != first else ""
+        lines.append(
+            (
+                (" " * 11 + stamp(utc, zone) if told else day_stamp(utc, zone), inks.muted),
+                (f"  {after:>11}  ", inks.faint),
+                (what, inks.text),
+            )
         )
-        for utc, what in known
-    ]
+    return lines
 
 
 def _json(payload: Mapping[str, Any], inks: Inks) -> list[Line]:

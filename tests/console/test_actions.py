@@ -71,6 +71,50 @@ async def test_a_replay_that_nobody_answers_is_given_up() -> None:
         await seat.until(lambda: "no answer any more" in seat.toasts())
 
 
+async def test_c5_c8_a_record_says_dates_durations_and_what_a_replay_sends() -> None:
+    told = [entry(1, "cmd_1", status="scheduled"), entry(2, "replay-2-cmd_1", via="local", replay_of="cmd_1")]
+    async with seated(entries=told) as seat:
+        seat.host.records["cmd_1"] = remembered("cmd_1", due_utc=NOON + 3 * 86_400)
+        seat.host.records["replay-2-cmd_1"] = remembered("replay-2-cmd_1", replay_of="cmd_1", proven_utc=NOON)
+        await seat.press("up", "enter")
+        assert "2026-11-09 14:32:07.000      +3d 00h  due" in seat.dialog()
+        await seat.press("J")
+        for words in ("✓ done", "none: a replay sends no ack", "ended, with no ack to send"):
+            assert words in seat.dialog()
+        assert "None" not in seat.dialog()
+
+
+async def test_c8_the_inspector_shows_what_happens_while_it_is_open_and_goes_to_the_next() -> None:
+    async with seated(entries=[entry(number, f"cmd_{number}", status="sent") for number in range(1, 60)]) as seat:
+        await seat.press("enter")
+        assert "↗ sent" in seat.dialog()
+        seat.host.feed.extend([entry(59, "cmd_59", status="acked", proven=True)])
+        seat.host.records["cmd_59"] = remembered("cmd_59", sent_utc=NOON, proven_utc=NOON, proven_by="pong")
+        await seat.until(lambda: "✓ acked" in seat.dialog() and "proven by pong" in seat.dialog())
+        seat.host.feed.extend([entry(60, "cmd_60")])
+        await seat.until(lambda: seat.stream.live.end == 60)
+        assert "cmd_59" in seat.dialog()
+        await seat.press("J")
+        assert "cmd_60" in seat.dialog()
+        await seat.press("K", "K")
+        assert "cmd_58" in seat.dialog()
+        await seat.press("escape")
+        assert seat.stream.selected is not None
+        assert seat.stream.selected.command_id == "cmd_58"
+
+
+async def test_c8_the_keys_of_the_stream_scroll_a_dialog() -> None:
+    async with seated(entries=[entry(1, "cmd_1")], size=(80, 24)) as seat:
+        seat.host.records["cmd_1"] = remembered("cmd_1", payload={f"key {number}": number for number in range(100)})
+        await seat.press("enter")
+        box = seat.app.screen.query_one(".dialog")
+        for key, holds in (("j", lambda: box.scroll_y > 0), ("G", lambda: box.scroll_y > 80), ("k", lambda: box.scroll_y > 0)):
+            await seat.press(key)
+            await seat.until(holds)
+        await seat.press("g")
+        await seat.until(lambda: box.scroll_y == 0)
+
+
 async def test_a_replay_is_compared_with_its_original() -> None:
     told = [entry(1, "cmd_1", status="failed"), entry(2, "replay-2-cmd_1", via="local", replay_of="cmd_1")]
     async with seated(entries=told) as seat:
@@ -128,9 +172,12 @@ def test_what_is_no_payload_says_why(text: str, says: str) -> None:
         payload_of(text)
 
 
-@pytest.mark.parametrize(("key", "expected"), [("i", "cmd_1"), ("v", "hi there"), ("j", '"command_id": "cmd_1"'), ("c", "/admin/commands")])
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("i", "cmd_1"), ("r", "not registered"), ("v", "hi there"), ("j", '"command_id": "cmd_1"'), ("c", "/admin/commands")],
+)
 async def test_copy(key: str, expected: str) -> None:
-    async with seated(entries=[entry(1, "cmd_1")]) as seat:
+    async with seated(entries=[entry(1, "cmd_1", status="failed", error="not registered")]) as seat:
         await seat.press("y", key)
         assert expected in seat.app.clipboard
         await seat.until(lambda: "Copied" in seat.toasts())
@@ -157,7 +204,7 @@ async def test_what_passes_the_filter_is_saved(tmp_path: Path, key: str, kind: s
     assert "b0cb91ce37" not in saved.read_text()
 
 
-async def test_a_saved_session_is_looked_at_while_the_live_one_goes_on(tmp_path: Path) -> None:
+async def test_c6_a_saved_session_is_marked_and_only_looked_at_while_the_live_one_goes_on(tmp_path: Path) -> None:
     async with seated(entries=pictured(), exports=tmp_path) as seat:
         await seat.press("exclamation_mark", "w", "j")
         await seat.until(lambda: "Saved" in seat.toasts())
@@ -167,7 +214,17 @@ async def test_a_saved_session_is_looked_at_while_the_live_one_goes_on(tmp_path:
         seat.host.feed.extend([entry(90, "cmd_live")])
         await seat.until(lambda: seat.stream.live.end == 23)
         assert "cmd_live" not in bodies(seat)
-        await seat.press("escape")
+        assert "3 saved · 2 failed ·  not live: Esc leaves " in bodies(seat)
+        assert "1 204 total" not in bodies(seat)
+        assert "following" not in bodies(seat)
+        for key in ("r", "e", "x"):
+            await seat.press(key)
+            await seat.until(lambda: "only looked at" in seat.toasts())
+            assert len(seat.app.screen_stack) == 1
+        assert seat.host.posted == []
+        await seat.press("enter")
+        assert "no record" in seat.dialog()
+        await seat.press("escape", "escape")
         assert "cmd_live" in bodies(seat)
 
 

@@ -1,11 +1,13 @@
 """Drawings of presents made by hand."""
 
 from dataclasses import replace
+from datetime import UTC, date
 
 import pytest
 
 from agent_core.clock import Moment
-from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, Snapshot
+from agent_core.feed import LogEntry
+from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, ScheduledView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
 from console.panels.connection import connection
@@ -16,6 +18,7 @@ from console.panels.latency import latency
 from console.panels.lines import line_width
 from console.panels.ring import Row
 from console.panels.view import Key, counting, status_of
+from console.text import count, milliseconds
 from console.themes import PALETTES, Palette, inks_of
 from tests.harness.stills import (
     BASE,
@@ -47,6 +50,8 @@ EVERY = {
     **{phase.value: present(phase) for phase in Phase},
 }  # fmt: skip
 DRAWINGS = (connection, backoff, latency, header, footer)
+
+TODAY = date(2026, 11, 6)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +290,7 @@ ROW = Row(NOON, "cmd_b0cb91ce37", "send_message", "ws", "acked", 20.4, 43.3, "+1
 
 @pytest.mark.parametrize("width", [56, 60, 76, 90, 98, 105, 112, 116, 169, 170, 196])
 def test_columns_fill_the_row(width: int) -> None:
-    columns, look = columns_for(width), Look(inks_of("edge-dark"), None)
+    columns, look = columns_for(width), Look(inks_of("edge-dark"), None, TODAY)
     assert line_width(heading(columns, look.inks)) == width
     for status in ("acked", "failed", "duplicate", "interrupted", "sent", "made up"):
         for raw in ("x", *HOSTILE):
@@ -295,9 +300,45 @@ def test_columns_fill_the_row(width: int) -> None:
         assert line_width(command_line(ROW._replace(run_ms=run, ack_ms=ack), columns, look)) == width
 
 
+@pytest.mark.parametrize("width", [56, 76, 96, 116, 196])
+@pytest.mark.parametrize("ms", [0.4, 999.96, 9_999.6, 59_960.0, 1_204_000.0, 43_000_000.0, 259_186_565.0, 9e12])
+def test_c4_a_figure_of_a_row_changes_its_unit_before_it_is_cut(width: int, ms: float) -> None:
+    columns, look = columns_for(width), Look(inks_of("edge-dark"), None, TODAY)
+    line = text_of([command_line(ROW._replace(run_ms=ms, ack_ms=ms, command_id="i", command_type="t"), columns, look)])
+    assert milliseconds(ms) in line
+    assert "…" not in line
+
+
+@pytest.mark.parametrize("width", [24, 29, 43])
+@pytest.mark.parametrize("number", [999_999, 1_000_000, 123_456_789, 99_999_999_999])
+def test_c4_no_figure_of_the_connection_is_cut(width: int, number: int) -> None:
+    counts = CommandsView(received=number, proven=number, duplicates=number, outbox=number)
+    for height in (8, 11):
+        said = text_of(connection(view_of(replace(ONLINE, commands=counts, link=replace(ONLINE.link, last_drop=None))), width, height))
+        assert count(number) in said
+        assert "…" not in said.partition("polling")[2]
+
+
+@pytest.mark.parametrize(("width", "says"), [(56, "11-04 "), (76, "11-04 14:32 "), (116, "11-04 14:32 "), (196, "11-04 14:32 ")])
+def test_c5_a_row_of_another_day_has_its_date(width: int, says: str) -> None:
+    look = Look(inks_of("edge-dark"), UTC, TODAY)
+    assert text_of([command_line(ROW._replace(utc=NOON - 2 * 86_400), columns_for(width), look)]).startswith(says)
+    assert "2025-11-04" in text_of([command_line(ROW._replace(utc=NOON - 367 * 86_400), columns_for(116), look)])
+
+
+def test_c5_instants_of_the_panels_have_their_date_too() -> None:
+    old = replace(ONLINE.link, last_outage_utc=NOON - 3 * 86_400, last_drop=replace(CUT, utc=NOON - 3 * 86_400))
+    due = replace(BASE, link=old, scheduled=(ScheduledView("s", "c", "+1", NOON + 3 * 86_400),), scheduled_count=1)
+    view = view_of(due, log=[LogEntry(NOON - 86_400, "INFO", "yesterday")])
+    assert "11-03 14:32" in text_of(backoff(view, 40, 11))
+    for name, says in (("Link", "11-03 14:32:07"), ("Schedule and outbox", "11-09 14:32:07"), ("Log", "11-05 14:32:07")):
+        for width in (60, 80, 120):
+            assert says in text_of(dict(DETAILS)[name](view, width, 14))
+
+
 def test_the_bar_has_two_parts() -> None:
     columns, inks = columns_for(116), inks_of("edge-dark")
-    bar = [(text, ink) for text, ink in command_line(ROW, columns, Look(inks, None)) if "━" in text]
+    bar = [(text, ink) for text, ink in command_line(ROW, columns, Look(inks, None, TODAY)) if "━" in text]
     assert [ink for _, ink in bar] == [inks.run, inks.tone("warn")]
 
 

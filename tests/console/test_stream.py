@@ -165,6 +165,31 @@ async def test_newest_first_turns_the_window_and_the_keys_with_it() -> None:
         assert "newest first" not in bodies(seat)
 
 
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+async def test_c7_why_a_command_failed_is_on_the_screen(width: int) -> None:
+    failed = [entry(1, "cmd_1", status="failed", error="no such recipient"), entry(2, "cmd_2")]
+    async with seated(entries=failed, size=(width, 30)) as seat:
+        assert ("no such recipient" in bodies(seat)) == (width >= 100)
+        await seat.press("up")
+        assert bodies(seat).count("no such recipient") == 1
+        long = "the provider answers: 21610 attempt to send to an unsubscribed recipient, of 2026-11-01"
+        seat.host.feed.extend([entry(1, "cmd_1", status="failed", error=long)])
+        await seat.until(lambda: long[:57] in bodies(seat))
+
+
+async def test_c5_a_rule_stands_between_days() -> None:
+    days = [entry(1, "cmd_1", utc=NOON - 86_400), entry(2, "cmd_2"), entry(3, "cmd_3")]
+    async with seated(entries=days) as seat:
+
+        def ruled() -> list[int]:
+            strips = seat.stream.render_lines(seat.stream.size.region)
+            return [y for y, strip in enumerate(strips) if any(segment.style and segment.style.underline for segment in strip)]
+
+        assert ruled() == [2]
+        await seat.press("o")
+        assert ruled() == [3]
+
+
 async def test_ages_instead_of_times() -> None:
     async with seated(entries=[entry(1, utc=NOON - 65)]) as seat:
         await seat.press("t")

@@ -20,16 +20,51 @@ def test_duration(seconds: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"), [(-1, "0.0"), (12.74, "12.7"), (59.94, "59.9"), (59.99, "1:00"), (272, "4:32"), (10**7, "99:59")]
+    ("seconds", "expected"),
+    [(-1, "0.0"), (12.74, "12.7"), (59.94, "59.9"), (59.99, "1:00"), (272, "4:32"), (7_200, "2:00:00"), (10**7, "999:00:00")],
 )
 def test_countdown(seconds: float, expected: str) -> None:
     assert text.countdown(seconds) == expected
     assert len(set(map(len, text.big(expected)))) == 1
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, "·"), (0.421, "0.42"), (18.94, "18.9"), (1_204.2, "1 204")])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "·"),
+        (0.421, "0.42"),
+        (18.94, "18.9"),
+        (999.96, "1 000"),
+        (1_204.2, "1 204"),
+        (12_345, "12.3s"),
+        (1_204_000, "20m 04s"),
+        (43_000_000, "11h 56m"),
+        (259_186_565, "2d 23h"),
+        (1e15, "99999d"),
+        (0.999, "1.0"),
+    ],
+)
 def test_milliseconds(value: float | None, expected: str) -> None:
     assert text.milliseconds(value) == expected
+
+
+@given(st.floats(0, 1e15))
+def test_c4_milliseconds_need_no_more_than_seven_cells(value: float) -> None:
+    assert cell_len(text.milliseconds(value)) <= 7
+
+
+@given(st.integers(0, 10**11 - 1))
+def test_c4_counts_need_no_more_than_seven_cells(number: int) -> None:
+    assert cell_len(text.count(number)) <= 7
+    if number < 1_000_000:
+        assert text.count(number) == text.grouped(number)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"), [(0, "14:32:07"), (86_400, "11-07 14:32:07"), (-3_600, "13:32:07"), (-370 * 86_400, "2025-11-01 14:32:07")]
+)
+def test_c5_an_instant_that_is_not_today_has_its_date(after: float, expected: str) -> None:
+    assert text.moment(NOON + after, NOON, UTC) == expected
 
 
 def test_times_are_of_the_zone_asked_for_and_survive_nonsense() -> None:
