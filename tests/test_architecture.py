@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -70,6 +71,14 @@ def test_no_circle_of_imports_also_for_types() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail("a circle of imports: " + " → ".join(error.args[1]))
+
+
+def test_the_first_contract_judges_every_module_of_the_agent() -> None:
+    """A new one is pure, or forbidden to what is pure."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    judged = {*contract["source_modules"], *contract["forbidden_modules"]}
+    parts = {name for name in modules() if name.count(".") == 1 or within(name, "agent_core.config")} - {"agent_core.config"}
+    assert {name for name in parts if within(name, "agent_core")} <= judged
 
 
 @pytest.mark.parametrize("module", sorted(name for name in modules() if within(name, "console")))
