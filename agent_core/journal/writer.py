@@ -31,8 +31,8 @@ from agent_core.records import Change, CommandAccepted, Key, Named, Remembered
 RETRY_SECONDS = 0.5
 LOOK_EVERY = 5.0
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-BUSY_PATIENCE = 5.0
-"""Seconds for which another process may have the file before it is said."""
+BUSY_PATIENCE, BUSY_PAUSE = 5.0, 0.05
+"""Seconds for which another process may have the file before it is said, and between two attempts, should SQLite itself not wait."""
 NEWEST_NAMED = """SELECT coalesce(commands.command_id, compacted.command_id) FROM names LEFT JOIN commands ON commands.seq = names.seq
  LEFT JOIN compacted ON compacted.seq = names.seq WHERE names.name = ? ORDER BY names.seq DESC LIMIT 1"""
 MAX_UNWRITTEN, CATCH_UP = 300, 0.005
@@ -72,7 +72,7 @@ class Journal:
         self, data_dir: Path, limits: LedgerConfig, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS,
         look_every: float = LOOK_EVERY,
     ) -> None:  # fmt: skip
-        """`look_every` seconds the file is looked at, whether it is still there."""
+        """Each `look_every` seconds it is looked whether the file is still there."""
         self.path = data_dir / FILE_NAME
         self._limits = limits
         self._post = post
@@ -287,6 +287,7 @@ class Journal:
             trouble.told = reason
         with self._wake:
             if busy:
+                self._wake.wait(BUSY_PAUSE)
                 return time.monotonic() < self._close_by
             if not self._is_closing:
                 self._wake.wait(RETRY_SECONDS)
