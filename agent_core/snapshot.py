@@ -193,3 +193,5 @@ class Snapshot:
     scheduled_count: int = 0
     disk: DiskView = field(default_factory=DiskView)
     stopping: bool = False
+    gone: bool = False
+    """Said by a viewer in another process, whose agent has ended."""

@@ -129,7 +129,7 @@ class RemoteHost:
 
     def _wait_for_another(self) -> None:
         self._say("WARNING", "The agent has ended; waiting for one to start")
-        self._snapshot = Snapshot(revision=self._snapshot.revision + 1, at=monotonic(), utc=time(), host=self._snapshot.host)
+        self._snapshot = Snapshot(revision=self._snapshot.revision + 1, at=monotonic(), utc=time(), host=self._snapshot.host, gone=True)
         while not self._over.wait(AGAIN_AFTER):
             with suppress(NotRunning):
                 self._attach()

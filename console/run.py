@@ -122,7 +122,7 @@ def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     host = RemoteHost(path, read_only=read_only)
     host.start()
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
-    app = EdgeConsole(host, read_only=read_only, theme=theme, on_first_paint=gc_tuning.tune_console)
+    app = EdgeConsole(host, read_only=read_only, asks_to_quit=False, theme=theme, on_first_paint=gc_tuning.tune_console)
     app.call_later(app.configure, console_options(config))
     for number in filter(heeded, ENDING):
         signal.signal(number, lambda _number, _frame: host.stop())

@@ -73,7 +73,7 @@ def _phase(view: View, status: Status, inner: int) -> Line:
     link = view.snapshot.link
     glyph, tone = _PHASES[link.phase]
     word = _WORDS.get(link.phase, link.phase.upper())
-    if status.word == "STOPPING":
+    if status.word in {"STOPPING", "NO AGENT"}:
         glyph, tone, word = status.glyph, status.tone, status.word
     elif status.word == "OFFLINE" or link.phase is Phase.OFF:
         tone = status.tone

@@ -70,6 +70,8 @@ _FIXED = {
 def status_of(snapshot: Snapshot, now: Moment, stopping: bool = False) -> Status:
     """The pill: never better than the truth, and `OFFLINE` where neither way delivers: nor does any while the agent has no id."""
     link = snapshot.link
+    if snapshot.gone:
+        return Status("✗", "NO AGENT", "bad")
     if snapshot.stopping or stopping:
         return Status("◌", "STOPPING", "muted")
     if link.phase in _FIXED:

@@ -1,0 +1,57 @@
+"""The console over an agent in another process: a real agent, a real socket, a real terminal."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent_core.control.address import socket_path
+from agent_core.control.client import NotRunning, Viewer
+from agent_core.reference.server import BackendThread
+from tests.harness.rig import AGENT, SECRET, message, options, write_config
+from tests.harness.terminal import Terminal
+
+ENVIRONMENT = {"EDGE_SECRET": SECRET}
+
+
+@contextmanager
+def headless(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", "console", "--no-ui", *words], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def began(folder: Path) -> bool:
+    """Whether an agent answers there."""
+    try:
+        Viewer(socket_path(folder), past=False).close()
+    except NotRunning:
+        return False
+    return True
+
+
+def test_an_agent_that_ends_and_starts_again_is_followed_and_q_only_detaches(tmp_path: Path) -> None:
+    with BackendThread(options()) as thread:
+        words = write_config(tmp_path, thread.backend.url)
+        with headless(words) as agent:
+            by = time.monotonic() + 20
+            while not began(tmp_path / "state") and time.monotonic() < by:
+                time.sleep(0.1)
+            with Terminal("attach", *words, columns=100, rows=30, env=ENVIRONMENT) as terminal:
+                terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
+                thread.call(thread.backend.queue(AGENT, "send_message_now", message(), command_id="cmd_seen"))
+                terminal.until(lambda: "seen" in terminal.text, what="the command's row")
+                agent.terminate()
+                terminal.until(lambda: "✗ NO AGENT" in terminal.text, what="NO AGENT")
+                with headless(words) as another:
+                    terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE again")
+                    terminal.press("5")
+                    terminal.until(lambda: "Another agent has started" in terminal.text, what="the notice")
+                    terminal.press("q")
+                    assert terminal.ends() == 0
+                    assert another.poll() is None
