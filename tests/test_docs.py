@@ -19,6 +19,7 @@ from console.cli import outcome as cli_outcome
 from console.cli.main import build_parser
 from tests.harness.documents import DOCS, GENERATED, ROOT, due, numbered_tests, parsers, promises, written
 
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "tests" / "README.md", *ROOT.glob("examples/*.md")])
 SOURCES = sorted(
@@ -73,6 +74,13 @@ def test_every_file_that_is_cited_exists() -> None:
 def test_every_room_has_its_row() -> None:
     rooms = {name_of(path.parent) + "/" for package in ("agent_core", "console") for path in (ROOT / package).rglob("__init__.py")}
     assert rooms <= set(re.findall(r"^\| `([\w/]+)` \|", written("ARCHITECTURE.md"), re.MULTILINE))
+
+
+def test_every_harness_and_every_target_on_demand_is_told() -> None:
+    page = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert {f"harness/{path.name}" for path in (ROOT / "tests" / "harness").glob("[a-z]*.py")} <= set(re.findall(r"harness/\w+\.py", page))
+    ours = set(re.findall(r"^([a-z-]+): .*\n\t.*(?:-m tests\.|pytest tests/)", MAKEFILE, re.MULTILINE)) - {"docs"}
+    assert ours == set(re.findall(r"^\| `make ([a-z-]+)", page, re.MULTILINE))
 
 
 def test_every_promise_and_fault_has_one_row() -> None:
@@ -145,7 +153,7 @@ def test_every_command_in_a_sentence_is_one_of_the_program() -> None:
 
 
 def test_every_make_target_of_the_documents_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     for document in DOCUMENTS:
         for target in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE):
             assert target in targets, f"{document.name}: make {target}"
