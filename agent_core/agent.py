@@ -76,6 +76,7 @@ from agent_core.redaction import Redactor
 from agent_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from agent_core.monitoring.server import Monitoring
     from agent_core.recording import Recorder
 
 HEARTBEAT = 1.0
@@ -189,6 +190,7 @@ class Agent:
         self._thread_id = threading.get_ident()
         self._journal.start()
         control = ControlServer(self, data_dir(self.config), self._host)
+        monitoring = self._monitored()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -212,11 +214,22 @@ class Agent:
                 self._alarm.cancel()
             self._published = self.present()
             await control.close()
+            if monitoring is not None:
+                monitoring.stop()
             await self._http.close()
             await self._close_messenger()
             self._journal.close()
             if self._recorder is not None:
                 self._recorder.close()
+
+    def _monitored(self) -> "Monitoring | None":
+        if self.config.monitoring.port is None:
+            return None
+        from agent_core.monitoring.server import Monitoring
+
+        monitoring = Monitoring(self, self.config.monitoring.port)
+        monitoring.start()
+        return monitoring
 
     async def _close_messenger(self) -> None:
         try:

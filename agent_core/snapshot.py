@@ -131,6 +131,8 @@ class CommandsView:
     proven: int = 0
     interrupted: int = 0
     """Commands that a crash left with unknown outcome, waiting for the operator."""
+    oldest_waiting_utc: float | None = None
+    """When the command came that has waited longest for its turn."""
 
 
 @dataclass(frozen=True, slots=True)

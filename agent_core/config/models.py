@@ -270,6 +270,10 @@ class Logging(Section):
     max_bytes: int = Field(2_000_000, ge=10_000, le=100_000_000, description="a log file's size; five are kept")
 
 
+class Monitoring(Section):
+    port: int | None = Field(None, ge=1, le=65_535, description="/live, /ready, /health and /metrics on 127.0.0.1; empty: off")
+
+
 class Console(Section):
     """How the console is worked. What its keys may be called, the console knows (console/keys.py)."""
 
@@ -291,6 +295,7 @@ class Config(Section):
     ack: Ack = Field(Ack(), description="How commands are acknowledged")
     auth: Auth = Field(Auth(), description="How the backend knows this agent")
     logging: Logging = Field(Logging(), description="The log")
+    monitoring: Monitoring = Field(Monitoring(), description="What programs may know of the agent")
     console: Console = Field(Console(), description="The console")
     data_dir: Path = Field(Path("~/.local/share/edge-console"), description="the ledger, the log, screenshots")
 

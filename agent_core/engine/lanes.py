@@ -38,6 +38,12 @@ class Lanes:
         """There is one that could start."""
         return bool(self._normal or self._urgent)
 
+    @property
+    def waits_since_utc(self) -> float | None:
+        """When the first of those that wait came. Only for a snapshot: it looks at every lane."""
+        heads = (next(iter(waiting.values())) for lane in self._lanes.values() for waiting in (lane.urgent, lane.normal) if waiting)
+        return min((entry.arrived.utc for entry in heads), default=None)
+
     def add(self, entry: Entry) -> None:
         lane = self._lanes.get(entry.lane)
         if lane is None:

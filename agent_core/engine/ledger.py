@@ -563,6 +563,7 @@ class Ledger:
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
             malformed=malformed, rejected=self._rejections.count, queued=self._lanes.queued, running=self.running,
             outbox=self.acks.unproven, proven=self.acks.proven, interrupted=counts.interrupted,
+            oldest_waiting_utc=self._lanes.waits_since_utc,
         )  # fmt: skip
 
     @property
