@@ -1,4 +1,4 @@
-"""`edge-console conform` judges a backend by the clauses of docs/PROTOCOL.md; `dev` does it again each time its source is saved."""
+"""`conform` judges a backend by the clauses of docs/PROTOCOL.md, `dev` whenever its source is saved; `spec` prints the wire as models."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(commands: Any) -> None:
-    """`conform`, `dev`."""
+    """`conform`, `dev`, `spec`."""
     about = "judge a backend by the clauses of docs/PROTOCOL.md, acting as agents"
     conform = commands.add_parser("conform", help=about, description=f"{about}; the agents' secret is EDGE_SECRET")
     _add_target(conform)
@@ -32,6 +32,12 @@ def add_parsers(commands: Any) -> None:
     dev.add_argument("--ready-within", type=seconds, default=20.0, metavar="SECONDS", help="for the port to answer (default: 20)")
     dev.add_argument("backend", nargs="+", metavar="CMD", help="behind --: the command that starts it")
     dev.set_defaults(command=_dev)
+
+    spec = commands.add_parser("spec", help="the wire as models: JSON Schema, AsyncAPI, TypeScript types, or Markdown")
+    spec.add_argument(
+        "--format", choices=("json-schema", "asyncapi", "typescript", "md"), default="json-schema", help="default: %(default)s"
+    )
+    spec.set_defaults(command=_spec)
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +95,13 @@ def _progress() -> "Callable[[Verdict], None]":
             sys.stderr.flush()
 
     return tell
+
+
+def _spec(options: argparse.Namespace) -> int:
+    from agent_core.conform.spec import FORMATS
+
+    print(FORMATS[options.format]())
+    return OK
 
 
 def _dev(options: argparse.Namespace) -> int:
