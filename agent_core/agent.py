@@ -43,6 +43,7 @@ from agent_core.events import (
     Failure,
     Finish,
     LedgerOpened,
+    MarkTaken,
     OpenSocket,
     Poll,
     PollAnswered,
@@ -56,14 +57,17 @@ from agent_core.events import (
     Register,
     RegistrationFailed,
     ReplayRequested,
+    RunSettled,
     Send,
     SendStatus,
     SetLogLevel,
+    Settle,
     Started,
+    TakeMark,
 )
 from agent_core.feed import Feed, FeedEntry, LogEntry
 from agent_core.frames import Command, dump_status
-from agent_core.handlers import REGISTRY, UNSUPPORTED, check, run, start, timed, traits_for
+from agent_core.handlers import REGISTRY, UNSUPPORTED, check, run, sound, start, timed, traits_for
 from agent_core.journal import Journal
 from agent_core.journal.data_dir import data_dir
 from agent_core.journal.writer import LedgerBusy
@@ -84,6 +88,7 @@ HEARTBEAT = 1.0
 PUBLISH_EVERY = 0.05
 RECALL_AGAIN = 0.5
 CLOSE_WITHIN = 2.0
+SETTLE_WITHIN = 900.0
 SLOW_TURN = 0.1
 
 ENTRIES = get_args(FeedEntry)
@@ -360,6 +365,8 @@ class Agent:
                 self._spawn_call(self._http.post_acks(acks), "post-acks", partial(AcksPosted, (), command_ids))
             case Register():
                 self._spawn_call(self._http.register(), "register", RegistrationFailed)
+            case TakeMark() | Settle():
+                self._ask_messenger(effect)
             case Recall(seqs):
                 self._recall_all(seqs)
             case SetLogLevel(level):
@@ -385,7 +392,7 @@ class Agent:
         seq, command = effect.seq, effect.command
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
         began = time.monotonic()
-        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message))
+        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message, effect.mark))
         check(began, command, self._held_up)
         if isinstance(outcome, Outcome):
             self._accept(CommandFinished(seq, outcome))
@@ -396,6 +403,22 @@ class Agent:
 
     async def _run_handler(self, seq: int, command: Command, pending: Awaitable[Outcome]) -> None:
         self._accept(CommandFinished(seq, await run(pending, command, self.config.executor.timeout_seconds, self._held_up)))
+
+    def _ask_messenger(self, effect: TakeMark | Settle) -> None:
+        seq = effect.seq
+        if isinstance(effect, Settle):
+            self._spawn_call(self._settle(effect), f"settle-{seq}", partial(_unsettled, seq))
+        else:
+            self._spawn_call(self._take_mark(seq), f"mark-{seq}", lambda failure: MarkTaken(seq, None, failure.detail))
+
+    async def _take_mark(self, seq: int) -> None:
+        async with asyncio.timeout(self.config.executor.timeout_seconds):
+            self._accept(MarkTaken(seq, await self._messenger.mark()))
+
+    async def _settle(self, effect: Settle) -> None:
+        async with asyncio.timeout(SETTLE_WITHIN):
+            outcome = await self._messenger.settle(effect.mark, effect.message)
+            self._accept(RunSettled(effect.seq, None if outcome is None else sound(outcome)))
 
     def _timed(self, trait: Trait) -> Trait:
         return trait if trait.inline is None else replace(trait, inline=timed(trait.inline, self._held_up))
@@ -434,6 +457,10 @@ class Agent:
     def _publish(self) -> None:
         self._publish_timer = None
         self._published = self.present()
+
+
+def _unsettled(seq: int, failure: Failure) -> Event:
+    return RunSettled(seq, Outcome(error=f"what was sent cannot be looked up: {failure.detail}", unknown=True))
 
 
 def memory_mb() -> float:

@@ -30,6 +30,8 @@ class Trait(Struct, frozen=True):
     effect: EffectClass = EffectClass.EXTERNAL
     idempotent: bool = False
     sends: bool = False
+    settles: bool = False
+    """What became of a run that nobody saw the end of can be looked up, from a mark on that is noted before it."""
     inline: Inline | None = None
     """A handler that touches nothing outside and waits for nothing: it runs within the engine's step."""
 
@@ -71,6 +73,8 @@ class Entry(Struct):
     outgoing: "Ack | None" = None
     """Its newest ack that is on its way."""
     replay_of: str | None = None
+    mark: str | None = None
+    unsent: int = 0
 
 
 class Ack(Struct):

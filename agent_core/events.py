@@ -166,6 +166,21 @@ class CommandFinished(Struct, frozen=True, gc=False, tag=True):
     outcome: Outcome = Outcome()
 
 
+class MarkTaken(Struct, frozen=True, gc=False, tag=True):
+    """Where the messenger's record of what was sent stands; None where it cannot be read, and why."""
+
+    seq: int
+    mark: str | None
+    error: str = ""
+
+
+class RunSettled(Struct, frozen=True, gc=False, tag=True):
+    """What the messenger's record says of a run whose end nobody saw; None: it has sent nothing."""
+
+    seq: int
+    outcome: Outcome | None
+
+
 class ReconnectRequested(Struct, frozen=True, gc=False, tag=True):
     pass
 
@@ -213,6 +228,8 @@ Event = (
     | Recalled
     | RecordFailed
     | CommandFinished
+    | MarkTaken
+    | RunSettled
     | ReconnectRequested
     | PollingModeChosen
     | ReplayRequested
@@ -304,6 +321,21 @@ class Execute(Struct, frozen=True, gc=False):
     seq: int
     command: Command
     message: Message | None = None
+    mark: str | None = None
+
+
+class TakeMark(Struct, frozen=True, gc=False):
+    """Ask the messenger where its record of what was sent stands; answer with MarkTaken."""
+
+    seq: int
+
+
+class Settle(Struct, frozen=True, gc=False):
+    """Ask the messenger what its record says of this message since `mark`, however long it takes; answer with RunSettled."""
+
+    seq: int
+    message: Message
+    mark: str
 
 
 class CancelRunning(Struct, frozen=True, gc=False):
@@ -331,6 +363,8 @@ Effect = (
     | Record
     | Recall
     | Execute
+    | TakeMark
+    | Settle
     | CancelRunning
     | SetLogLevel
     | FeedEntry

@@ -52,7 +52,7 @@ def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait
         idempotent = messenger.idempotent if declared.sends else declared.idempotent
         awaited = iscoroutinefunction(messenger.send if declared.sends else handler)
         inline = None if awaited or effect is EffectClass.EXTERNAL else _inline(handler, messenger)
-        found[name] = replace(declared, effect=effect, idempotent=idempotent, inline=inline)
+        found[name] = replace(declared, effect=effect, idempotent=idempotent, settles=declared.sends and messenger.settles, inline=inline)
     return found
 
 
@@ -93,7 +93,7 @@ def start(handler: Handler, command: Command, context: Context) -> Outcome | Awa
     """A handler's outcome, or what it must be awaited for with `run`; whatever it raises is a failed outcome."""
     try:
         outcome = handler(command, context)
-        return outcome if not isinstance(outcome, Outcome) and isawaitable(outcome) else _sound(outcome)
+        return outcome if not isinstance(outcome, Outcome) and isawaitable(outcome) else sound(outcome)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  (a handler's error is its command's outcome)
         return _failed(error)
 
@@ -102,7 +102,7 @@ async def run(pending: Awaitable[Outcome], command: Command, within: float, held
     """A handler's outcome in at most `within` seconds; whatever it raises is a failed outcome."""
     try:
         async with asyncio.timeout(within):
-            return _sound(await _stepped(pending, command, held_up))
+            return sound(await _stepped(pending, command, held_up))
     except TimeoutError:
         return Outcome(error=f"timed out after {within:g} s", unknown=True)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (the task edge: a handler's error is its command's outcome)
@@ -136,7 +136,7 @@ def check(began: float, command: Command, held_up: HeldUp) -> None:
         held_up(command, took)
 
 
-def _sound(outcome: object) -> Outcome:
+def sound(outcome: object) -> Outcome:
     """`outcome`, if it is one that can be written. Raises TypeError, and ValueError where its result goes round in circles."""
     if not isinstance(outcome, Outcome) or (outcome.error is not None and not isinstance(outcome.error, str)):
         raise TypeError("the handler returned no Outcome, or one whose error is no text")

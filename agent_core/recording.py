@@ -30,7 +30,7 @@ from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.engine.settings import SPELLINGS
 from agent_core.entries import EffectClass, Trait
-from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, Send
+from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, Send, Settle
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
@@ -112,6 +112,8 @@ def short(effect: Effect) -> str:
             return f"Record {ticket} " + ", ".join(map(_change, changes))
         case Execute(seq, command):
             return f"Execute {seq} {command.command_id} {command.command_type}"
+        case Settle(seq):
+            return f"Settle {seq}"
     return " ".join([type(effect).__name__, *map(str, astuple(effect))])
 
 
@@ -226,7 +228,13 @@ class Recorder:
 
 
 def _declared(trait: Trait) -> dict[str, Any]:
-    return {"effect": trait.effect, "idempotent": trait.idempotent, "sends": trait.sends, "inline": trait.inline is not None}
+    return {
+        "effect": trait.effect,
+        "idempotent": trait.idempotent,
+        "sends": trait.sends,
+        "settles": trait.settles,
+        "inline": trait.inline is not None,
+    }
 
 
 # --- replaying ---------------------------------------------------------------------------------------------------------------
@@ -298,10 +306,10 @@ class Recording:
             last = phase
 
 
-def _trait(name: str, *, effect: str, idempotent: bool, sends: bool, inline: bool) -> Trait:
+def _trait(name: str, *, effect: str, idempotent: bool, sends: bool, inline: bool, settles: bool = False) -> Trait:
     """An inline handler is this version's, and gets the masked text."""
     known = traits_for(OutboxMessenger()).get(name)
-    return Trait(EffectClass(effect), idempotent, sends, known.inline if inline and known is not None else None)
+    return Trait(EffectClass(effect), idempotent, sends, settles, known.inline if inline and known is not None else None)
 
 
 def _lines(file: TextIO) -> Iterator[str]:

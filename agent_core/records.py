@@ -59,6 +59,10 @@ class Remembered(Struct, frozen=True, gc=False):
     proven_by: str | None = None
     """`pong`, `http` or `ack_events`."""
     replay_of: str | None = None
+    mark: str | None = None
+    """Where its messenger's record of what was sent stood before it ran last."""
+    unsent: int = 0
+    """How often that record has shown that a run sent nothing."""
 
 
 class Named(Struct, frozen=True, gc=False):
@@ -98,6 +102,8 @@ class Outcome(Struct, frozen=True):
     row: OutboxRow | None = None
     unknown: bool = False
     """Nobody can say whether it took effect; `error` says why."""
+    final: bool = False
+    """Whoever could find out has looked already."""
 
 
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------
@@ -113,10 +119,17 @@ class CommandAccepted(Struct, frozen=True, gc=False):
 
 
 class CommandStarted(Struct, frozen=True, gc=False):
-    """Its handler is about to run."""
+    """Its handler is about to run, from this mark on where there are marks."""
 
     seq: int
     utc: float
+    mark: str | None = None
+
+
+class UnsentFound(Struct, frozen=True, gc=False):
+    """The run that was under way is known to have sent nothing: the command waits for another."""
+
+    seq: int
 
 
 class CommandEnded(Struct, frozen=True, gc=False):
@@ -167,7 +180,17 @@ class SettingStored(Struct, frozen=True, gc=False):
     value: str
 
 
-Change = CommandAccepted | CommandStarted | CommandEnded | AcksProven | DuplicateSeen | TombstoneAdded | TombstoneRemoved | SettingStored
+Change = (
+    CommandAccepted
+    | CommandStarted
+    | UnsentFound
+    | CommandEnded
+    | AcksProven
+    | DuplicateSeen
+    | TombstoneAdded
+    | TombstoneRemoved
+    | SettingStored
+)
 
 
 class Memory(Struct, frozen=True, gc=False):

@@ -203,6 +203,7 @@ class Messenger(Section):
     way: Literal["auto", "imsg", "applescript"] = Field("auto", description="how kind: imessage sends; auto: by imsg where it is installed")
     chat_db: Path | None = Field(None, description="what kind: imessage reads; empty: ~/Library/Messages/chat.db")
     service: Literal["auto", "iMessage", "SMS"] = Field("auto", description="for kind: imessage; auto: that of the chat, else iMessage")
+    settle_seconds: float = Field(30, ge=0, le=600, description="for kind: imessage; no row for so long after a crash: it was not sent")
     options: dict[str, str] = Field({}, description="what the messenger of an installed package is told, as {account: mine}")
     delay_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
 

@@ -46,6 +46,7 @@ from agent_core.events import (
     Heard,
     LedgerOpened,
     Lost,
+    MarkTaken,
     Opened,
     PollAnswered,
     PollFailed,
@@ -58,6 +59,7 @@ from agent_core.events import (
     Registered,
     RegistrationFailed,
     ReplayRequested,
+    RunSettled,
     Send,
     SendStatus,
     SetLogLevel,
@@ -221,6 +223,10 @@ class Engine:
                 self._commands_received(generation, arrivals)
             case CommandFinished():
                 self._ledger.finished(event, now)
+            case MarkTaken():
+                self._ledger.mark_taken(event, now)
+            case RunSettled():
+                self._ledger.settled(event, now)
             case FrameReceived(generation, frame):
                 self._frame_received(generation, frame)
             case Recorded(ticket, horizon_utc):

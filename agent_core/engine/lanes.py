@@ -62,6 +62,13 @@ class Lanes:
         self.queued -= 1
         return lane.running
 
+    def resume(self, entry: Entry) -> None:
+        """It has run in an earlier life and does so still: its turn is from now until `leave`."""
+        lane = self._lanes.setdefault(entry.lane, Lane())
+        lane.running = entry
+        self._urgent.pop(entry.lane, None)
+        self._normal.pop(entry.lane, None)
+
     def leave(self, entry: Entry) -> None:
         """Its turn is over."""
         lane = self._lanes[entry.lane]

@@ -4,6 +4,12 @@
       ▲   └──────────────► cancelled
     scheduled ───────────► cancelled | missed
 
+    to a messenger with a record of its own (`trait.settles`):
+
+    queued ─ TakeMark ─► MarkTaken ─ running ─► its end was seen ──────────────► completed | failed
+       ▲                                └─ nobody saw it ─ Settle ─► RunSettled ─► completed | failed | interrupted
+       └─────────────────────────────────────────────────────────── it sent nothing
+
 On disk first: `running` before a handler starts, the outcome before its ack goes out (barrier.py). A transactional handler has no effect
 but the row that is written together with its outcome, so it need not wait to start; after a crash it simply runs again.
 
@@ -31,7 +37,7 @@ from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.engine.settings import Settings
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Trait, ack_of
-from agent_core.events import CommandFinished, Effect, Execute
+from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.frames import Command, FrameError, Target
 from agent_core.latency import Latencies
@@ -49,6 +55,7 @@ from agent_core.records import (
     Outcome,
     Remembered,
     State,
+    UnsentFound,
     Via,
 )
 from agent_core.snapshot import CommandsView, ScheduledView
@@ -134,6 +141,10 @@ class Ledger:
             self._schedule.add(entry.seq, past.due_utc)
             if past.ack is not None and past.proven_utc is None:
                 self.acks.keep(ack_of(entry))
+        elif past.state is RUNNING and not entry.trait.repeatable and past.mark is not None and entry.trait.settles and entry.message:
+            self._lanes.resume(entry)
+            self.running += 1
+            self._settle(entry, past.mark, "interrupted", now)
         elif past.state is RUNNING and not entry.trait.repeatable:
             self.counts.interrupted += 1
             self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
@@ -147,6 +158,7 @@ class Ledger:
         entry = Entry(
             past.seq, past.command, self._traits.get(past.command.command_type, INTERNAL), past.via, past.state, arrived, fresh=False,
             due_utc=past.due_utc, error=past.error, ack=past.ack, proven=past.proven_utc is not None, replay_of=past.replay_of,
+            unsent=past.unsent,
         )  # fmt: skip
         if entry.trait.sends:
             with suppress(FrameError):
@@ -425,7 +437,7 @@ class Ledger:
         if entry.due_utc is not None:
             entry.timed_from = now.mono
         if not entry.fresh:
-            self._change(CommandStarted(entry.seq, now.utc))
+            self._change(CommandStarted(entry.seq, now.utc, entry.mark))
 
     def _run_inline(self, entry: Entry, inline: Inline, now: Moment) -> None:
         self._begin_to_run(entry, now)
@@ -433,11 +445,35 @@ class Ledger:
         self._complete(entry, inline(entry.seq, entry.command, entry.message, now.utc), now)
 
     def _execute(self, entry: Entry, now: Moment) -> None:
-        """Have a handler run: at once, or once it is on disk that it runs."""
+        """Have a handler run, from a mark on where its messenger has any."""
+        self.running += 1
+        if entry.trait.settles:
+            self._take_mark(entry, now)
+        else:
+            self._start(entry, now)
+
+    def _take_mark(self, entry: Entry, now: Moment) -> None:
+        """On disk it goes on waiting, for nothing is sent before the mark is there, too."""
+        if entry.fresh:
+            self._accepted(entry, now)
+        entry.state = RUNNING
+        self._emit(TakeMark(entry.seq))
+
+    def mark_taken(self, event: MarkTaken, now: Moment) -> None:
+        entry = self._by_seq.get(event.seq)
+        if entry is None or entry.state is not RUNNING:
+            return
+        entry.mark = event.mark
+        if event.mark is None:
+            self._finish(entry, Outcome(error=event.error), now)
+        else:
+            self._start(entry, now)
+
+    def _start(self, entry: Entry, now: Moment) -> None:
+        """At once, or once it is on disk that it runs."""
         self._begin_to_run(entry, now)
         if entry.fresh:
             self._accepted(entry, now)
-        self.running += 1
         if entry.trait.effect is EXTERNAL:
             self._show(entry)
             self._hold(entry)
@@ -445,16 +481,42 @@ class Ledger:
             self._emit(Execute(entry.seq, entry.command, entry.message))
 
     def finished(self, event: CommandFinished, now: Moment) -> None:
-        """A handler returned."""
+        """A handler returned. Where it cannot say what it has done, its messenger's record decides."""
         entry = self._by_seq.get(event.seq)
         if entry is None or entry.state is not RUNNING:
             return
+        outcome = event.outcome
+        if outcome.unknown and not outcome.final and entry.mark is not None and not entry.unsent:
+            self._settle(entry, entry.mark, outcome.error or "no outcome", now)
+        else:
+            self._finish(entry, outcome, now)
+
+    def _settle(self, entry: Entry, mark: str, why: str, now: Moment) -> None:
+        entry.state = RUNNING
+        self._say(now, "WARNING", f"Command {entry.command.command_id}: {why}; what was sent is looked up")
+        assert entry.message is not None
+        self._emit(Settle(entry.seq, entry.message, mark))
+
+    def settled(self, event: RunSettled, now: Moment) -> None:
+        """What the record says; a run that has sent nothing is followed by another, from a mark of its own."""
+        entry = self._by_seq.get(event.seq)
+        if entry is None or entry.state is not RUNNING:
+            return
+        if event.outcome is not None:
+            self._finish(entry, event.outcome, now)
+            return
+        self._say(now, "INFO", f"Command {entry.command.command_id} was not sent; it runs again")
+        entry.unsent += 1
+        self._change(UnsentFound(entry.seq))
+        self._take_mark(entry, now)
+
+    def _finish(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
         self.running -= 1
         if entry.began_at is not None:
             entry.run_ms = (now.mono - entry.began_at) * 1_000
             self._latencies.run.add(now.mono, entry.run_ms)
         self._lanes.leave(entry)
-        self._complete(entry, event.outcome, now)
+        self._complete(entry, outcome, now)
         self.start_waiting(now)
 
     def _complete(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
@@ -511,7 +573,7 @@ class Ledger:
                     one.entry.command = Command(command.command_id, command.command_type, ON_DISK)
                     one.entry.message = None
             elif one.state is RUNNING:
-                self._emit(Execute(one.seq, one.command, one.message))
+                self._emit(Execute(one.seq, one.command, one.message, one.mark))
 
     def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
         """The journal has brought back whose ack is to be sent again."""

@@ -15,8 +15,8 @@ ENDED = tuple(state.value for state in State if state.ended)
 TWICE_SENT = "SELECT command_id, count(*) FROM outbox GROUP BY command_id HAVING count(*) > 1 ORDER BY min(seq)"
 SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c ON c.seq = o.seq AND c.command_id = o.command_id
  WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
-RECORDS = """SELECT command_id, command_type, via, state, runs, ack, proven_utc, EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq)
- FROM commands c ORDER BY seq"""
+RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc,
+ EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq) FROM commands c ORDER BY seq"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from agent_core.records import (
     State,
     TombstoneAdded,
     TombstoneRemoved,
+    UnsentFound,
     Via,
 )
 
@@ -57,12 +58,16 @@ CREATE TABLE tombstones (
 INSERT INTO tombstones SELECT target, by_id, cancelled_by, until_utc FROM old_tombstones, (SELECT 0 AS by_id UNION ALL SELECT 1);
 DROP TABLE old_tombstones;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4)
+SCHEMA_5 = """
+ALTER TABLE commands ADD COLUMN mark TEXT;
+ALTER TABLE commands ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
-    " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of"
+    " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of, mark, unsent"
 )
 UNENDED = "state IN ('queued', 'running', 'scheduled')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
@@ -83,7 +88,8 @@ What is not there comes as '', for Python's sqlite3 takes its time over each Non
 no other effect.
 """
 TAKE = "INSERT INTO intake VALUES {rows}"
-BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, runs = runs + 1 WHERE seq = ?"
+BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, mark = ?, runs = runs + 1 WHERE seq = ?"
+WAIT_AGAIN = "UPDATE commands SET state = 'queued', mark = NULL, unsent = unsent + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL, proven_utc = ?
  WHERE seq = ?"""
 PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
@@ -153,8 +159,10 @@ def _effect(row: OutboxRow | None) -> Sequence[Any]:
 
 def _changed(change: Change) -> Iterator[Statement]:
     match change:
-        case CommandStarted(seq, utc):
-            yield BEGIN, (utc, seq)
+        case CommandStarted(seq, utc, mark):
+            yield BEGIN, (utc, mark, seq)
+        case UnsentFound(seq):
+            yield WAIT_AGAIN, (seq,)
         case CommandEnded(seq, state, utc, error, ack, effect):
             yield END, (state, utc, error or None, ack, utc if ack is None else None, seq)
             if effect is not None:
@@ -236,12 +244,12 @@ def remembered(row: tuple[Any, ...]) -> Remembered:
 def _remembered(row: tuple[Any, ...]) -> Remembered:
     (
         seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
-        runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
+        runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
     ) = row  # fmt: skip
     command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid)
     return Remembered(
         seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
-        Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of,
+        Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
     )  # fmt: skip
 
 

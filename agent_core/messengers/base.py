@@ -25,6 +25,8 @@ class Context(Struct, frozen=True):
     messenger: "Messenger"
     message: Message | None = None
     """What a command that sends asks for, already understood."""
+    mark: str | None = None
+    """Where the messenger's record stood before; it is noted on disk."""
 
 
 @runtime_checkable
@@ -32,12 +34,22 @@ class Messenger(Protocol):
     """Subclass it for the defaults, which promise nothing: after a crash in the middle of `send` the outcome is unknown."""
 
     effect: EffectClass = EffectClass.EXTERNAL
+    settles: bool = False
+    """`mark` and `settle` answer from a record of what was sent."""
     idempotent: bool = False
     """The same command sent twice arrives once, because the receiver knows it again; so it is sent again after a crash."""
 
     def send(self, message: Message, command: Command, context: Context) -> Outcome | Awaitable[Outcome]:
         """Returns at once where it touches nothing but the ledger, else it is awaited. Raises OSError where the message did not go."""
         ...
+
+    async def mark(self) -> str:
+        """Where the record of what was sent stands now; what is sent from here on stands above it. Raises OSError."""
+        return ""
+
+    async def settle(self, mark: str, message: Message) -> Outcome | None:  # noqa: ARG002
+        """What became of a `send` whose end nobody saw; None: nothing was sent since `mark`, nor will be, and it may run again."""
+        return Outcome(error="there is no record of what was sent", unknown=True)
 
     async def close(self) -> None:
         """The agent ends; what was held open may go."""

@@ -58,7 +58,7 @@ class DelayedMessenger(Messenger):
     """Another messenger that takes its time: for rehearsals, and for proofs that need a crash in the middle."""
 
     def __init__(self, inner: Messenger, seconds: float) -> None:
-        self.effect, self.idempotent = inner.effect, inner.idempotent
+        self.effect, self.idempotent, self.settles = inner.effect, inner.idempotent, inner.settles
         self._inner = inner
         self._seconds = seconds
 
@@ -66,6 +66,12 @@ class DelayedMessenger(Messenger):
         await asyncio.sleep(self._seconds)
         sent = self._inner.send(message, command, context)
         return await sent if inspect.isawaitable(sent) else sent
+
+    async def mark(self) -> str:
+        return await self._inner.mark()
+
+    async def settle(self, mark: str, message: Message) -> Outcome | None:
+        return await self._inner.settle(mark, message)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -37,6 +37,7 @@ from agent_core.records import (
     SettingStored,
     State,
     TombstoneAdded,
+    UnsentFound,
     Via,
 )
 from tests.harness.desk import UTC, Desk, beside, ended, fed, known, proved, quiet, reopened, settle, took
@@ -178,6 +179,17 @@ def test_p4_what_has_not_ended_comes_back_oldest_first_and_of_unproven_acks_the_
     assert memory.tombstones == (TombstoneAdded(Target("later"), "cmd_9", UTC + 60),)
     assert memory.kept == (("setting.sync_interval", "30"),)
     assert (memory.next_seq, memory.last_command_id) == (6, "cmd_5")
+
+
+def test_p1_the_mark_is_there_when_it_is_written_that_it_runs_and_goes_when_it_waits_again(desk: Desk, desks: list[Desk]) -> None:
+    desk.write(took(1, "a", State.QUEUED))
+    desk.write(CommandStarted(1, UTC + 1, "42"))
+    found = desk.found("a")
+    assert (found.state, found.mark, found.runs, found.unsent) == (State.RUNNING, "42", 1, 0)
+    desk.write(UnsentFound(1))
+    _, memory = reopened(desk, desks)
+    (past,) = memory.entries
+    assert (past.state, past.mark, past.runs, past.unsent) == (State.QUEUED, None, 1, 1)
 
 
 def test_a_replay_has_no_ack_and_is_settled_when_it_ends(desk: Desk, desks: list[Desk]) -> None:

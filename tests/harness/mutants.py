@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
-NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency")
+NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency", "settling")
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
 
@@ -238,6 +238,38 @@ BUGS = (
         "elif past.state is RUNNING and not entry.trait.repeatable:",
         "elif past.state is RUNNING:",
     ),
+    Bug(
+        "what was not sent is not recorded so, and its run counts as a second one",
+        "engine/ledger.py",
+        "        self._change(UnsentFound(entry.seq))\n",
+        "",
+    ),
+    Bug(
+        "a run that is looked up leaves its lane to the next",
+        "engine/ledger.py",
+        "            self._lanes.resume(entry)\n",
+        "",
+    ),
+    Bug(
+        "a lane that is resumed stays ready",
+        "engine/lanes.py",
+        "        self._urgent.pop(entry.lane, None)\n        self._normal.pop(entry.lane, None)\n",
+        "",
+    ),
+    Bug(
+        "a handler starts before its mark is on disk",
+        "engine/ledger.py",
+        "        entry.mark = event.mark\n",
+        "        entry.mark = event.mark\n        self._emit(Execute(entry.seq, entry.command, entry.message, entry.mark))\n",
+    ),
+    Bug(
+        "the mark is not recorded",
+        "engine/ledger.py",
+        "CommandStarted(entry.seq, now.utc, entry.mark)",
+        "CommandStarted(entry.seq, now.utc)",
+    ),
+    Bug("what has been looked up is looked up again", "engine/ledger.py", " and not outcome.final and", " and"),
+    Bug("what hangs is tried for ever", "engine/ledger.py", " and not entry.unsent:", ":"),
     Bug(
         "first in, last out",
         "engine/lanes.py",

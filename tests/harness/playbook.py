@@ -77,6 +77,7 @@ from agent_core.records import (
     Outcome,
     Remembered,
     State,
+    UnsentFound,
     Via,
 )
 from agent_core.snapshot import Phase, Snapshot
@@ -86,10 +87,11 @@ TRAITS = {
     "send_message_now": Trait(EffectClass.EXTERNAL, sends=True),
     "schedule_message": Trait(EffectClass.EXTERNAL, sends=True),
     "note": Trait(EffectClass.TRANSACTIONAL, sends=True),
+    "text": Trait(EffectClass.EXTERNAL, sends=True, settles=True),
     "look": Trait(EffectClass.HARMLESS),
     "set": Trait(EffectClass.EXTERNAL, idempotent=True),
 }
-"""Handlers for the tests: messages that leave the ledger, one that is a row in it, and two that touch little."""
+"""Handlers for the tests: messages that leave the ledger, one that is a row in it, one on record elsewhere, two that touch little."""
 THREAD = "+13105550100"
 AGENT_ID = "mac-1"
 SHOWN = 160
@@ -570,6 +572,8 @@ class Watch:
                     self._ended.setdefault(change.entry.command.command_id, ticket)
             elif isinstance(change, CommandStarted):
                 self._began[change.seq] = ticket
+            elif isinstance(change, UnsentFound):
+                self._runs[change.seq] -= 1
             elif isinstance(change, CommandEnded) and change.seq in self._ids:
                 self._ended[self._ids[change.seq].command_id] = ticket
         wrong, self._ticket = ticket != self._ticket + 1, ticket

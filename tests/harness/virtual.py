@@ -56,6 +56,7 @@ from agent_core.records import (
     State,
     TombstoneAdded,
     TombstoneRemoved,
+    UnsentFound,
     Via,
 )
 from agent_core.reference.faults import Faults
@@ -219,9 +220,12 @@ class Disk:
                 row.entry = replace(row.entry, state=state, finished_utc=utc, error=error, ack=ack, proven_utc=None if ack else utc)
                 row.texts |= {ack} if ack else set()
                 self._send(seq, effect)
-            case CommandStarted(seq, utc):
+            case CommandStarted(seq, utc, mark):
                 row = self.rows[seq]
-                row.entry = replace(row.entry, state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1)
+                row.entry = replace(row.entry, state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1, mark=mark)
+            case UnsentFound(seq):
+                row = self.rows[seq]
+                row.entry = replace(row.entry, state=State.QUEUED, mark=None, unsent=row.entry.unsent + 1)
             case AcksProven(acks, utc, by):
                 for seq, sent in acks:
                     self.rows[seq].entry = replace(self.rows[seq].entry, sent_utc=sent, proven_utc=utc, proven_by=by)

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from agent_core.clock import iso
 from agent_core.config.models import Config
 from agent_core.frames import Command, Message
 from agent_core.messengers.base import Context, Messenger, MessengerError
@@ -22,27 +23,53 @@ ERRORS = {22: "the recipient cannot be reached by this service"}
 
 
 class IMessageMessenger(Messenger):
-    """`service` is iMessage or SMS; None: that of the chat, else iMessage. A row is waited for `row_within` seconds."""
+    """`service` is iMessage or SMS; None: that of the chat, else iMessage.
 
-    def __init__(self, db: ChatDb, way: Way, service: str | None = None, row_within: float = ROW_WITHIN) -> None:
+    A row is waited for `row_within` seconds; after a run whose end nobody saw for `settle_within`, which is longer than any send takes.
+    """
+
+    settles = True
+
+    def __init__(
+        self, db: ChatDb, way: Way, service: str | None = None, *, row_within: float = ROW_WITHIN, settle_within: float = 30.0
+    ) -> None:
         self._db = db
         self._way = way
         self._service = service
-        self._row_within = row_within
+        self._row_within, self._settle_within = row_within, settle_within
         self._one_at_a_time = asyncio.Lock()
 
     async def send(self, message: Message, command: Command, context: Context) -> Outcome:  # noqa: ARG002
+        assert context.mark is not None
+        mark = int(context.mark)
         try:
             to = recipient_of(message.thread_id)
             _check(message.text)
-            mark = await asyncio.to_thread(self._db.mark)
             async with self._one_at_a_time:
                 guid = await self._ask(to, message.text)
         except (ValueError, Refused, ChatDbUnreadable) as error:
             return Outcome(error=str(error))
         except Doubtful as doubt:
-            return await self._seen(mark, to, message.text, None, str(doubt))
-        return await self._seen(mark, to, message.text, guid, f"no row in chat.db within {self._row_within:g} s")
+            return await self._seen(mark, to, message.text, None, Outcome(error=str(doubt), unknown=True))
+        missing = Outcome(error=f"no row in chat.db within {self._row_within:g} s", unknown=True, final=True)
+        return await self._seen(mark, to, message.text, guid, missing)
+
+    async def mark(self) -> str:
+        return str(await asyncio.to_thread(self._db.mark))
+
+    async def settle(self, mark: str, message: Message) -> Outcome | None:
+        """One row is the message; none until nothing can come any more: it was not sent; of several nobody knows which."""
+        to = recipient_of(message.thread_id)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settle_within
+        while not (rows := await asyncio.to_thread(self._db.sent, int(mark), to, message.text)):
+            if loop.time() >= end:
+                return None
+            await asyncio.sleep(LOOK_EVERY)
+        if len(rows) == 1:
+            return _outcome(rows[0])
+        candidates = [{"guid": row.guid, "chat": row.chat, "sent_at": iso(row.utc)} for row in rows]
+        return Outcome(error=f"{len(rows)} messages like it were sent meanwhile", unknown=True, result={"candidates": candidates})
 
     async def close(self) -> None:
         await self._way.close()
@@ -61,7 +88,7 @@ class IMessageMessenger(Messenger):
             raise Refused("Messages has no such group here")
         return await self._way.send(Addressee(to.identifier, is_chat=False, service=service), text)
 
-    async def _seen(self, mark: int, to: Recipient, text: str, guid: str | None, otherwise: str) -> Outcome:
+    async def _seen(self, mark: int, to: Recipient, text: str, guid: str | None, otherwise: Outcome) -> Outcome:
         """Completed with the row that proves it, as soon as it is there."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._row_within
@@ -69,11 +96,11 @@ class IMessageMessenger(Messenger):
             try:
                 rows = await asyncio.to_thread(self._db.sent, mark, to, text)
             except ChatDbUnreadable as error:
-                rows, otherwise = [], str(error)
+                rows, otherwise = [], Outcome(error=str(error), unknown=True)
             if row := next((row for row in rows if guid in {None, row.guid}), None):
                 return _outcome(row)
             if loop.time() >= end:
-                return Outcome(error=otherwise, unknown=True)
+                return otherwise
             await asyncio.sleep(LOOK_EVERY)
 
 
@@ -100,4 +127,5 @@ def imessage(config: Config) -> IMessageMessenger:
     if shutil.which(program) is None:
         raise MessengerError(f"{program} is not on the PATH ({os.environ.get('PATH', '')})")
     service = None if settings.service == "auto" else settings.service
-    return IMessageMessenger(ChatDb((settings.chat_db or CHAT_DB).expanduser()), Imsg() if way == "imsg" else AppleScript(), service)
+    db, by = ChatDb((settings.chat_db or CHAT_DB).expanduser()), Imsg() if way == "imsg" else AppleScript()
+    return IMessageMessenger(db, by, service, settle_within=settings.settle_seconds)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing
@@ -16,6 +17,7 @@ import typedstream  # type: ignore[import-untyped]
 from agent_core.config import Config
 from agent_core.frames import Command, Message
 from agent_core.handlers import run
+from agent_core.journal.audit import audit
 from agent_core.messengers import Context
 from agent_core.messengers.base import MessengerError
 from agent_core.messengers.choice import messenger_for
@@ -48,16 +50,24 @@ class Mac:
 
     async def send(self, text: str, thread: str = ANNA, within: float = 20.0) -> Outcome:
         asked = Message(thread, text)
-        pending = self.messenger.send(asked, COMMAND, Context(1, 0.0, self.messenger, asked))
+        try:
+            mark = await self.messenger.mark()
+        except OSError as error:
+            return Outcome(error=str(error))
+        pending = self.messenger.send(asked, COMMAND, Context(1, 0.0, self.messenger, asked, mark))
         return await run(pending, COMMAND, within, lambda _command, _seconds: None)
 
-    def rows(self, **where: Any) -> list[dict[str, Any]]:
-        """What stands in the database, with the text made readable."""
-        with closing(sqlite3.connect(self.app.folder / "chat.db")) as db:
-            db.row_factory = sqlite3.Row
-            query = """SELECT m.*, c.guid chat, h.id handle FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID
-             LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id ORDER BY m.ROWID"""
-            return [dict(row) | {"text": text_of(row["attributedBody"])} for row in db.execute(query)]
+    def rows(self) -> list[dict[str, Any]]:
+        return rows_of(self.app.folder)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """What stands in the database, with the text made readable."""
+    with closing(sqlite3.connect(folder / "chat.db")) as db:
+        db.row_factory = sqlite3.Row
+        query = """SELECT m.*, c.guid chat, h.id handle FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID
+         LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id ORDER BY m.ROWID"""
+        return [dict(row) | {"text": text_of(row["attributedBody"])} for row in db.execute(query)]
 
 
 @asynccontextmanager
@@ -285,3 +295,79 @@ async def test_the_program_sends_by_it(tmp_path: Path) -> None:
             assert [request["text"] for request in app.asked] == [f"text {number}" for number in range(5)]
             assert {request["by"] for request in app.asked} == {"imsg"}
             assert len({json.dumps(ack_of(order)["result"]) for order in orders}) == 5
+
+
+# --- what a crash leaves ---------------------------------------------------------------------------------------------------
+
+
+async def test_p1_one_row_above_the_mark_is_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        at.app.type(ANNA, "hello")
+        mark = await at.messenger.mark()
+        guid = at.app.type(ANNA, "hello")
+        at.app.type("+13105550199", "hello")
+        outcome = await at.messenger.settle(mark, Message(f"iMessage;-;{ANNA}", "hello"))
+        assert outcome == Outcome(result={"guid": guid, "service": "iMessage", "chat": f"iMessage;-;{ANNA}"})
+
+
+async def test_p1_no_row_until_nothing_can_come_any_more_was_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript", settle_within=0.3) as at:
+        at.app.type(ANNA, "hello")
+        assert await at.messenger.settle(await at.messenger.mark(), Message(ANNA, "hello")) is None
+
+
+async def test_p1_a_row_that_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        mark = await at.messenger.mark()
+        settling = asyncio.ensure_future(at.messenger.settle(mark, Message(ANNA, "hello")))
+        await asyncio.sleep(0.3)
+        guid = at.app.type(ANNA, "hello")
+        outcome = await settling
+        assert outcome is not None
+        assert outcome.result["guid"] == guid
+
+
+async def test_p1_of_several_rows_nobody_knows_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript") as at:
+        mark = await at.messenger.mark()
+        guids = [at.app.type(ANNA, "hello") for _ in range(2)]
+        outcome = await at.messenger.settle(mark, Message(ANNA, "hello"))
+        assert outcome is not None
+        assert (outcome.error, outcome.unknown) == ("2 messages like it were sent meanwhile", True)
+        assert [candidate["guid"] for candidate in outcome.result["candidates"]] == guids
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("fault", "human", "status", "rows"),
+    [
+        (Fault.HANGS_SENT, False, Status.COMPLETED, 1), (Fault.HANGS, False, Status.COMPLETED, 1),
+        (Fault.HANGS_SENT, True, Status.FAILED, 2), (Fault.LATE, False, Status.COMPLETED, 1),
+    ],
+)  # fmt: skip
+async def test_p1_a_crash_in_the_middle_sends_nothing_twice_and_loses_nothing(
+    tmp_path: Path, way: str, fault: Fault, human: bool, status: Status, rows: int
+) -> None:
+    path = f"{install(tmp_path)}:{os.environ['PATH']}"
+    async with MessagesApp(tmp_path, [fault]) as app, served() as backend:
+        settings = {"kind": "imessage", "way": way, "chat_db": str(tmp_path / "chat.db"), "settle_seconds": 5}
+        arguments = write_config(tmp_path, backend.url, messenger=settings)
+        async with program("--no-ui", *arguments, cwd=tmp_path, PATH=path) as agent:
+            await agent.hears("real-time mode")
+            name = await backend.queue(AGENT, "send_message_now", message("hello"))
+            await until(lambda: app.asked)
+            agent.signal(signal.SIGKILL)
+            await agent.ends(5)
+        if human:
+            app.type(message()["thread_id"], "hello")
+        async with program("--no-ui", *arguments, cwd=tmp_path, PATH=path) as agent:
+            await agent.hears(f"{name}: interrupted; what was sent is looked up")
+            (order,) = await settled(backend, name)
+        assert order.status is status
+        audited = audit(tmp_path / "state")
+        assert (audited.violations, audited.interrupted) == ((), int(status is Status.FAILED))
+        sent = rows_of(tmp_path)
+        assert [row["text"] for row in sent] == ["hello"] * rows
+        ack = ack_of(order)
+        guids = [ack["result"]["guid"]] if status is Status.COMPLETED else [one["guid"] for one in ack["result"]["candidates"]]
+        assert guids == [row["guid"] for row in sent]
