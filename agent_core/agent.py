@@ -36,6 +36,7 @@ from agent_core.events import (
     CancelRunning,
     CloseSocket,
     CommandFinished,
+    CommandsPolled,
     CommandsReceived,
     Effect,
     Event,
@@ -90,6 +91,8 @@ RECALL_AGAIN = 0.5
 CLOSE_WITHIN = 2.0
 SETTLE_WITHIN = 900.0
 SLOW_TURN = 0.1
+MAX_ARRIVALS = 500
+"""Commands taken in one turn: a few ten milliseconds with what must be looked up (PROMISES P11)."""
 
 ENTRIES = get_args(FeedEntry)
 
@@ -295,8 +298,7 @@ class Agent:
 
     def _step(self, now: Moment) -> None:
         """Everything at hand, or only the clock."""
-        inbox, self._inbox = self._inbox, []
-        events = [event for event in map(self._with_memory, inbox) if event is not None]
+        events = self._take()
         effects = self._engine.handle_all(events, now, self._dice)
         if self._recorder is not None:
             self._recorder.step(now, events, effects, self._engine.vitals.phase)
@@ -308,20 +310,35 @@ class Agent:
             self._told = []
         self._publish_soon()
 
-    def _with_memory(self, event: Event) -> Event | None:
-        """Add what the journal remembers; where it cannot be asked, a command is left to the backend."""
+    def _take(self) -> list[Event]:
+        """The events at hand with what the journal remembers, or as many of them as bring MAX_ARRIVALS commands; the rest is next."""
+        inbox, self._inbox = self._inbox, []
+        room, events = MAX_ARRIVALS, list[Event]()
+        for number, event in enumerate(inbox):
+            if isinstance(event, CommandsReceived | PollAnswered):
+                arrivals = event.arrivals[:room]
+                room -= len(arrivals)
+                known = tuple(map(self._recall, arrivals))
+                if len(arrivals) < len(event.arrivals):
+                    events.append(_part(event, known))
+                    self._inbox = [replace(event, arrivals=event.arrivals[len(arrivals) :]), *inbox[number + 1 :]]
+                    asyncio.get_running_loop().call_soon(self._turn)
+                    break
+                events.append(_whole(event, known))
+            elif not isinstance(event, ReplayRequested):
+                events.append(event)
+            elif (found := self._with_memory(event)) is not None:
+                events.append(found)
+        return events
+
+    def _with_memory(self, event: ReplayRequested) -> ReplayRequested | None:
+        if event.remembered is not None:
+            return event
         try:
-            match event:
-                case CommandsReceived(generation, arrivals):
-                    return CommandsReceived(generation, tuple(map(self._recall, arrivals)))
-                case PollAnswered() if event.arrivals:
-                    return replace(event, arrivals=tuple(map(self._recall, event.arrivals)))
-                case ReplayRequested() if event.remembered is None:
-                    return replace(event, remembered=self._journal.recall(event.command_id))
+            return replace(event, remembered=self._journal.recall(event.command_id))
         except LedgerBusy as error:
             log.warning("the ledger cannot be read (%s): nothing is replayed", error)
             return None
-        return event
 
     def _recall(self, arrival: Arrival) -> Arrival:
         try:
@@ -461,6 +478,15 @@ class Agent:
 
 def _unsettled(seq: int, failure: Failure) -> Event:
     return RunSettled(seq, Outcome(error=f"what was sent cannot be looked up: {failure.detail}", unknown=True))
+
+
+def _whole(event: CommandsReceived | PollAnswered, known: tuple[Arrival, ...]) -> Event:
+    return CommandsReceived(event.generation, known) if isinstance(event, CommandsReceived) else replace(event, arrivals=known)
+
+
+def _part(event: CommandsReceived | PollAnswered, known: tuple[Arrival, ...]) -> Event:
+    """The beginning of it, the rest of which follows."""
+    return CommandsReceived(event.generation, known) if isinstance(event, CommandsReceived) else CommandsPolled(event.number, known)
 
 
 def memory_mb() -> float:

@@ -114,6 +114,13 @@ class Lost(Struct, frozen=True, gc=False, tag=True):
     failure: Failure
 
 
+class CommandsPolled(Struct, frozen=True, gc=False, tag=True):
+    """Commands out of an answer that brings more than a turn takes; the rest follows, at last with PollAnswered of this number."""
+
+    number: int
+    arrivals: tuple[Arrival, ...]
+
+
 class PollAnswered(Struct, frozen=True, gc=False, tag=True):
     number: int
     arrivals: tuple[Arrival, ...]
@@ -221,6 +228,7 @@ Event = (
     | Heard
     | Ponged
     | Lost
+    | CommandsPolled
     | PollAnswered
     | PollFailed
     | AcksPosted

@@ -9,6 +9,8 @@ an ack. At the step's end `seal` makes one numbered Record of the changes, and w
 it. A step that changes nothing holds under the last ticket still on its way, for what it holds may rest on that; where none is on its way
 nothing is held back.
 
+What was held for long is released in portions, a step each, so that a slow disk that catches up does not stall the loop.
+
 A slow or full disk therefore delays commands and acks, and never the link; what gathers meanwhile is one commit of the journal.
 
 Invariants: tickets go up by one and are released in order; what is held in a step is released by a Recorded of that step's ticket or of a
@@ -25,6 +27,7 @@ from agent_core.events import Effect, Record
 from agent_core.records import Change, CommandAccepted, Via
 
 LOCAL = Via.LOCAL
+RELEASED_AT_ONCE = 1_000
 Held = Entry | Ack
 """What waits for the disk: a command whose handler is to start, or an ack that is to go out."""
 
@@ -47,6 +50,7 @@ class Barrier:
         self._held: list[Held] = []
         self._sealed: deque[Sealed] = deque()
         self._ticket = 0
+        self._recorded = 0
         self._accepted = self._written = 0
         self._last_accepted: str | None = None
         self.change = self._changes.append
@@ -80,10 +84,19 @@ class Barrier:
         self._sealed.append(Sealed(self._ticket, held, self._last_accepted, self._accepted))
         return ()
 
-    def recorded(self, ticket: int) -> Sequence[Held]:
-        """Everything up to `ticket` is on disk. Returns what waited for it."""
+    def recorded(self, ticket: int) -> None:
+        """Everything up to `ticket` is on disk."""
+        self._recorded = max(self._recorded, ticket)
+
+    @property
+    def may_release(self) -> bool:
+        """Something waits for nothing any more."""
+        return bool(self._sealed) and self._sealed[0].ticket <= self._recorded
+
+    def release(self) -> Sequence[Held]:
+        """What need not wait any more, as much of it as a step should take: once RELEASED_AT_ONCE is passed the rest stays for the next."""
         released: list[Held] = []
-        while self._sealed and self._sealed[0].ticket <= ticket:
+        while self.may_release and len(released) < RELEASED_AT_ONCE:
             written = self._sealed.popleft()
             self.last_command_id, self._written = written.last_command_id, written.accepted
             released += written.held

@@ -17,7 +17,8 @@ that an Execute, a turn and a CommandFinished would take. It must be as pure as 
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agent_core import __version__, frames
@@ -37,6 +38,7 @@ from agent_core.events import (
     CancelRequested,
     CancelRunning,
     CommandFinished,
+    CommandsPolled,
     CommandsReceived,
     DialFailed,
     Effect,
@@ -76,6 +78,14 @@ from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
 WS = Via.WS
+
+
+@dataclass(slots=True)
+class Polled:
+    """What the present answer to a poll has brought so far: the ids that were new, and how many were not taken."""
+
+    fresh: set[str] = field(default_factory=set)
+    rejected: int = 0
 
 
 class Vitals(NamedTuple):
@@ -125,6 +135,7 @@ class Engine:
         self._trouble: str | None = None
         self._was_online = False
         self._malformed = 0
+        self._polled = Polled()
         self._suspects: set[str] = set()
         self._deaf_check_at: float | None = None
         self._post_at: float | None = None
@@ -162,7 +173,7 @@ class Engine:
         return self._promised
 
     def _next_deadline(self) -> float:
-        if self._ledger.may_start:
+        if self._ledger.may_start or self._barrier.may_release:
             return self._now.mono
         times = [self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.resync_at]
         if (due := self._ledger.next_due_utc) is not None:
@@ -239,14 +250,23 @@ class Engine:
             case Ponged(generation):
                 if self._link.is_current(generation):
                     self._link.probe_answered(now)
+            case CommandsPolled() | PollAnswered() | PollFailed() | AcksPosted():
+                self._http_answered(event)
+            case _:
+                self._dispatch_rare(event)
+
+    def _http_answered(self, event: CommandsPolled | PollAnswered | PollFailed | AcksPosted) -> None:
+        match event:
+            case CommandsPolled(number, arrivals):
+                if self._polling.is_current(number):
+                    self._commands_polled(arrivals)
             case PollAnswered():
                 self._poll_answered(event)
             case PollFailed(number, failure):
-                self._polling.failed(number, failure, now, self._dice)
+                self._polled = Polled()
+                self._polling.failed(number, failure, self._now, self._dice)
             case AcksPosted():
                 self._acks_posted(event)
-            case _:
-                self._dispatch_rare(event)
 
     def _dispatch_rare(self, event: Event) -> None:
         now = self._now
@@ -345,19 +365,24 @@ class Engine:
         self._malformed += len(event.malformed)
         for reason in event.malformed:
             self._repeats.say(self._now, "WARNING", "malformed commands", f"Malformed command in a sync answer ignored: {reason}")
-        if event.arrivals:
-            self._say("INFO", f"Received {len(event.arrivals)} command(s) via HTTP polling")
-        rejected = self._ledger.rejected
-        fresh = [a.command.command_id for a in event.arrivals if self._ledger.take(a, Via.POLL, self._now)]
+        self._commands_polled(event.arrivals)
+        polled, self._polled = self._polled, Polled()
         self._ledger.acks.arrived(event.carried, self._now)
         self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
         if event.settings:
             self._configure(event.settings)
         if purpose == "safety" and self._link.online:
-            self._suspects = set(fresh)
-            self._deaf_check_at = self._now.mono + self._config.timing.probe_within if fresh else None
-            if not fresh and self._ledger.rejected == rejected:
+            self._suspects = polled.fresh
+            self._deaf_check_at = self._now.mono + self._config.timing.probe_within if polled.fresh else None
+            if not (polled.fresh or polled.rejected):
                 self._link.delivers()
+
+    def _commands_polled(self, arrivals: Sequence[Arrival]) -> None:
+        if arrivals:
+            self._say("INFO", f"Received {len(arrivals)} command(s) via HTTP polling")
+        before = self._ledger.rejected
+        self._polled.fresh.update(one.command.command_id for one in arrivals if self._ledger.take(one, Via.POLL, self._now))
+        self._polled.rejected += self._ledger.rejected - before
 
     def _acks_posted(self, event: AcksPosted) -> None:
         self._ledger.acks.posted(event.proven, self._now)
@@ -365,7 +390,7 @@ class Engine:
 
     def _recorded(self, ticket: int, horizon_utc: float) -> None:
         self._ledger.forgotten_up_to(horizon_utc)
-        self._ledger.release(self._barrier.recorded(ticket))
+        self._barrier.recorded(ticket)
         if self._trouble is not None:
             self._take_again()
 
@@ -434,6 +459,7 @@ class Engine:
         """Whatever is due."""
         now = self._now
         self._link.tick(now, self._dice)
+        self._ledger.release(self._barrier.release())
         self._repeats.tick(now)
         self._ledger.start_waiting(now)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:

@@ -160,9 +160,13 @@ class Polling:
                 return purpose
         return None
 
+    def is_current(self, number: int) -> bool:
+        """The poll of this number is in flight."""
+        return number == self._number and self._in_flight is not None
+
     def answered(self, number: int, now: Moment) -> str | None:
         """A 2xx; what the poll was for, or None where it is no longer the present one."""
-        if number != self._number or self._in_flight is None:
+        if not self.is_current(number):
             return None
         purpose, self._in_flight = self._in_flight, None
         if self.failing:
@@ -180,7 +184,7 @@ class Polling:
         Where the first poll after a loss fails, the next one comes at any time within the interval, so that agents that lost their backend
         together do not find it together (PROMISES F51).
         """
-        if number != self._number or self._in_flight is None:
+        if not self.is_current(number):
             return
         self._in_flight = None
         self._failures += 1

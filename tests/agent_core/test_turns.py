@@ -1,6 +1,7 @@
 """The agent's turn: called whenever there is something to do, and the end of the agent when it fails."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent_core.agent import HEARTBEAT, Agent
+from agent_core.agent import HEARTBEAT, MAX_ARRIVALS, Agent
 from agent_core.clock import Moment, SystemClock
 from agent_core.events import CancelRequested
 from agent_core.feed import FeedEntry, LogEntry
-from tests.harness.rig import config, for_a_while, living, until
+from tests.harness.rig import HttpStub, config, for_a_while, http_answer, living, until
 
 NOBODY = "http://127.0.0.1:9"
 THREADS, EACH = 4, 1_000
@@ -101,3 +102,20 @@ async def test_an_idle_agent_looks_at_the_clocks_once_a_heartbeat(tmp_path: Path
     async with running(Agent(config(tmp_path, NOBODY, backend={"polling": "never"}, websocket={"enabled": False}), clock=clock)):
         await until(lambda: clock.turns > 3, "looks at the clocks")
         assert clock.turns <= 2 + (clock.looks[-1] - clock.looks[0]) / HEARTBEAT
+
+
+@pytest.mark.parametrize("kind", ["cancel_message", "emit_event"])
+async def test_f70_an_answer_of_thousands_of_commands_is_taken_turn_by_turn(tmp_path: Path, kind: str) -> None:
+    commands = [{"command_id": f"c{n}", "command_type": kind, "payload": {"schedule_id": f"s{n}"}} for n in range(9_000)]
+    answers = [http_answer(b'{"commands":[]}'), http_answer(json.dumps({"commands": commands}).encode())]
+    turns: list[int] = []
+
+    def tell(entries: Sequence[FeedEntry]) -> None:
+        turns.append(sum(isinstance(entry, LogEntry) and "executed successfully" in entry.text for entry in entries))
+
+    async with HttpStub(lambda path: answers[-1 if path.endswith("/edge/sync") and len(answers) > 1 else 0]) as stub:
+        settings = config(tmp_path, stub.url, websocket={"enabled": False}, backend={"polling": "always"})
+        async with running(Agent(settings, log_to=tell)):
+            await until(lambda: sum(turns) >= 9_000, "9,000 commands", within=60)
+    assert sum(turns) == 9_000, "each once"
+    assert max(turns) <= MAX_ARRIVALS

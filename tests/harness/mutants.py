@@ -17,7 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
-NAMES = ("backoff", "outcomes", "schedule", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency", "settling")
+NAMES = (
+    "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
+    "settling",
+)  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
 
@@ -190,7 +193,7 @@ BUGS = (
     Bug(
         "an old poll's answer counts",
         "engine/polling.py",
-        "        if number != self._number or self._in_flight is None:\n            return None\n        purpose, self._in_flight",
+        "        if not self.is_current(number):\n            return None\n        purpose, self._in_flight",
         "        if number > self._number:\n            return None\n        purpose, self._in_flight",
     ),
     Bug("proof by an earlier ping", "engine/pings.py", "        return self._number + 1\n", "        return self._number\n"),
@@ -212,7 +215,13 @@ BUGS = (
         "        self._sealed.append(Sealed(self._ticket, held, self._last_accepted, self._accepted))\n        return ()\n",
         "        self._sealed.append(Sealed(self._ticket, (), self._last_accepted, self._accepted))\n        return held\n",
     ),
-    Bug("released by an earlier record", "engine/barrier.py", "self._sealed[0].ticket <= ticket", "self._sealed[0].ticket <= ticket + 1"),
+    Bug(
+        "released by an earlier record",
+        "engine/barrier.py",
+        "self._sealed[0].ticket <= self._recorded",
+        "self._sealed[0].ticket <= self._recorded + 1",
+    ),
+    Bug("a disk that catches up stalls the loop", "engine/barrier.py", " and len(released) < RELEASED_AT_ONCE:", ":"),
     Bug(
         "an ack without a change of its own overtakes the disk",
         "engine/barrier.py",

@@ -36,6 +36,7 @@ from agent_core.events import (
     AcksPosted,
     CloseSocket,
     CommandFinished,
+    CommandsPolled,
     CommandsReceived,
     DialFailed,
     Effect,
@@ -525,7 +526,7 @@ class Watch:
                 self._remember(entries)
             case _:
                 pass
-        arrivals = event.arrivals if isinstance(event, PollAnswered | CommandsReceived) else ()
+        arrivals = event.arrivals if isinstance(event, PollAnswered | CommandsPolled | CommandsReceived) else ()
         self._remember(past for arrival in arrivals for past in arrival.known)
 
     def _remember(self, entries: Iterable[Remembered]) -> None:

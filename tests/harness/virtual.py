@@ -20,6 +20,7 @@ from agent_core.clock import Moment
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
     AcksPosted,
+    CommandsPolled,
     CommandsReceived,
     DialFailed,
     Event,
@@ -573,6 +574,9 @@ class Network:
             answer = frames.parse_sync(result.encode())
             arrivals = tuple(Arrival(command) for command in answer.commands)
             carried = tuple(command_id for command_id, _ in effect.carried)
+            if arrivals and self._random.random() < 0.3:
+                self._answer(CommandsPolled(effect.number, arrivals[:1]))
+                arrivals = arrivals[1:]
             self._answer(PollAnswered(effect.number, arrivals, answer.proven, answer.settings, answer.malformed, carried))
 
         self.call(within, work, done)

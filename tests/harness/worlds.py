@@ -32,6 +32,7 @@ from agent_core.events import (
     CancelRunning,
     CloseSocket,
     CommandFinished,
+    CommandsPolled,
     CommandsReceived,
     DialFailed,
     Effect,
@@ -258,6 +259,7 @@ class World:
         assert process is not None
         demand(self.settled(), "not everything came to its end:", self._unsettled())
         self.go(self.time.at + 40)
+        self.go(self.time.at + 40, self.settled)
         demand(self.settled(), "what had come to its end began again:", self._unsettled())
         self._check_orders()
         self._check_sizes(process.engine.sizes)
@@ -678,7 +680,7 @@ class Process:
             case CommandsReceived(generation, arrivals):
                 lost = disk.failing and self.world.dice() < 0.5
                 return None if lost else CommandsReceived(generation, tuple(map(self._recall, arrivals)))
-            case PollAnswered() if event.arrivals:
+            case PollAnswered() | CommandsPolled() if event.arrivals:
                 return replace(event, arrivals=tuple(self._recall(arrival) for arrival in event.arrivals))
             case ReplayRequested(command_id):
                 return replace(event, remembered=disk.recall(command_id))
