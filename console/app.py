@@ -28,7 +28,7 @@ from agent_core.plain import plain
 from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
 from console.host import Host
-from console.operations import ConsoleOptions, Operations, logged
+from console.operations import DEFAULT_THEME, ConsoleOptions, Operations, logged
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
 from console.screens.main import Main
@@ -47,6 +47,7 @@ FOOTER = ("reconnect", "polling", "replay", "edit", "inspect", "follow", "filter
 CHANGING = frozenset({"reconnect", "polling", "replay", "edit", "cancel"})
 """What a console that only looks refuses."""
 HINT_SECONDS = 3.0
+KEEP_EVERY = 2.0
 
 
 class EdgeConsole(App[str]):
@@ -85,7 +86,7 @@ class EdgeConsole(App[str]):
         zone: tzinfo | None = None,
         read_only: bool = False,
         asks_to_quit: bool = True,
-        theme: str = "edge-dark",
+        theme: str = DEFAULT_THEME,
         options: ConsoleOptions | None = None,
         crash_before: str | None = None,
         on_first_paint: Callable[[], None] | None = None,
@@ -144,6 +145,7 @@ class EdgeConsole(App[str]):
         if self._crash_before is not None:
             self.operations.say(f"The console failed and is here again; the agent went on. {self._crash_before}", "error")
         self._tick()
+        self.set_interval(KEEP_EVERY, self.operations.keep)
         self._pulse = self.set_interval(TICK, self._tick)
         self.call_after_refresh(self.painted.set)
         if self._on_first_paint is not None:
@@ -167,6 +169,9 @@ class EdgeConsole(App[str]):
     def configure(self, options: ConsoleOptions) -> None:
         """The configuration is known now."""
         self.operations.options = options
+        if options.data_dir is not None:
+            self.operations.restore(options.data_dir)
+        self.operations.recall()
         if options.keys:
             self.set_keymap(dict(options.keys))
             self._keys = tuple(self._footer_keys())
@@ -210,7 +215,8 @@ class EdgeConsole(App[str]):
         now = self._clock.now()
         self.operations.give_up_silent_replays()
         snapshot = self.host.snapshot()
-        news, self._cursor, missed = self.host.feed.since(self._cursor, TAKE_AT_ONCE)
+        most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
+        news, self._cursor, missed = self.host.feed.since(self._cursor, most)
         stopping = self._quit_by is not None
         if self.screen is not self._on_top:
             self._on_top = self.screen
@@ -353,6 +359,12 @@ class EdgeConsole(App[str]):
     def on_stream_opened(self) -> None:
         self.operations.inspect()
 
+    def on_stream_at_oldest(self) -> None:
+        self.operations.recall()
+
+    async def on_unmount(self) -> None:
+        await self.operations.keep()
+
     def on_main_turned(self) -> None:
         self._keys = tuple(self._footer_keys())
         self._tick()
@@ -364,10 +376,10 @@ class EdgeConsole(App[str]):
             await self.action_quit()
             return
         self._hinted_until = now + HINT_SECONDS
-        self.operations.say("q stops the agent and quits; so does ctrl+c once more.")
+        self.operations.say(f"q {'stops the agent and quits' if self._asks_to_quit else 'quits'}; so does ctrl+c once more.")
 
     async def action_quit(self) -> None:
-        """Ask, but in a demo; while it stops: leave at once."""
+        """Ask, but in a demo, or where the agent goes on; while it stops: leave at once."""
         if self._quit_by is not None:
             self.exit()
         elif not self._asks_to_quit:

@@ -219,6 +219,11 @@ class History:
         self._capacity = capacity
         self._at = 0
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """All of them, newest last."""
+        return tuple(self._kept)
+
     def add(self, text: str) -> None:
         if text and text in self._kept:
             self._kept.remove(text)

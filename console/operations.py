@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from console.screens.editor import Edited
     from console.screens.inspector import Inspector
     from console.screens.pages import Beside
+    from console.state import State
 
 BETWEEN_DIALS = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL})
 """Phases in which there is no socket that a diagnosis could take from the agent."""
@@ -44,6 +45,9 @@ MODES = {
 """The polling modes by the key that chooses them, with what each means."""
 
 
+DEFAULT_THEME = "edge-dark"
+
+
 class ConsoleOptions(NamedTuple):
     """What the configuration says of the console; None: it is not there."""
 
@@ -51,6 +55,10 @@ class ConsoleOptions(NamedTuple):
     """The directory for what ctrl+s saves."""
     exports: Path | None = None
     log_file: Path | None = None
+    data_dir: Path | None = None
+    """Where the console's own state is kept."""
+    earlier: "Callable[[int | None], Sequence[CommandEntry]] | None" = None
+    """The commands of the ledger before a number, a page of them."""
     keys: Mapping[str, str] = MappingProxyType({})
     """Other keys for actions, by name; `console.keys.judge` has judged them."""
     diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
@@ -78,6 +86,10 @@ class Operations:
         self._read_only = read_only
         self._batch: Batch | None = None
         self.options = ConsoleOptions()
+        self._recalling = False
+        self._recalled = False
+        """Whether the ledger has been asked for what was before."""
+        self._kept: State | None = None
         self._quiet_until: dict[str, float] = {}
         """Until when an error, by its words, is not said again."""
 
@@ -131,6 +143,63 @@ class Operations:
         if self._read_only:
             self.say("This console only looks (--read-only).", "warning")
         return self._read_only
+
+    # --- what the ledger and the last console knew ---
+
+    def recall(self) -> None:
+        """Another page of earlier commands, from the ledger: read by a thread, one at a time."""
+        if self.options.earlier is not None and not self._recalling:
+            self._recalling = True
+            self._app.run_worker(self._watched(self._recall(self.options.earlier)), group="history")
+
+    async def _recall(self, earlier: "Callable[[int | None], Sequence[CommandEntry]]") -> None:
+        stream = self._main.stream
+        try:
+            entries = await asyncio.to_thread(earlier, stream.live.oldest_number)
+            if not stream.recall(entries):
+                self.options = self.options._replace(earlier=None)
+        finally:
+            self._recalling, self._recalled = False, True
+
+    @property
+    def recalling_first(self) -> bool:
+        """What is told by the feed comes behind what the ledger is asked for first."""
+        return self._recalling and not self._recalled
+
+    def restore(self, data_dir: Path) -> None:
+        """As the last console was left."""
+        from console.state import BrokenState, load
+
+        try:
+            kept = load(data_dir)
+        except (BrokenState, OSError) as error:
+            self.say(f"{error}.", "warning")
+        else:
+            if self._app.theme == DEFAULT_THEME and kept.theme in self._app.available_themes:
+                self._app.theme = kept.theme
+            for text in kept.filters:
+                self._main.history.add(text)
+            self._main.stream.turn(kept.newest_first, kept.ages)
+        self._kept = self._state
+
+    @property
+    def _state(self) -> "State":
+        from console.state import State
+
+        stream = self._main.stream
+        return State(self._app.theme, self._main.history.kept, stream.viewport.newest_first, stream.ages)
+
+    async def keep(self) -> None:
+        """Write down what has changed since, for the next console."""
+        if self._kept is None or self.options.data_dir is None or self._kept == self._state:
+            return
+        from console.state import save
+
+        self._kept = self._state
+        try:
+            await asyncio.to_thread(save, self.options.data_dir, self._kept)
+        except OSError as error:
+            self.say(f"What this console should remember cannot be written: {plain(error.strerror or error, 100)}.", "warning")
 
     def _is_saved(self) -> bool:
         """Whether a saved session is shown, whose commands are not this agent's to run; says so."""

@@ -116,31 +116,45 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
 def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning."""
     from agent_core import gc_tuning
-    from console.app import EdgeConsole, run
+    from console.app import EdgeConsole
     from console.remote import RemoteHost
 
     host = RemoteHost(path, read_only=read_only)
     host.start()
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
-    app = EdgeConsole(host, read_only=read_only, asks_to_quit=False, theme=theme, on_first_paint=gc_tuning.tune_console)
-    app.call_later(app.configure, console_options(config))
+    options = console_options(config)
+
+    def opened(crash: str | None) -> EdgeConsole:
+        return EdgeConsole(
+            host, options=options, read_only=read_only, asks_to_quit=False, theme=theme, crash_before=crash,
+            on_first_paint=gc_tuning.tune_console,
+        )  # fmt: skip
+
     for number in filter(heeded, ENDING):
         signal.signal(number, lambda _number, _frame: host.stop())
-    code = run(app)
+    app = keep_open(opened(None), opened, host)
     host.stop()
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
-    return code
+    return app.return_code or 0
 
 
 def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
+    from agent_core.redaction import Redactor
+    from console.history import earlier
     from console.keys import keymap
     from console.operations import ConsoleOptions
 
-    log_file = config.logging.file or config.data_dir / "edge-console.log"
+    folder = config.data_dir
     return ConsoleOptions(
-        config.data_dir / "screenshots", config.data_dir / "exports", log_file, keymap(config.console.keys), partial(diagnosed, config)
+        pictures=folder / "screenshots",
+        exports=folder / "exports",
+        log_file=config.logging.file or folder / "edge-console.log",
+        data_dir=folder,
+        earlier=partial(earlier, folder, Redactor(*config.secrets)),
+        keys=keymap(config.console.keys),
+        diagnosis=partial(diagnosed, config),
     )
 
 

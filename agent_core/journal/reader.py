@@ -79,6 +79,13 @@ def commands(data_dir: Path, state: str | None = None, last: int | None = None) 
             after = rows[-1][0]
 
 
+def before(data_dir: Path, seq: int | None, most: int) -> list[Remembered | BadRow]:
+    """The newest commands before that number, or of all: at most so many, oldest first. Raises NoLedger."""
+    page = f"SELECT {COLUMNS} FROM commands WHERE ? IS NULL OR seq < ? ORDER BY seq DESC LIMIT ?"
+    with reading(data_dir) as db:
+        return list(map(_read, reversed(db.execute(page, (seq, seq, most)).fetchall())))
+
+
 def outbox(data_dir: Path, seq: int | None = None) -> Iterator[OutboxRow]:
     """Every message recorded as sent, or that of one command, oldest first. Raises NoLedger."""
     page = "SELECT seq, command_id, thread_id, text, sent_utc FROM outbox WHERE seq > ? AND (? IS NULL OR seq = ?) ORDER BY seq LIMIT ?"

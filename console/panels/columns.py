@@ -80,11 +80,13 @@ def heading(columns: tuple[Column, ...], inks: Inks) -> Line:
     return tuple(cells)
 
 
-def command_line(row: Row, columns: tuple[Column, ...], look: Look) -> Line:
-    """One command."""
+def command_line(row: Row, columns: tuple[Column, ...], look: Look, *, earlier: bool = False) -> Line:
+    """One command; one from an earlier time has its own time faint."""
     pieces: list[Piece] = []
     for column in columns:
         pieces += _CELLS[column.name](row, column, look)
+    if earlier:
+        pieces[0] = (pieces[0][0], look.inks.faint)
     return tuple(pieces)
 
 

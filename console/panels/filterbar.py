@@ -28,9 +28,9 @@ class FilterBar(Input):
             super().__init__()
             self.kept = kept
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+    def __init__(self, history: History, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id, placeholder=HINT, compact=True, max_length=MOST_CHARACTERS, select_on_focus=False)
-        self._history = History()
+        self._history = history
 
     def open(self, text: str) -> None:
         """With the filter that is there."""

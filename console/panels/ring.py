@@ -15,6 +15,9 @@ SEARCH_WITHIN = 0.5
 """Seconds that a filter may take over all rows."""
 
 
+_NOTHING: Texts = ("", "", "", "", None, None, None)
+
+
 class Row(NamedTuple):
     """One command as the stream shows it; text is as it came, so `shown` it before a terminal sees it."""
 
@@ -81,6 +84,40 @@ class Ring:
             del fresh[:room]
         return places
 
+    def put_before(self, entries: Sequence[CommandEntry]) -> range:
+        """Before all that is there, oldest first; their positions. What is there already, or has no room, is left out."""
+        entries = [entry for entry in entries if self.find(entry.row) is None]
+        room = self.capacity - (self.end - self.first)
+        entries = entries[max(0, len(entries) - room) :]
+        self._stretch()
+        for entry in reversed(entries):
+            slot = (self.first - 1) % self.capacity
+            self.first -= 1
+            self._numbers[slot] = self._order[slot] = entry.row
+            self._utc[slot], self._ids[slot] = entry.utc, entry.command_id
+            self._run[slot] = nan if entry.run_ms is None else entry.run_ms
+            self._ack[slot] = nan if entry.ack_ms is None else entry.ack_ms
+            self._texts[slot] = self._share([_texts_of(entry)])[0]
+        newest, place = entries[-1].row if entries else -1, self.first + len(entries)
+        while place < self.end and self._order[place % self.capacity] < newest:
+            self._remember_late(self._numbers[place % self.capacity], place)
+            self._order[place % self.capacity] = newest
+            place += 1
+        return range(self.first, self.first + len(entries))
+
+    def _stretch(self) -> None:
+        """All the columns to their full length, so that there is a place before the first one, too."""
+        missing = self.capacity - len(self._ids)
+        for column in (self._numbers, self._order, self._utc, self._run, self._ack):
+            column.frombytes(bytes(missing * column.itemsize))
+        self._ids += [""] * missing
+        self._texts += [_NOTHING] * missing
+
+    @property
+    def oldest_number(self) -> int | None:
+        """The number of the oldest one kept that came in order; None while there is none."""
+        return self._order[self.first % self.capacity] if self.end > self.first else None
+
     def find(self, number: int) -> int | None:
         """The position of that number, or None."""
         if self.end == self.first:
@@ -134,8 +171,7 @@ class Ring:
         if entry.ack_ms is not None:
             self._ack[slot] = entry.ack_ms
         self._ids[slot] = entry.command_id
-        texts = (entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of)
-        self._texts[slot] = self._share([texts])[0]
+        self._texts[slot] = self._share([_texts_of(entry)])[0]
 
     def _share(self, texts: Iterable[Texts]) -> list[Texts]:
         """The same tuples, each kept once."""
@@ -196,6 +232,10 @@ class Ring:
                     continue
             found.append(position)
         return found
+
+
+def _texts_of(entry: CommandEntry) -> Texts:
+    return entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of
 
 
 def _in_time(by: float) -> None:

@@ -1,7 +1,8 @@
 """Commands: a window on the ring, drawn line by line; what was drawn once is kept."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import ClassVar, Self
 
 from rich.segment import Segment
@@ -71,6 +72,9 @@ class Stream(Widget, can_focus=True):
     class Opened(Message):
         """The operator wants to see the selected command."""
 
+    class AtOldest(Message):
+        """The oldest command that is kept has been reached."""
+
     def __init__(self, *, id: str, capacity: int = 50_000) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self.live = Ring(capacity)
@@ -90,7 +94,7 @@ class Stream(Widget, can_focus=True):
         self._passing = FilteredView(self.ring)
         self.viewport = Viewport(self._passing)
         self._marks: set[int] = set()
-        self._relative = False
+        self.ages = False
         self._view: View | None = None
         self._look: Look | None = None
         self._drawn: dict[_Key, Strip] = {}
@@ -121,9 +125,23 @@ class Stream(Widget, can_focus=True):
         elif changed:
             self._refresh_rows(changed)
 
+    def recall(self, entries: Sequence[CommandEntry]) -> bool:
+        """Earlier commands, before those that are there; whether there was any, and room for it."""
+        places = self.live.put_before(entries)
+        if self.ring is self.live:
+            with suppress(FilterError):
+                self._passing.changed(places)
+            self._redraw()
+        return len(places) > 0
+
+    @property
+    def at_the_oldest(self) -> bool:
+        """Whether the oldest command that passes is on the screen, and it is a live one."""
+        return not self.session and self.viewport.top == 0
+
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
-        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), int(view.now.utc) if self._relative else None)
+        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), int(view.now.utc) if self.ages else None)
         self._view = view
         if look != self._look:
             self._look = look
@@ -258,21 +276,30 @@ class Stream(Widget, can_focus=True):
         self.refresh()
 
     def action_turn(self) -> None:
-        self.viewport.newest_first = not self.viewport.newest_first
-        self.refresh()
+        self.turn(not self.viewport.newest_first, self.ages)
 
     def action_ages(self) -> None:
-        self._relative = not self._relative
+        self.turn(self.viewport.newest_first, not self.ages)
+
+    def turn(self, newest_first: bool, ages: bool) -> None:
+        """Which end is on top, and whether ages stand in the place of times."""
+        self.viewport.newest_first, self.ages = newest_first, ages
+        self.refresh()
         if self._view is not None:
             self.show(self._view)
 
     def action_move(self, rows: int) -> None:
         self.viewport.move(rows)
-        self.refresh()
+        self._moved()
 
     def action_page(self, pages: int) -> None:
         self.viewport.page(pages)
+        self._moved()
+
+    def _moved(self) -> None:
         self.refresh()
+        if self.at_the_oldest:
+            self.post_message(self.AtOldest())
 
     def action_oldest(self) -> None:
         if self._passing.count:
@@ -298,11 +325,11 @@ class Stream(Widget, can_focus=True):
 
     def _scroll(self, rows: int) -> None:
         self.viewport.scroll(rows)
-        self.refresh()
+        self._moved()
 
     def _select(self, position: int) -> None:
         self.viewport.select(position)
-        self.refresh()
+        self._moved()
 
     def on_focus(self) -> None:
         self._redraw()
@@ -380,10 +407,12 @@ class Stream(Widget, can_focus=True):
         return strip
 
     def _ends_day(self, row: int, look: Look) -> bool:
-        """Whether the next row is of another day."""
+        """Whether the next row is of another day, or of the time since this console began, whose positions count from 0."""
         here, below = self.viewport.position_on(row), self.viewport.position_on(row + 1)
         if here is None or below is None:
             return False
+        if not self.session and (here < 0) != (below < 0):
+            return True
         return day_of(self.ring.row(here).utc, look.zone) != day_of(self.ring.row(below).utc, look.zone)
 
     def _row_strip(self, key: _Key, look: Look, width: int, edge: Style) -> Strip:
@@ -391,7 +420,7 @@ class Stream(Widget, can_focus=True):
         inks = look.inks
         row = self.ring.row(position)
         try:
-            cells = command_line(row, columns_for(width - 4), look)
+            cells = command_line(row, columns_for(width - 4), look, earlier=position < 0)
         except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
             cells = ((f"✗ cannot be drawn: {type(error).__name__}: {shown(error, 100)}", inks.tone("bad")),)
         ground = inks.cursor if cursor else inks.failed if row.status in BAD else inks.ground

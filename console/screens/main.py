@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from agent_core.feed import LogEntry
-from console.filters import FilterError, parse
+from console.filters import FilterError, History, parse
 from console.panels.backoff import backoff
 from console.panels.banner import banner
 from console.panels.connection import connection
@@ -60,6 +60,7 @@ class Main(Screen[None]):
         self.back = 0
         """Lines that the log is scrolled back."""
         self._filter_before = parse("")
+        self.history = History()
         self.stream = Stream(id="stream")
         self._backoff = Pane(backoff, id="backoff")
         self._banner = Pane(banner, id="banner", band=True)
@@ -149,7 +150,7 @@ class Main(Screen[None]):
         from console.panels.filterbar import FilterBar
 
         if not self.query(FilterBar):
-            await self.mount(FilterBar(id="filter"), after="#footer")
+            await self.mount(FilterBar(self.history, id="filter"), after="#footer")
         self._filter_before = self.stream.wanted
         self.add_class("-filtering")
         self.query_one(FilterBar).open(self.stream.wanted.text)

@@ -37,6 +37,18 @@ def test_it_keeps_the_newest_and_counts_on() -> None:
     assert ring.find(901) == 900
 
 
+def test_older_ones_go_before_what_is_there_as_far_as_there_is_room() -> None:
+    ring = Ring(10)
+    ring.put_all([entry(number) for number in (5, 20, 21)])
+    assert ring.put_before([entry(number) for number in range(3, 20)]) == range(-7, 0)
+    assert [ring.row(place).command_id for place in range(-7, 3)] == [entry(number).command_id for number in (*range(13, 20), 5, 20, 21)]
+    assert ring.put_before([entry(1)]) == range(-7, -7)
+    assert (ring.find(13), ring.find(20), ring.find(12)) == (-7, 1, None)
+    ring.put_all([entry(22), entry(13, status="failed"), entry(23)])
+    assert (ring.first, ring.end, ring.find(14), ring.find(15)) == (-5, 5, None, -5)
+    assert [ring.row(place).command_id for place in (3, 4)] == [entry(22).command_id, entry(23).command_id]
+
+
 def test_numbers_with_gaps_and_out_of_order_are_found() -> None:
     dice = random.Random(7)
     ring = Ring(500)

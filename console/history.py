@@ -1,0 +1,44 @@
+"""Earlier commands, from the ledger: what the stream shows of the time before this console."""
+
+from pathlib import Path
+
+from agent_core.feed import CommandEntry
+from agent_core.journal.reader import NoLedger, before
+from agent_core.plain import plain
+from agent_core.records import Remembered, State, Via
+from agent_core.redaction import Redactor
+
+PAGE = 500
+"""Commands read at once."""
+
+
+def earlier(data_dir: Path, redactor: Redactor, number: int | None = None) -> list[CommandEntry]:
+    """The last commands before that number, by default of all, oldest first; none where there is no ledger to read yet."""
+    try:
+        records = before(data_dir, number, PAGE)
+    except NoLedger:
+        return []
+    return [redactor.within(_entry(record)) for record in records if isinstance(record, Remembered)]
+
+
+def _entry(record: Remembered) -> CommandEntry:
+    command, thread = record.command, record.command.payload.get("thread_id")
+    ran = None if record.started_utc is None or record.finished_utc is None else record.finished_utc - record.started_utc
+    acked = None if record.sent_utc is None else record.sent_utc - record.received_utc
+    return CommandEntry(
+        record.seq, record.received_utc, command.command_id, command.command_type, record.via, _status(record),
+        plain(thread, 100) if isinstance(thread, str) else None, _ms(ran), _ms(acked), plain(record.error) if record.error else None,
+        record.proven_utc is not None, record.replay_of,
+    )  # fmt: skip
+
+
+def _status(record: Remembered) -> str:
+    if record.state is not State.COMPLETED:
+        return record.state
+    if record.proven_utc is not None or record.via is Via.LOCAL:
+        return "acked"
+    return "outbox" if record.sent_utc is None else "sent"
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else max(0.0, seconds) * 1_000

@@ -1,0 +1,43 @@
+"""What a console keeps for the next one: the theme, the filters used, how the stream is ordered and timed."""
+
+from pathlib import Path
+
+from msgspec import MsgspecError, Struct, json
+
+from agent_core.files import write_whole
+
+FILE_NAME = "console.json"
+MAX_BYTES = 100_000
+
+
+class State(Struct, frozen=True):
+    """As a JSON object; what a later version added is left out."""
+
+    theme: str = "edge-dark"
+    filters: tuple[str, ...] = ()
+    """Used before, newest last."""
+    newest_first: bool = False
+    ages: bool = False
+
+
+class BrokenState(Exception):
+    """What stood there is no state; it has been set aside. The sentence says where."""
+
+
+def load(data_dir: Path) -> State:
+    """What was kept, or the defaults. Raises BrokenState and OSError."""
+    path = data_dir / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            return json.decode(file.read(MAX_BYTES), type=State)
+    except FileNotFoundError:
+        return State()
+    except (MsgspecError, RecursionError):
+        aside = path.with_suffix(".broken.json")
+        path.replace(aside)
+        raise BrokenState(f"{path.name} could not be read: the console begins anew; what was there is now {aside.name}") from None
+
+
+def save(data_dir: Path, state: State) -> None:
+    """Whole or not at all. Raises OSError."""
+    write_whole(data_dir / FILE_NAME, json.format(json.encode(state)) + b"\n")

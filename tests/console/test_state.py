@@ -1,0 +1,112 @@
+"""What a console keeps for the next one, and what the ledger knows of the time before it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent_core.feed import CommandEntry
+from agent_core.redaction import Redactor
+from console.history import PAGE, earlier
+from console.state import BrokenState, State, load, save
+from tests.console.test_app import seated
+from tests.console.test_stream import bodies
+from tests.harness.stills import NOON, entry
+
+
+def test_state_is_kept_and_private(tmp_path: Path) -> None:
+    assert load(tmp_path) == State()
+    kept = State("edge-light", ("via:poll", "/x/"), newest_first=True, ages=True)
+    save(tmp_path, kept)
+    assert load(tmp_path) == kept
+    assert (tmp_path / "console.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "broken", ["", "{", "[]", '{"filters": 5}', '{"filters": [5]}', '{"ages": "yes"}', "[" * 10_000, '"' + "x" * 200_000 + '"']
+)
+def test_a_broken_state_is_set_aside_and_said(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "console.json").write_text(broken)
+    with pytest.raises(BrokenState, match=r"console\.json could not be read: .* console\.broken\.json"):
+        load(tmp_path)
+    assert (tmp_path / "console.broken.json").read_text() == broken
+    assert load(tmp_path) == State()
+
+
+def test_what_a_later_version_kept_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "console.json").write_text(json.dumps({"theme": "edge-contrast", "zoom": 3}))
+    assert load(tmp_path) == State("edge-contrast")
+
+
+async def test_c9_theme_filters_and_order_outlive_the_console(tmp_path: Path) -> None:
+    async with seated(entries=[entry(1)], data_dir=tmp_path) as seat:
+        await seat.press("slash", *"via:ws", "enter", "o", "t")
+        seat.app.action_theme("edge-light")
+    async with seated(entries=[entry(1)], data_dir=tmp_path) as seat:
+        assert seat.app.theme == "edge-light"
+        assert "newest first" in bodies(seat)
+        await seat.press("slash", "up")
+        assert "via:ws" in seat.app.screen.query_one("#filter").value  # type: ignore[attr-defined]
+
+
+async def test_c9_a_broken_state_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "console.json").write_text("{")
+    async with seated(data_dir=tmp_path) as seat:
+        await seat.until(lambda: "the console begins anew" in seat.toasts())
+
+
+def past(most: int) -> "Past":
+    return Past([entry(number, f"cmd_{number}", utc=NOON - 90_000 + number) for number in range(1, most + 1)])
+
+
+class Past:
+    """The ledger's commands, a page at a time."""
+
+    def __init__(self, entries: list[CommandEntry]) -> None:
+        self.entries = entries
+        self.asked: list[int | None] = []
+
+    def __call__(self, number: int | None) -> list[CommandEntry]:
+        self.asked.append(number)
+        return [one for one in self.entries if number is None or one.row < number][-PAGE:]
+
+
+async def test_c9_the_ledgers_last_commands_come_first_and_older_ones_on_demand() -> None:
+    ledger = past(1_300)
+    async with seated(entries=[entry(1_301, "cmd_live")], earlier=ledger) as seat:
+        await seat.until(lambda: seat.stream.live.end == 1)
+        assert [seat.stream.live.row(place).command_id for place in (-2, -1, 0)] == ["cmd_1299", "cmd_1300", "cmd_live"]
+        assert seat.stream.count == PAGE + 1
+        assert "cmd_1299" in bodies(seat)
+        for oldest in (301, 1):
+            await seat.press("home", "up")
+            await seat.until(lambda: seat.stream.live.oldest_number == oldest)  # noqa: B023 - awaited before the next turn
+        await seat.press("home")
+        assert seat.stream.selected is not None
+        assert seat.stream.selected.command_id == "cmd_1"
+        await seat.press("end", "slash", *"id:cmd_7", "enter")
+        assert seat.stream.count == 111
+        asked = len(ledger.asked)
+        await seat.press("home", "home", "home")
+        await seat.pilot.pause(0.2)
+        assert len(ledger.asked) <= asked + 1
+
+
+async def test_c9_what_the_feed_tells_of_an_earlier_command_changes_it_in_its_place() -> None:
+    async with seated(earlier=past(10)) as seat:
+        await seat.until(lambda: seat.stream.count == 10)
+        seat.host.feed.extend([entry(4, "cmd_4", status="failed"), entry(11, "cmd_11")])
+        await seat.until(lambda: "✗ failed" in bodies(seat))
+        assert (seat.stream.count, seat.stream.live.find(4), seat.stream.live.find(11)) == (11, -7, 0)
+
+
+async def test_c9_a_ledger_that_cannot_be_read_ends_nothing() -> None:
+    def unreadable(_: int | None) -> list[CommandEntry]:
+        raise OSError("locked")
+
+    async with seated(entries=[entry(1, "cmd_1")], earlier=unreadable) as seat:
+        await seat.until(lambda: "That failed: OSError: locked" in seat.toasts() and "cmd_1" in bodies(seat))
+
+
+def test_c9_there_is_no_past_without_a_ledger(tmp_path: Path) -> None:
+    assert earlier(tmp_path, Redactor()) == []
