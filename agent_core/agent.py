@@ -57,6 +57,7 @@ from agent_core.events import (
     RecordFailed,
     Register,
     RegistrationFailed,
+    ReloadFailed,
     ReplayRequested,
     RunSettled,
     Send,
@@ -78,6 +79,7 @@ from agent_core.plain import plain
 from agent_core.plugins import load_plugins
 from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.redaction import Redactor
+from agent_core.secret_sources import source_of
 from agent_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ class Agent:
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now(), self._redactor)
-        self._credentials = Credentials(config, self._redactor)
+        self._credentials = Credentials(config, self._redactor, source_of(config.auth), self._say)
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
         self._inbox: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -348,6 +350,12 @@ class Agent:
             return replace(arrival, unread=True)
         return replace(arrival, known=known) if known else arrival
 
+    # --- reading anew ------------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the secret anew, with no pause of anything; on the agent's own loop."""
+        self._spawn_at_edge(self._credentials.read_anew(), "reload", ReloadFailed)
+
     # --- effects -----------------------------------------------------------------------------------------------
 
     def _perform_all(self, effects: list[Effect], utc: float) -> None:
@@ -442,7 +450,11 @@ class Agent:
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"
-        self._told.append(LogEntry(self._clock.now().utc, "WARNING", plain(text)))
+        self._say("WARNING", text)
+
+    def _say(self, level: str, text: str) -> None:
+        """With the next turn."""
+        self._told.append(LogEntry(self._clock.now().utc, level, plain(text)))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)

@@ -211,6 +211,12 @@ class CancelRequested(Struct, frozen=True, gc=False, tag=True):
     command_id: str
 
 
+class ReloadFailed(Struct, frozen=True, gc=False, tag=True):
+    """What the agent was told could not be read anew: what was read before holds on."""
+
+    failure: Failure
+
+
 class StopRequested(Struct, frozen=True, gc=False, tag=True):
     pass
 
@@ -242,6 +248,7 @@ Event = (
     | PollingModeChosen
     | ReplayRequested
     | CancelRequested
+    | ReloadFailed
     | StopRequested
 )
 

@@ -33,10 +33,11 @@ def save_state(agent: Agent) -> None:
         log.info("state saved: %s", path)
 
 
-async def run_headless(agent: Agent, seconds: float | None = None) -> None:
+async def run_headless(agent: Agent, seconds: float | None = None, *, service: bool = False) -> None:
     """Run an agent to its clean end. The first signal asks for it, a second one ends the process at once (P12).
 
-    The second does not wait for the loop, which a handler may hold up. Raises what ended the agent.
+    SIGHUP is one of them, except under a `service`, which has no terminal to lose: there it makes the agent read anew. The
+    second does not wait for the loop, which a handler may hold up. Raises what ended the agent.
     """
     sys.setswitchinterval(SWITCH_AFTER)
     loop = asyncio.get_running_loop()
@@ -48,9 +49,12 @@ async def run_headless(agent: Agent, seconds: float | None = None) -> None:
             os._exit(128 + number)
         asked = True
 
-    for number in filter(heeded, ENDING):
+    ending = [number for number in filter(heeded, ENDING) if not (service and number is signal.SIGHUP)]
+    for number in ending:
         loop.add_signal_handler(number, agent.post, StopRequested())
         signal.signal(number, on_signal)
+    if service:
+        loop.add_signal_handler(signal.SIGHUP, agent.reload)
     if heeded(signal.SIGUSR1):
         loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None

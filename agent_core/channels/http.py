@@ -62,10 +62,10 @@ class PollingChannel:
         body = {
             "user_phone": edge.user_phone, "apple_id": edge.apple_id, "version": __version__,
             "capabilities": ["send_message", "schedule_message", "cancel_message", "update_config"],
-            "auth_token": self._credentials.secret,
         }  # fmt: skip
         try:
-            agent_id, token = _registration(_object(await self._call("/edge/register", frames.as_json(body).encode())))
+            answer = await self._call("/edge/register", lambda secret: frames.as_json(body | {"auth_token": secret}).encode())
+            agent_id, token = _registration(_object(answer))
         except HttpTrouble as error:
             if error.failure.status == 404 and edge.agent_id:
                 self._post(Registered(edge.agent_id))
@@ -122,11 +122,11 @@ class PollingChannel:
 
     # --- one call --------------------------------------------------------------------------------------------
 
-    async def _call(self, path: str, content: bytes) -> bytes:
-        """The body of a 2xx. Raises HttpTrouble."""
+    async def _call(self, path: str, content: bytes | Callable[[str], bytes]) -> bytes:
+        """The body of a 2xx; `content` may depend on the secret. Raises HttpTrouble."""
         try:
             async with asyncio.timeout(self._config.timing.poll_within):
-                return await self._exchange(path, content)
+                return await self._exchange_with_any(path, content)
         except HttpTrouble:
             raise
         except TimeoutError:
@@ -136,9 +136,31 @@ class PollingChannel:
             failure = failure_of(error)
             raise HttpTrouble(Failure(failure.trouble, f"{path}: {self._credentials.redactor(failure.detail)}")) from None
 
-    async def _exchange(self, path: str, content: bytes) -> bytes:
+    async def _exchange_with_any(self, path: str, content: bytes | Callable[[str], bytes]) -> bytes:
+        """With the first secret that the backend takes. Raises HttpTrouble."""
+        credentials = self._credentials
+        secret: str | None = credentials.first_for_call(self._clock.now())
+        tried: set[str] = set()
+        while secret is not None:
+            try:
+                answer = await self._exchange(path, content if isinstance(content, bytes) else content(secret), secret)
+            except HttpTrouble as error:
+                refusal = error
+                if not credentials.failed(error.failure):
+                    raise
+                secret = await credentials.after_refusal(secret, tried, self._clock.now())
+            else:
+                credentials.accepted(secret)
+                return answer
+        raise refusal
+
+    async def _exchange(self, path: str, content: bytes, secret: str) -> bytes:
         limit = self._config.websocket.max_frame_bytes
-        headers = {**self._credentials.headers(self._clock.now()), "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers = {
+            **self._credentials.headers(self._clock.now(), secret),
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+        }
         async with self._opening:
             if self._client is None:
                 self._client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
@@ -148,9 +170,7 @@ class PollingChannel:
                 if self._witness is not None:
                     self._witness(response, await _beginning(response))
                 wait = retry_after(response.headers.get_list("Retry-After"), self._clock.now().utc)
-                failure = Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait)
-                self._credentials.failed(failure)
-                raise HttpTrouble(failure)
+                raise HttpTrouble(Failure(Trouble.HTTP, f"{path}: HTTP {response.status_code}", response.status_code, wait))
             answer = bytearray()
             async for chunk in response.aiter_raw():
                 answer += chunk

@@ -68,6 +68,8 @@ class WebSocketChannel:
         self._generation = 0
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
+        self._shown: str | None = None
+        """The secret that opened the connection, until a first frame says that it is taken."""
         self._outgoing: deque[str | None] = deque()
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
@@ -112,10 +114,9 @@ class WebSocketChannel:
 
     async def _live(self, generation: int, outgoing: deque[str | None], wake: asyncio.Event) -> None:
         try:
-            connection = await dial(self._config, self._credentials, self._clock.now())
+            connection, self._shown = await self._dial_with_any()
         except Exception as error:  # noqa: BLE001  (whatever an attempt ends with, the engine hears of it)
             failure = dial_failure(error, self._clock.now().utc)
-            self._credentials.failed(failure)
             self._post(DialFailed(generation, self._redactor.within(failure)))
             return
         self._connection = connection
@@ -125,13 +126,27 @@ class WebSocketChannel:
         try:
             await connection.wait_closed()
             failure = UNREAD if connection.given_up else loss(connection.close_exc, self._redactor)
-            self._credentials.failed(failure)
+            if self._credentials.failed(failure) and self._shown is not None:
+                await self._credentials.after_refusal(self._shown, set(), self._clock.now())
             self._post(Lost(generation, failure))
         finally:
             sender.cancel()
             connection.transport.abort()
             if self._connection is connection:
                 self._connection = None
+
+    async def _dial_with_any(self) -> tuple[Connection, str]:
+        """A connection, and the first secret that let it through."""
+        credentials, tried = self._credentials, set[str]()
+        while True:
+            shown = credentials.secret
+            try:
+                return await dial(self._config, credentials, self._clock.now()), shown
+            except InvalidStatus as error:
+                if not credentials.failed(dial_failure(error, self._clock.now().utc)):
+                    raise
+                if await credentials.after_refusal(shown, tried, self._clock.now()) is None:
+                    raise
 
     def _byte_listener(self, generation: int) -> Callable[[], None]:
         every = self._config.timing.silence_after * HEARD_EVERY
@@ -148,6 +163,9 @@ class WebSocketChannel:
 
     def _read(self, generation: int, messages: list[bytes]) -> None:
         """Tell of each frame in order; of commands that follow each other at once."""
+        if self._shown is not None and not isinstance(frames.parse(messages[0]), frames.ErrorFrame):
+            self._credentials.accepted(self._shown)
+            self._shown = None
         arrivals: list[Arrival] = []
         for frame in map(frames.parse, messages):
             if isinstance(frame, frames.Command):

@@ -44,6 +44,7 @@ RENAMED = {
     "timing.tls_least": "timing.tls_min_wait",
     "messenger.dwell_seconds": "messenger.delay_seconds",
 }
+SECRET_SOURCES = ("auth.secret_file", "auth.keychain", "auth.secret_command")
 _PREFIX = "EDGE__"
 _SECRETS = {"auth.secret": "EDGE_SECRET", "messenger.token": "EDGE_MESSENGER_TOKEN"}
 _NOT_IN_A_FILE = "a secret does not belong in this file: put {}=… into the environment or into .env beside it"
@@ -381,7 +382,7 @@ def load(
             layers.check_files(config)
         for name, said in judge(config) if judge is not None else ():
             layers.refuse(name, said)
-    if require_secret and not troubles and not layers.values.get("auth.secret"):
+    if require_secret and not troubles and not any(map(layers.values.get, ("auth.secret", *SECRET_SOURCES))):
         layers.problem(Place("EDGE_SECRET", "", Path(), (Layer.DEFAULTS, 0)), _no_secret(environ))
     secrets = [given.text for name, given in (*beside.items(), *around.items()) if _VARIABLES.get(name) in _SECRETS]
     problems = list(map(Redactor(*secrets), layers.problems()))

@@ -82,7 +82,8 @@ def _trouble_with(secret: str) -> str | None:
     return f"{len(secret)} characters" if 0 < len(secret) < 8 else None
 
 
-def _checked_secret(secret: SecretStr) -> SecretStr:
+def checked_secret(secret: SecretStr) -> SecretStr:
+    """`secret`, if a header can carry it. Raises ValueError."""
     if trouble := _trouble_with(secret.get_secret_value()):
         raise ValueError(f"expected at least 8 printable ASCII characters without whitespace, found {trouble}")
     return secret
@@ -231,7 +232,7 @@ class Messenger(Section):
     @field_validator("token")
     @classmethod
     def _sendable(cls, token: SecretStr) -> SecretStr:
-        return _checked_secret(token)
+        return checked_secret(token)
 
 
 class Executor(Section):
@@ -256,12 +257,22 @@ class Ack(Section):
 
 class Auth(Section):
     mode: Literal["bearer", "hmac_token"] = Field("bearer", description="Authorization: the secret, or a token made with it")
-    secret: SecretStr = Field(SecretStr(""), exclude=True, description="only by the environment: EDGE_SECRET")
+    secret: SecretStr = Field(SecretStr(""), exclude=True, description="only by the environment: EDGE_SECRET; outranks the three below")
+    secret_file: Path | None = Field(None, description="a file of mode 0600 that holds the secret: edge-console secret set")
+    keychain: str | None = Field(None, max_length=100, description="the Keychain's entry that holds the secret (extra keychain)")
+    secret_command: tuple[str, ...] = Field((), description="a program that prints the secret, and its arguments")
 
     @field_validator("secret")
     @classmethod
     def _sendable(cls, secret: SecretStr) -> SecretStr:
-        return _checked_secret(secret)
+        return checked_secret(secret)
+
+    @field_validator("keychain", "secret_command")
+    @classmethod
+    def _one_source(cls, value: str | tuple[str, ...] | None, others: ValidationInfo) -> str | tuple[str, ...] | None:
+        if value and (other := next((name for name in ("secret_file", "keychain") if others.data.get(name)), None)):
+            raise ValueError(f"expected one place for the secret, and auth.{other} is one")
+        return value
 
 
 class Logging(Section):

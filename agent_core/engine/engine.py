@@ -60,6 +60,7 @@ from agent_core.events import (
     RecordFailed,
     Registered,
     RegistrationFailed,
+    ReloadFailed,
     ReplayRequested,
     RunSettled,
     Send,
@@ -288,6 +289,13 @@ class Engine:
                 self._link.registration_failed(failure, now, self._dice)
             case RecordFailed(reason):
                 self._record_failed(reason)
+            case _:
+                self._dispatch_wish(event)
+
+    def _dispatch_wish(self, event: Event) -> None:
+        """What the operator wants, by the console or by a file."""
+        now = self._now
+        match event:
             case ReconnectRequested():
                 self._link.force(now)
             case PollingModeChosen(mode):
@@ -297,6 +305,8 @@ class Engine:
             case CancelRequested(command_id):
                 if self._trouble is not None or not self._ledger.cancel(command_id, now):
                     self._say("WARNING", f"Command {command_id} cannot be cancelled: {self._trouble or 'it is not waiting'}")
+            case ReloadFailed(failure):
+                self._say("ERROR", f"What was loaded before holds on: {failure.detail}")
             case StopRequested():
                 self._stop()
             case _:

@@ -95,7 +95,8 @@ class ReferenceBackend:
         self.options = options or Options()
         self.clock: Clock = clock or SystemClock()
         self.hub = Hub(self.options.rules, salt=secrets.token_hex(8), journaled=self.options.data_dir is not None)
-        self._secrets = Secrets(self.options.secret, self.options.agent_secrets)
+        self.secrets = Secrets(self.options.secret, self.options.agent_secrets)
+        """What is taken from now on; may be set at any time."""
         self._loopback = is_loopback(self.options.host)
         self.port = self.options.port
         self._store: Store | None = None
@@ -118,10 +119,6 @@ class ReferenceBackend:
     @property
     def secret(self) -> str:
         return self.options.secret
-
-    @property
-    def secrets(self) -> Secrets:
-        return self._secrets
 
     @property
     def admin_token(self) -> str:
@@ -373,7 +370,7 @@ class ReferenceBackend:
         if header not in {"", agent_id}:
             raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
         try:
-            check_agent(_header(scope, b"authorization"), self._secrets, agent_id, self.clock.now().utc)
+            check_agent(_header(scope, b"authorization"), self.secrets, agent_id, self.clock.now().utc)
         except CallError as error:
             raise CallError(403, error.sentence) from None
         self.hub.admit(agent_id, self.clock.now())

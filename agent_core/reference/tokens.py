@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agent_core.reference.orders import CallError
@@ -28,23 +29,31 @@ def same(given: str, secret: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """`shared` serves every agent that has none of its `own`: whoever holds it can act for any of those."""
+    """`shared` serves every agent that has none of its `own`: whoever holds it can act for any of those. `next`: so does this, already."""
 
     shared: str = field(repr=False)
     own: Mapping[str, str] = field(default_factory=dict, repr=False)
+    next: str | None = field(default=None, repr=False)
 
-    def of(self, agent_id: str) -> str:
-        return self.own.get(agent_id, self.shared)
+    def of(self, agent_id: str | None) -> tuple[str, ...]:
+        own = None if agent_id is None else self.own.get(agent_id)
+        return (own,) if own is not None else (self.shared,) if self.next is None else (self.shared, self.next)
 
 
 def check_agent(authorization: str | None, secrets: Secrets, claimed: str | None, utc: float) -> None:
     """Whether the caller may act for the agent it claims to be, by its secret or a token made with it. Raises CallError (401, 403)."""
     bearer = bearer_of(authorization)
-    secret = secrets.shared if claimed is None else secrets.of(claimed)
-    if not same(bearer, secret):
-        subject = _subject(bearer, secret, utc)
-        if claimed is not None and subject != claimed:
-            raise CallError(403, "the token is another agent's")
+    *first, last = secrets.of(claimed)
+    for secret in first:
+        with suppress(CallError):
+            _check(bearer, secret, claimed, utc)
+            return
+    _check(bearer, last, claimed, utc)
+
+
+def _check(bearer: str, secret: str, claimed: str | None, utc: float) -> None:
+    if not same(bearer, secret) and _subject(bearer, secret, utc) != claimed and claimed is not None:
+        raise CallError(403, "the token is another agent's")
 
 
 def _subject(bearer: str, secret: str, utc: float) -> str:

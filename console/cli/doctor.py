@@ -1,4 +1,4 @@
-"""`edge-console doctor` and `secret fingerprint`: why it does not connect."""
+"""`edge-console doctor`: why it does not connect."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_core.plain import plain
-from console.cli.doctor_report import as_json, fingerprint_of, report
+from console.cli.doctor_report import as_json, report
 from console.cli.options import add_config_options, configuration, env_file
 from console.cli.outcome import FAILED, OK, USAGE, complain
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 GLYPHS = {"ok": "✓", "failed": "✗", "warning": "▲", "skipped": "·"}
-FINGERPRINT_HELP = """Prints 8 hex digits that both sides can compare, instead of the secret: the first 8 of the SHA-256 of
-"edge-console:" followed by the secret. On the backend's side:
-
-  printf 'edge-console:%s' "$EDGE_SECRET" | sha256sum | cut -c1-8     (macOS: shasum -a 256)
-
-The secret is taken from EDGE_SECRET, or from .env beside config.yaml, as the agent takes it."""
 DOCTOR_HELP = """Looks at everything between this machine and the backend, stage by stage, with the agent's own dial, and names the first
 stage that fails, the likely cause and what to do. Exit code 0: no stage failed; 1: one did.
 
@@ -33,7 +27,6 @@ the agent's (4009), and a sync would take what waits for the agent. --force does
 
 
 def add_parsers(commands: Any) -> None:
-    """`doctor`, `secret fingerprint`."""
     raw = argparse.RawDescriptionHelpFormatter
     doctor = commands.add_parser("doctor", help="why it does not connect: stage by stage", description=DOCTOR_HELP, formatter_class=raw)
     add_config_options(doctor)
@@ -44,13 +37,6 @@ def add_parsers(commands: Any) -> None:
     doctor.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there instead of to standard output")
     doctor.set_defaults(command=examine)
 
-    secret = commands.add_parser("secret", help="compare the secret without showing it: fingerprint").add_subparsers(
-        required=True, metavar="fingerprint"
-    )
-    mark = secret.add_parser("fingerprint", help="8 hex digits to compare", description=FINGERPRINT_HELP, formatter_class=raw)
-    add_config_options(mark)
-    mark.set_defaults(command=_fingerprint)
-
 
 def examine(options: argparse.Namespace) -> int:
     """Look, and tell in the form that is asked for; the exit code."""
@@ -59,6 +45,7 @@ def examine(options: argparse.Namespace) -> int:
 
     from agent_core.config.layers import ConfigError
     from agent_core.diagnosis.findings import Conclusion, Stage, Verdict, conclude
+    from agent_core.secret_sources import SecretMissing, SecretUnavailable
 
     if options.output is not None and not options.for_backend:
         return complain("-o needs --for-backend (see edge-console doctor --help)", USAGE)
@@ -66,9 +53,9 @@ def examine(options: argparse.Namespace) -> int:
     began = time.time()
     stages: list[Stage] = []
     try:
-        config = configuration(options, check_files=True)
-    except ConfigError as error:
-        stages.append(Stage("configuration", Verdict.FAILED, "; ".join(error.problems)))
+        config = configuration(options, with_secret=True, check_files=True)
+    except (ConfigError, SecretMissing, SecretUnavailable) as error:
+        stages.append(Stage("configuration", Verdict.FAILED, str(error).replace("\n", "; ")))
         if speaks:
             _print_stage(stages[0])
         conclusion: Conclusion | None = Conclusion("configuration", "the agent would not start with it", "mend what the sentence names")
@@ -123,11 +110,3 @@ def _print_conclusion(stages: "Sequence[Stage]", conclusion: "Conclusion | None"
 def _write_privately(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def _fingerprint(options: argparse.Namespace) -> int:
-    mark = fingerprint_of(configuration(options))
-    if mark is None:
-        return complain("there is no secret: set EDGE_SECRET, or put it into .env beside config.yaml", USAGE)
-    print(mark)
-    return OK

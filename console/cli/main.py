@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from agent_core import __version__
-from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, service, whatif
+from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, secret, service, whatif
 from console.cli.options import add_run_options, configuration, env_file, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -57,9 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    for family in (init, config, control, backend, conform, ledger, doctor, whatif, recordings):
+    for family in (init, config, control, backend, conform, ledger, doctor, secret, whatif, recordings):
         family.add_parsers(commands)
-    service.add_parsers(commands, partial(_run_headless, stream=None))
+    service.add_parsers(commands, partial(_run_headless, service=True))
     about.add_parsers(commands, parser)
 
     screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
@@ -110,7 +110,7 @@ def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
 
 def _run(options: argparse.Namespace) -> int:
     if options.no_ui:
-        return _run_headless(options, stream=sys.stdout)
+        return _run_headless(options, service=False)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return complain("the console needs a terminal; use --no-ui to run the agent without it", USAGE)
     gc.disable()
@@ -147,7 +147,7 @@ def _judge(options: argparse.Namespace) -> int:
     return OK
 
 
-def _run_headless(options: argparse.Namespace, *, stream: TextIO | None) -> int:
+def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
     import asyncio
 
     from agent_core.agent import Agent
@@ -157,12 +157,12 @@ def _run_headless(options: argparse.Namespace, *, stream: TextIO | None) -> int:
 
     with ExitStack() as stack:
         config = _configured(options, stack)
-        logs = start_logging(config, stream=stream, to_file=True)
+        logs = start_logging(config, stream=None if service else sys.stdout, to_file=True)
         stack.callback(logs.stop)
         recorder = recordings.recorder_for(options)
         told = cautions(config.data_dir.expanduser(), env_file(options))
         agent = Agent(config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor, cautions=told)
-        asyncio.run(run_headless(agent, options.seconds))
+        asyncio.run(run_headless(agent, options.seconds, service=service))
     return OK
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 from argparse import SUPPRESS
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,21 @@ def overrides(options: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if value is not None}
 
 
-def configuration(options: argparse.Namespace, *, require_secret: bool = False, check_files: bool = False) -> "Config":
-    """The configuration of this command; `check_files` judges what an agent writes to. Raises ConfigError."""
-    return loaded(options, require_secret=require_secret, check_files=check_files).config
+def configuration(
+    options: argparse.Namespace, *, require_secret: bool = False, with_secret: bool = False, check_files: bool = False
+) -> "Config":
+    """The configuration of this command; `check_files` judges what an agent writes to. Raises ConfigError.
+
+    The secret is in it where it is required or asked for (raises SecretMissing, SecretUnavailable), or costs no more than a look at a file.
+    """
+    from agent_core import secret_sources as sources
+
+    config = loaded(options, require_secret=require_secret, check_files=check_files).config
+    if require_secret or with_secret:
+        return sources.with_secret(config)
+    with suppress(sources.SecretMissing, sources.SecretUnavailable):
+        return sources.with_secret(config, within=lambda source: isinstance(source, sources.FileSource))
+    return config
 
 
 def loaded(options: argparse.Namespace, *, require_secret: bool = False, check_files: bool = True) -> "Loaded":

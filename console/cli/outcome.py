@@ -35,11 +35,11 @@ def _explain(error: Exception) -> int:
     name = type(error).__name__
     if isinstance(error, ConfigError):
         return complain(str(error), USAGE)
-    if name in {"CannotServeError", "PortTakenError", "DataDirUnusable", "PluginError", "MessengerError"}:
+    if name in {"CannotServeError", "PortTakenError", "DataDirUnusable", "PluginError", "MessengerError", "SecretMissing"}:
         return complain(str(error), USAGE)
     if name == "NotRunning":
         return complain(str(error), NOT_RUNNING)
-    if name in {"DataDirInUse", "NoLedger", "OtherVersion", "SendError", "ServiceError"}:
+    if name in {"DataDirInUse", "NoLedger", "OtherVersion", "SecretUnavailable", "SendError", "ServiceError"}:
         return complain(str(error), FAILED)
     if isinstance(error, ModuleNotFoundError):
         from agent_core.extras import advice
