@@ -61,8 +61,8 @@ fuzz: $(STAMP) ## odd answers and odd sequences, until one breaks a promise or t
 mutants: $(STAMP) ## seeded bugs that the tests must catch
 	@$(BIN)/python -m tests.harness.mutants
 
-torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200)
-	@$(BIN)/python -m tests.harness.torture --cycles $(or $(CYCLES),200)
+torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200, MESSENGER=outbox, file, both or imessage)
+	@$(BIN)/python -m tests.harness.torture --cycles $(or $(CYCLES),200) --messenger $(or $(MESSENGER),both)
 
 bench: $(STAMP) ## the agent against a bare client, interleaved, medians and ratios
 	@$(BIN)/python -m tests.bench

@@ -1,4 +1,4 @@
-"""Twenty cycles of the torture, and that its judge sees what it is there for."""
+"""Some cycles of the torture, and that its judge sees what it is there for."""
 
 import asyncio
 import sys
@@ -14,9 +14,10 @@ from tests.harness.torture import Findings, judge
 
 
 @pytest.mark.timeout(110)
-async def test_p1_p2_f28_f29_twenty_kills_lose_nothing_and_double_nothing() -> None:
+@pytest.mark.parametrize(("messenger", "cycles"), [("both", "10"), ("imessage", "6")])
+async def test_p1_p2_f28_f29_kills_lose_nothing_and_double_nothing(messenger: str, cycles: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.harness.torture", "--cycles", "10", "--messenger", "both", cwd=ROOT,
+        sys.executable, "-m", "tests.harness.torture", "--cycles", cycles, "--messenger", messenger, cwd=ROOT,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
@@ -63,6 +64,13 @@ def test_the_judge_names_what_is_wrong(name: str, change: Any, kind: str) -> Non
     change(found)
     named = {title: ids for title, ids in judge(found, exact=False).items() if ids}
     assert any(title.startswith(kind) and any(name in one for one in ids) for title, ids in named.items()), named
+
+
+def test_what_somebody_else_has_sent_proves_a_completed_message() -> None:
+    found = deepcopy(SOUND)
+    found.sent.pop("done")
+    found.typed = {"done"}
+    assert not any(judge(found, exact=False).values())
 
 
 def test_nothing_is_interrupted_where_the_effect_is_in_the_ledger() -> None:

@@ -89,9 +89,14 @@ class Machine:
         """With it whatever installed packages bring, for one that is broken keeps the agent from starting."""
         try:
             plugins = load_plugins()
-            messenger_for(self._config)
+            messenger = messenger_for(self._config)
         except (PluginError, MessengerError) as error:
             return failed(str(error), "the agent would not start with it", "mend what the sentence names")
+        if messenger.settles:
+            try:
+                await messenger.mark()
+            except OSError as error:
+                return failed(str(error), "nothing is sent whose record cannot be read", "mend what the sentence names")
         return ok("; ".join([self._config.messenger.kind, *map(str, plugins)]))
 
     async def lock(self) -> Stage:

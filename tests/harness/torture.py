@@ -1,10 +1,12 @@
 """`make torture`: the agent is killed over and over; at the end the backend's and the messenger's counts must agree (P1, P2, F28, F29).
 
-    python -m tests.harness.torture [--cycles N] [--messenger outbox|file|both] [--seed S]
+    python -m tests.harness.torture [--cycles N] [--messenger outbox|file|imessage|both] [--seed S]
 
 A cycle: the agent is started on what the kills before it have left; commands reach it by socket and by poll, many of them more than
 once; it is killed with SIGKILL, at a random instant or at a boundary: before the n-th effect, between an effect and its record, between a
 record and what follows from it. After the last cycle it may finish in peace. Backend and agent are processes of their own.
+
+With `imessage` the messages go to a bench that misbehaves, while a human types some of the same texts there.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -32,15 +34,22 @@ from agent_core.journal.audit import audit
 from agent_core.journal.reader import outbox
 from agent_core.records import State
 from agent_core.reference.hub import Rules
+from agent_core.reference.messages.app import Fault, MessagesApp
+from agent_core.reference.messages.programs import install
 from agent_core.reference.server import Options, ReferenceBackend
 from tests.harness.mortal import BOUNDARIES, SENDS
 from tests.harness.rig import ADMIN, AGENT, ROOT, SECRET, records, settings
 
 COMMANDS_A_CYCLE = 10
 REPEAT_EVERY = 0.05
-QUIET_WITHIN = 60.0
 REFUSING = {"upgrade_status": 503}
 TWICE = {"push_twice": True}
+LATE_BY = 0.5
+SMOOTH = (Fault.NONE,) * 20
+MAC_FAULTS = (
+    *SMOOTH, Fault.SAYS_SENT, Fault.LATE, Fault.LATE, Fault.TWICE, Fault.HANGS, Fault.HANGS_SENT, Fault.IGNORES_TERM, Fault.GHOST,
+    Fault.MAY_HAVE_COMPLETED, Fault.MAY_HAVE_COMPLETED_SENT,
+)  # fmt: skip
 TROUBLES: tuple[dict[str, Any], ...] = ({}, {}, TWICE, TWICE | {"ack_status": 500}, REFUSING, REFUSING, {"close_code": 1012})
 
 
@@ -76,6 +85,8 @@ class Findings:
     sent_utc: dict[str, float] = field(default_factory=dict)
     interrupted: set[str] = field(default_factory=set)
     """By the ledger's word."""
+    typed: set[str] = field(default_factory=set)
+    """Messages of which somebody else has sent the like, too."""
     unproven: set[str] = field(default_factory=set)
     audited: dict[str, str] = field(default_factory=dict)
 
@@ -86,10 +97,10 @@ def judge(found: Findings, *, exact: bool) -> dict[str, list[str]]:
     messages = {name for name, order in orders.items() if order["command_type"] in SENDS}
     completed = {name for name, order in orders.items() if order["status"] == "completed"}
     acked = {name for name, order in orders.items() if order["ack"] is not None}
-    reported = {name for name in acked if orders[name]["ack"].get("error") == OUTCOME_UNKNOWN}
+    reported = {name for name in acked if str(orders[name]["ack"].get("error")).startswith((OUTCOME_UNKNOWN, "unknown outcome: "))}
     early = [name for name, utc in found.sent_utc.items() if name in orders and utc < _due(orders[name]) - 0.001]
     return {
-        "lost (no message, though acked completed)": sorted((completed & messages) - found.sent.keys()),
+        "lost (no message, though acked completed)": sorted((completed & messages) - found.sent.keys() - found.typed),
         "effective twice": sorted(name for name, times in found.sent.items() if times > 1),
         "acks missing": sorted(orders.keys() - acked),
         "acks that differ": sorted(name for name, order in orders.items() if order["anomalies"]),
@@ -119,33 +130,39 @@ class World:
     queued: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     started_in: list[float] = field(default_factory=list)
+    quiet_within: ClassVar[float] = 60.0
+    longest: ClassVar[float] = 0.7
+    """Seconds for which an agent lives before it is killed at any instant."""
 
     async def run(self) -> tuple[dict[str, list[str]], dict[str, object]]:
         """Violations and figures."""
         began = time.monotonic()
         self.backend, port = await self._start_backend()
         self.config = self.folder / "config.json"
-        self.config.write_text(json.dumps(self._settings(port)))
+        self.config.write_text(json.dumps(self.settings(port)))
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=10, trust_env=False) as self.http:
             try:
                 for number in range(1, self.cycles + 1):
-                    await self._cycle()
+                    await self.cycle()
                     if number % 25 == 0:
                         print(f"{self.messenger}: {number}/{self.cycles} cycles", file=sys.stderr, flush=True)
-                await self._finish_in_peace()
-                found, figures = await self._findings()
+                await self.finish_in_peace()
+                found, figures = await self.findings()
             finally:
                 self.backend.terminate()
                 await self.backend.wait()
         figures["seconds"] = f"{time.monotonic() - began:.0f}"
         return judge(found, exact=self.messenger == "outbox"), figures
 
-    def _settings(self, port: int) -> dict[str, Any]:
+    def settings(self, port: int) -> dict[str, Any]:
         fast = settings(self.folder / "data", f"http://127.0.0.1:{port}")
         fast["timing"]["safety_sync_every"] = 0.5
         fast["messenger"] = {"kind": self.messenger, "path": str(self.folder / "messages.jsonl")}
         return fast
+
+    def environment(self, dwell: float) -> dict[str, str]:
+        return {**os.environ, "EDGE_SECRET": SECRET, "EDGE__MESSENGER__DELAY_SECONDS": f"{dwell:.3f}"}
 
     async def _start_backend(self) -> tuple[asyncio.subprocess.Process, int]:
         arguments = ("-m", "tests.harness.torture", "--serve", str(self.folder / "backend"), "--seed", str(self.dice.randrange(2**31)))
@@ -155,11 +172,10 @@ class World:
         return process, int(await process.stdout.readline())
 
     async def _start_agent(self, dwell: float, spec: str = "") -> asyncio.subprocess.Process:
-        environment = {**os.environ, "EDGE_SECRET": SECRET, "EDGE__MESSENGER__DELAY_SECONDS": f"{dwell:.3f}"}
         arguments = ("-m", "tests.harness.mortal", str(self.config), spec)
-        return await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment)
+        return await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=self.environment(dwell))
 
-    async def _cycle(self) -> None:
+    async def cycle(self) -> None:
         dice = self.dice
         await self.http.put("/admin/faults", json=dice.choice(TROUBLES))
         at_boundary = dice.random() < 0.5
@@ -174,7 +190,7 @@ class World:
         self.started_in.append(time.monotonic() - began)
         live = asyncio.create_task(self._traffic())
         with suppress(TimeoutError):
-            await asyncio.wait_for(agent.wait(), 1.0 if at_boundary else dice.uniform(0, 0.7))
+            await asyncio.wait_for(agent.wait(), 1.0 if at_boundary else dice.uniform(0, self.longest))
         if agent.returncode is None:
             agent.kill()
             await agent.wait()
@@ -203,12 +219,12 @@ class World:
         answer = await self.http.post("/admin/commands", json=body | {"priority": dice.choice(("normal", "normal", "high"))})
         self.queued.append(answer.json()["command_id"])
 
-    async def _finish_in_peace(self) -> None:
+    async def finish_in_peace(self) -> None:
         self.backend.send_signal(signal.SIGUSR1)
         await self.http.put("/admin/faults", json={})
         syncs = await self._heard()
         agent = await self._start_agent(0.0)
-        by = time.monotonic() + QUIET_WITHIN
+        by = time.monotonic() + self.quiet_within
         while time.monotonic() < by and agent.returncode is None and await self._heard() == syncs:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         while time.monotonic() < by and agent.returncode is None and (await self._open() or self._unproven()):  # noqa: ASYNC110
@@ -224,11 +240,11 @@ class World:
     def _unproven(self) -> set[str]:
         return {record.command.command_id for record in records(self.folder / "data", "unproven")}
 
-    async def _findings(self) -> tuple[Findings, dict[str, object]]:
+    async def findings(self) -> tuple[Findings, dict[str, object]]:
         found = Findings(unproven=self._unproven())
         for name in self.queued:
             found.orders[name] = (await self.http.get(f"/admin/commands/{name}")).json()
-        for name, utc in self._messages():
+        for name, utc in self.messages():
             found.sent[name] += 1
             found.sent_utc[name] = utc
         rows = records(self.folder / "data")
@@ -251,7 +267,7 @@ class World:
         }
         return found, figures
 
-    def _messages(self) -> Iterable[tuple[str, float]]:
+    def messages(self) -> Iterable[tuple[str, float]]:
         if self.messenger == "outbox":
             return [(row.command_id, row.sent_utc) for row in outbox(self.folder / "data")]
         path = self.folder / "messages.jsonl"
@@ -259,11 +275,73 @@ class World:
         return [(line["command_id"], line["sent_utc"]) for line in lines]
 
 
+@dataclass
+class MacWorld(World):
+    """The messages go to a Mac's Messages, which misbehaves, and at which a human types some of the same texts."""
+
+    quiet_within: ClassVar[float] = 300.0
+    longest: ClassVar[float] = 2.5
+    left: list[tuple[str, float]] = field(default_factory=list)
+    """Texts that were asked for and really sent."""
+    typed: set[str] = field(default_factory=set)
+    cut: set[str] = field(default_factory=set)
+    """Ids of what was running when a kill came."""
+
+    async def run(self) -> tuple[dict[str, list[str]], dict[str, object]]:
+        async with MessagesApp(self.folder, late_by=LATE_BY) as self.app:
+            self.app.on_asked = self._asked
+            self.app.on_sent = lambda text: self.left.append((text, time.time()))
+            return await super().run()
+
+    def settings(self, port: int) -> dict[str, Any]:
+        bench = {"kind": "imessage", "chat_db": str(self.folder / "chat.db"), "settle_seconds": 2 * LATE_BY}
+        return super().settings(port) | {"messenger": bench}
+
+    def environment(self, dwell: float) -> dict[str, str]:
+        way = {"EDGE__MESSENGER__WAY": self.dice.choice(("imsg", "applescript"))}
+        return super().environment(dwell) | way | {"PATH": f"{install(self.folder)}:{os.environ['PATH']}"}
+
+    async def cycle(self) -> None:
+        self.app.faults.clear()
+        self.app.faults.extend(self.dice.choices(MAC_FAULTS, k=20))
+        await super().cycle()
+        self.cut |= {record.command.command_id for record in records(self.folder / "data", "running") if record.mark is not None}
+
+    async def finish_in_peace(self) -> None:
+        self.app.faults.clear()
+        await super().finish_in_peace()
+
+    def _asked(self, target: str, text: str) -> None:
+        if self.dice.random() < 0.2:
+            self.typed.add(text)
+            asyncio.get_running_loop().call_later(self.dice.uniform(0, 0.3), self.app.type, target, text)
+
+    async def findings(self) -> tuple[Findings, dict[str, object]]:
+        found, figures = await super().findings()
+        found.typed = {self._id_of(text) for text in self.typed}
+        undecided = self.cut & found.interrupted
+        figures["cut by a kill, and settled"] = f"{len(self.cut - undecided)} of {len(self.cut)}"
+        figures["typed by a human, too"] = len(self.typed)
+        return found, figures
+
+    def messages(self) -> Iterable[tuple[str, float]]:
+        return [(self._id_of(text), utc) for text, utc in self.left]
+
+    def _id_of(self, text: str) -> str:
+        return self.queued[int(text.split()[1])]
+
+
+WORLDS = {"imessage": MacWorld}
+
+
 async def torture(messengers: list[str], cycles: int, seed: int) -> int:
     """Every messenger's world at once; returns the exit code."""
     with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
         folders = [Path(tempfile.mkdtemp(dir=scratch)) for _ in messengers]
-        worlds = [World(name, cycles, random.Random(f"{seed}-{name}"), folder) for name, folder in zip(messengers, folders, strict=True)]
+        worlds = [
+            WORLDS.get(name, World)(name, cycles, random.Random(f"{seed}-{name}"), folder)
+            for name, folder in zip(messengers, folders, strict=True)
+        ]
         results = await asyncio.gather(*(world.run() for world in worlds))
     verdicts, figures = [verdict for verdict, _ in results], [figures for _, figures in results]
     _print_table(messengers, figures)
@@ -288,7 +366,7 @@ if __name__ == "__main__":
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m tests.harness.torture", description=__doc__, formatter_class=raw)
     parser.add_argument("--cycles", type=int, default=20, metavar="N")
-    parser.add_argument("--messenger", choices=("outbox", "file", "both"), default="both")
+    parser.add_argument("--messenger", choices=("outbox", "file", "imessage", "both"), default="both")
     parser.add_argument("--seed", type=int, default=None, help="of what is chosen; the instants of the kills stay the machine's")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()

@@ -12,14 +12,13 @@ from agent_core.messengers.imessage.chats import Recipient
 LOCKED_WITHIN = 2.0
 MAX_BODY = 2**20
 APPLE_EPOCH = 978_307_200
-MAX_ROWS = 1_000
 MARK = "SELECT coalesce(max(ROWID), 0) FROM message"
 CHATS = """SELECT guid FROM chat WHERE chat_identifier = ? AND guid LIKE ? AND (? IS NULL OR service_name = ? COLLATE NOCASE)
  ORDER BY guid LIKE 'any;%' DESC, (SELECT max(message_id) FROM chat_message_join WHERE chat_id = chat.ROWID) DESC, ROWID DESC LIMIT 1"""
-OWN_ROWS = f"""SELECT m.guid, m.service, coalesce(c.guid, ''), m.text, m.attributedBody, m.error, m.date
+OWN_ROWS = """SELECT m.guid, m.service, coalesce(c.guid, ''), m.text, m.attributedBody, m.error, m.date
  FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID LEFT JOIN chat c ON c.ROWID = j.chat_id
  LEFT JOIN handle h ON h.ROWID = m.handle_id
- WHERE m.ROWID > ? AND m.is_from_me = 1 AND coalesce(c.chat_identifier, h.id) = ? ORDER BY m.ROWID LIMIT {MAX_ROWS}"""
+ WHERE m.ROWID > ? AND m.is_from_me = 1 AND coalesce(c.chat_identifier, h.id) = ? ORDER BY m.ROWID"""
 
 
 class ChatDbUnreadable(OSError):
@@ -33,7 +32,6 @@ class Row:
     guid: str
     service: str
     chat: str
-    text: str
     error: int
     utc: float
 
@@ -59,11 +57,13 @@ class ChatDb:
 
     def sent(self, mark: int, to: Recipient, text: str) -> list[Row]:
         """What this account has sent since `mark` to that chat with that text, oldest first."""
-        with self._opened() as db:
-            rows = [Row(guid, service or "", chat, plain or text_of(body), error or 0, utc_of(date or 0))
-                    for guid, service, chat, plain, body, error, date in db.execute(OWN_ROWS, (mark, to.identifier))]  # fmt: skip
         wanted = _comparable(text)
-        return [row for row in rows if _comparable(row.text) == wanted]
+        with self._opened() as db:
+            return [
+                Row(guid, service or "", chat, error or 0, utc_of(date or 0))
+                for guid, service, chat, plain, body, error, date in db.execute(OWN_ROWS, (mark, to.identifier))
+                if _comparable(plain or text_of(body)) == wanted
+            ]
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
+from collections import deque
 from pathlib import Path
 
 from agent_core.clock import iso
@@ -16,7 +17,8 @@ from agent_core.messengers.imessage.ways import MAX_TEXT, NO_SUCH_OBJECT, Addres
 from agent_core.records import Outcome
 
 ROW_WITHIN = 8.0
-LOOK_EVERY = 0.1
+LOOK_EVERY, SETTLE_LOOK_EVERY = 0.1, 0.3
+CLAIMS_KEPT, MAX_CANDIDATES = 1_000, 10
 CHAT_DB = Path("~/Library/Messages/chat.db")
 ERRORS = {22: "the recipient cannot be reached by this service"}
 """By number in the column `error`."""
@@ -38,6 +40,8 @@ class IMessageMessenger(Messenger):
         self._service = service
         self._row_within, self._settle_within = row_within, settle_within
         self._one_at_a_time = asyncio.Lock()
+        self._claimed: deque[str] = deque(maxlen=CLAIMS_KEPT)
+        """Rows that have proven a message: each proves one, also where two threads mean the same chat."""
 
     async def send(self, message: Message, command: Command, context: Context) -> Outcome:  # noqa: ARG002
         assert context.mark is not None
@@ -62,13 +66,13 @@ class IMessageMessenger(Messenger):
         to = recipient_of(message.thread_id)
         loop = asyncio.get_running_loop()
         end = loop.time() + self._settle_within
-        while not (rows := await asyncio.to_thread(self._db.sent, int(mark), to, message.text)):
+        while not (rows := await self._rows(int(mark), to, message.text)):
             if loop.time() >= end:
                 return None
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(SETTLE_LOOK_EVERY)
         if len(rows) == 1:
-            return _outcome(rows[0])
-        candidates = [{"guid": row.guid, "chat": row.chat, "sent_at": iso(row.utc)} for row in rows]
+            return self._claim(rows[0])
+        candidates = [{"guid": row.guid, "chat": row.chat, "sent_at": iso(row.utc)} for row in rows[:MAX_CANDIDATES]]
         return Outcome(error=f"{len(rows)} messages like it were sent meanwhile", unknown=True, result={"candidates": candidates})
 
     async def close(self) -> None:
@@ -94,19 +98,24 @@ class IMessageMessenger(Messenger):
         end = loop.time() + self._row_within
         while True:
             try:
-                rows = await asyncio.to_thread(self._db.sent, mark, to, text)
+                rows = await self._rows(mark, to, text)
             except ChatDbUnreadable as error:
                 rows, otherwise = [], Outcome(error=str(error), unknown=True)
             if row := next((row for row in rows if guid in {None, row.guid}), None):
-                return _outcome(row)
+                return self._claim(row)
             if loop.time() >= end:
                 return otherwise
             await asyncio.sleep(LOOK_EVERY)
 
+    async def _rows(self, mark: int, to: Recipient, text: str) -> list[Row]:
+        """Raises ChatDbUnreadable."""
+        rows = await asyncio.to_thread(self._db.sent, mark, to, text)
+        return [row for row in rows if row.guid not in self._claimed]
 
-def _outcome(row: Row) -> Outcome:
-    error = f"Messages could not send it: error {row.error}" + (f", {ERRORS[row.error]}" if row.error in ERRORS else "")
-    return Outcome(error=error if row.error else None, result={"guid": row.guid, "service": row.service, "chat": row.chat})
+    def _claim(self, row: Row) -> Outcome:
+        self._claimed.append(row.guid)
+        error = f"Messages could not send it: error {row.error}" + (f", {ERRORS[row.error]}" if row.error in ERRORS else "")
+        return Outcome(error=error if row.error else None, result={"guid": row.guid, "service": row.service, "chat": row.chat})
 
 
 def _check(text: str) -> None:

@@ -56,16 +56,18 @@ class Refused(Exception):
 class MessagesApp:
     """`async with` runs it over `folder/chat.db`. `faults` is what becomes of the next messages, one each; then all is well."""
 
-    def __init__(self, folder: Path, faults: Iterable[Fault] = (), *, tahoe: bool = False) -> None:
+    def __init__(self, folder: Path, faults: Iterable[Fault] = (), *, tahoe: bool = False, late_by: float = LATE_BY) -> None:
         self.folder = folder
         self.faults = deque(faults)
         self.asked: list[dict[str, Any]] = []
         """Every request, as it came."""
         self.read_receipts = False
-        self.on_sent: Callable[[str, str], None] = lambda _chat, _text: None
-        """Told of each message that really left: the chat's identifier and the text."""
-        self._tahoe = tahoe
+        self.on_asked: Callable[[str, str], object] = lambda _target, _text: None
+        self.on_sent: Callable[[str], object] = lambda _text: None
+        """Told of each text that was asked for and really left, once."""
+        self._late_by = late_by
         self.db = ChatDb(folder / "chat.db", tahoe=tahoe)
+        self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -75,6 +77,7 @@ class MessagesApp:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._over.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -82,7 +85,8 @@ class MessagesApp:
 
     def type(self, target: str, text: str) -> str:
         """A human at this Mac sends the same way that everybody does."""
-        return self._send(self._chat(target, "iMessage"), text)
+        chat = self.db.chat_of(target)
+        return self._send(self.db.person(target) if chat is None else chat, text)
 
     def receive(self, sender: str, text: str, group: str | None = None) -> str:
         """A message comes in."""
@@ -92,13 +96,10 @@ class MessagesApp:
     # --- requests --------------------------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, ValueError):
             request = json.loads(await reader.readline())
             self.asked.append(request)
+            self.on_asked(request["target"], request["text"])
             writer.write(json.dumps(await self._answer(request)).encode() + b"\n")
             await writer.drain()
         writer.close()
@@ -112,7 +113,7 @@ class MessagesApp:
             return {"error": refused.number, "said": str(refused)}
         guid = self._misbehave(fault, chat, request["text"])
         if fault in {Fault.HANGS, Fault.HANGS_SENT}:
-            await asyncio.sleep(3_600)
+            await self._over.wait()
         if fault in {Fault.MAY_HAVE_COMPLETED, Fault.MAY_HAVE_COMPLETED_SENT}:
             return {"error": MAY_HAVE_COMPLETED, "said": "may have completed"}
         return {"guid": guid, "ignores_term": fault is Fault.IGNORES_TERM}
@@ -132,7 +133,7 @@ class MessagesApp:
             case Fault.SAYS_SENT | Fault.HANGS | Fault.IGNORES_TERM | Fault.MAY_HAVE_COMPLETED:
                 return None
             case Fault.LATE:
-                self._later(LATE_BY, lambda: self._send(chat, text))
+                self._later(self._late_by, lambda: self._leave(chat, text))
                 return None
             case Fault.GHOST:
                 self.db.add(None, None)
@@ -143,7 +144,7 @@ class MessagesApp:
                 return guid
             case Fault.TWICE:
                 self._send(chat, text)
-        return self._send(chat, text)
+        return self._leave(chat, text)
 
     # --- what leaves -----------------------------------------------------------------------------------------
 
@@ -155,9 +156,12 @@ class MessagesApp:
             return found
         return self.db.person(target, service)
 
+    def _leave(self, chat: int, text: str) -> str:
+        self.on_sent(text)
+        return self._send(chat, text)
+
     def _send(self, chat: int, text: str) -> str:
         guid = self.db.add(chat, text)
-        self.on_sent(self.db.identifier_of(chat), text)
         self._later(SENT_AFTER, lambda: self.db.change(guid, is_sent=1, is_finished=1))
         self._later(DELIVERED_AFTER, lambda: self.db.change(guid, is_delivered=1, date_delivered=apple_time(time())))
         if self.read_receipts:

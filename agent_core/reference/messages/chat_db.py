@@ -94,10 +94,6 @@ class ChatDb:
         found = self._db.execute("SELECT ROWID FROM chat WHERE guid = ?", (guid,)).fetchone()
         return found[0] if found else None
 
-    def identifier_of(self, chat: int) -> str:
-        found: str = self._db.execute("SELECT chat_identifier FROM chat WHERE ROWID = ?", (chat,)).fetchone()[0]
-        return found
-
     def add(self, chat: int | None, text: str | None, *, sender: str | None = None, utc: float | None = None, **columns: Any) -> str:
         """A message in one transaction with what it belongs to; its GUID. Without `sender` it is this account's own."""
         guid, at = str(uuid.uuid4()).upper(), apple_time(time.time() if utc is None else utc)

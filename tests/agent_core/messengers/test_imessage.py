@@ -30,7 +30,7 @@ from agent_core.reference.messages.app import Fault, MessagesApp
 from agent_core.reference.messages.programs import install
 from agent_core.reference.messages.typedstream import attributed
 from agent_core.reference.orders import Status
-from tests.harness.rig import AGENT, ack_of, message, program, served, settled, until, write_config
+from tests.harness.rig import AGENT, ack_of, message, program, records, served, settled, until, write_config
 
 ANNA = "+13105550100"
 COMMAND = Command("cmd_1", "send_message_now")
@@ -297,6 +297,20 @@ async def test_the_program_sends_by_it(tmp_path: Path) -> None:
             assert len({json.dumps(ack_of(order)["result"]) for order in orders}) == 5
 
 
+async def test_a_row_proves_one_message_where_two_threads_mean_one_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mac(tmp_path, monkeypatch, "applescript", [Fault.NONE, Fault.SAYS_SENT], row_within=1.0) as at:
+        outcomes = await asyncio.gather(at.send("hello"), at.send("hello", f"iMessage;-;{ANNA}"))
+        assert sorted(outcome.unknown for outcome in outcomes) == [False, True]
+
+
+async def test_the_doctor_says_why_chat_db_cannot_be_read(tmp_path: Path) -> None:
+    path = f"{install(tmp_path)}:{os.environ['PATH']}"
+    settings = {"kind": "imessage", "chat_db": str(tmp_path / "nowhere.db")}
+    async with program("doctor", *write_config(tmp_path, "http://127.0.0.1:9", messenger=settings), cwd=tmp_path, PATH=path) as doctor:
+        assert await doctor.ends() == 1
+        assert "nowhere.db cannot be read" in "".join("".join(doctor.out).split("  "))
+
+
 # --- what a crash leaves ---------------------------------------------------------------------------------------------------
 
 
@@ -371,3 +385,22 @@ async def test_p1_a_crash_in_the_middle_sends_nothing_twice_and_loses_nothing(
         ack = ack_of(order)
         guids = [ack["result"]["guid"]] if status is Status.COMPLETED else [one["guid"] for one in ack["result"]["candidates"]]
         assert guids == [row["guid"] for row in sent]
+
+
+async def test_what_is_looked_up_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    path = f"{install(tmp_path)}:{os.environ['PATH']}"
+    async with MessagesApp(tmp_path, [Fault.HANGS]) as app, served() as backend:
+        settings = {"kind": "imessage", "chat_db": str(tmp_path / "chat.db"), "settle_seconds": 600}
+        arguments = write_config(tmp_path, backend.url, messenger=settings)
+        async with program("--no-ui", *arguments, cwd=tmp_path, PATH=path) as agent:
+            await agent.hears("real-time mode")
+            await backend.queue(AGENT, "send_message_now", message("hello"))
+            await until(lambda: app.asked)
+            agent.signal(signal.SIGKILL)
+            await agent.ends(5)
+        async with program("--no-ui", *arguments, cwd=tmp_path, PATH=path) as agent:
+            await agent.hears("what was sent is looked up")
+            agent.signal(signal.SIGTERM)
+            assert await agent.ends(10) == 0
+        (record,) = records(tmp_path / "state", "running")
+        assert record.mark == "0"
