@@ -87,6 +87,14 @@ def test_every_promise_and_fault_has_one_row() -> None:
     assert promises() == [f"P{number}" for number in range(1, 16)] + [f"F{number}" for number in range(1, 94)]
 
 
+UNTESTED = {"F56", "F57", "F71"}
+"""Rows whose tests are still to be written: take one out when its test is there."""
+
+
+def test_every_promise_and_fault_has_a_test() -> None:
+    assert set(promises()) - numbered_tests().keys() == UNTESTED
+
+
 def test_every_number_in_a_tests_name_is_of_a_promise_or_fault() -> None:
     assert numbered_tests().keys() <= set(promises())
 
