@@ -166,6 +166,13 @@ class RecordFailed(Struct, frozen=True, gc=False, tag=True):
     reason: str
 
 
+class BackendClockRead(Struct, frozen=True, gc=False, tag=True):
+    """An HTTP answer's Date says that the backend's clock is ahead of this machine's by so many seconds, at least and at most."""
+
+    least: float
+    most: float
+
+
 class CommandFinished(Struct, frozen=True, gc=False, tag=True):
     """A handler returned."""
 
@@ -241,6 +248,7 @@ Event = (
     | Recorded
     | Recalled
     | RecordFailed
+    | BackendClockRead
     | CommandFinished
     | MarkTaken
     | RunSettled

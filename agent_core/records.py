@@ -173,6 +173,10 @@ class TombstoneRemoved(Struct, frozen=True, gc=False):
     target: Target
 
 
+CLOCK_OFFSET = "clock_offset"
+"""The fact's key: seconds that the backend's clock is ahead of this machine's."""
+
+
 class SettingStored(Struct, frozen=True, gc=False):
     """A fact that outlives the process: `last_command_id`, a changed setting."""
 

@@ -186,6 +186,8 @@ class Snapshot:
     backend_url: str = ""
     socket_url: str = ""
     started_utc: float = 0.0
+    clock_offset: float | None = None
+    """Seconds that the backend's clock is ahead of this machine's, by the Dates of its HTTP answers; None where none told."""
     link: LinkView = field(default_factory=LinkView)
     polling: PollingView = field(default_factory=PollingView)
     commands: CommandsView = field(default_factory=CommandsView)

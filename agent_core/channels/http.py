@@ -10,10 +10,21 @@ from pydantic_core import from_json
 
 from agent_core import __version__, frames
 from agent_core.channels.credentials import Credentials
-from agent_core.channels.network import failure_of, proxy_for, retry_after, tls_context
+from agent_core.channels.network import failure_of, http_date, proxy_for, retry_after, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
-from agent_core.events import AcksPosted, Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
+from agent_core.events import (
+    AcksPosted,
+    BackendClockRead,
+    Event,
+    Failure,
+    Poll,
+    PollAnswered,
+    PollFailed,
+    Registered,
+    RegistrationFailed,
+    Trouble,
+)
 from agent_core.records import Arrival
 
 if TYPE_CHECKING:
@@ -165,7 +176,9 @@ class PollingChannel:
             if self._client is None:
                 self._client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
             client = self._client
+        asked_utc = self._clock.now().utc
         async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
+            self._read_clock(response, asked_utc)
             if not response.is_success:
                 if self._witness is not None:
                     self._witness(response, await _beginning(response))
@@ -179,6 +192,12 @@ class PollingChannel:
             if self._witness is not None:
                 self._witness(response, bytes(answer))
             return bytes(answer)
+
+    def _read_clock(self, response: "httpx.Response", asked_utc: float) -> None:
+        """The answer was made after `asked_utc` and before now; its Date leaves out the fraction of the second."""
+        told = http_date(response.headers.get("Date", "")) if response.is_success else None
+        if told is not None:
+            self._post(BackendClockRead(told - self._clock.now().utc, told + 1.0 - asked_utc))
 
 
 def open_client(url: str, within: float, connections: int = 4) -> "httpx.AsyncClient":

@@ -144,8 +144,14 @@ def retry_after(values: Iterable[str], utc: float) -> float | None:
 def _wait_of(value: str, utc: float) -> float | None:
     if _SECONDS.fullmatch(value):
         return max(float(seconds) for seconds in value.split(","))
+    told = http_date(value)
+    return None if told is None else max(0.0, told - utc)
+
+
+def http_date(value: str) -> float | None:
+    """Unix seconds of a date in a header; None where it is none."""
     try:
         moment = parsedate_to_datetime(value)
-        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - utc)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

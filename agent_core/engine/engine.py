@@ -27,6 +27,7 @@ from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, Route
 from agent_core.engine.backoff import Dice
 from agent_core.engine.barrier import Barrier
+from agent_core.engine.clock_offset import ClockOffset
 from agent_core.engine.ledger import Ledger
 from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
@@ -35,6 +36,7 @@ from agent_core.engine.settings import Settings, accept
 from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
+    BackendClockRead,
     CancelRequested,
     CancelRunning,
     CommandFinished,
@@ -74,10 +76,12 @@ from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Latencies
 from agent_core.plain import plain
-from agent_core.records import Arrival, SettingStored, Via
+from agent_core.records import CLOCK_OFFSET, Arrival, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
+CLOCK_GRAIN = 0.5
+"""Seconds: how exactly a Date of whole seconds is known."""
 WS = Via.WS
 
 
@@ -125,6 +129,8 @@ class Engine:
         self._settings = Settings()
         self._barrier = Barrier(self._emit)
         self._latencies = Latencies()
+        self._clock_offset = ClockOffset()
+        self._noted_offset: float | None = None
         self._ledger = Ledger(
             config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, max_in_memory, rows=rows
         )
@@ -189,7 +195,7 @@ class Engine:
             revision=self._revision, at=now.mono, utc=now.utc, version=__version__, host=self._host,
             agent_id=plain(self._link.agent_id, 200) if self._link.agent_id else None,
             backend_url=self._config.backend.url, socket_url=self._config.socket_url,
-            started_utc=self._started.utc if self._started else 0.0,
+            started_utc=self._started.utc if self._started else 0.0, clock_offset=self._clock_offset.seconds,
             link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
             commands=ledger.view(self._malformed),
             latency=self._latency_view(now, loop_lag_ms),
@@ -289,6 +295,9 @@ class Engine:
                 self._link.registration_failed(failure, now, self._dice)
             case RecordFailed(reason):
                 self._record_failed(reason)
+            case BackendClockRead(least, most):
+                self._clock_offset.read(least, most)
+                self._note_clock_offset()
             case _:
                 self._dispatch_wish(event)
 
@@ -404,6 +413,13 @@ class Engine:
         if self._trouble is not None:
             self._take_again()
 
+    def _note_clock_offset(self) -> None:
+        """In the ledger, for whoever reads its times later: where it has changed by more than such a Date can tell."""
+        offset, noted = self._clock_offset.seconds, self._noted_offset
+        if self._trouble is None and offset is not None and (noted is None or abs(offset - noted) > CLOCK_GRAIN):
+            self._noted_offset = offset
+            self._barrier.change(SettingStored(CLOCK_OFFSET, f"{offset:.3f}"))
+
     def _record_failed(self, reason: str) -> None:
         if self._trouble is None:
             self._say("ERROR", f"The ledger cannot be written ({reason}); new commands stay with the backend until it can")
@@ -459,6 +475,7 @@ class Engine:
         stalled = self._now.mono - self._promised > self._config.timing.stall_threshold
         if self._offset is None or drifted:
             self._offset = offset
+            self._clock_offset.forget()
         if (drifted or stalled) and self._started is not None and not self.finished:
             what = "The machine slept or its clock was set" if drifted else "This process was stopped for a while"
             self._say("WARNING", f"{what}; checking the link")

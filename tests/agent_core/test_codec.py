@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agent_core.codec import MAX_CHARACTERS, CodecError, encode, entry_of, event_of, line_of, object_of, snapshot_of
 from agent_core.events import (
     AcksPosted,
+    BackendClockRead,
     CancelRequested,
     CommandFinished,
     CommandsPolled,
@@ -65,6 +66,7 @@ EVENTS: tuple[Event, ...] = (
     PollAnswered(2, (Arrival(COMMAND, unread=True),), ("cmd_0",), {"odd": [None, True]}, ("no id",), ("cmd_9",)),
     AcksPosted(("a",), ("b",), BAD, unsupported=True), Recorded(4, 1.0), Recalled((PAST,)), RecordFailed("full"),
     MarkTaken(1, "42"), MarkTaken(1, None, "no chat.db"), RunSettled(1, None), RunSettled(1, Outcome("x", unknown=True, final=True)),
+    BackendClockRead(-0.5, 0.75),
     CommandFinished(1), CommandFinished(1, Outcome("x", {"path": "x"}, OutboxRow(1, "cmd_1", "+1", "hi", 3.0))), ReconnectRequested(),
     PollingModeChosen(PollingMode.NEVER), ReplayRequested("cmd_1", {"text": "hi"}, dry_run=True, remembered=PAST), ReplayRequested("cmd_1"),
     CancelRequested("cmd_1"), StopRequested(),

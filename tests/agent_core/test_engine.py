@@ -8,6 +8,7 @@ from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.events import (
     AcksPosted,
+    BackendClockRead,
     CommandFinished,
     CommandsReceived,
     DialFailed,
@@ -125,6 +126,7 @@ def any_event(dice: random.Random, number: int) -> Event:
         FrameReceived(socket, Pong(dice.choice([None, number]))), FrameReceived(socket, Ping()), Heard(socket), Ponged(socket),
         CommandsReceived(socket, (one,)), Lost(socket, failure), PollAnswered(number, (one,), ("c1",)),
         PollFailed(number, failure), AcksPosted(("c1",), ("c2",), failure), Recorded(number), RecordFailed("x"),
+        BackendClockRead(-number, number),
         CommandFinished(number), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),
     ]  # fmt: skip
     return dice.choice(choices)

@@ -17,6 +17,7 @@ from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import SystemClock
 from agent_core.events import (
     AcksPosted,
+    BackendClockRead,
     DialFailed,
     Event,
     Failure,
@@ -115,7 +116,7 @@ def called(answer: bytes, call: Callable[[PollingChannel], Coroutine[Any, Any, N
                 await channel.close()
 
     asyncio.run(go())
-    (event,) = posted
+    (event,) = (event for event in posted if not isinstance(event, BackendClockRead))
     return event
 
 
