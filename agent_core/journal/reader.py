@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from agent_core.delays import Delays, Instants, delays
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.rows import COLUMNS, BadRow, remembered
 from agent_core.journal.soundness import unsound_page, unsound_row
-from agent_core.records import OutboxRow, Remembered
+from agent_core.records import CLOCK_OFFSET, OutboxRow, Remembered
 
 PAGE = 1_000
 """Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
@@ -108,3 +109,22 @@ def settings(data_dir: Path) -> dict[str, str]:
     with reading(data_dir) as db:
         rows = db.execute("SELECT substr(key, 9), value FROM facts WHERE key GLOB 'setting.*'").fetchall()
     return dict(rows)
+
+
+def delays_since(data_dir: Path, since_utc: float) -> Delays:
+    """Where the time went of what came from the backend since then and has ended. Raises NoLedger."""
+    with reading(data_dir) as db:
+        row = db.execute("SELECT value FROM facts WHERE key = ?", (CLOCK_OFFSET,)).fetchone()
+        try:
+            return delays(_instants(db, since_utc), float(row[0]) if row else None, since_utc)
+        except (TypeError, ValueError) as error:
+            raise NoLedger(f"{data_dir / FILE_NAME} is damaged: {error}") from None
+
+
+def _instants(db: sqlite3.Connection, since_utc: float) -> Iterator[Instants]:
+    page = f"""SELECT seq, {", ".join(f"{name}_utc" for name in Instants._fields)} FROM commands
+ WHERE seq > ? AND received_utc >= ? AND via <> 'local' AND finished_utc IS NOT NULL ORDER BY seq LIMIT ?"""
+    after = 0
+    while rows := db.execute(page, (after, since_utc, PAGE)).fetchall():
+        yield from (Instants(*row[1:]) for row in rows)
+        after = rows[-1][0]
