@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
 
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.network import failure_of, proxy_for, retry_after
@@ -20,7 +21,7 @@ from agent_core.clock import ManualClock, Moment, SystemClock
 from agent_core.daemon_threads import DaemonThreads
 from agent_core.events import Failure, Trouble
 from agent_core.reference.faults import Faults
-from tests.harness.rig import AGENT, HttpStub, config, http_answer, living, message, program, served, settled, until, write_config
+from tests.harness.rig import AGENT, HttpStub, Puppet, config, http_answer, living, message, program, served, settled, until, write_config
 
 SOON = {"busy_first": 0.05, "busy_cap": 0.1, "refused_first": 0.05, "refused_cap": 0.1}
 
@@ -343,3 +344,32 @@ async def test_f65_no_cookie_is_kept_or_sent(tmp_path: Path) -> None:
     async with HttpStub(answer) as stub, living(config(tmp_path, stub.url, edge=edge, timing=SOON)) as here:
         await here.until(lambda s: s.polling.polls > 5 and s.link.dials > 3)
         assert [one for one in stub.requests if "cookie" in one.lower()] == []
+
+
+# --- F82: a peer that leaves the connection open ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [Frame(Opcode.CLOSE, b"\x03\xe9gone"), Frame(Opcode.TEXT, b"x" * 2**21)])
+async def test_f82_a_peer_that_closes_and_leaves_the_connection_open_is_left(tmp_path: Path, last: Frame) -> None:
+    """Whatever it goes on to say: after a closing frame, or one that ends the link, there is nothing more to hear."""
+    mute: dict[str, Any] = {
+        "websocket": {"ping_interval_seconds": 300, "status_interval_seconds": 0},
+        "timing": {"silence_after": 600, "safety_sync_every": 0, "close_within": 0.3},
+    }
+    async with (
+        Puppet() as puppet,
+        living(config(tmp_path, "http://127.0.0.1:1", backend={"websocket_url": puppet.socket_url}, **mute)) as here,
+    ):
+        await here.online()
+        assert puppet.link is not None
+        puppet.link.transport.pause_reading()
+        puppet.link.transport.write(last.serialize(mask=False))
+        chatter = asyncio.create_task(_chatter(puppet.link.transport))
+        await here.hears(r"closed by the backend: 1001 gone|closed by this agent: 1009")
+        await asyncio.gather(chatter, return_exceptions=True)
+
+
+async def _chatter(transport: asyncio.Transport) -> None:
+    while not transport.is_closing():
+        transport.write(Frame(Opcode.PING, b"").serialize(mask=False))
+        await asyncio.sleep(0.05)

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import trustme
-from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
 
 from agent_core.agent import Agent
@@ -380,25 +379,6 @@ async def test_f16_f82_a_backend_that_sends_without_reading_is_dropped(
             await here.hears(f"WebSocket error: {words}")
             await here.until(lambda s: dict(s.link.drops) == {Cause.HALF_OPEN: 1})
             await settled(backend, await backend.queue(AGENT, "send_message_now", message("polled")))
-
-
-@pytest.mark.parametrize("last", [Frame(Opcode.CLOSE, b"\x03\xe9gone"), Frame(Opcode.TEXT, b"x" * 2**21)])
-async def test_f82_a_peer_that_closes_and_leaves_the_connection_open_is_left(tmp_path: Path, last: Frame) -> None:
-    """Whatever it goes on to say: after a closing frame, or one that ends the link, there is nothing more to hear."""
-    async with Puppet() as puppet, living(config(tmp_path, "http://127.0.0.1:1", backend={"websocket_url": puppet.socket_url})) as here:
-        await here.online()
-        assert puppet.link is not None
-        puppet.link.transport.pause_reading()
-        puppet.link.transport.write(last.serialize(mask=False))
-        chatter = asyncio.create_task(_chatter(puppet.link.transport))
-        await here.hears(r"closed by the backend: 1001 gone|closed by this agent: 1009")
-        await asyncio.gather(chatter, return_exceptions=True)
-
-
-async def _chatter(transport: asyncio.Transport) -> None:
-    while not transport.is_closing():
-        transport.write(Frame(Opcode.PING, b"").serialize(mask=False))
-        await asyncio.sleep(0.05)
 
 
 async def test_f16_a_great_backlog_is_sent_to_a_backend_that_reads(tmp_path: Path) -> None:

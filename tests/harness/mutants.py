@@ -19,10 +19,13 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling",
+    "settling", "frames", "poison",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
+EDGE = tuple(f"tests/agent_core/test_{name}.py" for name in ("framing", "edge"))
+ROOMS = {"journal/": JOURNAL, "channels/": EDGE, "agent.py": EDGE}
+"""What must catch a bug where no world goes and no playbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,12 +407,78 @@ BUGS = (
         "            db.execute(REVIVE, (utc + self._tombstone_seconds,))\n",
         "            pass\n",
     ),
+    Bug(
+        "a panic at the edge ends the agent",
+        "agent.py",
+        "        except BaseException as error:\n            log.debug(",
+        "        except Exception as error:\n            log.debug(",
+    ),
+    Bug("a hung lookup keeps the process", "agent.py", "        self._loop.set_default_executor(DAEMON_THREADS)\n", ""),
+    Bug(
+        "a date far away ends a dial",
+        "channels/network.py",
+        "except (ValueError, TypeError, IndexError, OverflowError):",
+        "except ValueError:",
+    ),
+    Bug(
+        "an error without words has none",
+        "channels/network.py",
+        "    except Exception:  # noqa: BLE001  (a library's",
+        "    except OSError:  # (",
+    ),
+    Bug("NO_PROXY is read as URLs", "channels/http.py", "        trust_env=False,\n        proxy=proxy_for(url),\n", ""),
+    Bug("cookies are kept", "channels/http.py", "        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),\n", ""),
+    Bug(
+        "a refused token is shown again",
+        "channels/credentials.py",
+        "is Rule.REFUSED:\n            self._token = None",
+        "is Rule.REFUSED:\n            pass",
+    ),
+    Bug("a clock that was set keeps its token", "channels/credentials.py", "return not jumped and age", "return age"),
+    Bug("an interim answer is the answer", "channels/connection.py", "        while INTERIM.match(head) and", "        while False and"),
+    Bug(
+        "a closing frame is a sign of life", "channels/connection.py", "if self.protocol.close_expected() and not self.ending:", "if False:"
+    ),
+    Bug(
+        "one bad command spoils its answer",
+        "frames.py",
+        "        body = _rescued_answer(raw)\n",
+        '        raise FrameError("not JSON") from None\n',
+    ),
+    Bug(
+        "a bad command is not answered", "frames.py", "        with suppress(ValueError):\n            return _unreadable(raw, error)\n", ""
+    ),
+    Bug(
+        "an id inside a payload is the command's",
+        "json_parts.py",
+        'elif mark[:1] == b"," and depth == 1:',
+        'elif mark[:1] == b"," and depth <= 2:',
+    ),
+    Bug(
+        "half an answer is taken for a whole one",
+        "json_parts.py",
+        "                if end + 1 < len(raw):\n                    break\n",
+        "",
+    ),
+    Bug(
+        "a peer that reads is never asked",
+        "engine/link.py",
+        "if now.mono >= self._asked_at + every:",
+        "if now.mono >= self._asked_at + 9 * every:",
+    ),
+    Bug(
+        "no safety sync while polling",
+        "engine/polling.py",
+        'self._safety_at is not None and purpose != "poll":',
+        "self._safety_at is not None:",
+    ),
 )
 
 
 HEALTHY = (
     Bug("(the engine itself)", "engine/engine.py", "class Engine:", "class Engine:"),
     Bug("(the journal itself)", "journal/writer.py", "class Journal:", "class Journal:"),
+    Bug("(the edge itself)", "agent.py", "class Agent:", "class Agent:"),
 )
 
 
@@ -430,8 +499,9 @@ def hunt(bug: Bug) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         ground = Path(folder)
         sow(bug, ground)
-        if bug.file.startswith("journal/"):
-            return _tried(ground, JOURNAL)
+        for room, tests in ROOMS.items():
+            if bug.file.startswith(room):
+                return _tried(ground, tests)
         world = _run(ground, "-m", "tests.harness.worlds", "--drill", str(WORLDS))
         if world.returncode == 1:
             return next((line for line in world.stdout.splitlines() if line.startswith("world")), "a world")[:110]
