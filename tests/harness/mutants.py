@@ -431,8 +431,8 @@ BUGS = (
     Bug(
         "a refused token is shown again",
         "channels/credentials.py",
-        "is Rule.REFUSED:\n            self._token = None",
-        "is Rule.REFUSED:\n            pass",
+        "        if is_refusal:\n            self._token = None\n",
+        "        if is_refusal:\n            pass\n",
     ),
     Bug("a clock that was set keeps its token", "channels/credentials.py", "return not jumped and age", "return age"),
     Bug("an interim answer is the answer", "channels/connection.py", "        while INTERIM.match(head) and", "        while False and"),
