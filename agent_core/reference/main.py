@@ -26,6 +26,7 @@ def run_backend(
     admin_token: str | None = None,
     secret: str | None = None,
     agent_secrets: Mapping[str, str] | None = None,
+    names: tuple[str, ...] = (),
     limits: Limits = NO_LIMITS,
 ) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises CannotServeError, of which PortTakenError is one.
@@ -45,7 +46,9 @@ def run_backend(
     if made_token:
         notes.append(f"admin token of this run (EDGE_ADMIN_TOKEN is not set; `edge-console send` on this machine finds it): {made_token}")
     token = admin_token or made_token
-    options = Options(host, port, secret or DEMO_SECRET, agent_secrets or {}, token, data_dir=data_dir, rules=Rules(limits=limits))
+    options = Options(
+        host, port, secret or DEMO_SECRET, agent_secrets or {}, token, names=names, data_dir=data_dir, rules=Rules(limits=limits)
+    )
     try:
         asyncio.run(_serve(options, notes, made_token))
     except (OSError, sqlite3.Error) as error:

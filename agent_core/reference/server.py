@@ -60,6 +60,8 @@ class Options:
     agent_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """A secret of its own for each agent named here; the others share `secret`."""
     admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    names: tuple[str, ...] = ()
+    """Names of hosts by which it is reached on loopback, too, as behind a proxy."""
     data_dir: Path | None = None
     rules: Rules = field(default_factory=Rules)
     connections: int = field(default_factory=most_connections)
@@ -318,7 +320,8 @@ class ReferenceBackend:
 
     def _check_host(self, host: str) -> None:
         """On loopback only what names loopback is meant for us: a browser's page may come by another name (421). Raises CallError."""
-        if self._loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        name = urlsplit(f"//{host}").hostname or ""
+        if self._loopback and name not in self.options.names and not is_loopback(name):
             raise CallError(421, f"this backend serves loopback only, not {plain(host, 100)}")
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:

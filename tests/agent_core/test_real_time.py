@@ -89,7 +89,7 @@ async def unknown_name(folder: Path) -> None:
     authority.cert_pem.write_to_path(folder / "ca.pem")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(NAME).configure_cert(tls)
-    async with served() as backend, FaultProxy(backend.port, tls=tls) as proxy:
+    async with served(names=(NAME,)) as backend, FaultProxy(backend.port, tls=tls) as proxy:
         mine = {"edge": {"agent_id": AGENT}, "backend": {"url": f"https://{NAME}:{proxy.port}"}, "data_dir": str(folder / "state")}
         (folder / "config.yaml").write_text(json.dumps(mine))
         async with program("--no-ui", cwd=folder, under=OWN_NAMES, SSL_CERT_FILE=str(folder / "ca.pem")) as agent:

@@ -227,6 +227,12 @@ async def test_f90_what_was_not_sent_to_loopback_is_not_for_us(backend: Referenc
     assert status(await raw(backend, shown)) == 421
 
 
+async def test_f90_a_name_that_is_told_is_ours_too() -> None:
+    async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, names=("backend.example",))) as backend:
+        for host, code in (("backend.example", 200), ("backend.example:443", 200), ("evil.example", 421)):
+            assert (await call(backend, "/edge/sync", {"edge_agent_id": AGENT}, Host=host)).status_code == code
+
+
 @pytest.mark.parametrize("host", ["localhost:8787", "127.0.0.1", "[::1]:8787", "127.8.8.8"])
 async def test_f90_every_name_of_loopback_is_ours(backend: ReferenceBackend, host: str) -> None:
     assert (await call(backend, "/edge/sync", {"edge_agent_id": AGENT}, Host=host)).status_code == 200
