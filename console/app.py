@@ -214,6 +214,7 @@ class EdgeConsole(App[str]):
         """Look at the host; draw what differs from what is on the screen."""
         now = self._clock.now()
         self.operations.give_up_silent_replays()
+        self.operations.renew_delays()
         snapshot = self.host.snapshot()
         most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
         news, self._cursor, missed = self.host.feed.since(self._cursor, most)
@@ -221,7 +222,7 @@ class EdgeConsole(App[str]):
         if self.screen is not self._on_top:
             self._on_top = self.screen
             self._keys = tuple(self._footer_keys())
-        drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._main.turn, self._keys)
+        drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._main.turn, self._keys, self.operations.delays)
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
                 self._main.count_down(self._view(snapshot, now))
@@ -261,7 +262,7 @@ class EdgeConsole(App[str]):
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(
             snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only,
-            list(self._main.lines) if self._main.detail else (), self._main.back,
+            list(self._main.lines) if self._main.detail else (), self._main.back, self.operations.delays,
         )  # fmt: skip
 
     def _ended(self) -> bool:

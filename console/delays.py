@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import tzinfo
+from pathlib import Path
 
-from agent_core.delays import LATE_SECONDS, Delays, Hour, took
+from agent_core.delays import HOUR, LATE_SECONDS, Delays, Hour, took
 from console.text import fit, fit_right, grouped, moment
 
 ORDER = ("backend", "lane", "effect", "link", "proof")
@@ -14,6 +15,16 @@ MEANING = {
     "link": "finished → ack sent", "proof": "ack sent → proven",
 }  # fmt: skip
 CELL = 10
+
+
+def last_hour(data_dir: Path, now: float) -> Delays | None:
+    """What the ledger tells of it; None where there is none yet."""
+    from agent_core.journal.reader import NoLedger, delays_since
+
+    try:
+        return delays_since(data_dir, now - HOUR)
+    except NoLedger:
+        return None
 
 
 def table(delays: Delays) -> Iterator[str]:

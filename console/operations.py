@@ -19,6 +19,7 @@ from agent_core.feed import CommandEntry, LogEntry
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode
 from console.host import Host
+from console.panels.details import LATENCY
 from console.panels.lines import Line
 from console.panels.ring import Row
 from console.screens.main import Main
@@ -26,6 +27,7 @@ from console.text import grouped, shown, took
 from console.themes import Inks, inks_of
 
 if TYPE_CHECKING:
+    from agent_core.delays import Delays
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.records import Remembered
     from console.replay import Batch
@@ -45,6 +47,7 @@ MODES = {
 """The polling modes by the key that chooses them, with what each means."""
 
 
+DELAYS_EVERY = 30.0
 DEFAULT_THEME = "edge-dark"
 
 
@@ -59,6 +62,8 @@ class ConsoleOptions(NamedTuple):
     """Where the console's own state is kept."""
     earlier: "Callable[[int | None], Sequence[CommandEntry]] | None" = None
     """The commands of the ledger before a number, a page of them."""
+    delays: "Callable[[float], Delays | None] | None" = None
+    """Whose the delays of the hour before were, from the ledger."""
     keys: Mapping[str, str] = MappingProxyType({})
     """Other keys for actions, by name; `console.keys.judge` has judged them."""
     diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
@@ -90,6 +95,8 @@ class Operations:
         self._recalled = False
         """Whether the ledger has been asked for what was before."""
         self._kept: State | None = None
+        self.delays: Delays | None = None
+        self._delays_at = 0.0
         self._quiet_until: dict[str, float] = {}
         """Until when an error, by its words, is not said again."""
 
@@ -160,6 +167,16 @@ class Operations:
                 self.options = self.options._replace(earlier=None)
         finally:
             self._recalling, self._recalled = False, True
+
+    def renew_delays(self) -> None:
+        """Ask the ledger whose the delays were, now and then while that is shown: by a thread."""
+        now = self._clock.now()
+        if self.options.delays is not None and self._main.detail == LATENCY and now.mono >= self._delays_at:
+            self._delays_at = now.mono + DELAYS_EVERY
+            self._app.run_worker(self._watched(self._look_at_delays(self.options.delays, now.utc)), group="delays")
+
+    async def _look_at_delays(self, delays: "Callable[[float], Delays | None]", utc: float) -> None:
+        self.delays = await asyncio.to_thread(delays, utc)
 
     @property
     def recalling_first(self) -> bool:

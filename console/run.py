@@ -142,6 +142,7 @@ def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
 def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
     from agent_core.redaction import Redactor
+    from console.delays import last_hour
     from console.history import earlier
     from console.keys import keymap
     from console.operations import ConsoleOptions
@@ -153,6 +154,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
         log_file=config.logging.file or folder / "edge-console.log",
         data_dir=folder,
         earlier=partial(earlier, folder, Redactor(*config.secrets)),
+        delays=partial(last_hour, folder),
         keys=keymap(config.console.keys),
         diagnosis=partial(diagnosed, config),
     )

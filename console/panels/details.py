@@ -6,6 +6,7 @@ from itertools import pairwise
 from rich.style import Style
 
 from agent_core.snapshot import Phase, PollingMode
+from console.delays import clock, table
 from console.panels.connection import availability
 from console.panels.latency import PERCENTILES, whole
 from console.panels.lines import BLANK, Line, framed
@@ -130,7 +131,20 @@ def _latency(view: View, inner: int, height: int) -> list[Line]:
         saved = max(0.0, every / 2 - median / 1_000)
         total = f"{saved:.1f} s a command, {duration(saved * now.socket.total)} in all"
         lines.append((("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {every:g} s)", inks.muted)))
+    lines += _delays(view, inner, height - len(lines))
     lines += [BLANK, *_histogram(view, inner, height - len(lines) - 1)]
+    return lines
+
+
+def _delays(view: View, inner: int, room: int) -> list[Line]:
+    """Whose they were in the last hour: the sentence, and where there is room for more the whole split."""
+    inks, found = view.inks, view.delays
+    if found is None:
+        return []
+    lines: list[Line] = [(("last hour ", inks.muted), (cut(found.sentence, inner - 10), inks.tone("warn" if found.late else "good")))]
+    if room >= 16:
+        head, *rows = (cut(row, inner) for row in table(found))
+        lines += [((head, inks.head),), *(((row, inks.text),) for row in rows), ((cut(clock(found), inner), inks.muted),)]
     return lines
 
 
@@ -205,6 +219,8 @@ def _log(view: View, inner: int, height: int) -> list[Line]:
     return lines or [(("Nothing has been logged yet.", inks.faint),)]
 
 
+LATENCY = 3
+"""The latency's number among them, from 1."""
 DETAILS = (
     ("Link", _detail("Link", _link, "R reconnect")),
     ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),

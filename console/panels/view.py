@@ -6,6 +6,7 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from agent_core.clock import Moment
+from agent_core.delays import Delays
 from agent_core.feed import LogEntry
 from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.themes import Inks
@@ -35,6 +36,8 @@ class View:
     log: Sequence[LogEntry] = ()
     back: int = 0
     """Lines that the log is scrolled back."""
+    delays: Delays | None = None
+    """Whose the last hour's delays were, once the ledger has been asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from agent_core.delays import Instants, delays
-from console.delays import by_hour, clock, table
+from agent_core.delays import Delays, Instants, delays
+from console.delays import by_hour, clock, last_hour, table
 from tests.agent_core.test_ledger_file import running, tool
+from tests.console.test_app import seated
 from tests.harness.rig import AGENT, message, settled
 
 UTC = 1_793_910_600.0
@@ -57,3 +58,28 @@ def test_the_bars_are_as_long_as_their_hours_and_stacked_as_a_life_goes() -> Non
     assert not list(by_hour(found, 80, 0, UTC))
     assert all(len(line) <= 80 for line in table(found))
     assert clock(found) == "backend's clock: 4.0 s ahead, by its HTTP Date; taken into account"
+
+
+async def test_the_latency_panel_at_length_has_the_same_split_of_the_last_hour(tmp_path: Path) -> None:
+    late = Instants(UTC - 6, UTC, None, UTC + 3, UTC + 4, UTC + 5, UTC + 60)
+    found = delays([late], 4.0, 0.0)
+    asked: list[float] = []
+
+    def last(now: float) -> Delays:
+        asked.append(now)
+        return found
+
+    async with seated(size=(120, 60), delays=last) as seat:
+        await seat.shows("Commands")
+        assert not asked, "nobody looks"
+        await seat.press("3")
+        await seat.shows(found.sentence)
+        await seat.shows("backend's clock: 4.0 s ahead")
+        assert all(row.rstrip() in seat.screen() for row in table(found))
+        await seat.press("3")
+        await seat.shows("Commands")
+        assert len(asked) == 1
+
+
+def test_of_no_ledger_the_panel_says_nothing(tmp_path: Path) -> None:
+    assert last_hour(tmp_path, UTC) is None
