@@ -97,25 +97,28 @@ class Connection(ClientConnection):
     def _take(self, data: bytes) -> None:
         """Whole messages at once, the library its own: frames that are whole, so that the next byte begins one."""
         at, protocol = 0, self.protocol
-        most = protocol.max_message_size or 0
         if self.tail:
             self.tail += data
-            if protocol.state is State.OPEN and frame_end(self.tail, 0, most) is None:
+            if protocol.state is State.OPEN and frame_end(self.tail, 0, self._room()) is None:
                 return
             data = bytes(self.tail)
             self.tail.clear()
         while at < len(data):
             is_open = protocol.state is State.OPEN
             if is_open and protocol.current_size is None:
-                messages, at = whole_messages(data, at, most)
+                messages, at = whole_messages(data, at, self._room())
                 self.messages += messages
-            end = others_end(data, at, most) if is_open else len(data)
+            end = others_end(data, at, self._room()) if is_open else len(data)
             if at < end:
                 super().data_received(data[at:end])
                 at = end
             elif at < len(data):
                 self.tail += data[at:]
                 return
+
+    def _room(self) -> int:
+        """Bytes that the next frame may bring: what has come of its message counts."""
+        return (self.protocol.max_message_size or 0) - (self.protocol.current_size or 0)
 
     def process_event(self, event: ProtocolEvent) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA:

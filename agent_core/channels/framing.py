@@ -16,6 +16,8 @@ except ImportError:
 TEXT, BINARY = 0x81, 0x82
 """The first byte of a frame that is a whole message, with no extension."""
 MASKED = 0x80
+CONTROL = 0x08
+"""Set in the opcode of a control frame."""
 OPCODES = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
 
 
@@ -57,13 +59,19 @@ def frame_end(data: bytes | bytearray, at: int, most: int) -> int | None:
 
 
 def others_end(data: bytes, at: int, most: int) -> int:
-    """Where the frames end that follow each other whole from `at` on: the first of any kind, then all that are not whole messages."""
+    """Where the frames end that follow each other whole from `at` on: control frames, and at most one of data, at their end.
+
+    The part of a message that it brings leaves less room for the next.
+    """
     end = at
     while end < len(data) and (end == at or not TEXT <= data[end] <= BINARY):
+        is_data = data[end] & CONTROL == 0
         after = frame_end(data, end, most)
         if after is None:
             break
         end = after
+        if is_data:
+            break
     return end
 
 

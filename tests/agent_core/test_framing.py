@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
@@ -133,6 +133,8 @@ ANYTHING = st.sampled_from(ODD) | SIZES.map(lambda size: frame(Opcode.TEXT, text
 
 
 @settings(max_examples=1_000)
+@example(frame(Opcode.TEXT, b"part", fin=False) + frame(Opcode.TEXT, text(MOST)), [], 1)
+@example(frame(Opcode.TEXT, b"part", fin=False) + frame(Opcode.CONT, b"part", fin=False) + frame(Opcode.CONT, text(MOST - 6)), [], 1)
 @given(st.lists(ANYTHING, max_size=8).map(b"".join), st.lists(st.integers(0, 2**20), max_size=12), st.integers(0, 40))
 def test_whatever_bytes_come_the_library_alone_makes_the_same_of_them(stream: bytes, cuts: list[int], missing: int) -> None:
     async def found(kind: type[Connection]) -> tuple[object, ...]:
