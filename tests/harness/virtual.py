@@ -73,6 +73,7 @@ TRAITS = {
     "slow_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
     "file_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
     "put_message": Trait(EffectClass.EXTERNAL, idempotent=True, sends=True),
+    "mac_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True, settles=True),
     "schedule_message": Trait(EffectClass.EXTERNAL, idempotent=False, sends=True),
     "emit_event": Trait(EffectClass.HARMLESS, idempotent=True),
 }

@@ -42,6 +42,7 @@ from agent_core.events import (
     Finish,
     FrameReceived,
     Lost,
+    MarkTaken,
     Opened,
     OpenSocket,
     Poll,
@@ -58,16 +59,30 @@ from agent_core.events import (
     Register,
     RegistrationFailed,
     ReplayRequested,
+    RunSettled,
     Send,
     SendStatus,
+    Settle,
     Started,
     StopRequested,
+    TakeMark,
     Ticked,
     Trouble,
 )
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command, FrameError, Message
-from agent_core.records import AcksProven, Arrival, CommandAccepted, CommandEnded, CommandStarted, OutboxRow, Outcome, Remembered, Via
+from agent_core.records import (
+    AcksProven,
+    Arrival,
+    CommandAccepted,
+    CommandEnded,
+    CommandStarted,
+    OutboxRow,
+    Outcome,
+    Remembered,
+    UnsentFound,
+    Via,
+)
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
@@ -187,6 +202,8 @@ class World:
         self.slept = self.wall = 0.0
         self.external: Counter[str] = Counter()
         self.caught: Counter[str] = Counter()
+        self.record: list[str] = []
+        """Ids of the messages that have gone out through a messenger that settles, as its own record has them."""
         self.forbidden: set[str] = set()
         self.came_due: set[int] = set()
         """Messages that were due when the clock was set: back, perhaps, while they waited for their turn."""
@@ -293,7 +310,7 @@ class World:
             if row.state == "completed":
                 demand(effects >= 1, "acknowledged, and never done:", command_id)
             elif row.state == "interrupted":
-                demand(self.caught[command_id] > 0, "interrupted, though no crash caught it:", command_id)
+                demand(self.caught[command_id] > 0 or trait.settles, "interrupted, though no crash caught it:", command_id)
             elif not (trait.idempotent and self.caught[command_id]):
                 demand(effects == 0, "done, and acknowledged as not done:", command_id, row.state, row.error)
 
@@ -552,7 +569,8 @@ class Process:
         self._dials: deque[float] = deque()
         self._lost_at: float | None = None
         self._lane_last: dict[str, int] = {}
-        self._lane_running: dict[str, int] = {}
+        looked_up = [row.entry for row in world.disk.rows.values() if row.entry.state == "running" and row.entry.mark is not None]
+        self._lane_running: dict[str, int] = {self.claims[entry.seq].lane: entry.seq for entry in looked_up}
         self._urgent: defaultdict[str, set[int]] = defaultdict(set)
         self._held_back = self._spread_retry = self.polls_fail = False
         self._out: set[int] = set()
@@ -740,6 +758,10 @@ class Process:
                 world.network.finish(generation)
             case Register():
                 world.network.register(10.0)
+            case TakeMark(seq):
+                world.time.call(world.dice() * 0.2, self._mark, seq)
+            case Settle(seq, _, mark):
+                world.time.call(world.dice() * 5.0, self._settle, seq, int(mark))
             case CancelRunning():
                 self.running.clear()
             case Finish():
@@ -784,7 +806,8 @@ class Process:
         if trait.effect is EffectClass.EXTERNAL:
             demand(row is not None and row.entry.state == "running", "a handler starts before that is on disk", seq, command.command_id)
             assert row is not None
-            demand(trait.repeatable or row.entry.runs == 1, "an interrupted command runs again", command.command_id)
+            demand(trait.repeatable or row.entry.runs == 1 + row.entry.unsent, "an interrupted command runs again", command.command_id)
+            demand(not trait.settles or effect.mark == row.entry.mark, "a handler starts from a mark that is not on disk", effect.mark)
         self._check_due(claim, now)
         self.running[seq] = command
         world.maybe_die("execute")
@@ -792,7 +815,33 @@ class Process:
         dwell = world.dice() * world.random.choice((0.01, 0.3, 3.0))
         if trait.effect is EffectClass.EXTERNAL and not fails:
             world.time.call(dwell * world.dice(), self._effect, seq)
+        if trait.settles and not fails and world.dice() < 0.1:
+            world.time.call(dwell * world.dice() * 1.1, self._doubt, seq)
         world.time.call(dwell, self._finish, seq, claim, fails)
+
+    def _doubt(self, seq: int) -> None:
+        """A handler gives up without knowing whether its message has gone out."""
+        if self.world.process is self and not self.frozen and self.running.pop(seq, None) is not None:
+            self.post(CommandFinished(seq, Outcome("no answer", unknown=True)))
+
+    def _mark(self, seq: int) -> None:
+        if self.world.process is not self:
+            return
+        if self.frozen:
+            self.world.time.call(0.5, self._mark, seq)
+        elif self.world.dice() < 0.03:
+            self.post(MarkTaken(seq, None, "the record cannot be read"))
+        else:
+            self.post(MarkTaken(seq, str(len(self.world.record))))
+
+    def _settle(self, seq: int, mark: int) -> None:
+        if self.world.process is not self:
+            return
+        if self.frozen:
+            self.world.time.call(0.5, self._settle, seq, mark)
+        else:
+            sent = self.claims[seq].command.command_id in self.world.record[mark:]
+            self.post(RunSettled(seq, Outcome() if sent else None))
 
     def _inline(self, seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
         """An inline handler."""
@@ -818,6 +867,8 @@ class Process:
         self._out.add(seq)
         command_id = self.claims[seq].command.command_id
         self.world.external[command_id] += 1
+        if TRAITS[self.claims[seq].command.command_type].settles:
+            self.world.record.append(command_id)
         again = self.world.caught[command_id] if TRAITS[self.claims[seq].command.command_type].idempotent else 0
         demand(self.world.external[command_id] <= 1 + again, "a second effect of", command_id)
         try:
@@ -864,6 +915,8 @@ class Process:
                         del self._lane_running[claim.lane]
                 case CommandStarted(seq):
                     self._check_start(seq, self.claims[seq], now)
+                case UnsentFound(seq):
+                    self._lane_running.pop(self.claims[seq].lane, None)
                 case AcksProven(acks):
                     for seq, _ in acks:
                         claim = self.claims[seq]
@@ -890,9 +943,11 @@ class Process:
         if claim.command.priority.overtakes:
             self._urgent[lane].discard(seq)
         else:
-            demand(not self._urgent[lane], "an urgent command is overtaken", lane, seq)
+            has_its_turn = TRAITS[claim.command.command_type].settles
+            demand(has_its_turn or not self._urgent[lane], "an urgent command is overtaken", lane, seq)
             if claim.due_utc is None:
-                demand(seq > self._lane_last.get(lane, 0), "the order in a thread is broken", lane, seq)
+                again = has_its_turn and seq == self._lane_last.get(lane)
+                demand(again or seq > self._lane_last.get(lane, 0), "the order in a thread is broken", lane, seq)
                 self._lane_last[lane] = seq
 
     def _check(self, turn: Event | None, before: Vitals, after: Vitals, now: Moment) -> None:
@@ -1132,11 +1187,11 @@ def _random_command(random: Random) -> tuple[str, dict[str, Any], str | None]:
         }
         if random.random() < 0.6:
             payload["schedule_id"] = 0
-        return random.choice(("schedule_message", "send_message", "put_message")), payload, None
+        return random.choice(("schedule_message", "send_message", "put_message", "mac_message")), payload, None
     if draw < 0.46:
         return "emit_event", {"event": "x"}, priority
     return (
-        random.choice(("send_message", "send_message", "slow_message", "file_message", "put_message")),
+        random.choice(("send_message", "send_message", "slow_message", "file_message", "put_message", "mac_message", "mac_message")),
         {"thread_id": thread, "text": "hi"},
         priority,
     )
