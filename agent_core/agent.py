@@ -26,9 +26,13 @@ from agent_core.channels.network import failure_of
 from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
+from agent_core.config.layers import ConfigError
+from agent_core.config.origin import Origin, differences
 from agent_core.control.server import ControlServer
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
+from agent_core.engine.settings import KEYS as SETTING_KEYS
+from agent_core.engine.settings import settings_of
 from agent_core.entries import Trait
 from agent_core.events import (
     AbortSocket,
@@ -38,6 +42,7 @@ from agent_core.events import (
     CommandFinished,
     CommandsPolled,
     CommandsReceived,
+    ConfigReloaded,
     Effect,
     Event,
     Execute,
@@ -49,6 +54,7 @@ from agent_core.events import (
     Poll,
     PollAnswered,
     PollFailed,
+    PollingModeChosen,
     PostAcks,
     Probe,
     Recall,
@@ -66,6 +72,7 @@ from agent_core.events import (
     Settle,
     Started,
     TakeMark,
+    Trouble,
 )
 from agent_core.feed import Feed, FeedEntry, LogEntry
 from agent_core.frames import Command, dump_status
@@ -79,7 +86,7 @@ from agent_core.plain import plain
 from agent_core.plugins import load_plugins
 from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.redaction import Redactor
-from agent_core.secret_sources import source_of
+from agent_core.secret_sources import SecretMissing, Secrets, SecretUnavailable, source_of
 from agent_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -93,6 +100,9 @@ RECALL_AGAIN = 0.5
 CLOSE_WITHIN = 2.0
 SETTLE_WITHIN = 900.0
 SLOW_TURN = 0.1
+WATCH_EVERY = 1.0
+AT_ONCE = frozenset((*SETTING_KEYS.values(), "backend.polling"))
+"""The keys that change while the agent runs; the others wait for its next start."""
 MAX_ARRIVALS = 500
 """Commands taken in one turn: a few ten milliseconds with what must be looked up (PROMISES P11)."""
 
@@ -108,14 +118,17 @@ class Agent:
     def __init__(
         self, config: Config, *, clock: Clock | None = None, seed: int | None = None, host: str = "",
         log_to: Callable[[Sequence[FeedEntry]], None] | None = None, recorder: "Recorder | None" = None, viewed: bool = True,
-        redactor: Redactor | None = None, cautions: Sequence[str] = (),
+        redactor: Redactor | None = None, cautions: Sequence[str] = (), origin: Origin | None = None,
     ) -> None:  # fmt: skip
         """`host` is this machine's name for the console; `log_to` gets the feed's entries, a turn's at a time.
 
         `recorder` keeps the run, and brings the seed for it. Where it is not `viewed`, the feed stays empty. `redactor` is the log's:
-        it learns here what a registration gives. `cautions` are told first.
+        it learns here what a registration gives. `cautions` are told first. With an `origin` the configuration is read anew
+        where its files change.
         """
-        self.config = config
+        self.config = self._configured = config
+        self._origin = origin
+        self._looked = self._loaded = origin.look() if origin is not None else ()
         self._log = log_to or (lambda _entries: None)
         self._redactor = redactor or Redactor(*config.secrets)
         self.feed = Feed(redacted=self._redactor.entries)
@@ -143,6 +156,7 @@ class Agent:
         self._early = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
+        self._watching: asyncio.TimerHandle | None = None
         self._thread_id = 0
         self.turned_at: float | None = None
         """When, on the monotonic clock, the engine turned last; any thread may look."""
@@ -212,6 +226,8 @@ class Agent:
                 self._over = self._loop.create_future()
                 self._inbox.append(Started())
                 self._turn()
+                if self._origin is not None:
+                    self._watch()
                 await self._over
                 if self._failure is not None:
                     raise self._failure
@@ -220,8 +236,9 @@ class Agent:
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from group_error
         finally:
-            if self._alarm is not None:
-                self._alarm.cancel()
+            for timer in (self._alarm, self._watching):
+                if timer is not None:
+                    timer.cancel()
             self._published = self.present()
             await control.close()
             if monitoring is not None:
@@ -353,8 +370,38 @@ class Agent:
     # --- reading anew ------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Read the secret anew, with no pause of anything; on the agent's own loop."""
-        self._spawn_at_edge(self._credentials.read_anew(), "reload", ReloadFailed)
+        """Read configuration and secret anew, with no pause of anything; on the agent's own loop."""
+        self._spawn_at_edge(self._reload(), "reload", ReloadFailed)
+
+    async def _reload(self) -> None:
+        if self._origin is None:
+            await self._credentials.read_anew()
+            return
+        try:
+            config = await asyncio.to_thread(self._origin.load)
+        except (ConfigError, SecretMissing, SecretUnavailable) as error:
+            self._accept(ReloadFailed(Failure(Trouble.GARBAGE, plain(str(error).replace("\n", "; "), 1_000))))
+            return
+        if source_of(self.config.auth) is not None:
+            await self._credentials.read_anew()
+        elif config.auth.secret != self._configured.auth.secret:
+            self._credentials.take(Secrets(config.auth.secret.get_secret_value()))
+        changed = tuple(key for key in differences(self._configured, config) if key in AT_ONCE)
+        later = tuple(key for key in differences(self.config, config) if key not in AT_ONCE)
+        if "backend.polling" in changed:
+            self._accept(PollingModeChosen(config.backend.polling))
+        self._accept(ConfigReloaded(settings_of(config), "level" in config.logging.model_fields_set, changed, later))
+        self._configured = config
+
+    def _watch(self) -> None:
+        """A change counts once it is a look old: whoever writes a file has ended by then."""
+        assert self._origin is not None
+        assert self._loop is not None
+        before, self._looked = self._looked, self._origin.look()
+        if self._looked == before != self._loaded:
+            self._loaded = before
+            self.reload()
+        self._watching = self._loop.call_later(WATCH_EVERY, self._watch)
 
     # --- effects -----------------------------------------------------------------------------------------------
 

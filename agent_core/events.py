@@ -218,6 +218,26 @@ class CancelRequested(Struct, frozen=True, gc=False, tag=True):
     command_id: str
 
 
+class ConfigReloaded(Struct, frozen=True, gc=False, tag=True):
+    """The configuration was read anew: what it says now of the settings that can change at any time.
+
+    `changed` are the keys that hold from now on, `later` those that wait for the next start.
+    """
+
+    here: Mapping[str, Any]
+    """sync_interval, ping_interval, log_level."""
+    level_is_set: bool
+    """The log level is given, and no default."""
+    changed: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+
+
+class SettingReset(Struct, frozen=True, gc=False, tag=True):
+    """The operator wants a setting that the backend has changed to be as configured here."""
+
+    name: str
+
+
 class ReloadFailed(Struct, frozen=True, gc=False, tag=True):
     """What the agent was told could not be read anew: what was read before holds on."""
 
@@ -256,7 +276,9 @@ Event = (
     | PollingModeChosen
     | ReplayRequested
     | CancelRequested
+    | ConfigReloaded
     | ReloadFailed
+    | SettingReset
     | StopRequested
 )
 

@@ -184,6 +184,12 @@ class SettingStored(Struct, frozen=True, gc=False):
     value: str
 
 
+class SettingDropped(Struct, frozen=True, gc=False):
+    """The fact is no more."""
+
+    key: str
+
+
 Change = (
     CommandAccepted
     | CommandStarted
@@ -194,6 +200,7 @@ Change = (
     | TombstoneAdded
     | TombstoneRemoved
     | SettingStored
+    | SettingDropped
 )
 
 

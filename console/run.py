@@ -21,6 +21,7 @@ from console.host import Host, LocalHost
 if TYPE_CHECKING:
     from agent_core.agent import Agent
     from agent_core.config import Config
+    from agent_core.config.origin import Origin
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
     from console.app import EdgeConsole
@@ -37,7 +38,8 @@ SWITCH_AFTER = 0.0001
 
 
 def run_console(
-    configured: Configured, verdict: Callable[[], int], env_file: Path, seconds: float | None, recorder: "Recorder | None", *,
+    configured: Configured, verdict: Callable[[], int], env_file: Path, seconds: float | None, recorder: "Recorder | None",
+    anew: "Callable[[], Origin | None]", *,
     read_only: bool, demo: bool,
 ) -> int:  # fmt: skip
     """Open the console; returns the exit code: at once, where `verdict`, which may take its time, is not 0.
@@ -56,7 +58,7 @@ def run_console(
         nonlocal options
         config = configured(stack)
         options = console_options(config)
-        agent = logging_agent(config, stack, recorder, env_file)
+        agent = logging_agent(config, stack, recorder, env_file, anew())
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
         return agent
@@ -211,7 +213,9 @@ async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> st
         await asyncio.wait({running})
 
 
-def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None", env_file: Path | None = None) -> "Agent":
+def logging_agent(
+    config: "Config", stack: ExitStack, recorder: "Recorder | None", env_file: Path | None = None, origin: "Origin | None" = None
+) -> "Agent":
     """An agent that logs to its file."""
     import socket
 
@@ -223,7 +227,7 @@ def logging_agent(config: "Config", stack: ExitStack, recorder: "Recorder | None
     stack.callback(logs.stop)
     told = cautions(config.data_dir.expanduser(), env_file)
     name = socket.gethostname()
-    return Agent(config, host=name, log_to=logs.tell, recorder=recorder, redactor=logs.redactor, cautions=told)
+    return Agent(config, host=name, log_to=logs.tell, recorder=recorder, redactor=logs.redactor, cautions=told, origin=origin)
 
 
 def stop_on_signals(host: LocalHost, give_back: Callable[[], None]) -> None:

@@ -115,7 +115,11 @@ class Credentials:
             found = await asyncio.to_thread(self._source.read)
         except (SecretUnavailable, SecretMissing) as error:
             self._say("WARNING", f"The secret cannot be read anew: {error}")
-            return
+        else:
+            self.take(found)
+
+    def take(self, found: Secrets) -> None:
+        """What counts from now on."""
         known, self._known = self._known, found
         for secret in filter(None, (found.current, found.next)):
             self.redactor.hide(secret)

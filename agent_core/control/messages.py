@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from agent_core.codec import FORMAT, CodecError, mapping
-from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested, StopRequested
+from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested, SettingReset, StopRequested
 from agent_core.feed import FeedEntry
 from agent_core.plain import plain
 from agent_core.records import Remembered
@@ -23,7 +23,7 @@ MAX_ASKED = 2**20
 """Bytes of a line from a viewer: an edited payload fits."""
 MAX_SAID = 64 * 2**20
 
-OperatorEvent = ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | StopRequested
+OperatorEvent = ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | SettingReset | StopRequested
 """What a viewer may have the agent do."""
 
 

@@ -32,7 +32,7 @@ from agent_core.engine.ledger import Ledger
 from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
 from agent_core.engine.repeats import Repeats
-from agent_core.engine.settings import Settings, accept
+from agent_core.engine.settings import Settings, settings_of
 from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
@@ -42,6 +42,7 @@ from agent_core.events import (
     CommandFinished,
     CommandsPolled,
     CommandsReceived,
+    ConfigReloaded,
     DialFailed,
     Effect,
     Event,
@@ -68,6 +69,7 @@ from agent_core.events import (
     Send,
     SendStatus,
     SetLogLevel,
+    SettingReset,
     Started,
     StopRequested,
     Ticked,
@@ -76,7 +78,7 @@ from agent_core.feed import LogEntry
 from agent_core.frames import Frame
 from agent_core.latency import Latencies
 from agent_core.plain import plain
-from agent_core.records import CLOCK_OFFSET, Arrival, SettingStored, Via
+from agent_core.records import CLOCK_OFFSET, Arrival, SettingDropped, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
@@ -126,7 +128,7 @@ class Engine:
         self._link = Link(config, self._emit)
         self._polling = Polling(config, self._emit)
         self._repeats = Repeats(self._emit)
-        self._settings = Settings()
+        self._settings = Settings(settings_of(config), level_is_set="level" in config.logging.model_fields_set)
         self._barrier = Barrier(self._emit)
         self._latencies = Latencies()
         self._clock_offset = ClockOffset()
@@ -314,6 +316,10 @@ class Engine:
             case CancelRequested(command_id):
                 if self._trouble is not None or not self._ledger.cancel(command_id, now):
                     self._say("WARNING", f"Command {command_id} cannot be cancelled: {self._trouble or 'it is not waiting'}")
+            case ConfigReloaded():
+                self._config_reloaded(event)
+            case SettingReset(name):
+                self._reset(name)
             case ReloadFailed(failure):
                 self._say("ERROR", f"What was loaded before holds on: {failure.detail}")
             case StopRequested():
@@ -324,8 +330,7 @@ class Engine:
     def _open_ledger(self, event: LedgerOpened) -> None:
         memory = event.memory
         self._barrier.restore(memory.last_command_id)
-        for key, value in memory.kept:
-            self._apply(accept({key.removeprefix("setting."): value})[0])
+        self._apply(self._settings.restore({key.removeprefix("setting."): value for key, value in memory.kept}))
         self._ledger.restore(memory, self._now)
         self._take_again()
 
@@ -456,6 +461,23 @@ class Engine:
         if self._trouble is None:
             for name, value in accepted.items():
                 self._barrier.change(SettingStored(f"setting.{name}", str(value)))
+                self._barrier.change(SettingStored(f"setting.{name}.at", f"{self._now.utc:.3f}"))
+
+    def _config_reloaded(self, event: ConfigReloaded) -> None:
+        self._apply(self._settings.reload(event.here, level_is_set=event.level_is_set))
+        told = [f"{', '.join(event.changed)} changed"] if event.changed else []
+        told += [f"{', '.join(event.later)} from the next start on"] if event.later else []
+        self._say("INFO", "Configuration read anew: " + ("; ".join(told) or "nothing changed"))
+
+    def _reset(self, name: str) -> None:
+        value = self._settings.reset(name)
+        if value is None:
+            self._say("WARNING", f"{plain(name, 60)} was not changed by the backend: there is nothing to reset")
+            return
+        self._apply({name: value})
+        for key in (f"setting.{name}", f"setting.{name}.at"):
+            self._barrier.change(SettingDropped(key))
+        self._say("INFO", f"Setting reset: {name}={value}, as configured here")
 
     def _apply(self, accepted: Mapping[str, Any]) -> None:
         for name, value in accepted.items():

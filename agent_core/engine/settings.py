@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from agent_core.config import Config
 from agent_core.plain import plain
 
 BOUNDS = {"sync_interval": (5.0, 300.0), "ping_interval": (10.0, 300.0)}
@@ -18,21 +19,56 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings:
-    """Takes changes by any way during a step; the engine applies them together at its end."""
+    """Takes changes by any way during a step; the engine applies them together at its end.
 
-    def __init__(self) -> None:
+    What the backend has changed outranks what is configured here until it is reset; but a log level that is set here stays.
+    """
+
+    def __init__(self, here: Mapping[str, Any], *, level_is_set: bool) -> None:
+        """`here` is what this machine's configuration says, by the settings' own names."""
+        self._here = dict(here)
+        self._level_is_set = level_is_set
+        self._held: dict[str, Any] = {}
         self._changed: dict[str, Any] = {}
 
     def configure(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """What `accept` says of these; the accepted ones are changed from now on."""
         accepted, refused = accept(values)
+        if self._level_is_set and accepted.pop("log_level", None) is not None:
+            refused.append("log_level is set by this machine's own configuration")
         self._changed.update(accepted)
+        self._held.update(accepted)
         return accepted, refused
+
+    def restore(self, kept: Mapping[str, str]) -> dict[str, Any]:
+        """What the backend had changed before this start, as far as it holds."""
+        self.configure(kept)
+        return self.take_changed()
 
     def take_changed(self) -> dict[str, Any]:
         """What was changed since this was asked last."""
         changed, self._changed = self._changed, {}
         return changed
+
+    def reload(self, here: Mapping[str, Any], *, level_is_set: bool) -> dict[str, Any]:
+        """The configuration says this now; what holds from now on and did not before."""
+        before = self._here | self._held
+        self._here, self._level_is_set = dict(here), level_is_set
+        if level_is_set:
+            self._held.pop("log_level", None)
+        return {name: value for name, value in (self._here | self._held).items() if before[name] != value}
+
+    def reset(self, name: str) -> Any:
+        """The value from here, which holds again; None where the backend has not changed it."""
+        return None if self._held.pop(name, None) is None else self._here[name]
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """What this machine's configuration says of them."""
+    return {
+        "sync_interval": config.backend.sync_interval_seconds, "ping_interval": config.websocket.ping_interval_seconds,
+        "log_level": config.logging.level,
+    }  # fmt: skip
 
 
 def accept(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

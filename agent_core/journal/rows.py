@@ -19,6 +19,7 @@ from agent_core.records import (
     Memory,
     OutboxRow,
     Remembered,
+    SettingDropped,
     SettingStored,
     State,
     TombstoneAdded,
@@ -99,6 +100,7 @@ SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM comman
 ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, by_id, cancelled_by, until_utc) VALUES (?,?,?,?)"
 REMOVE_TOMBSTONE = "DELETE FROM tombstones WHERE target = ? AND by_id = ?"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
+DROP = "DELETE FROM facts WHERE key = ?"
 
 Statement = tuple[str, Sequence[Any]]
 NO_EFFECT = ("", "", "")
@@ -177,6 +179,8 @@ def _changed(change: Change) -> Iterator[Statement]:
             yield REMOVE_TOMBSTONE, (target.name, target.by_id)
         case SettingStored(key, value):
             yield KEEP, (key, value)
+        case SettingDropped(key):
+            yield DROP, (key,)
         case CommandAccepted():
             raise AssertionError(change)
 

@@ -1,4 +1,4 @@
-"""`edge-console config check`, `show` and `path`: what is wrong with the configuration, and where each value comes from."""
+"""`edge-console config check`, `show`, `path` and `reset`: what is wrong with the configuration, and where each value comes from."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_core.plain import plain
 from console.cli.options import add_config_options, loaded
-from console.cli.outcome import OK
+from console.cli.outcome import FAILED, OK, complain
 
 if TYPE_CHECKING:
     from agent_core.config.layers import Key, Loaded
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 SHOW_HELP = """Prints every key with the value that holds; --origin adds where it was given: default, file, .env, environment,
 command line, or backend for what the backend has changed and the ledger keeps. Secrets are masked."""
 SECRETIVE = re.compile("(?i)secret|passw|token|api_?key")
+
+
+RESETTABLE = ("backend.sync_interval_seconds", "websocket.ping_interval_seconds", "logging.level")
+"""What a backend may change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class Setting:
 
 
 def add_parsers(commands: Any) -> None:
-    """`config check`, `config show`, `config path`."""
-    config = commands.add_parser("config", help="the configuration: check, show, path").add_subparsers(
+    """`config check`, `config show`, `config path`, `config reset`."""
+    config = commands.add_parser("config", help="the configuration: check, show, path, reset").add_subparsers(
         required=True, title="commands", metavar="COMMAND"
     )
     check = config.add_parser("check", help="every problem, one a line, as file:line: what is wrong; exit 2 where there is one")
@@ -43,7 +47,10 @@ def add_parsers(commands: Any) -> None:
     show.set_defaults(command=_show)
     path = config.add_parser("path", help="the file that is read, or would be")
     path.set_defaults(command=_path)
-    for parser in (check, show, path):
+    reset = config.add_parser("reset", help="have the running agent take back what the backend has changed; exit 4: none runs")
+    reset.add_argument("key", choices=RESETTABLE, metavar="KEY", help=f"one of {', '.join(RESETTABLE)}")
+    reset.set_defaults(command=_reset)
+    for parser in (check, show, path, reset):
         add_config_options(parser)
 
 
@@ -54,6 +61,17 @@ def _check(options: argparse.Namespace) -> int:
     if not config.auth.secret.get_secret_value():
         print("EDGE_SECRET is not set: the agent starts only with it")
     return OK
+
+
+def _reset(options: argparse.Namespace) -> int:
+    from agent_core.engine.settings import KEYS
+    from agent_core.events import SettingReset
+    from console.cli.control import ask
+
+    if options.key not in _changed_by_the_backend(loaded(options, check_files=False).config.data_dir):
+        return complain(f"the backend has not changed {options.key}", FAILED)
+    (name,) = (name for name, key in KEYS.items() if key == options.key)
+    return ask(options, SettingReset(name), f"{options.key} is as configured here")
 
 
 def _path(options: argparse.Namespace) -> int:
@@ -80,7 +98,7 @@ def _show(options: argparse.Namespace) -> int:
 def _origin(one: Setting) -> str:
     if one.origin in {"file", ".env"}:
         return str(one.at)
-    return f"{one.origin} {one.at}" if one.origin == "environment" else one.origin
+    return f"{one.origin} {one.at}" if one.at and one.origin in {"environment", "backend"} else one.origin
 
 
 def _text(value: Any) -> str:
@@ -96,8 +114,8 @@ def _settings(found: "Loaded") -> Iterator[Setting]:
     changed = _changed_by_the_backend(found.config.data_dir)
     for name, key in keys().items():
         value, place = _value(values, name, key, found), found.places.get(name)
-        if name in changed:
-            yield Setting(name, changed[name], "backend", None)
+        if name in changed and (name != "logging.level" or place is None):
+            yield Setting(name, *changed[name])
         elif place is None:
             yield Setting(name, value, "default", None)
         else:
@@ -112,12 +130,15 @@ def _value(values: Mapping[str, Any], name: str, key: "Key", found: "Loaded") ->
     return {name: "***" if SECRETIVE.search(name) else text for name, text in value.items()} if isinstance(value, dict) else value
 
 
-def _changed_by_the_backend(data_dir: Path) -> dict[str, Any]:
+def _changed_by_the_backend(data_dir: Path) -> dict[str, tuple[Any, str, str | None]]:
+    """By key: the value, its origin, and when it came."""
+    from agent_core.clock import iso
     from agent_core.engine.settings import KEYS, accept
     from agent_core.journal.reader import NoLedger, settings
 
     try:
-        accepted, _ = accept(settings(data_dir))
+        kept = settings(data_dir.expanduser())
     except NoLedger:
         return {}
-    return {KEYS[name]: value for name, value in accepted.items()}
+    came = {name: iso(float(at)) if (at := kept.get(f"{name}.at")) else None for name in KEYS}
+    return {KEYS[name]: (value, "backend", came[name]) for name, value in accept(kept)[0].items()}

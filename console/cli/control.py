@@ -133,17 +133,17 @@ def _at(utc: float) -> str:
 def _reconnect(options: argparse.Namespace) -> int:
     from agent_core.events import ReconnectRequested
 
-    return _ask(options, ReconnectRequested(), "asked for a new connection")
+    return ask(options, ReconnectRequested(), "asked for a new connection")
 
 
 def _mode(options: argparse.Namespace) -> int:
     from agent_core.events import PollingModeChosen
     from agent_core.snapshot import PollingMode
 
-    return _ask(options, PollingModeChosen(PollingMode(options.mode)), f"polling mode: {options.mode}")
+    return ask(options, PollingModeChosen(PollingMode(options.mode)), f"polling mode: {options.mode}")
 
 
-def _ask(options: argparse.Namespace, event: "Event", said: str) -> int:
+def ask(options: argparse.Namespace, event: "Event", said: str) -> int:
     """Post it, and say so once the agent has it."""
     from agent_core.control.client import Viewer
     from agent_core.control.messages import Answer, Post

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent_core import __version__
 from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, secret, service, stats, whatif
-from console.cli.options import add_run_options, configuration, env_file, overrides, seconds
+from console.cli.options import add_run_options, configuration, env_file, origin, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
+
+if TYPE_CHECKING:
+    from agent_core.config.origin import Origin
 
 
 class Parser(argparse.ArgumentParser):
@@ -120,8 +123,14 @@ def _run(options: argparse.Namespace) -> int:
     recorder = recordings.recorder_for(options)
     secrets = env_file(options)
     return run_console(
-        partial(_configured, options), verdict, secrets, options.seconds, recorder, read_only=options.read_only, demo=options.demo
-    )
+        partial(_configured, options), verdict, secrets, options.seconds, recorder, partial(_anew, options),
+        read_only=options.read_only, demo=options.demo,
+    )  # fmt: skip
+
+
+def _anew(options: argparse.Namespace) -> "Origin | None":
+    """The demonstration's configuration is in no file."""
+    return None if options.demo else origin(options)
 
 
 def _beside(options: argparse.Namespace) -> Callable[[], int]:
@@ -161,7 +170,9 @@ def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
         stack.callback(logs.stop)
         recorder = recordings.recorder_for(options)
         told = cautions(config.data_dir.expanduser(), env_file(options))
-        agent = Agent(config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor, cautions=told)
+        agent = Agent(
+            config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor, cautions=told, origin=_anew(options)
+        )
         asyncio.run(run_headless(agent, options.seconds, service=service))
     return OK
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent_core.config import Config
     from agent_core.config.layers import Loaded
+    from agent_core.config.origin import Origin
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -74,3 +75,14 @@ def loaded(options: argparse.Namespace, *, require_secret: bool = False, check_f
 def env_file(options: argparse.Namespace) -> Path:
     """The .env that belongs to this command's configuration."""
     return (options.config or Path("config.yaml")).parent / ".env"
+
+
+def origin(options: argparse.Namespace) -> "Origin":
+    """From where this command's configuration can be read anew while the agent runs."""
+    from agent_core.config.origin import Origin
+
+    def load() -> "Config":
+        return configuration(options, require_secret=True, check_files=True)
+
+    secret_file = configuration(options).auth.secret_file
+    return Origin(load, tuple(filter(None, (options.config or Path("config.yaml"), env_file(options), secret_file))))

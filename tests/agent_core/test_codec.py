@@ -15,6 +15,7 @@ from agent_core.events import (
     CommandFinished,
     CommandsPolled,
     CommandsReceived,
+    ConfigReloaded,
     DialFailed,
     Event,
     Failure,
@@ -34,8 +35,10 @@ from agent_core.events import (
     RecordFailed,
     Registered,
     RegistrationFailed,
+    ReloadFailed,
     ReplayRequested,
     RunSettled,
+    SettingReset,
     Started,
     StopRequested,
     Ticked,
@@ -69,7 +72,8 @@ EVENTS: tuple[Event, ...] = (
     BackendClockRead(-0.5, 0.75),
     CommandFinished(1), CommandFinished(1, Outcome("x", {"path": "x"}, OutboxRow(1, "cmd_1", "+1", "hi", 3.0))), ReconnectRequested(),
     PollingModeChosen(PollingMode.NEVER), ReplayRequested("cmd_1", {"text": "hi"}, dry_run=True, remembered=PAST), ReplayRequested("cmd_1"),
-    CancelRequested("cmd_1"), StopRequested(),
+    CancelRequested("cmd_1"), StopRequested(), ReloadFailed(BAD), SettingReset("log_level"),
+    ConfigReloaded({"sync_interval": 15.0, "log_level": "INFO"}, True, ("logging.level",), ("data_dir",)),
 )  # fmt: skip
 ENTRIES: tuple[FeedEntry, ...] = (
     LogEntry(1.5, "INFO", "said"), CommandEntry(1, 2.0, "cmd_1", "t", "ws", "acked"), ProvenEntry(3.0, (1, 2)),

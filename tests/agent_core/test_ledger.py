@@ -1117,7 +1117,10 @@ def test_update_config_changes_what_is_allowed_and_names_the_rest() -> None:
     changes = [
         change for _, effect in book.ever if isinstance(effect, Record) for change in effect.changes if isinstance(change, SettingStored)
     ]
-    assert [(one.key, one.value) for one in changes] == [("setting.sync_interval", "60.0"), ("setting.log_level", "DEBUG")]
+    assert {one.key: one.value for one in changes} == {
+        "setting.sync_interval": "60.0", "setting.sync_interval.at": f"{book.clock.utc:.3f}",
+        "setting.log_level": "DEBUG", "setting.log_level.at": f"{book.clock.utc:.3f}",
+    }  # fmt: skip
 
 
 def test_update_config_with_nothing_acceptable_fails() -> None:

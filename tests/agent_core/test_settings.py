@@ -7,6 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.engine.settings import accept
+from agent_core.events import ConfigReloaded, Failure, FrameReceived, Record, ReloadFailed, SetLogLevel, SettingReset, Trouble
+from agent_core.frames import ConfigUpdate
+from agent_core.records import Memory, SettingDropped
+from tests.harness.playbook import NOTHING, Playbook
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,63 @@ def test_good_and_bad_are_taken_apart_and_the_answer_is_bounded() -> None:
 def test_nothing_raises_and_nothing_is_out_of_bounds(values: dict[str, Any]) -> None:
     accepted, _ = accept(values)
     assert 5 <= accepted.get("sync_interval", 5) <= 300
+
+
+# --- the configuration read anew, and what the backend has changed -------------------------------------------------------
+
+HERE = {"sync_interval": 15.0, "ping_interval": 30.0, "log_level": "INFO"}
+
+
+def reloaded(*, level_is_set: bool = False, changed: tuple[str, ...] = (), later: tuple[str, ...] = (), **here: Any) -> ConfigReloaded:
+    return ConfigReloaded(HERE | here, level_is_set, changed, later)
+
+
+def told_by_backend(book: Playbook, **values: Any) -> Playbook:
+    return book >> FrameReceived(1, ConfigUpdate(values))
+
+
+def test_what_is_read_anew_holds_at_once_and_costs_no_link() -> None:
+    book = Playbook().online()
+    book >> reloaded(sync_interval=60.0, log_level="DEBUG", level_is_set=True, changed=("logging.level",), later=("data_dir",))
+    book << SetLogLevel("DEBUG")
+    book.told("Configuration read anew: logging.level changed; data_dir from the next start on")
+    assert book.snapshot.polling.every == 60
+    assert book.snapshot.link.sessions == 1
+    book >> reloaded(sync_interval=60.0, log_level="DEBUG", level_is_set=True)
+    book << NOTHING
+    book.told("Configuration read anew: nothing changed")
+
+
+def test_the_backends_change_outranks_the_file_until_it_is_reset() -> None:
+    book = told_by_backend(Playbook().online(), sync_interval=100)
+    book >> reloaded(sync_interval=60.0)
+    assert book.snapshot.polling.every == 100
+    book >> SettingReset("sync_interval")
+    changes = book.find(Record).changes
+    assert changes == (SettingDropped("setting.sync_interval"), SettingDropped("setting.sync_interval.at"))
+    assert book.snapshot.polling.every == 60
+    book.told("Setting reset: sync_interval=60.0, as configured here")
+    book >> SettingReset("sync_interval")
+    book.told("sync_interval was not changed by the backend: there is nothing to reset", "WARNING")
+
+
+def test_a_log_level_that_is_set_here_is_never_outranked() -> None:
+    book = told_by_backend(Playbook(logging={"level": "ERROR"}).online(), log_level="DEBUG")
+    book.told("Settings refused: log_level is set by this machine's own configuration", "WARNING")
+    assert book.count(SetLogLevel("DEBUG")) == 0
+    kept = Memory(kept=(("setting.log_level", "DEBUG"),))
+    assert Playbook(logging={"level": "ERROR"}).online(kept).count(SetLogLevel("DEBUG")) == 0
+
+
+def test_setting_the_log_level_here_ends_what_the_backend_set() -> None:
+    book = told_by_backend(Playbook().online(), log_level="DEBUG")
+    book << SetLogLevel("DEBUG")
+    book >> reloaded(log_level="WARNING", level_is_set=True)
+    book << SetLogLevel("WARNING")
+
+
+def test_what_cannot_be_read_anew_changes_nothing() -> None:
+    book = Playbook().online()
+    book >> ReloadFailed(Failure(Trouble.GARBAGE, "config.yaml:3: expected a number"))
+    book << NOTHING
+    book.told("What was loaded before holds on: config.yaml:3: expected a number", "ERROR")

@@ -53,6 +53,7 @@ from agent_core.records import (
     Named,
     OutboxRow,
     Remembered,
+    SettingDropped,
     SettingStored,
     State,
     TombstoneAdded,
@@ -240,6 +241,8 @@ class Disk:
                 del self.tombstones[target]
             case SettingStored(key, value):
                 self.facts[key] = value
+            case SettingDropped(key):
+                self.facts.pop(key, None)
 
     def _send(self, seq: int, effect: OutboxRow | None) -> None:
         if effect is not None:
