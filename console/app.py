@@ -29,6 +29,7 @@ from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
 from console.host import Host
 from console.operations import DEFAULT_THEME, ConsoleOptions, Operations, logged
+from console.panels.log import Log
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting
 from console.screens.main import Main
@@ -130,7 +131,7 @@ class EdgeConsole(App[str]):
     @classmethod
     def named_bindings(cls) -> list[Binding]:
         """Every binding of the console, for `console.keys`."""
-        return [binding for owner in (cls, Main, Stream) for binding in owner.BINDINGS if isinstance(binding, Binding)]
+        return [binding for owner in (cls, Main, Stream, Log) for binding in owner.BINDINGS if isinstance(binding, Binding)]
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -222,7 +223,16 @@ class EdgeConsole(App[str]):
         if self.screen is not self._on_top:
             self._on_top = self.screen
             self._keys = tuple(self._footer_keys())
-        drawn = (snapshot.revision, int(now.utc), self.app_focus, self.theme, stopping, self._main.turn, self._keys, self.operations.delays)
+        drawn = (
+            snapshot.revision,
+            int(now.utc),
+            self.app_focus,
+            self.theme,
+            stopping,
+            self._main.detail,
+            self._keys,
+            self.operations.delays,
+        )
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
                 self._main.count_down(self._view(snapshot, now))
@@ -242,7 +252,7 @@ class EdgeConsole(App[str]):
         lines = [entry for entry in news if isinstance(entry, LogEntry)]
         if len(commands) + len(lines) < len(news):
             commands = self._expanded(news)
-        self._main.tell(lines)
+        self._main.log_pane.rows.tell(lines)
         self._main.stream.take(commands, missed)
         self.operations.saw(commands, lines)
 
@@ -262,7 +272,7 @@ class EdgeConsole(App[str]):
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(
             snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only,
-            list(self._main.lines) if self._main.detail else (), self._main.back, self.operations.delays,
+            self.operations.delays,
         )  # fmt: skip
 
     def _ended(self) -> bool:
@@ -301,7 +311,7 @@ class EdgeConsole(App[str]):
         """Each named action that works on this screen, once, with what it belongs to; the app's own first."""
         found: dict[str, tuple[DOMNode, Binding]] = {}
         for node, binding, enabled, _ in screen.active_bindings.values():
-            if enabled and binding.id and isinstance(node, App | Main | Stream):
+            if enabled and binding.id and isinstance(node, App | Main | Stream | Log):
                 found.setdefault(binding.id, (node, binding))
         order = [binding.id for binding in self.named_bindings()]
         return sorted(found.values(), key=lambda one: order.index(one[1].id))
@@ -352,13 +362,16 @@ class EdgeConsole(App[str]):
         if self.screen is not self._main:
             groups["Here"] = [Key(self.get_key_display(one), one.description, "") for one in _own_bindings(self.screen)]
         for node, binding in self._bindings_here(self._main):
-            title = "The stream" if isinstance(node, Stream) else "Anywhere"
+            title = "The stream" if isinstance(node, Stream) else "The log" if isinstance(node, Log) else "Anywhere"
             key = Key(self.get_key_display(binding), binding.tooltip or binding.description, binding.id or "")
             groups.setdefault(title, []).append(key)
         self.push_screen(Help("Keys", help_page(groups, inks_of(self.theme))))
 
     def on_stream_opened(self) -> None:
         self.operations.inspect()
+
+    def on_log_copied(self, event: Log.Copied) -> None:
+        self.operations.copy_text(event.text)
 
     def on_stream_at_oldest(self) -> None:
         self.operations.recall()

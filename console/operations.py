@@ -424,9 +424,10 @@ class Operations:
         snapshot = self._host.snapshot()
         found = copies(row, self._lookup(row), snapshot.agent_id, snapshot.backend_url)
         texts = {key: text for key, _, text in found}
-        self._app.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self._copy(texts[key]), self._inks))
+        self._app.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self.copy_text(texts[key]), self._inks))
 
-    def _copy(self, text: str) -> None:
+    def copy_text(self, text: str) -> None:
+        """To every clipboard that there is."""
         from console.clipboard import MOST_CHARACTERS, hand_to, programs
 
         if len(text) > MOST_CHARACTERS:

@@ -1,4 +1,4 @@
-"""The panels at length, in the place of the stream: link, backoff, latency, schedule and outbox, log."""
+"""The panels at length, in the place of the stream: link, backoff, latency, schedule and outbox."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -16,7 +16,6 @@ from console.text import ago, countdown, cut, duration, fit, fit_right, grouped,
 Body = Callable[[View, int, int], list[Line]]
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 SLO_MS = 100
-_LEVELS = {"DEBUG": "muted", "INFO": "text", "WARNING": "warn", "ERROR": "bad"}
 
 
 def _detail(title: str, body: Body, foot: str) -> Callable[[View, int, int], Sequence[Line]]:
@@ -204,21 +203,6 @@ def _schedule(view: View, inner: int, height: int) -> list[Line]:
     return lines
 
 
-def _log(view: View, inner: int, height: int) -> list[Line]:
-    del inner
-    inks, log = view.inks, view.log
-    end = max(min(len(log), height), len(log) - view.back)
-    lines: list[Line] = [
-        (
-            (moment(entry.utc, view.now.utc, view.zone) + " ", inks.muted),
-            (fit(entry.level, 8), inks.tone(_LEVELS.get(entry.level, "text"), bold=entry.level in {"WARNING", "ERROR"})),
-            (shown(entry.text), inks.tone(_LEVELS.get(entry.level, "text"))),
-        )
-        for entry in log[max(0, end - height) : end]
-    ]
-    return lines or [(("Nothing has been logged yet.", inks.faint),)]
-
-
 LATENCY = 3
 """The latency's number among them, from 1."""
 DETAILS = (
@@ -226,5 +210,4 @@ DETAILS = (
     ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),
     ("Latency", _detail("Latency", _latency, "last 2 min")),
     ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten · x on its row in the stream cancels")),
-    ("Log", _detail("Log", _log, "↑ ↓ PgUp PgDn")),
 )

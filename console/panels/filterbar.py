@@ -11,6 +11,9 @@ from console.filters import MOST_CHARACTERS, History, completed, trouble_in
 HINT = "type:send status:failed via:poll >250ms !cmd_1 /regex/ text   ⏎ keep · Esc as before · ↑ history"
 
 
+WORDS_HINT = "words that a line has to have; !word: that it must not have   ⏎ keep · Esc as before · ↑ history"
+
+
 class FilterBar(Input):
     """An input of one row; what is typed goes out as `Input.Changed`, the end as `Closed`."""
 
@@ -28,12 +31,15 @@ class FilterBar(Input):
             super().__init__()
             self.kept = kept
 
-    def __init__(self, history: History, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id, placeholder=HINT, compact=True, max_length=MOST_CHARACTERS, select_on_focus=False)
-        self._history = history
+        self._history = History()
+        self._words_only = False
 
-    def open(self, text: str) -> None:
-        """With the filter that is there."""
+    def open(self, text: str, history: History, *, words_only: bool) -> None:
+        """With the filter that is there; `words_only`: it is for lines of text and cannot be wrong."""
+        self._history, self._words_only = history, words_only
+        self.placeholder = WORDS_HINT if words_only else HINT
         self.value = text
         self.cursor_position = len(text)
         self._history.add("")
@@ -53,7 +59,7 @@ class FilterBar(Input):
 
     async def action_submit(self) -> None:
         """A wrong one stays open: nothing half typed is kept."""
-        if trouble_in(self.value):
+        if self._trouble:
             self.app.bell()
         else:
             self._history.add(self.value.strip())
@@ -62,14 +68,18 @@ class FilterBar(Input):
     def action_complete(self) -> None:
         """The word before the cursor, as far as there is only one way on."""
         before, after = self.value[: self.cursor_position], self.value[self.cursor_position :]
-        longer = completed(before)
+        longer = before if self._words_only else completed(before)
         self.value = longer + after
         self.cursor_position = len(longer)
 
     def on_blur(self) -> None:
         """Whoever goes elsewhere is done; not where only the terminal has lost the focus."""
         if self.app.app_focus:
-            self.post_message(self.Closed(not trouble_in(self.value)))
+            self.post_message(self.Closed(not self._trouble))
+
+    @property
+    def _trouble(self) -> str:
+        return "" if self._words_only else trouble_in(self.value)
 
     def action_leave(self) -> None:
         self.post_message(self.Closed(False))

@@ -1,10 +1,9 @@
 """A flat widget that shows a drawing and repaints only the rows that changed."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from rich.style import Style
-from textual.binding import Binding, BindingType
+from textual.binding import Binding
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -13,7 +12,13 @@ from agent_core.plain import plain
 from console.panels.lines import BLANK, Line, strip_of
 from console.panels.view import View
 
+WHEEL_ROWS = 3
 Drawing = Callable[[View, int, int], Sequence[Line]]
+
+
+def bound(keys: str, action: str, label: str, display: str | None, meaning: str) -> Binding:
+    """A key of a panel: a named action, in the help and the palette."""
+    return Binding(keys, action, label, show=False, id=label.lower().replace(" ", "_"), key_display=display, tooltip=meaning)
 
 
 class Pane(Widget):
@@ -75,13 +80,4 @@ class Pane(Widget):
 
 
 class Detail(Pane, can_focus=True):
-    """A panel in the stream's place, which the app scrolls."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "screen.scroll(1)", "Up", show=False),
-        Binding("down,j", "screen.scroll(-1)", "Down", show=False),
-        Binding("pageup", "screen.scroll(10)", "Page up", show=False),
-        Binding("pagedown", "screen.scroll(-10)", "Page down", show=False),
-        Binding("home,g", "screen.scroll(10000)", "Oldest", show=False),
-        Binding("end,G", "screen.scroll(-10000)", "Newest", show=False),
-    ]
+    """A panel in the stream's place."""

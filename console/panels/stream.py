@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
@@ -18,23 +18,18 @@ from agent_core.feed import CommandEntry
 from console.filters import BAD, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
+from console.panels.pane import WHEEL_ROWS, bound
 from console.panels.ring import FilteredView, Ring, Row
 from console.panels.view import View
 from console.panels.viewport import Viewport
 from console.text import count, cut, day_of, grouped, shown
 
-WHEEL_ROWS = 3
 RULE = Style(underline=True)
 """Under the last row of a day."""
 MOST_MARKS = 1_000
 JUMP_WITHIN = 0.5
 _Key = tuple[int, bool, bool, bool, bool]
 _HEADING = (-1, False, False, False, False)
-
-
-def _key(keys: str, action: str, label: str, display: str | None, meaning: str, *, name: str | None = None) -> Binding:
-    name = name or label.lower().replace(" ", "_")
-    return Binding(keys, action, label, show=False, id=name, key_display=display, tooltip=meaning)
 
 
 class Stream(Widget, can_focus=True):
@@ -45,28 +40,28 @@ class Stream(Widget, can_focus=True):
 
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        _key("up,k", "move(-1)", "Up", "↑", "The command above"),
-        _key("down,j", "move(1)", "Down", "↓", "The command below; past the newest: follow"),
-        _key("pageup", "page(-1)", "Page up", "PgUp", "A page up"),
-        _key("pagedown", "page(1)", "Page down", "PgDn", "A page down"),
-        _key("home,g", "oldest", "Oldest", "Home", "The oldest command kept"),
-        _key("end,G", "newest", "Newest", "End", "The newest command, and follow"),
-        _key("space", "mark", "Mark", "space", "Mark it, for replays and comparisons"),
-        _key("exclamation_mark", "failures", "Failures", "!", "Only what failed, or all again"),
-        _key("backslash", "toggle_filter", "Filter off", "\\", "The filter off, and on again"),
-        _key("n", "jump(1)", "Next match", "n", "The next the filter finds (or that failed)"),
-        _key("N", "jump(-1)", "Previous match", "N", "The one before"),
-        _key("o", "turn", "Order", "o", "Newest last, or newest first"),
-        _key("t", "ages", "Times", "t", "The time of day, or how long ago"),
-        _key("slash", "screen.filter", "Filter", "/", "Show only some commands"),
-        _key("f", "screen.follow", "Follow", None, "Follow the newest command, or freeze"),
-        _key("r", "app.operate('replay')", "Replay", None, "Run the selected or marked commands again"),
-        _key("e", "app.operate('edit')", "Edit", None, "Edit the payload, then run it, or a dry run"),
-        _key("x", "app.operate('cancel')", "Cancel", None, "Cancel the selected message due later"),
-        _key("enter", "app.operate('inspect')", "Inspect", "⏎", "All that is known of the selected command"),
-        _key("y", "app.operate('copy')", "Copy", None, "Copy its id, text, JSON or a curl line"),
-        _key("w", "app.operate('save_rows')", "Save rows", None, "Save what passes the filter as a file"),
-        _key("L", "app.operate('load')", "Load", None, "Look at a saved session"),
+        bound("up,k", "move(-1)", "Up", "↑", "The command above"),
+        bound("down,j", "move(1)", "Down", "↓", "The command below; past the newest: follow"),
+        bound("pageup", "page(-1)", "Page up", "PgUp", "A page up"),
+        bound("pagedown", "page(1)", "Page down", "PgDn", "A page down"),
+        bound("home,g", "oldest", "Oldest", "Home", "The oldest command kept"),
+        bound("end,G", "newest", "Newest", "End", "The newest command, and follow"),
+        bound("space", "mark", "Mark", "space", "Mark it, for replays and comparisons"),
+        bound("exclamation_mark", "failures", "Failures", "!", "Only what failed, or all again"),
+        bound("backslash", "toggle_filter", "Filter off", "\\", "The filter off, and on again"),
+        bound("n", "jump(1)", "Next match", "n", "The next the filter finds (or that failed)"),
+        bound("N", "jump(-1)", "Previous match", "N", "The one before"),
+        bound("o", "turn", "Order", "o", "Newest last, or newest first"),
+        bound("t", "ages", "Times", "t", "The time of day, or how long ago"),
+        bound("slash", "screen.filter", "Filter", "/", "Show only some commands"),
+        bound("f", "screen.follow", "Follow", None, "Follow the newest command, or freeze"),
+        bound("r", "app.operate('replay')", "Replay", None, "Run the selected or marked commands again"),
+        bound("e", "app.operate('edit')", "Edit", None, "Edit the payload, then run it, or a dry run"),
+        bound("x", "app.operate('cancel')", "Cancel", None, "Cancel the selected message due later"),
+        bound("enter", "app.operate('inspect')", "Inspect", "⏎", "All that is known of the selected command"),
+        bound("y", "app.operate('copy')", "Copy", None, "Copy its id, text, JSON or a curl line"),
+        bound("w", "app.operate('save_rows')", "Save rows", None, "Save what passes the filter as a file"),
+        bound("L", "app.operate('load')", "Load", None, "Look at a saved session"),
     ]
 
     class Opened(Message):

@@ -1,13 +1,11 @@
 """What a drawing is drawn from: the present, the time, and the ink."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import NamedTuple
 
 from agent_core.clock import Moment
 from agent_core.delays import Delays
-from agent_core.feed import LogEntry
 from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.themes import Inks
 
@@ -33,9 +31,6 @@ class View:
     keys: tuple[Key, ...] = ()
     stopping: bool = False
     read_only: bool = False
-    log: Sequence[LogEntry] = ()
-    back: int = 0
-    """Lines that the log is scrolled back."""
     delays: Delays | None = None
     """Whose the last hour's delays were, once the ledger has been asked."""
 

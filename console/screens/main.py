@@ -1,6 +1,5 @@
 """The screen with the panels: what is open on it, and the keys that open and leave it."""
 
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +9,6 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from agent_core.feed import LogEntry
 from console.filters import FilterError, History, parse
 from console.panels.backoff import backoff
 from console.panels.banner import banner
@@ -20,6 +18,7 @@ from console.panels.footer import footer
 from console.panels.header import header
 from console.panels.latency import latency
 from console.panels.lines import Line, centred
+from console.panels.log import Log
 from console.panels.pane import Detail, Pane
 from console.panels.stream import Stream
 from console.panels.view import View
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from console.panels.filterbar import FilterBar
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
-LOG_LINES = 2_000
+LOG = len(DETAILS) + 1
+"""The number of the log among the panels."""
 
 
 class Main(Screen[None]):
@@ -41,7 +41,7 @@ class Main(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"detail({number})", name, show=False, tooltip=f"{name}, at length", id=f"panel_{number}")
-            for number, (name, _) in enumerate(DETAILS, 1)
+            for number, name in enumerate((*(name for name, _ in DETAILS), "Log"), 1)
         ),
         Binding("tab", "next_detail(1)", "Next panel", show=False, tooltip="The next panel", id="next_panel"),
         Binding("shift+tab", "next_detail(-1)", "Panel before", show=False, tooltip="The panel before", id="panel_before"),
@@ -56,28 +56,23 @@ class Main(Screen[None]):
         self.drawings = 0
         self.detail = 0
         """Which panel is in the stream's place, from 1; 0: none."""
-        self.lines: deque[LogEntry] = deque(maxlen=LOG_LINES)
-        self.back = 0
-        """Lines that the log is scrolled back."""
-        self._filter_before = parse("")
+        self._filter_before = ""
         self.history = History()
+        """The filters of the stream that were used."""
+        self.log_history = History()
         self.stream = Stream(id="stream")
         self._backoff = Pane(backoff, id="backoff")
         self._banner = Pane(banner, id="banner", band=True)
         self._detail = Detail(self._draw_detail, id="detail")
+        self.log_pane = Log(id="log")
         self._panes = (
             Pane(header, id="header", band=True), Pane(connection, id="connection"), self._backoff, Pane(latency, id="latency"),
-            self._banner, self._detail, Pane(footer, id="footer", band=True), Pane(too_small, id="small"),
+            self._banner, self._detail, self.log_pane, Pane(footer, id="footer", band=True), Pane(too_small, id="small"),
         )  # fmt: skip
 
-    @property
-    def turn(self) -> tuple[int, int]:
-        """What of the panels at length is shown."""
-        return self.detail, self.back
-
     def compose(self) -> ComposeResult:
-        *above, detail, footer, small = self._panes
-        yield from (*above, self.stream, detail, footer, small)
+        *above, detail, log, footer, small = self._panes
+        yield from (*above, self.stream, detail, log, footer, small)
 
     def on_descendant_focus(self) -> None:
         self.post_message(self.Turned())
@@ -98,14 +93,8 @@ class Main(Screen[None]):
         self._backoff.show(view)
         self._detail.show(view)
 
-    def tell(self, lines: Sequence[LogEntry]) -> None:
-        """New lines of the log; one that is scrolled back stays where it is."""
-        self.lines.extend(lines)
-        if self.back:
-            self.back = min(self.back + len(lines), len(self.lines))
-
     def _draw_detail(self, view: View, width: int, height: int) -> Sequence[Line]:
-        return DETAILS[self.detail - 1][1](view, width, height) if self.detail else ()
+        return DETAILS[self.detail - 1][1](view, width, height) if 0 < self.detail < LOG else ()
 
     # --- panels -----------------------------------------------------------------------------------------------------
 
@@ -113,22 +102,17 @@ class Main(Screen[None]):
         self._show_detail(0 if number == self.detail else number)
 
     def action_next_detail(self, step: int) -> None:
-        self._show_detail((self.detail + step) % (len(DETAILS) + 1))
+        self._show_detail((self.detail + step) % (LOG + 1))
 
     def _show_detail(self, number: int) -> None:
-        self.detail, self.back = number, 0
-        self.set_class(number > 0, "-detail")
-        (self._detail if number else self.stream).focus()
+        self.detail = number
+        self.set_class(0 < number < LOG, "-detail")
+        self.set_class(number == LOG, "-log")
+        (self.log_pane if number == LOG else self._detail if number else self.stream).focus()
         self.call_after_refresh(self.post_message, self.Turned())
 
     def action_zoom(self) -> None:
         self.toggle_class("-zoom")
-
-    def action_scroll(self, lines: int) -> None:
-        """Scroll the log, where it is what is shown."""
-        if self.detail == len(DETAILS):
-            self.back = min(max(0, self.back + lines), max(0, len(self.lines) - 1))
-            self.post_message(self.Turned())
 
     def leave(self) -> None:
         """The nearest thing to leave."""
@@ -150,15 +134,28 @@ class Main(Screen[None]):
         from console.panels.filterbar import FilterBar
 
         if not self.query(FilterBar):
-            await self.mount(FilterBar(self.history, id="filter"), after="#footer")
-        self._filter_before = self.stream.wanted
+            await self.mount(FilterBar(id="filter"), after="#footer")
+        self._filter_before = self._filter_text
         self.add_class("-filtering")
-        self.query_one(FilterBar).open(self.stream.wanted.text)
+        log = self.detail == LOG
+        self.query_one(FilterBar).open(self._filter_text, self.log_history if log else self.history, words_only=log)
+
+    @property
+    def _filter_text(self) -> str:
+        """Of what is shown: the stream or the log."""
+        return self.log_pane.words if self.detail == LOG else self.stream.wanted.text
+
+    def _filter_by(self, text: str) -> None:
+        """Raises FilterError."""
+        if self.detail == LOG:
+            self.log_pane.filter_by(text)
+        else:
+            self.stream.apply_filter(parse(text))
 
     def on_input_changed(self, event: "Input.Changed") -> None:
         if event.input.id == "filter" and self.has_class("-filtering"):
             try:
-                self.stream.apply_filter(parse(event.value))
+                self._filter_by(event.value)
             except FilterError as error:
                 self.stream.blame(str(error))
 
@@ -169,9 +166,9 @@ class Main(Screen[None]):
         self.stream.blame("")
         if not event.kept:
             with suppress(FilterError):
-                self.stream.apply_filter(self._filter_before)
+                self._filter_by(self._filter_before)
         if self.focused is None or self.focused.id == "filter":
-            self.stream.focus()
+            (self.log_pane if self.detail == LOG else self.stream).focus()
 
 
 def too_small(view: View, width: int, height: int) -> list[Line]:

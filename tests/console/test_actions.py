@@ -285,22 +285,6 @@ async def test_panel_details_and_a_second_console_show_the_same_figures() -> Non
     assert shown == [("4.1", "12", "400")] * 4
 
 
-async def test_the_log_scrolls_and_stays_where_it_is_scrolled_to() -> None:
-    async with seated() as seat:
-        for number in range(100):
-            seat.host.feed.extend([LogEntry(NOON, "INFO", f"line {number:03d}.")])
-        await seat.press("5")
-        await seat.until(lambda: "line 099." in seat.screen())
-        await seat.press("pageup", "up")
-        await seat.until(lambda: "line 088." in seat.screen() and "line 089." not in seat.screen())
-        seat.host.feed.extend([LogEntry(NOON, "INFO", "line 100.")])
-        await seat.pilot.pause(0.3)
-        assert "line 088." in seat.screen()
-        assert "line 089." not in seat.screen()
-        await seat.press("end")
-        await seat.until(lambda: "line 100." in seat.screen())
-
-
 NAMELESS = replace(WAITING, agent_id=None, polling=PollingView(), link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400")))
 
 
@@ -377,5 +361,6 @@ async def test_hostile_text_harms_no_panel(raw: str) -> None:
         for key in "12345":
             await seat.press(key)
             assert clean(seat.screen())
-            detail = seat.app.query_one("#detail")
-            assert {strip.cell_length for strip in detail.render_lines(detail.size.region)} == {120}
+            detail, log = seat.app.query_one("#detail"), seat.app.query_one("#log")
+            shown = next(one for one in (detail, log) if one.display)
+            assert {strip.cell_length for strip in shown.render_lines(shown.size.region)} == {120}

@@ -6,7 +6,6 @@ from datetime import UTC, date
 import pytest
 
 from agent_core.clock import Moment
-from agent_core.feed import LogEntry
 from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, ScheduledView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
@@ -329,9 +328,9 @@ def test_c5_a_row_of_another_day_has_its_date(width: int, says: str) -> None:
 def test_c5_instants_of_the_panels_have_their_date_too() -> None:
     old = replace(ONLINE.link, last_outage_utc=NOON - 3 * 86_400, last_drop=replace(CUT, utc=NOON - 3 * 86_400))
     due = replace(BASE, link=old, scheduled=(ScheduledView("s", "c", "+1", NOON + 3 * 86_400),), scheduled_count=1)
-    view = view_of(due, log=[LogEntry(NOON - 86_400, "INFO", "yesterday")])
+    view = view_of(due)
     assert "11-03 14:32" in text_of(backoff(view, 40, 11))
-    for name, says in (("Link", "11-03 14:32:07"), ("Schedule and outbox", "11-09 14:32:07"), ("Log", "11-05 14:32:07")):
+    for name, says in (("Link", "11-03 14:32:07"), ("Schedule and outbox", "11-09 14:32:07")):
         for width in (60, 80, 120):
             assert says in text_of(dict(DETAILS)[name](view, width, 14))
 
