@@ -32,14 +32,15 @@ async def running(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
 
 
 class WatchedClock(SystemClock):
-    """Knows when it was looked at."""
+    """Knows when it was looked at on the agent's thread; the journal looks, too, when it likes."""
 
     def __init__(self) -> None:
         self.looks: list[float] = []
 
     def now(self) -> Moment:
         moment = super().now()
-        self.looks.append(moment.mono)
+        if threading.current_thread() is threading.main_thread():
+            self.looks.append(moment.mono)
         return moment
 
     @property
