@@ -35,7 +35,7 @@ class Shell(Protocol):
     def secrets(self) -> Secrets: ...
     @property
     def admin_token(self) -> str: ...
-    def persist(self) -> None: ...
+    async def answered(self) -> None: ...
     def moved(self) -> None: ...
     async def queue(
         self,
@@ -150,9 +150,9 @@ class EdgeCalls:
         check_agent(request.headers.get("authorization"), self._shell.secrets, agent_id, self._shell.clock.now().utc)
 
     async def _settled(self, response: Response) -> Response:
-        """Nothing leaves before what it rests on is on disk."""
-        self._shell.persist()
+        """Nothing leaves before what it rests on is in the store."""
         self._shell.moved()
+        await self._shell.answered()
         await asyncio.sleep(self._shell.faults.delay_seconds)
         return response
 

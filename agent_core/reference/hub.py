@@ -1,7 +1,7 @@
-"""The backend's truth, pure: which agents there are, which commands they are owed, what they have acknowledged.
+"""What is to be done, pure: which agents are here, which commands they are owed, what their acks mean for them.
 
 No I/O, no clock: each call is told when it happens. A shell (server.py, or a simulated world) carries frames between `receive` and `take`.
-A command is kept until its first terminal ack and goes
+The orders are in a book (book.py), whose truth is a store's (store.py). A command is kept until its first terminal ack and goes
 - to the socket, once, while there is one;
 - to a poll, where no present socket has been given it, or `redeliver_after` has passed since; never once the agent says `received`;
 - to the socket again, with the answer to a ping, where a poll or an earlier socket was given it and `redeliver_after` has passed since.
@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from agent_core.clock import Moment, iso
 from agent_core.plain import plain
+from agent_core.reference.book import Book
 from agent_core.reference.faults import Faults
 from agent_core.reference.limits import NO_LIMITS, Limits, Window
 from agent_core.reference.orders import ACKS_KEPT, SETTLED, AckSeen, AckWay, CallError, Order, Status, id_of, same_ack, verdict_of
@@ -71,6 +72,16 @@ class Stale(NamedTuple):
     generation: int
 
 
+class AckTaken(NamedTuple):
+    """An ack as it came, by `way` and at `now`; from nobody known where `agent_id` is None."""
+
+    command_id: str
+    body: Mapping[str, Any]
+    way: AckWay
+    now: Moment
+    agent_id: str | None
+
+
 class Admitted(NamedTuple):
     """A new connection, and the one it replaces: close that with 4009."""
 
@@ -81,6 +92,7 @@ class Admitted(NamedTuple):
 @dataclass(slots=True)
 class _Link:
     generation: int
+    epoch: int
     since_utc: float
     heard_at: float
     ping_sent_at: float
@@ -103,7 +115,6 @@ class _Agent:
     last_ending: Ending | None = None
     last_command_id: str | None = None
     reported: Mapping[str, Any] = field(default_factory=dict)
-    open: dict[str, Order] = field(default_factory=dict)
     again: deque[Order] = field(default_factory=deque)
     settings: dict[str, Any] = field(default_factory=dict)
     acked: deque[str] = field(default_factory=lambda: deque(maxlen=_ACKS_NAMED))
@@ -112,20 +123,18 @@ class _Agent:
 
 
 class Hub:
-    """`salt` makes this hub's command ids its own. With `journaled`, `changed()` must be emptied by whoever writes them down."""
+    """`salt` makes this hub's command ids its own. `shared`: an ack of an order that is not at hand waits in `unknown` for `resolve`."""
 
-    def __init__(self, rules: Rules | None = None, *, salt: str = "", journaled: bool = False) -> None:
+    def __init__(self, rules: Rules | None = None, *, salt: str = "", journaled: bool = False, shared: bool = False) -> None:
         self.rules = rules or Rules()
+        self.book = Book(keep_settled=self.rules.keep_settled, keep_open=self.rules.keep_open, journaled=journaled, shared=shared)
+        self.unknown: list[AckTaken] = []
         self.faults = Faults()
         self.counts: Counter[str] = Counter()
         """What happened since the start, by name: `pushed`, `polled`, `completed`, `failed`, `acks_ws`, `anomalies`, `strays` …"""
         self._salt = salt
-        self._journaled = journaled
+        self._shared = shared
         self._agents: dict[str, _Agent] = {}
-        self._orders: dict[str, Order] = {}
-        self._settled: deque[str] = deque()
-        self._dirty: dict[str, Order] = {}
-        self._forgotten: list[str] = []
         self._generation = 0
         self._number = 0
 
@@ -141,9 +150,23 @@ class Hub:
         command_id: str | None = None,
         priority: str | None = None,
     ) -> Order:
-        """A new command, owed to the agent from now on. Raises CallError: 400 what is wrong, 409 the id is taken, 429 too many are open."""
-        if len(self._orders) - len(self._settled) >= self.rules.keep_open:
-            raise CallError(429, "too many open commands")
+        """A new command, owed to the agent from now on. Raises what `compose` and `Book.add` raise."""
+        order = self.compose(agent_id, command_type, payload, now, command_id=command_id, priority=priority)
+        self.book.add(order)
+        self.owe(order, now)
+        return order
+
+    def compose(
+        self,
+        agent_id: str,
+        command_type: str,
+        payload: Any,
+        now: Moment,
+        *,
+        command_id: str | None = None,
+        priority: str | None = None,
+    ) -> Order:
+        """A command as it would be kept. Raises CallError (400)."""
         if not isinstance(payload, Mapping):
             raise CallError(400, "payload: an object expected")
         if priority is not None and priority not in _PRIORITIES:
@@ -152,18 +175,26 @@ class Hub:
         command_type = id_of(command_type, "command_type")
         self._number += 1
         chosen = self._new_id() if command_id is None else id_of(command_id, "command_id")
-        if chosen in self._orders:
-            raise CallError(409, f"command_id {plain(chosen, 200)} is taken")
         fields = {"command_id": chosen, "command_type": command_type, "payload": payload}
         body = _json("payload", fields | ({"priority": priority} if priority else {}) | {"timestamp": iso(now.utc)})
-        order = Order(self._number, chosen, agent.agent_id, command_type, body, now.utc)
-        self._orders[chosen] = agent.open[chosen] = order
-        self._note(order)
+        return Order(self._number, chosen, agent.agent_id, command_type, body, now.utc)
+
+    def owe(self, order: Order, now: Moment) -> None:
+        """The order is in the store: it goes to the socket, where there is one, else waits for a poll."""
         self.counts["queued"] += 1
-        if agent.link is not None:
-            order.offered_at, order.offered_on = now.mono, agent.link.generation
-            agent.link.pushes.append(order)
-        return order
+        self.give(order, now)
+
+    def give(self, order: Order, now: Moment, *, to_poll: bool = False) -> None:
+        """An order to be delivered from here, whatever was done about it elsewhere."""
+        order = self.book.owe(order)
+        link = self._agent(order.agent_id).link
+        if order.status is Status.DELIVERED:
+            order.status = Status.QUEUED
+        if link is not None and not to_poll:
+            order.offered_at, order.offered_on = now.mono, link.generation
+            link.pushes.append(order)
+        else:
+            order.offered_at = None
 
     def repeat(self, command_id: str, *, by_poll: bool = False) -> None:
         """Deliver a command once more, whatever its state. Raises CallError (404, or 409 where there is no socket to push on)."""
@@ -177,7 +208,7 @@ class Hub:
             agent.link.control.append(order.frame)
             order.pushed += 1
             self.counts["pushed"] += 1
-            self._note(order)
+            self.book.note(order, awaited=False)
 
     def configure(self, agent_id: str, settings: Mapping[str, Any]) -> None:
         """A config update: on the socket, or with the next sync answer; later keys replace earlier ones. Raises CallError."""
@@ -189,24 +220,23 @@ class Hub:
 
     def order(self, command_id: str) -> Order:
         """Raises CallError (404)."""
-        if (order := self._orders.get(command_id)) is None:
+        if (order := self.book.get(command_id)) is None:
             raise CallError(404, "no such command")
         return order
 
     def owner(self, command_id: object) -> str | None:
         """Whose command it is; None where it is not known."""
-        order = self._orders.get(command_id) if isinstance(command_id, str) else None
+        order = self.book.get(command_id)
         return order.agent_id if order is not None else None
 
     def orders(self, agent_id: str | None = None, status: str | None = None, limit: int = 100) -> list[Order]:
         """The newest first."""
-        found = (o for o in reversed(self._orders.values()) if agent_id in (None, o.agent_id) and status in (None, o.status))
-        return list(islice(found, limit))
+        return self.book.listed(agent_id, status, limit)
 
     @property
     def open_count(self) -> int:
         """Commands without a terminal ack."""
-        return len(self._orders) - len(self._settled)
+        return self.book.open_count
 
     # --- the socket ------------------------------------------------------------------------------------------------
 
@@ -217,12 +247,12 @@ class Hub:
             agent.refused += 1
             raise CallError(429, f"{self.rules.limits.connects_per_minute:g} connects a minute are allowed", wait)
 
-    def connect(self, agent_id: str, now: Moment) -> Admitted:
-        """A socket is open; it is the agent's only one from now on."""
+    def connect(self, agent_id: str, now: Moment, epoch: int = 0) -> Admitted:
+        """A socket is open; it is the agent's only one from now on. `epoch` is its number in a shared store."""
         agent = self._agent(agent_id)
         replaced = agent.link
         self._generation += 1
-        agent.link = link = _Link(self._generation, now.utc, now.mono, now.mono)
+        agent.link = link = _Link(self._generation, epoch, now.utc, now.mono, now.mono)
         agent.connects += 1
         agent.heard_utc = now.utc
         self.counts["connects"] += 1
@@ -274,7 +304,7 @@ class Hub:
         return None
 
     def _pinged(self, agent: _Agent, link: _Link, inner: Any, now: Moment) -> Ending | None:
-        delivered = (order for order in agent.open.values() if order.status is Status.DELIVERED)
+        delivered = (order for order in self.book.owed(agent.agent_id) if order.status is Status.DELIVERED)
         link.overdue = deque(order for order in delivered if self._owed(order, link.generation, now))
         earlier, link.ping_heard_at = link.ping_heard_at, now.mono
         if earlier is not None and now.mono - earlier < self.rules.limits.ping_every:
@@ -335,7 +365,7 @@ class Hub:
             order.status = Status.DELIVERED
         if order.delivered_utc is None:
             order.delivered_utc = now.utc
-        self._note(order)
+        self.book.note(order, awaited=False)
 
     def tick(self, now: Moment) -> list[Stale]:
         """What is due by time alone: pings of our own, and connections not heard for `drop_after`."""
@@ -407,7 +437,7 @@ class Hub:
 
     def _serve(self, agent: _Agent, now: Moment) -> list[str]:
         generation = agent.link.generation if agent.link is not None else 0
-        due = (order for order in agent.open.values() if self._owed(order, generation, now))
+        due = (order for order in self.book.owed(agent.agent_id) if self._owed(order, generation, now))
         bodies: list[str] = []
         size = 0
         for order in [*agent.again, *islice(due, self.rules.poll_count)]:
@@ -441,22 +471,33 @@ class Hub:
         command_id = id_of(body.get("command_id"), "command_id")
         verdict = verdict_of(body)
         self.counts[_ACK_COUNTS[way]] += 1
-        order = self._orders.get(command_id)
-        owner = agent_id if order is None else order.agent_id
+        order = self.book.get(command_id)
+        taken = AckTaken(command_id, body, way, now, agent_id)
+        if order is None and self._shared:
+            self.unknown.append(taken)
+            return None
+        return self._judge(order, verdict, taken)
+
+    def resolve(self, taken: AckTaken, order: Order | None) -> None:
+        """What the store says of an order that was not at hand."""
+        self._judge(self.book.get(taken.command_id) or order, verdict_of(taken.body), taken)
+
+    def _judge(self, order: Order | None, verdict: Status, taken: AckTaken) -> Order | None:
+        agent_id, owner = taken.agent_id, taken.agent_id if order is None else order.agent_id
         if order is None or (agent_id is not None and owner != agent_id):
             self.counts["strays"] += 1
             order = None
         else:
-            self._apply(order, verdict, body, AckSeen(way, now.utc, verdict))
+            self._apply(order, verdict, taken.body, AckSeen(taken.way, taken.now.utc, verdict))
         if agent_id is not None or owner is not None:
-            self._agent(agent_id or str(owner)).acked.append(command_id)
+            self._agent(agent_id or str(owner)).acked.append(taken.command_id)
         return order
 
     def _apply(self, order: Order, verdict: Status, body: Mapping[str, Any], seen: AckSeen) -> None:
         order.acks_seen += 1
         if len(order.acks) < ACKS_KEPT:
             order.acks.append(seen)
-        self._note(order)
+        self.book.note(order, awaited=True)
         if order.ack is not None:
             if verdict in SETTLED and not same_ack(order.ack, body):
                 order.anomalies += 1
@@ -467,46 +508,25 @@ class Hub:
             order.ack = to_json(body)
             order.settled_utc = seen.utc
             self.counts[verdict.value] += 1
-            self._agents[order.agent_id].open.pop(order.command_id, None)
-            self._settle(order.command_id)
-
-    def _settle(self, command_id: str) -> None:
-        self._settled.append(command_id)
-        while len(self._settled) > self.rules.keep_settled:
-            gone = self._settled.popleft()
-            del self._orders[gone]
-            if self._journaled:
-                self._dirty.pop(gone, None)
-                self._forgotten.append(gone)
+            self.book.settle(order)
 
     # --- what was, and what is ---------------------------------------------------------------------------------------
 
     def restore(self, orders: Iterable[Order]) -> None:
         """What an earlier run wrote down, in its order."""
-        for order in orders:
-            self._orders[order.command_id] = order
-            self._number = max(self._number, order.number)
-            agent = self._agent(order.agent_id)
-            if order.ack is None:
-                agent.open[order.command_id] = order
-            else:
-                self._settle(order.command_id)
-
-    def changed(self) -> tuple[list[Order], list[str]]:
-        """Orders to write down and ids to forget, since the last call."""
-        orders, gone = list(self._dirty.values()), self._forgotten
-        self._dirty, self._forgotten = {}, []
-        return orders, gone
-
-    def unwritten(self, orders: list[Order], forgotten: list[str]) -> None:
-        """What `changed` gave could not be written: give it again."""
-        self._dirty = {order.command_id: order for order in orders if order.command_id in self._orders} | self._dirty
-        self._forgotten = forgotten + self._forgotten
+        kept = list(orders)
+        self._number = max([self._number, *(order.number for order in kept)])
+        self.book.restore(kept)
 
     def connected(self, agent_id: str) -> int | None:
         """The generation of the agent's present socket."""
         agent = self._agents.get(agent_id)
         return agent.link.generation if agent is not None and agent.link is not None else None
+
+    def epoch(self, agent_id: str) -> int | None:
+        """The number of the agent's present socket in a shared store."""
+        agent = self._agents.get(agent_id)
+        return agent.link.epoch if agent is not None and agent.link is not None else None
 
     def last_ending(self, agent_id: str) -> Ending | None:
         """How the agent's last socket that was not replaced ended."""
@@ -515,7 +535,7 @@ class Hub:
 
     def agents(self) -> list[dict[str, Any]]:
         """As GET /admin/agents shows them."""
-        return [_agent_view(agent) for agent in self._agents.values()]
+        return [_agent_view(agent, self.book.owes(agent.agent_id)) for agent in self._agents.values()]
 
     @property
     def connected_count(self) -> int:
@@ -535,7 +555,7 @@ class Hub:
         """Make room: the agent known longest that has no socket and is owed nothing goes. Those in use move behind the others."""
         for agent_id, agent in list(islice(self._agents.items(), _LOOKED_AT)):
             del self._agents[agent_id]
-            if agent.link is None and not (agent.open or agent.again or agent.settings):
+            if agent.link is None and not (self.book.owes(agent_id) or agent.again or agent.settings):
                 return True
             self._agents[agent_id] = agent
         return False
@@ -544,13 +564,9 @@ class Hub:
         for attempt in range(100):
             seed = f"{self._salt}:{self._number}:{attempt}"
             found = "cmd_" + hashlib.blake2b(seed.encode(), digest_size=5).hexdigest()
-            if found not in self._orders:
+            if found not in self.book:
                 break
         return found
-
-    def _note(self, order: Order) -> None:
-        if self._journaled:
-            self._dirty[order.command_id] = order
 
 
 _ACK_COUNTS = {way: f"acks_{way.value}" for way in AckWay}
@@ -576,7 +592,7 @@ def _report(status: Mapping[str, Any]) -> dict[str, Any]:
     return {key[:60]: value[:200] if isinstance(value, str) else value for key, value in few if isinstance(value, int | float | str)}
 
 
-def _agent_view(agent: _Agent) -> dict[str, Any]:
+def _agent_view(agent: _Agent, owed: int) -> dict[str, Any]:
     link, ending = agent.link, agent.last_ending
     return {
         "edge_agent_id": agent.agent_id,
@@ -587,7 +603,7 @@ def _agent_view(agent: _Agent) -> dict[str, Any]:
         "connects": agent.connects,
         "connects_refused": agent.refused,
         "syncs": agent.syncs,
-        "open_commands": len(agent.open),
+        "open_commands": owed,
         "last_command_id": plain(agent.last_command_id) if agent.last_command_id is not None else None,
         "last_close": {"code": ending.code, "reason": plain(ending.reason), "by": ending.by} if ending is not None else None,
         "reported": agent.reported,

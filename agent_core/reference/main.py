@@ -5,11 +5,9 @@ import json
 import os
 import secrets
 import signal
-import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 from agent_core.plain import plain
 from agent_core.reference.admin_token import kept
@@ -21,7 +19,7 @@ from agent_core.reference.server import DEMO_SECRET, CannotServeError, Options, 
 def run_backend(
     host: str = "127.0.0.1",
     port: int = 8787,
-    data_dir: Path | None = None,
+    store: str | None = None,
     *,
     admin_token: str | None = None,
     secret: str | None = None,
@@ -46,15 +44,8 @@ def run_backend(
     if made_token:
         notes.append(f"admin token of this run (EDGE_ADMIN_TOKEN is not set; `edge-console send` on this machine finds it): {made_token}")
     token = admin_token or made_token
-    options = Options(
-        host, port, secret or DEMO_SECRET, agent_secrets or {}, token, names=names, data_dir=data_dir, rules=Rules(limits=limits)
-    )
-    try:
-        asyncio.run(_serve(options, notes, made_token))
-    except (OSError, sqlite3.Error) as error:
-        if data_dir is None:
-            raise
-        raise CannotServeError(f"cannot keep the backend's store in {plain(data_dir)}: {plain(error)}") from None
+    options = Options(host, port, secret or DEMO_SECRET, agent_secrets or {}, token, names=names, store=store, rules=Rules(limits=limits))
+    asyncio.run(_serve(options, notes, made_token))
     return 0
 
 

@@ -6,12 +6,10 @@ import ipaddress
 import logging
 import secrets
 import socket
-import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -25,14 +23,17 @@ from starlette.types import Receive, Scope, Send
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.plain import plain
+from agent_core.reference.book import taken
 from agent_core.reference.calls import AdminCalls, EdgeCalls, answer, as_told, refusal
 from agent_core.reference.faults import Faults
 from agent_core.reference.gate import ACCEPTED_AT_ONCE, GatedConfig, GatedProtocol, most_connections
 from agent_core.reference.hub import REPLACED, Ending, Hub, Rules
-from agent_core.reference.orders import CallError, id_of
+from agent_core.reference.orders import CallError, Order, id_of
 from agent_core.reference.session import Session
-from agent_core.reference.store import Store
+from agent_core.reference.store import Store, StoreDownError, StoreRefusedError
+from agent_core.reference.stores import open_store
 from agent_core.reference.tokens import Secrets, check_agent
+from agent_core.reference.writer import Writer
 
 DEMO_SECRET = "demo-secret"  # noqa: S105 - known to all: for loopback only
 _MAX_TICK = 1.0
@@ -52,7 +53,7 @@ class PortTakenError(CannotServeError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where and how the backend serves. Port 0 takes a free one; without `data_dir` everything is in memory."""
+    """Where and how the backend serves. Port 0 takes a free one; without `store` (`sqlite:PATH`) everything is in memory."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -62,7 +63,7 @@ class Options:
     admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
     names: tuple[str, ...] = ()
     """Names of hosts by which it is reached on loopback, too, as behind a proxy."""
-    data_dir: Path | None = None
+    store: str | None = field(default=None, repr=False)
     rules: Rules = field(default_factory=Rules)
     connections: int = field(default_factory=most_connections)
     """At once; past them the longest half-sent request gives way, else the answer is 503."""
@@ -96,12 +97,15 @@ class ReferenceBackend:
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
         self.options = options or Options()
         self.clock: Clock = clock or SystemClock()
-        self.hub = Hub(self.options.rules, salt=secrets.token_hex(8), journaled=self.options.data_dir is not None)
+        self.hub = Hub(self.options.rules, salt=secrets.token_hex(8), journaled=self.options.store is not None)
         self.secrets = Secrets(self.options.secret, self.options.agent_secrets)
         """What is taken from now on; may be set at any time."""
         self._loopback = is_loopback(self.options.host)
         self.port = self.options.port
         self._store: Store | None = None
+        self._writer: Writer | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._taken: set[str] = set()
         self._sessions: dict[int, Session] = {}
         self._moved = asyncio.Event()
         self._server: _Server | None = None
@@ -110,7 +114,13 @@ class ReferenceBackend:
         self._queued = 0
         self._http = Starlette(
             routes=[*EdgeCalls(self).routes(), *AdminCalls(self).routes()],
-            exception_handlers={CallError: _refused, ClientDisconnect: _gone, HTTPException: _no_such_call, Exception: _crashed},
+            exception_handlers={
+                CallError: _refused,
+                StoreDownError: _store_down,
+                ClientDisconnect: _gone,
+                HTTPException: _no_such_call,
+                Exception: _crashed,
+            },
         )
 
     @property
@@ -137,7 +147,7 @@ class ReferenceBackend:
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Raises PortTakenError, CannotServeError, OSError or sqlite3.Error."""
+        """Raises PortTakenError or CannotServeError."""
         await self.up()
         self._ticking = asyncio.create_task(self._tick(), name="backend clock")
         return self
@@ -146,9 +156,7 @@ class ReferenceBackend:
         if self._ticking is not None:
             self._ticking.cancel()
         await self.down()
-        if self._store is not None:
-            self.persist()
-            self._store.close()
+        await self._close_store()
 
     async def up(self) -> None:
         """Listen, on the same port as before. Raises PortTakenError or CannotServeError."""
@@ -156,12 +164,12 @@ class ReferenceBackend:
             return
         listener = _listen(self.options.host, self.port)
         self.port = listener.getsockname()[1]
-        if self._store is None and self.options.data_dir is not None:
-            with contextlib.ExitStack() as undo:
-                undo.callback(listener.close)
-                self._store = Store(self.options.data_dir)
-                self.hub.restore(self._store.read())
-                undo.pop_all()
+        if self._store is None and self.options.store is not None:
+            try:
+                await self._open_store(self.options.store)
+            except (StoreDownError, StoreRefusedError) as error:
+                listener.close()
+                raise CannotServeError(str(error)) from None
         config = GatedConfig(
             self,
             http=GatedProtocol,
@@ -217,8 +225,8 @@ class ReferenceBackend:
             for session in self._sessions.values():
                 if self.hub.has_frames(session.agent_id):
                     session.wake()
-            with contextlib.suppress(sqlite3.Error):
-                self.persist()
+            if self._writer is not None:
+                self._writer.poke()
 
     # --- what tests, the demonstration and the admin calls do with it -------------------------------------------------
 
@@ -231,10 +239,18 @@ class ReferenceBackend:
         command_id: str | None = None,
         priority: str | None = None,
     ) -> str:
-        """Owe the agent a command, pushed at once where it has a socket; returns its id. Raises CallError."""
-        order = self.hub.queue(agent_id, command_type, payload, self.clock.now(), command_id=command_id, priority=priority)
-        self.persist()
-        self._wake(agent_id)
+        """Owe the agent a command, pushed at once where it has a socket; returns its id. Raises CallError or StoreDownError."""
+        if self._writer is not None and self._writer.overfull:
+            raise StoreDownError("the store cannot be written now")
+        order = self.hub.compose(agent_id, command_type, payload, self.clock.now(), command_id=command_id, priority=priority)
+        self.hub.book.add(order)
+        if self._writer is None:
+            self._written([order], set())
+        else:
+            await self._writer.answered(self.hub.book.sequence)
+            if order.command_id in self._taken:
+                self._taken.discard(order.command_id)
+                raise taken(order.command_id)
         self._queued += 1
         if self._queued % 64 == 0:
             await asyncio.sleep(0)
@@ -276,17 +292,41 @@ class ReferenceBackend:
         """The hub may have changed."""
         self._moved.set()
 
-    def persist(self) -> None:
-        """Write down what changed: called before anything leaves that rests on it. Raises sqlite3.Error."""
-        if self._store is not None:
-            orders, forgotten = self.hub.changed()
-            if not orders and not forgotten:
-                return
-            try:
-                self._store.write(orders, forgotten)
-            except sqlite3.Error:
-                self.hub.unwritten(orders, forgotten)
-                raise
+    async def written(self, sequence: int) -> None:
+        """Return when the store has what was noted up to there: called before anything leaves that rests on it."""
+        if self._writer is not None:
+            await self._writer.reached(sequence)
+
+    async def answered(self) -> None:
+        """The same for all there is, for a caller who waits. Raises StoreDownError."""
+        if self._writer is not None:
+            await self._writer.answered(self.hub.book.sequence)
+
+    async def _open_store(self, url: str) -> None:
+        store = open_store(url)
+        self.hub.restore(await store.open())
+        self._store, self._writer = store, Writer(self.hub.book, store, self._written)
+        self._writing = asyncio.create_task(self._writer.run(), name="backend store")
+
+    async def _close_store(self) -> None:
+        if self._store is None or self._writer is None or self._writing is None:
+            return
+        with contextlib.suppress(StoreDownError):
+            await self._writer.answered(self.hub.book.seal())
+        self._writing.cancel()
+        await asyncio.wait([self._writing])
+        await self._store.close()
+
+    def _written(self, new: list[Order], ids_taken: set[str]) -> None:
+        """The store has these new orders, but for those whose ids were taken."""
+        now = self.clock.now()
+        for order in new:
+            if order.command_id in ids_taken:
+                self.hub.book.withdraw(order)
+                self._taken.add(order.command_id)
+            else:
+                self.hub.owe(order, now)
+                self._wake(order.agent_id)
 
     def abort(self, scope: Scope) -> None:
         """Abort the connection of this scope; nothing where it has ended."""
@@ -458,6 +498,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return refusal(error)
 
 
+async def _store_down(_request: Request, error: Exception) -> Response:
+    return refusal(CallError(503, str(error), 1))
+
+
 async def _no_such_call(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return answer({"error": error.detail}, error.status_code)
@@ -471,3 +515,12 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 async def _crashed(_request: Request, error: Exception) -> Response:
     _log.error("A call failed: %s", type(error).__name__, exc_info=error)
     return answer({"error": "the backend failed"}, 500)
+
+
+_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    CallError: _refused,
+    StoreDownError: _store_down,
+    ClientDisconnect: _gone,
+    HTTPException: _no_such_call,
+    Exception: _crashed,
+}

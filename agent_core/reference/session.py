@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -21,7 +20,7 @@ class Shell(Protocol):
     hub: Hub
     clock: Clock
 
-    def persist(self) -> None: ...
+    async def written(self, sequence: int) -> None: ...
     def moved(self) -> None: ...
     def abort(self, scope: Scope) -> None: ...
 
@@ -40,6 +39,8 @@ class Session:
         self._wake.set()
         self._ending: Ending | None = None
         self._last_resort: asyncio.TimerHandle | None = None
+        self._rests_on = 0
+        """What the store must have before anything is said: the acks read here."""
 
     def wake(self) -> None:
         """There may be frames to send."""
@@ -78,7 +79,10 @@ class Session:
             if self._ending is not None:
                 continue
             raw = message.get("text")
+            before = hub.book.sequence
             excess = hub.receive(self.agent_id, self.generation, message["bytes"] if raw is None else raw, clock.now())
+            if hub.book.sequence != before:
+                self._rests_on = hub.book.sequence
             if excess is not None:
                 self.end(excess)
             elif hub.has_frames(self.agent_id):
@@ -101,11 +105,7 @@ class Session:
             await self._send({"type": "websocket.close", "code": self._ending.code, "reason": self._ending.reason})
 
     async def _send_all(self, frames: list[str], delay: float) -> None:
-        try:
-            self._shell.persist()
-        except sqlite3.Error:
-            self.abort()
-            raise
+        await self._shell.written(self._rests_on)
         self._shell.moved()
         await asyncio.sleep(delay)
         send = self._send

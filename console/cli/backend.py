@@ -13,7 +13,9 @@ def add_parsers(commands: Any) -> None:
     """`backend`, `send`."""
     backend = commands.add_parser("backend", help="serve the reference backend on a loopback port")
     backend.add_argument("--port", type=_port, default=8787, help="0: any free one, told as one JSON line (default: 8787)")
-    backend.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="keep commands and acks there (default: in memory)")
+    kept = backend.add_mutually_exclusive_group()
+    kept.add_argument("--store", metavar="URL", help="keep commands and acks there: sqlite:PATH (default: in memory)")
+    kept.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="the same as --store sqlite:DIR")
     backend.add_argument("--name", action="append", default=[], metavar="HOST", help="it is reached by this name, too, as behind a proxy")
     backend.add_argument("--enforce-limits", action="store_true", help="10 connects and 100 frames a minute, pings 10 s apart")
     backend.set_defaults(command=_backend)
@@ -58,7 +60,8 @@ def _backend(options: argparse.Namespace) -> int:
     from agent_core.reference.main import run_backend
 
     limits = PROTOCOL_LIMITS if options.enforce_limits else NO_LIMITS
-    return run_backend(port=options.port, data_dir=options.data_dir, names=tuple(options.name), limits=limits)
+    store = f"sqlite:{options.data_dir}" if options.data_dir is not None else options.store
+    return run_backend(port=options.port, store=store, names=tuple(options.name), limits=limits)
 
 
 def _send(options: argparse.Namespace) -> int:

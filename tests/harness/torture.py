@@ -62,7 +62,7 @@ async def run_backend(data_dir: Path, seed: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, quiet.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     rules = Rules(redeliver_after=0.5)
-    async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, data_dir=data_dir, rules=rules)) as backend:
+    async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, store=f"sqlite:{data_dir}", rules=rules)) as backend:
         print(backend.port, flush=True)
         while not stop.is_set():
             await asyncio.sleep(REPEAT_EVERY)

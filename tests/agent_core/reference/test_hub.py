@@ -460,11 +460,26 @@ def test_a_burst_is_taken_in_batches_in_order() -> None:
 def test_changes_are_given_once_or_again_when_they_could_not_be_written() -> None:
     hub, now = Hub(Rules(keep_settled=1), journaled=True), ManualClock().now()
     names = [hub.queue(AGENT, "x", {}, now).command_id for _ in range(3)]
-    orders, forgotten = hub.changed()
-    assert ([order.command_id for order in orders], forgotten) == (names, [])
-    assert hub.changed() == ([], [])
-    hub.unwritten(orders, forgotten)
+    changes = hub.book.changes()
+    assert ([order.command_id for order in changes.new], changes.changed, changes.forgotten) == (names, [], [])
+    assert not hub.book.changes()
     for name in names[:2]:
         hub.ack({"command_id": name, "success": True}, AckWay.HTTP, now)
-    orders, forgotten = hub.changed()
-    assert ({order.command_id for order in orders}, forgotten) == (set(names[1:]), names[:1])
+    hub.book.unwritten(changes)
+    again = hub.book.changes()
+    assert [order.command_id for order in again.new] == names[1:]
+    assert again.forgotten == names[:1]
+    hub.ack({"command_id": names[2], "success": True}, AckWay.HTTP, now)
+    assert [order.command_id for order in hub.book.changes().changed] == names[2:]
+
+
+def test_what_must_be_written_is_counted_and_a_delivery_need_not_be() -> None:
+    hub, now = Hub(journaled=True), ManualClock().now()
+    generation = hub.connect(AGENT, now).generation
+    command_id = hub.queue(AGENT, "x", {}, now).command_id
+    queued = hub.book.sequence
+    hub.book.changes()
+    hub.take(AGENT, generation, now)
+    assert (hub.book.sequence, len(hub.book.changes().changed)) == (queued, 1)
+    hub.ack({"command_id": command_id, "success": True}, AckWay.HTTP, now)
+    assert (hub.book.sequence, len(hub.book.changes().changed)) == (queued + 1, 1)

@@ -372,7 +372,7 @@ async def test_a_taken_port_is_said_so(backend: ReferenceBackend) -> None:
 
 
 async def test_a_restart_keeps_what_was_owed_and_what_was_settled(tmp_path: Path) -> None:
-    kept = options(data_dir=tmp_path / "with a space")
+    kept = options(store=f"sqlite:{tmp_path / 'with a space'}")
     async with ReferenceBackend(kept) as backend:
         link = await online(backend)
         done, pushed = [await backend.queue(AGENT, "send_message_now", HELLO | {"text": text}) for text in ("one", "two")]
@@ -395,14 +395,42 @@ async def test_a_restart_keeps_what_was_owed_and_what_was_settled(tmp_path: Path
 
 
 async def test_what_cannot_be_written_is_not_answered_and_written_later(tmp_path: Path) -> None:
-    async with ReferenceBackend(options(data_dir=tmp_path)) as backend, caller(backend) as agent, admin(backend) as client:
+    async with ReferenceBackend(options(store=f"sqlite:{tmp_path}")) as backend, caller(backend) as agent, admin(backend) as client:
         asked = {"edge_agent_id": AGENT, "command_type": "send_message_now", "payload": HELLO, "command_id": "mine"}
+        link = await online(backend)
         with contextlib.closing(sqlite3.connect(tmp_path / "backend.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert (await client.post("/admin/commands", json=asked)).status_code == 500
-            assert (await agent.post("/edge/sync", json={"edge_agent_id": AGENT})).status_code == 500
-    async with ReferenceBackend(options(data_dir=tmp_path)) as backend:
+            for answer in (
+                await client.post("/admin/commands", json=asked),
+                await agent.post("/edge/sync", json={"edge_agent_id": AGENT}),
+                await client.post("/admin/commands", json=asked | {"command_id": "another"}),
+            ):
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert (await frame(link))["data"]["command_id"] == "mine", "nobody gets it before the store has it"
+        await link.close()
+    async with ReferenceBackend(options(store=f"sqlite:{tmp_path}")) as backend:
         assert backend.hub.order("mine").status is Status.DELIVERED
+
+
+async def test_a_pong_waits_for_the_ack_before_it_to_be_written(tmp_path: Path) -> None:
+    async with ReferenceBackend(options(store=f"sqlite:{tmp_path}")) as backend:
+        link, other_agent = await online(backend), await online(backend, "mac-2")
+        command_id = await backend.queue(AGENT, "send_message_now", HELLO)
+        await frame(link)
+        with contextlib.closing(sqlite3.connect(tmp_path / "backend.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await link.send(ack(command_id))
+            await link.send('{"type":"ping"}')
+            await backend.until(lambda hub: hub.counts["pings"] == 1)
+            await other_agent.send('{"type":"ping"}')
+            assert (await frame(other_agent))["type"] == "pong", "what rests on nothing is said"
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await link.recv()
+        assert (await frame(link))["type"] == "pong"
+        async with asyncio.TaskGroup() as closing_all:
+            closing_all.create_task(link.close())
+            closing_all.create_task(other_agent.close())
 
 
 async def test_a_burst_of_5000_respects_back_pressure(backend: ReferenceBackend) -> None:

@@ -1,0 +1,78 @@
+"""Group commit: one write at a time, and what gathers meanwhile is the next one."""
+
+import asyncio
+from collections.abc import Callable
+
+from agent_core.reference.book import Book
+from agent_core.reference.orders import Order
+from agent_core.reference.store import Store, StoreDownError
+
+ANSWER_WITHIN = 5.0
+RETRY_AFTER = 0.25
+MAX_UNWRITTEN = 20_000
+
+
+class Writer:
+    """Carries a book's changes to a store; `written` hears of the new orders that the store has, and of ids that it has of others."""
+
+    def __init__(self, book: Book, store: Store, written: Callable[[list[Order], set[str]], None]) -> None:
+        self._book = book
+        self._store = store
+        self._written = written
+        self._reached = 0
+        self._wake = asyncio.Event()
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.down = False
+        """The last write failed."""
+
+    @property
+    def overfull(self) -> bool:
+        """Too much waits already."""
+        return self.down or self._book.sequence - self._reached > MAX_UNWRITTEN
+
+    def poke(self) -> None:
+        """There may be something to write."""
+        self._wake.set()
+
+    async def reached(self, sequence: int) -> None:
+        """Return when the store has everything up to `sequence`, however long that takes."""
+        while self._reached < sequence:
+            self._wake.set()
+            await asyncio.shield(self._turn)
+
+    async def answered(self, sequence: int, within: float = ANSWER_WITHIN) -> None:
+        """The same for a caller who waits for an answer. Raises StoreDownError."""
+        try:
+            async with asyncio.timeout(within):
+                while self._reached < sequence:
+                    self._wake.set()
+                    await asyncio.shield(self._turn)
+                    if self.down:
+                        raise StoreDownError("the store cannot be written now")
+        except TimeoutError:
+            raise StoreDownError("the store does not answer") from None
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            upto, changes = self._book.sequence, self._book.changes()
+            try:
+                taken = await self._store.write(changes) if changes else set()
+            except BaseException as error:
+                self._book.unwritten(changes)
+                if not isinstance(error, StoreDownError):
+                    raise
+                self.down = True
+                self._end_turn()
+                await asyncio.sleep(RETRY_AFTER)
+                self._wake.set()
+            else:
+                self.down = False
+                self._written(changes.new, taken)
+                self._reached = upto
+                self._end_turn()
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, asyncio.get_running_loop().create_future()
+        turn.set_result(None)
