@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rich.style import Style
 
-from console.filters import BAD
+from agent_core.filters import BAD
 from console.panels.latency import SLOW_MS, tone_of
 from console.panels.lines import Line, Piece
 from console.panels.ring import Row

@@ -6,7 +6,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from console.filters import MOST_CHARACTERS, History, completed, trouble_in
+from agent_core.filters import MOST_CHARACTERS, completed, trouble_in
+from console.filter_history import History
 
 HINT = "type:send status:failed via:poll >250ms !cmd_1 /regex/ text   ⏎ keep · Esc as before · ↑ history"
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from agent_core.feed import CommandEntry
-from console.filters import SEARCHED, Filter, FilterError, Rest, Texts
+from agent_core.filters import SEARCHED, Filter, FilterError, Rest, Texts
 
 SEARCH_WITHIN = 0.5
 """Seconds that a filter may take over all rows."""

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
-from console.filters import BAD, Filter, FilterError, parse
+from agent_core.filters import BAD, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound

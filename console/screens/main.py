@@ -9,7 +9,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from console.filters import FilterError, History, parse
+from agent_core.filters import FilterError, parse
+from console.filter_history import History
 from console.panels.backoff import backoff
 from console.panels.banner import banner
 from console.panels.connection import connection

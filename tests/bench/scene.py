@@ -12,9 +12,9 @@ from pathlib import Path
 from agent_core import gc_tuning
 from agent_core.clock import SystemClock
 from agent_core.feed import CommandEntry
+from agent_core.filters import parse
 from agent_core.snapshot import Snapshot
 from console.app import EdgeConsole, run
-from console.filters import parse
 from console.panels.ring import FilteredView, Ring
 from console.panels.stream import Stream
 from console.screenshot import png_of, svg_of

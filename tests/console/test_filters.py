@@ -2,7 +2,8 @@
 
 import pytest
 
-from console.filters import FilterError, History, Texts, completed, parse
+from agent_core.filters import FilterError, Texts, completed, parse
+from console.filter_history import History
 from tests.harness.stills import HOSTILE
 
 SENT: Texts = ("send_message", "ws", "acked", "external", "+1310", None, None)

@@ -1,12 +1,12 @@
-"""The stream's filter language: `type:send status:failed via:poll >250ms !cmd_1 /regex/ text`; every term must hold, `!` turns one around.
+"""The commands' filter language: `type:send status:failed via:poll >250ms !cmd_1 /regex/ text`; every term must hold, `!` inverts one.
 
 A filter is compiled against what rows share (type, way, status, error …), so that most rows cost one look into a dictionary.
 """
 
 import difflib
-import os.path
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import NamedTuple
 
 STATUSES = ("queued", "running", "scheduled", "outbox", "sent", "acked", "failed", "duplicate", "cancelled", "interrupted", "refused")
@@ -127,7 +127,11 @@ def completed(text: str) -> str:
 
 def _longest(words: Iterable[str], begun: str) -> str:
     """What all the words that begin so have in common."""
-    return os.path.commonprefix([word for word in words if word.startswith(begun.lower())]) or begun  # noqa: RUF071 - of words, not paths
+    found = [word for word in words if word.startswith(begun.lower())]
+    if not found:
+        return begun
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(min(found), max(found), strict=False))
+    return "".join(char for char, _ in shared)
 
 
 def _term(token: str) -> Term:
@@ -209,36 +213,3 @@ _FIELDS: dict[str, tuple[int, tuple[str, ...]]] = {
     "type": (0, ()), "via": (1, WAYS), "status": (2, STATUSES), "effect": (3, EFFECTS), "thread": (4, ()), "error": (5, ()),
     "replay": (6, ()), "id": (-1, ()),
 }  # fmt: skip
-
-
-class History:
-    """The filters used so far, newest last; `older` and `newer` walk, starting behind the newest."""
-
-    def __init__(self, capacity: int = 50) -> None:
-        self._kept: list[str] = []
-        self._capacity = capacity
-        self._at = 0
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """All of them, newest last."""
-        return tuple(self._kept)
-
-    def add(self, text: str) -> None:
-        if text and text in self._kept:
-            self._kept.remove(text)
-        if text:
-            self._kept = [*self._kept, text][-self._capacity :]
-        self._at = len(self._kept)
-
-    def older(self) -> str | None:
-        """The one before, None at the oldest."""
-        if self._at == 0:
-            return None
-        self._at -= 1
-        return self._kept[self._at]
-
-    def newer(self) -> str:
-        """The one after; empty past the newest."""
-        self._at = min(self._at + 1, len(self._kept))
-        return self._kept[self._at] if self._at < len(self._kept) else ""
