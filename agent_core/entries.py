@@ -88,6 +88,9 @@ class Ack(Struct):
     sent_utc: float | None = None
     again: bool = False
     """For a duplicate; the first one is on its way to proof, too."""
+    refusals: int = 0
+    """How often the backend has refused it by HTTP; it is not posted again before `not_before` (monotonic)."""
+    not_before: float = 0.0
 
 
 def ack_of(entry: Entry, *, again: bool = False) -> Ack:

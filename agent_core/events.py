@@ -138,13 +138,17 @@ class PollFailed(Struct, frozen=True, gc=False, tag=True):
 
 
 class AcksPosted(Struct, frozen=True, gc=False, tag=True):
-    """Acks sent by HTTP: those with a 2xx, and those to try again."""
+    """Acks sent by HTTP, each by a call of its own."""
 
     proven: tuple[str, ...]
     failed: tuple[str, ...] = ()
+    """Those that no call was spent on, or whose call was in trouble that the next would meet, too."""
     failure: Failure | None = None
+    """That trouble."""
     unsupported: bool = False
-    """Neither ack call exists there: acks go as `pending_events` of a poll."""
+    """Neither ack call is there, as far as is known: acks go as `pending_events` of a poll."""
+    refused: tuple[tuple[str, int], ...] = ()
+    """(command_id, HTTP status) of acks that were refused, each for itself."""
 
 
 class Recorded(Struct, frozen=True, gc=False, tag=True):

@@ -57,7 +57,7 @@ class Remembered(Struct, frozen=True, gc=False):
     sent_utc: float | None = None
     proven_utc: float | None = None
     proven_by: str | None = None
-    """`pong`, `http` or `ack_events`."""
+    """`pong`, `http`, `pending_events` or `ack_events`."""
     replay_of: str | None = None
     mark: str | None = None
     """Where its messenger's record of what was sent stood before it ran last."""

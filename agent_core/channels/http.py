@@ -34,14 +34,18 @@ ACK_PATHS = ("/edge/command/ack", "/edge/ack_command")
 READ_AT_ONCE = 64 * 2**10
 """Bytes of an answer that are read without a thread: about 5 ms."""
 MISSING = frozenset({404, 405})
+ERRORS_IN_A_ROW = 3
+"""Acks answered with 5xx one after the other: then it is no matter of these acks."""
 
 
 class HttpTrouble(Exception):
     """A call that brought no good answer."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, *, missing: bool = False) -> None:
+        """`missing`: there is nothing to call."""
         super().__init__(failure.detail)
         self.failure = failure
+        self.missing = missing
 
 
 class PollingChannel:
@@ -59,7 +63,8 @@ class PollingChannel:
         self._post = post
         self._client: httpx.AsyncClient | None = None
         self._opening = asyncio.Lock()
-        self._ack_paths = list(ACK_PATHS)
+        self._ack_path: str | None = None
+        """The path that has answered 2xx."""
 
     async def close(self) -> None:
         if self._client is not None:
@@ -104,32 +109,46 @@ class PollingChannel:
             self._post(PollAnswered(effect.number, arrivals, answer.proven, settings, answer.malformed, carried))
 
     async def post_acks(self, acks: tuple[tuple[str, str], ...]) -> None:
-        """POST each ack on its own; the first trouble ends the batch, for what follows would meet it too."""
+        """POST each ack on its own. One that is refused holds up no other; trouble that the next would meet, too, ends the batch."""
         proven: list[str] = []
+        refused: list[tuple[str, int]] = []
         failure: Failure | None = None
+        missing, in_a_row = False, 0
         for command_id, ack in acks:
             try:
                 await self._post_ack(ack)
             except HttpTrouble as error:
-                failure = error.failure
-                if failure.status is None or failure.status in MISSING | {401, 403, 429} or failure.status >= 500:
+                status = error.failure.status
+                if status is None or _concerns_all(error.failure) or error.missing:
+                    failure, missing = error.failure, error.missing
+                    break
+                refused.append((command_id, status))
+                in_a_row = in_a_row + 1 if status >= 500 else 0
+                if in_a_row >= ERRORS_IN_A_ROW:
+                    failure = error.failure
                     break
             else:
                 proven.append(command_id)
-        failed = tuple(command_id for command_id, _ in acks if command_id not in set(proven))
-        self._post(AcksPosted(tuple(proven), failed, failure, unsupported=not self._ack_paths))
+                in_a_row = 0
+        done = {*proven, *(command_id for command_id, _ in refused)}
+        failed = tuple(command_id for command_id, _ in acks if command_id not in done)
+        self._post(AcksPosted(tuple(proven), failed, failure, missing, tuple(refused)))
 
     async def _post_ack(self, ack: str) -> None:
-        while self._ack_paths:
+        """By the path that has answered 2xx before, whose 404 is about this ack; else by the first that is there. Raises HttpTrouble."""
+        if self._ack_path is not None:
+            await self._call(self._ack_path, ack.encode())
+            return
+        for path in ACK_PATHS:
             try:
-                await self._call(self._ack_paths[0], ack.encode())
+                await self._call(path, ack.encode())
             except HttpTrouble as error:
                 if error.failure.status not in MISSING:
                     raise
-                self._ack_paths.pop(0)
             else:
+                self._ack_path = path
                 return
-        raise HttpTrouble(Failure(Trouble.HTTP, "the backend has no call for acks", 404))
+        raise HttpTrouble(Failure(Trouble.HTTP, "the backend has no call for acks", 404), missing=True)
 
     # --- one call --------------------------------------------------------------------------------------------
 
@@ -218,6 +237,12 @@ def open_client(url: str, within: float, connections: int = 4) -> "httpx.AsyncCl
         timeout=within,
         limits=httpx.Limits(max_connections=connections, keepalive_expiry=90),
     )
+
+
+def _concerns_all(failure: Failure) -> bool:
+    """What one call met the next would meet, too: no answer, another's answer, a refusal of the agent, a request to wait."""
+    status = failure.status
+    return status is None or status < 400 or status in {401, 403, 429} or failure.retry_after is not None
 
 
 def _registration(answer: dict[str, Any]) -> tuple[str, str | None]:

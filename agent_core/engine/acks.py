@@ -1,34 +1,41 @@
 """The acks on their way to proof (PROTOCOL §4, PROMISES P2).
 
     kept ──► sent ──────► proven     by the pong for a ping sent after it
-      ▲ └──► posted ──┘              by a 2xx, or because `ack_events` names it
-      └── link lost, post failed
+      ▲ ├──► posted ──┘              by a 2xx, or because `ack_events` names it
+      │ │      └──► parked           refused: posted again after a while, ever later
+      └─┴── link lost, post failed, its time has come
 
-Invariants: an ack leaves by proof only, and goes out oldest first. At most `MAX_IN_MEMORY` are at hand with their text; of the others there
-is the number, and the journal has the rest: `Spilled` while they are out, `_unsent` while they are not. Those are read again (`Recall`)
-when there is a way for them, and then wait like any other.
+Invariants: an ack leaves by proof only, and goes out oldest first; one that is refused holds up no other. At most `MAX_IN_MEMORY` are at
+hand with their text; of more there is the number, and the journal has the rest: `Spilled` while they are out, `_unsent` while they are
+not. Those are read again (`Recall`) when there is a way for them, and then wait like any other.
+
+Where the backend has no call for acks they are carried by polls, in turn. A 2xx of such a poll proves them only once the backend has shown
+that it reads what is carried, by naming one in `ack_events`; a command that comes again though its ack was proven so shows the opposite.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
 
 from msgspec import Struct
 
 from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.entries import Ack, Entry
-from agent_core.events import Effect, PostAcks, Recall, Send
+from agent_core.events import AcksPosted, Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
 from agent_core.latency import Latencies
 from agent_core.records import AcksProven, Change, Via
 
 POLL = Via.POLL
+CARRIED_BY = "pending_events"
+"""How an ack is proven that a poll has carried."""
 POST_BATCH = 50
 MAX_IN_MEMORY = 500
 """Acks at hand with all that is known of them: a kilobyte each."""
 RECALL_BATCH = 500
 TOLD_AT_ONCE = 500
+RETRY_FACTOR, MAX_RETRY_AFTER = 4.0, 3_600.0
+"""A refused ack is posted again after the interval of polling, then each time so many times later, to an hour."""
 
 
 class Spilled(Struct, frozen=True, gc=False):
@@ -40,11 +47,16 @@ class Spilled(Struct, frozen=True, gc=False):
 
 
 class Route(Struct, frozen=True, gc=False):
-    """The ways an ack may take now: the open socket's generation and next ping, and whether HTTP may be used."""
+    """The ways an ack may take now: the open socket's generation and next ping, calls of their own, polls."""
 
     generation: int | None
     barrier: int
     post: bool
+    carry: bool
+
+    @property
+    def any(self) -> bool:
+        return self.generation is not None or self.post or self.carry
 
 
 class Acks:
@@ -70,7 +82,12 @@ class Acks:
         self._unsent: deque[int] = deque()
         self._recalling: tuple[int, ...] = ()
         self._posted: tuple[Ack, ...] = ()
+        self._parked: list[Ack] = []
+        self._calls_in_trouble = False
         self._carried: tuple[Ack, ...] = ()
+        self._carry_from = 0
+        self._reads_carried = False
+        """The backend has shown that it reads the acks that polls carry."""
         self._unshown: list[Entry] = []
         self.proven = 0
 
@@ -97,6 +114,8 @@ class Acks:
 
     def route(self, ways: Route, now: Moment) -> None:
         """Put kept acks on their way, oldest first: by the open socket at once, else by HTTP in batches."""
+        if ways.post and now.mono >= self.retry_at:
+            self._unpark(now)
         if self._kept:
             self._put_out(ways, now)
         if len(self._kept) > self._max_in_memory:
@@ -139,7 +158,7 @@ class Acks:
 
     def recall(self, ways: Route) -> None:
         """Nothing is kept and there is a way: have the next ones read that only the journal has."""
-        if self._unsent and not (self._kept or self._recalling) and (ways.generation is not None or ways.post):
+        if self._unsent and not (self._kept or self._recalling) and ways.any:
             count = min(RECALL_BATCH, self._max_in_memory, len(self._unsent))
             self._recalling = tuple(self._unsent.popleft() for _ in range(count))
             self._emit(Recall(self._recalling))
@@ -163,17 +182,32 @@ class Acks:
             self._unsend_spilled()
 
     def carry(self, count: int) -> tuple[tuple[str, str], ...]:
-        """The oldest unproven acks, to travel inside a poll; they stay where they are until the poll's 2xx (`arrived`)."""
-        self._carried = tuple(islice(chain(self._sent, self._kept), count))
+        """Unproven acks, in turn, to travel inside a poll; they stay where they are until it is answered (`arrived`)."""
+        waiting = [*self._kept, *self._parked, *self._sent]
+        first = self._carry_from = self._carry_from % max(1, len(waiting))
+        self._carried = tuple((waiting[first:] + waiting[:first])[:count])
         return tuple((ack.entry.command.command_id, ack.text) for ack in self._carried)
 
-    def arrived(self, ids: Iterable[str], now: Moment) -> None:
-        """The poll that carried acks was answered: these and no later ones of the same command are proven."""
-        accepted, unproven = set(ids), {id(ack) for ack in (*self._kept, *self._sent)}
+    def arrived(self, ids: Iterable[str], named: Iterable[str], now: Moment) -> None:
+        """The poll that carried acks was answered: these and no later ones of the same command; `ack_events` names some."""
+        travelled, told = set(ids), set(named)
+        unproven = {id(ack) for ack in (*self._kept, *self._parked, *self._sent)}
         batch, self._carried = self._carried, ()
-        proven = [ack for ack in batch if id(ack) in unproven and ack.entry.command.command_id in accepted]
-        self._prove(proven, "http", now)
-        self._let_go(proven)
+        arrived = [ack for ack in batch if id(ack) in unproven and ack.entry.command.command_id in travelled]
+        if any(ack.entry.command.command_id in told and not ack.barrier for ack in arrived):
+            self._reads_carried = True
+        if self._reads_carried:
+            self._prove(arrived, CARRIED_BY, now)
+            self._let_go(arrived)
+        else:
+            self._carry_from += len(batch)
+
+    def came_again(self, proven_by: str | None) -> bool:
+        """A command is delivered again whose ack was proven so. True where that is news: what polls carry is not read."""
+        if proven_by != CARRIED_BY or not self._reads_carried:
+            return False
+        self._reads_carried = False
+        return True
 
     def _take_kept(self, count: int) -> tuple[Ack, ...]:
         """The oldest, one a command, since the answer goes by command: a copy, or an acceptance that the outcome overtook, is dropped."""
@@ -228,17 +262,55 @@ class Acks:
         self._spilled.clear()
         self._spilled_count = 0
 
-    def posted(self, proven: Iterable[str], now: Moment) -> None:
-        """An HTTP batch came back: those not proven are kept again."""
-        accepted = set(proven)
+    def posted(self, event: AcksPosted, every: float, now: Moment) -> Sequence[tuple[str, int]]:
+        """A batch came back. Returns (command id, status) of what is refused for the first time; `every` is the interval of polling."""
+        accepted, refused = set(event.proven), dict(event.refused)
         batch, self._posted = self._posted, ()
         self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
-        self._kept.extendleft(ack for ack in reversed(batch) if ack.entry.command.command_id not in accepted)
+        rest = [ack for ack in batch if ack.entry.command.command_id not in accepted]
+        self._kept.extendleft(ack for ack in reversed(rest) if ack.entry.command.command_id not in refused)
+        if event.proven and self._calls_in_trouble:
+            for ack in self._parked:
+                ack.not_before = now.mono
+        self._calls_in_trouble = event.failure is not None or (self._calls_in_trouble and not event.proven)
+        parked = [ack for ack in rest if ack.entry.command.command_id in refused]
+        for ack in parked:
+            ack.refusals += 1
+            ack.not_before = now.mono + min(every * RETRY_FACTOR ** min(ack.refusals - 1, 20), MAX_RETRY_AFTER)
+            self._park(ack)
+        return [(ack.entry.command.command_id, refused[ack.entry.command.command_id]) for ack in parked if ack.refusals == 1]
+
+    def _park(self, ack: Ack) -> None:
+        if ack.terminal and len(self._parked) >= self._max_in_memory:
+            self._unsent.append(ack.entry.seq)
+            self._settled(ack.entry)
+        else:
+            self._parked.append(ack)
+
+    def _unpark(self, now: Moment) -> None:
+        """Those whose time has come go out again, behind those that were never refused."""
+        self._kept.extend(ack for ack in self._parked if ack.not_before <= now.mono)
+        self._parked = [ack for ack in self._parked if ack.not_before > now.mono]
+
+    def unpark_all(self) -> None:
+        """There is a socket whose pongs prove: what was refused by HTTP goes out by it with the rest."""
+        self._kept.extend(self._parked)
+        self._parked.clear()
+
+    @property
+    def retry_at(self) -> float:
+        """When the next refused one is to be posted again; infinity for none."""
+        return min((ack.not_before for ack in self._parked), default=float("inf"))
+
+    @property
+    def overflowing(self) -> bool:
+        """More are refused than can be remembered."""
+        return len(self._parked) >= self._max_in_memory
 
     def proved_ids(self, ids: Iterable[str], by: str, now: Moment) -> None:
         """The backend names acks that it has; of a scheduled message it may mean the one on acceptance, so that proves nothing."""
         wanted = set(ids)
-        unproven = (ack for ack in (*self._kept, *self._sent) if ack.terminal and ack.entry.due_utc is None)
+        unproven = (ack for ack in (*self._kept, *self._parked, *self._sent) if ack.terminal and ack.entry.due_utc is None)
         proven = [ack for ack in unproven if ack.entry.command.command_id in wanted]
         self._prove(proven, by, now)
         self._let_go(proven)
@@ -273,11 +345,12 @@ class Acks:
             proven = {id(ack) for ack in acks}
             self._kept = deque(ack for ack in self._kept if id(ack) not in proven)
             self._sent = deque(ack for ack in self._sent if id(ack) not in proven)
+            self._parked = [ack for ack in self._parked if id(ack) not in proven]
 
     @property
     def unproven(self) -> int:
         on_disk = self._spilled_count + len(self._unsent) + len(self._recalling)
-        return len(self._kept) + len(self._sent) + len(self._posted) + on_disk
+        return len(self._kept) + len(self._sent) + len(self._posted) + len(self._parked) + on_disk
 
     @property
     def awaits_pong(self) -> bool:

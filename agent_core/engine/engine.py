@@ -391,7 +391,7 @@ class Engine:
             self._repeats.say(self._now, "WARNING", "malformed commands", f"Malformed command in a sync answer ignored: {reason}")
         self._commands_polled(event.arrivals)
         polled, self._polled = self._polled, Polled()
-        self._ledger.acks.arrived(event.carried, self._now)
+        self._ledger.acks.arrived(event.carried, event.proven, self._now)
         self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
         if event.settings:
             self._configure(event.settings)
@@ -409,8 +409,11 @@ class Engine:
         self._polled.rejected += self._ledger.rejected - before
 
     def _acks_posted(self, event: AcksPosted) -> None:
-        self._ledger.acks.posted(event.proven, self._now)
-        self._polling.acks_posted(event, self._now, self._dice)
+        acks = self._ledger.acks
+        for command_id, status in acks.posted(event, self._polling.every, self._now):
+            text = f"The backend refuses the ack of {command_id} (HTTP {status}); it is tried again, ever later"
+            self._repeats.say(self._now, "WARNING", "refused acks", text)
+        self._polling.acks_posted(event, self._now, self._dice, hold=bool(event.refused) and acks.overflowing)
 
     def _recorded(self, ticket: int, horizon_utc: float) -> None:
         self._ledger.forgotten_up_to(horizon_utc)
@@ -537,17 +540,27 @@ class Engine:
         ledger.release(self._barrier.seal())
         posts_from = self._polling.posts_from(socket_down=not link.online, pings_ignored=link.pings_ignored)
         http = link.agent_id is not None and now.mono >= posts_from
-        ways = Route(link.generation if link.online else None, link.barrier, http)
+        ways = Route(link.generation if link.online else None, link.barrier, http, self._polling.carries)
+        if link.online and not link.pings_ignored:
+            ledger.acks.unpark_all()
         ledger.acks.route(ways, now)
         if link.online and link.pings_ignored:
             ledger.acks.prove_without_pongs(now, post=http)
         ledger.acks.recall(ways)
-        self._post_at = posts_from if ledger.acks.unproven and now.mono < posts_from < float("inf") else None
+        self._post_at = self._next_post(posts_from)
         if ledger.acks.awaits_pong:
             link.want_proof(now)
         self._note_history()
         if self._stop_by is not None:
             self._continue_stop()
+
+    def _next_post(self, posts_from: float) -> float | None:
+        """When acks may be posted that may not now, or a refused one is due."""
+        acks = self._ledger.acks
+        if self._link.agent_id is None or not acks.unproven or posts_from == float("inf"):
+            return None
+        at = posts_from if posts_from > self._now.mono else acks.retry_at
+        return at if at < float("inf") else None
 
     def _couple_polling(self) -> None:
         now = self._now

@@ -310,6 +310,9 @@ class Ledger:
             self._repeats.say(now, "WARNING", "commands with other content", text)
         else:
             self._repeats.say(now, "INFO", "duplicates", f"Command {command.command_id} is a duplicate; it is not run again")
+        if past is not None and self.acks.came_again(past.proven_by):
+            text = f"Command {command.command_id} comes again though a poll has carried its ack: the backend does not read pending_events"
+            self._say(now, "WARNING", text)
         on_its_way = known.outgoing is not None and not known.outgoing.barrier
         room = self.acks.may_repeat(self._config.executor.max_pending)
         if known.ack is not None and known.state is not RUNNING and room and not on_its_way:

@@ -20,6 +20,8 @@ from agent_core.plain import plain
 from agent_core.snapshot import PollingMode, PollingView
 
 CARRIED = 100
+PATHS_AGAIN = 300.0
+"""Seconds until a call for acks that was not there is tried again: it may have been a roll-out."""
 GRACE = 2.0
 
 
@@ -38,7 +40,8 @@ class Polling:
         self._safety_at: float | None = None
         self._not_before = float("-inf")
         self._post_not_before = float("-inf")
-        self._carries = False
+        self._paths_at = float("-inf")
+        """When it is to be tried again whether there is a call for acks; -inf where there is one."""
         self._number = 0
         self._in_flight: str | None = None
         self._answer_by: float | None = None
@@ -80,8 +83,13 @@ class Polling:
 
     def posts_from(self, *, socket_down: bool, pings_ignored: bool) -> float:
         """Since when acks may go by HTTP; infinity where they may not."""
-        wanted = self._mode is not PollingMode.NEVER and (socket_down or pings_ignored) and not self._carries
-        return max(self._post_not_before, self._not_before) if wanted else float("inf")
+        wanted = self._mode is not PollingMode.NEVER and (socket_down or pings_ignored)
+        return max(self._post_not_before, self._not_before, self._paths_at) if wanted else float("inf")
+
+    @property
+    def carries(self) -> bool:
+        """No call for acks is there, as far as is known: they travel with the polls."""
+        return self._paths_at > float("-inf")
 
     def view(self) -> PollingView:
         return PollingView(
@@ -136,7 +144,7 @@ class Polling:
             self._next_at = now.mono + self.every * (1 - self._timing.poll_jitter * (1 + dice()) / 2)
         if self._safety_at is not None and purpose != "poll":
             self._safety_at = now.mono + self._timing.safety_sync_every
-        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self._carries else (), status()))
+        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self.carries else (), status()))
 
     def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
         wanted = possible and (self._mode is PollingMode.ALWAYS or (self._mode is PollingMode.AUTO and not online))
@@ -197,14 +205,20 @@ class Polling:
         self.first = False
         self._hold_back(failure, now, dice)
 
-    def acks_posted(self, event: AcksPosted, now: Moment, dice: Dice) -> None:
-        if event.unsupported and not self._carries:
-            self._carries = True
-            self._say(now, "INFO", "The backend has no call for acks; they travel with the polls")
-        if event.failed and not event.unsupported:
+    def acks_posted(self, event: AcksPosted, now: Moment, dice: Dice, *, hold: bool) -> None:
+        """`hold`: more acks are refused than can be told apart, so the next ones wait for an interval, too."""
+        if event.proven:
+            if self.carries:
+                self._say(now, "INFO", "The backend has a call for acks again")
+            self._paths_at = float("-inf")
+        elif event.unsupported or self.carries:
+            if not self.carries:
+                self._say(now, "INFO", "The backend has no call for acks; they travel with the polls")
+            self._paths_at = now.mono + PATHS_AGAIN
+        if hold or (event.failed and not event.unsupported):
             self._post_not_before = now.mono + self.every
-            if event.failure is not None:
-                self._hold_back(event.failure, now, dice)
+        if event.failure is not None and not event.unsupported:
+            self._hold_back(event.failure, now, dice)
 
     def _hold_back(self, failure: Failure, now: Moment, dice: Dice) -> None:
         timing = self._timing

@@ -330,7 +330,7 @@ def test_acks_go_with_the_polls_where_there_is_no_call_for_them() -> None:
     book >> AcksPosted((), ("c1",), http(404), unsupported=True)
     book.after(15).never(PostAcks)
     book << carries("c1")
-    book.answer_poll()
+    book.answer_poll(proven=("c1",))
     assert book.snapshot.commands.proven == 1
 
 

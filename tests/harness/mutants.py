@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "frames", "poison",
+    "settling", "frames", "poison", "ack_calls",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
@@ -209,8 +209,9 @@ BUGS = (
     Bug(
         "a failed post counts as proof",
         "engine/acks.py",
-        "        accepted = set(proven)\n        batch, self._posted",
-        "        accepted = {ack.entry.command.command_id for ack in self._posted}\n        batch, self._posted",
+        "        accepted, refused = set(event.proven), dict(event.refused)\n        batch, self._posted",
+        "        accepted, refused = {ack.entry.command.command_id for ack in self._posted}, dict(event.refused)\n"
+        "        batch, self._posted",
     ),
     Bug(
         "ack before record",
@@ -329,6 +330,32 @@ BUGS = (
         "sorted(by_id or by_name, key",
     ),
     Bug("a set clock ends tombstones", "engine/cancels.py", "found[1] > now.mono:", "found[1] > now.utc - 1_793_909_600:"),
+    Bug(
+        "a refused ack holds up the others",
+        "channels/http.py",
+        "                refused.append((command_id, status))\n",
+        "                failure = error.failure\n                break\n",
+    ),
+    Bug(
+        "one 404 gives up a path that has answered",
+        "channels/http.py",
+        "        if self._ack_path is not None:\n",
+        "        if not ACK_PATHS:\n",
+    ),
+    Bug(
+        "any sync's 2xx proves what it carried",
+        "engine/acks.py",
+        "        if self._reads_carried:\n            self._prove(",
+        "        if batch:\n            self._prove(",
+    ),
+    Bug(
+        "a redelivery disproves nothing",
+        "engine/acks.py",
+        "        self._reads_carried = False\n        return True\n",
+        "        return False\n",
+    ),
+    Bug("a refused ack is posted each interval", "engine/acks.py", "every * RETRY_FACTOR ** min(ack.refusals - 1, 20)", "every"),
+    Bug("a missing call for acks is missing for ever", "engine/polling.py", "now.mono + PATHS_AGAIN", "float('inf')"),
     Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
     Bug("a tombstone outlives its work", "engine/cancels.py", "self._by_target.pop(target, None)", "self._by_target.get(target)"),
     Bug("a tombstone forgets its kind", "engine/cancels.py", "*map(Target, names or (command_id,))", "*map(Target, (command_id, *names))"),

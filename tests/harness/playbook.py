@@ -616,7 +616,11 @@ def remembered(one: Command, state: State, seq: int = 1, **more: Any) -> Remembe
     return Remembered(seq=seq, command=one, via=Via.WS, state=state, received_utc=1_793_910_000.0, **more)
 
 
-def posted(book: Playbook, *failed: str, failure: Failure | None = None, unsupported: bool = False) -> AcksPosted:
+def posted(
+    book: Playbook, *failed: str, failure: Failure | None = None, unsupported: bool = False, refused: dict[str, int] | None = None
+) -> AcksPosted:
     """The answer to the latest PostAcks: all proven but these."""
     ids = [command_id for command_id, _ in book.find(PostAcks).acks]
-    return AcksPosted(tuple(one for one in ids if one not in failed), failed, failure, unsupported)
+    alone = tuple((one, status) for one, status in (refused or {}).items() if one in ids)
+    proven = tuple(one for one in ids if one not in failed and one not in dict(alone))
+    return AcksPosted(proven, failed, failure, unsupported, alone)
