@@ -298,7 +298,7 @@ class Agent:
         after = self._clock.now().mono
         self._set_alarm(after)
         if after - now.mono > SLOW_TURN:
-            log.debug("one turn took %.0f ms", (after - now.mono) * 1_000)
+            log.info("one turn took %.0f ms", (after - now.mono) * 1_000)
 
     def _set_alarm(self, now: float) -> None:
         """Where there is one that rings earlier it stays: a look at the clocks too many is cheaper than a new alarm each turn."""

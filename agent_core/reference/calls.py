@@ -111,6 +111,8 @@ class EdgeCalls:
         elif named is not None and str(named) != claimed:
             raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
         text = self._shell.hub.sync(body, self._shell.clock.now())
+        if faults.sync_items:
+            text = text.replace('{"commands":[', f'{{"commands":[{faults.sync_items},', 1)
         return await self._settled(Response(text, media_type="application/json"))
 
     async def register(self, request: Request) -> Response:

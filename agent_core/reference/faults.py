@@ -31,6 +31,8 @@ class Faults:
     sync_status: int | None = field(default=None, metadata=_STATUS)
     sync_retry_after: float | None = field(default=None, metadata=_SECONDS)
     sync_body: str = ""
+    sync_items: str = ""
+    """This text stands before the commands of each sync answer, whatever it makes of it."""
     ack_status: int | None = field(default=None, metadata=_STATUS)
     """POST /edge/command/ack is answered with this."""
     old_ack_status: int | None = field(default=None, metadata=_STATUS)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from agent_core import frames
 from agent_core.frames import Command, FrameError, Malformed
 from agent_core.json_parts import members, parts
-from tests.harness.rig import HttpStub, Puppet, config, http_answer, living, until
+from agent_core.reference.faults import Faults
+from tests.harness.rig import AGENT, HttpStub, Puppet, config, http_answer, living, message, served, settled, until
 
 VALUES = {
     "half an emoji": rb'"\ud83d"', "its other half": rb'"a\ude00b"', "NaN": b"NaN", "minus infinity": b"-Infinity",
@@ -145,6 +146,19 @@ async def test_f55_by_polling(tmp_path: Path) -> None:
         assert {name: ack["success"] for name, ack in acks.items()} == {"good": True, "bad": False, "deep": False}
         assert "invalid JSON" in acks["bad"]["error"]
         await here.hears("Malformed command in a sync answer ignored: no command_id")
+
+
+async def test_f55_a_good_command_is_terminal_within_two_polls_whatever_stands_beside_it(tmp_path: Path) -> None:
+    async with served() as backend:
+        items = b",".join(bad(value, b'"bad_%d"' % number) for number, value in enumerate(VALUES.values()) if b"\xff" not in value)
+        backend.faults = Faults(upgrade_status=503, sync_items=items.decode("utf-8", "ignore"))
+        async with living(config(tmp_path, backend.url)) as here:
+            await here.hears("HTTP polling")
+            name = await backend.queue(AGENT, "send_message_now", message())
+            polls = here.now.polling.polls
+            await until(lambda: here.sent() == ["hi"], "the message")
+            assert here.now.polling.polls <= polls + 2
+            await settled(backend, name)
 
 
 async def test_f55_by_socket(tmp_path: Path) -> None:

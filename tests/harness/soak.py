@@ -78,7 +78,7 @@ class Subject:
         return self.folder / "state"
 
     def write_config(self) -> list[str]:
-        body = settings(self.data_dir, self.proxy.url, timing={"safety_sync_every": 2.0}, logging={"level": "DEBUG"})
+        body = settings(self.data_dir, self.proxy.url, timing={"safety_sync_every": 2.0})
         path = self.folder / "config.yaml"
         path.write_text(json.dumps(body | {"edge": {"agent_id": self.agent_id}}))
         return ["--config", str(path)]
@@ -200,10 +200,10 @@ def _faulty(*faults: Faults) -> Callable[[ReferenceBackend, list[FaultProxy], ra
 
 async def _poisoned_answers(backend: ReferenceBackend, proxies: list[FaultProxy], dice: random.Random) -> None:
     items = ",".join(f'{{"command_id":"poison_{dice.randrange(10**9)}","payload":{value}}}' for value in POISON)
-    backend.faults = Faults(upgrade_status=503, sync_status=200, sync_body=f'{{"commands":[{items}]}}')
+    backend.faults = Faults(upgrade_status=503, sync_items=items)
     for proxy in proxies:
         proxy.cut()
-    await asyncio.sleep(dice.uniform(0.5, 2))
+    await asyncio.sleep(dice.uniform(1, 4))
 
 
 REFUSED = [Faults(upgrade_status=503, ack_status=status, old_ack_status=status) for status in (401, 404, 409, 429, 500, 503)]
