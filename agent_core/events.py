@@ -248,6 +248,18 @@ class ReloadFailed(Struct, frozen=True, gc=False, tag=True):
     failure: Failure
 
 
+class IntakePaused(Struct, frozen=True, gc=False, tag=True):
+    """The operator wants no new command taken: the backend keeps them. What is taken goes on."""
+
+
+class IntakeResumed(Struct, frozen=True, gc=False, tag=True):
+    """The operator wants commands taken again; a drain that has begun is off, too."""
+
+
+class DrainRequested(Struct, frozen=True, gc=False, tag=True):
+    """The operator wants what is taken finished, every ack proven, and then the end. What is due later stays for the next start."""
+
+
 class StopRequested(Struct, frozen=True, gc=False, tag=True):
     pass
 
@@ -283,6 +295,9 @@ Event = (
     | ConfigReloaded
     | ReloadFailed
     | SettingReset
+    | IntakePaused
+    | IntakeResumed
+    | DrainRequested
     | StopRequested
 )
 

@@ -13,6 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
@@ -106,6 +107,11 @@ class _Terminal:
         pass
 
 
+def rotated(path: Path) -> list[Path]:
+    """The names of a log file's older parts, the newest first."""
+    return [path.with_name(f"{path.name}.{number}") for number in range(1, FILES_KEPT)]
+
+
 class _RotatingFile:
     """`path`, `path.1` … `path.4`, each at most `max_bytes`, readable by the owner alone.
 
@@ -149,9 +155,7 @@ class _RotatingFile:
 
     def _rotate(self) -> None:
         self.close()
-        for number in range(FILES_KEPT - 1, 0, -1):
-            older = self._path.with_name(f"{self._path.name}.{number}")
-            newer = self._path.with_name(f"{self._path.name}.{number - 1}") if number > 1 else self._path
+        for newer, older in reversed(list(pairwise((self._path, *rotated(self._path))))):
             if newer.exists():
                 newer.replace(older)
 

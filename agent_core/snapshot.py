@@ -133,6 +133,8 @@ class CommandsView:
     """Commands that a crash left with unknown outcome, waiting for the operator."""
     oldest_waiting_utc: float | None = None
     """When the command came that has waited longest for its turn."""
+    paused: bool = False
+    """By the operator: the backend keeps new commands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,17 @@ import msgspec
 from msgspec import Struct
 
 from agent_core.codec import FORMAT, CodecError, mapping
-from agent_core.events import CancelRequested, PollingModeChosen, ReconnectRequested, ReplayRequested, SettingReset, StopRequested
+from agent_core.events import (
+    CancelRequested,
+    DrainRequested,
+    IntakePaused,
+    IntakeResumed,
+    PollingModeChosen,
+    ReconnectRequested,
+    ReplayRequested,
+    SettingReset,
+    StopRequested,
+)
 from agent_core.feed import FeedEntry
 from agent_core.plain import plain
 from agent_core.records import Remembered
@@ -23,7 +33,10 @@ MAX_ASKED = 2**20
 """Bytes of a line from a viewer: an edited payload fits."""
 MAX_SAID = 64 * 2**20
 
-OperatorEvent = ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | SettingReset | StopRequested
+OperatorEvent = (
+    ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | SettingReset | IntakePaused | IntakeResumed
+    | DrainRequested | StopRequested
+)  # fmt: skip
 """What a viewer may have the agent do."""
 
 

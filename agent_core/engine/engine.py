@@ -44,11 +44,14 @@ from agent_core.events import (
     CommandsReceived,
     ConfigReloaded,
     DialFailed,
+    DrainRequested,
     Effect,
     Event,
     Finish,
     FrameReceived,
     Heard,
+    IntakePaused,
+    IntakeResumed,
     LedgerOpened,
     Lost,
     MarkTaken,
@@ -149,6 +152,7 @@ class Engine:
         self._deaf_check_at: float | None = None
         self._post_at: float | None = None
         self._stop_by: float | None = None
+        self._draining = False
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
         self._revision = 0
         self.finished = False
@@ -322,6 +326,8 @@ class Engine:
                 self._reset(name)
             case ReloadFailed(failure):
                 self._say("ERROR", f"What was loaded before holds on: {failure.detail}")
+            case IntakePaused() | IntakeResumed() | DrainRequested():
+                self._choose_intake(event)
             case StopRequested():
                 self._stop()
             case _:
@@ -551,6 +557,8 @@ class Engine:
         if ledger.acks.awaits_pong:
             link.want_proof(now)
         self._note_history()
+        if self._draining and self._stop_by is None:
+            self._end_of_drain()
         if self._stop_by is not None:
             self._continue_stop()
 
@@ -586,6 +594,22 @@ class Engine:
             self._history.append((self._now.utc, self._way))
         while len(self._history) > 1 and self._history[1][0] < self._now.utc - HOUR:
             self._history.popleft()
+
+    # --- pause and drain -----------------------------------------------------------------------------------------
+
+    def _choose_intake(self, event: IntakePaused | IntakeResumed | DrainRequested) -> None:
+        self._ledger.paused = not isinstance(event, IntakeResumed)
+        self._draining = isinstance(event, DrainRequested)
+        if self._draining:
+            self._say("INFO", "Draining: taking nothing new, finishing what is taken, proving every ack")
+        else:
+            self._say("INFO", "Intake paused: new commands stay with the backend" if self._ledger.paused else "Intake resumed")
+
+    def _end_of_drain(self) -> None:
+        if not (self._ledger.pending or self._ledger.acks.unproven or self._barrier.tickets):
+            self._say("INFO", "Drained: nothing runs, every ack is proven")
+            self._draining = False
+            self._stop()
 
     # --- shutdown ------------------------------------------------------------------------------------------------
 

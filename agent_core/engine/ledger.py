@@ -117,6 +117,8 @@ class Ledger:
         self._tombstones = Tombstones(config.ledger.tombstone_hours, config.executor.max_pending)
         self._told_full = False
         self._intake_open = False
+        self.paused = False
+        """By the operator: nothing new is taken, all else goes on."""
         self._settled: list[Entry] = []
         """Whose ack is proven or left to the journal, and who has none."""
         self.running = 0
@@ -230,11 +232,11 @@ class Ledger:
         if full and not self._told_full:
             self._say(now, "WARNING", f"Intake is full: {self.pending} commands are waiting; new ones stay with the backend")
         self._told_full = full
-        return self._intake_open and not full
+        return self._intake_open and not self.paused and not full
 
     def resync_due(self, now: Moment, every: float) -> bool:
         """Whether the backend is to be asked for what was rejected: there is room for it."""
-        room = self._intake_open and self.pending <= self._config.executor.max_pending // 2
+        room = self._intake_open and not self.paused and self.pending <= self._config.executor.max_pending // 2
         return self._rejections.resync_due(now, room=room, every=every)
 
     @property
@@ -628,7 +630,7 @@ class Ledger:
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
             malformed=malformed, rejected=self._rejections.count, queued=self._lanes.queued, running=self.running,
             outbox=self.acks.unproven, proven=self.acks.proven, interrupted=counts.interrupted,
-            oldest_waiting_utc=self._lanes.waits_since_utc,
+            oldest_waiting_utc=self._lanes.waits_since_utc, paused=self.paused,
         )  # fmt: skip
 
     @property

@@ -120,6 +120,7 @@ def _lines(snapshot: "Snapshot", pid: int) -> list[str]:
         ("polling", f"{polling.mode}, {how}"),
         ("commands", f"{commands.received} taken, {commands.completed} completed, {commands.failed} failed, {commands.running} running"),
         ("acks", f"{commands.proven} proven, {commands.outbox} not yet"),
+        ("intake", "paused: edge-console resume" if commands.paused else "open"),
         ("scheduled", str(snapshot.scheduled_count)),
         ("disk", "ok" if snapshot.disk.ok else str(snapshot.disk.trouble)),
     ]

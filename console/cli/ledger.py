@@ -37,15 +37,8 @@ def add_parsers(commands: Any) -> None:
     ledger = commands.add_parser("ledger", help="what the agent knows of its commands: ls, show, export").add_subparsers(
         required=True, title="commands", metavar="COMMAND"
     )
-    listing = ledger.add_parser("ls", help="list commands, oldest first, one a line")
-    listing.add_argument("--status", choices=STATES, metavar="S", help=f"only these: {', '.join(STATES)} (ack not proven yet)")
-    listing.add_argument("--last", type=_count, metavar="N", help="only the newest N")
-    listing.add_argument("--json", action="store_true", help="an array of objects")
-    listing.set_defaults(command=_ls)
-    show = ledger.add_parser("show", help="one command's life: received, duplicate, ran, ack sent, proven, with times")
-    show.add_argument("id", metavar="ID", help="its command_id, or how that begins")
-    show.add_argument("--json", action="store_true", help="the whole record as one object")
-    show.set_defaults(command=_show)
+    add_ls(ledger)
+    add_show(ledger)
     export = ledger.add_parser("export", help="whole records, one JSON object a line, oldest first")
     export.set_defaults(command=_export)
     audit = commands.add_parser("audit", help="prove from the records that all is well: verify").add_subparsers(
@@ -58,8 +51,25 @@ def add_parsers(commands: Any) -> None:
     )  # fmt: skip
     verify.add_argument("--json", action="store_true", help="one object: ok, counts, violations")
     verify.set_defaults(command=_verify)
-    for parser in (listing, show, export, verify):
+    for parser in (export, verify):
         add_config_options(parser)
+
+
+def add_ls(below: Any) -> None:
+    listing = below.add_parser("ls", help="list commands, oldest first, one a line")
+    add_config_options(listing)
+    listing.add_argument("--status", choices=STATES, metavar="S", help=f"only these: {', '.join(STATES)} (ack not proven yet)")
+    listing.add_argument("--last", type=_count, metavar="N", help="only the newest N")
+    listing.add_argument("--json", action="store_true", help="an array of objects")
+    listing.set_defaults(command=_ls)
+
+
+def add_show(below: Any) -> None:
+    show = below.add_parser("show", help="one command's life: received, duplicate, ran, ack sent, proven, with times")
+    add_config_options(show)
+    show.add_argument("id", metavar="ID", help="its command_id, or how that begins")
+    show.add_argument("--json", action="store_true", help="the whole record as one object")
+    show.set_defaults(command=_show)
 
 
 def _count(text: str) -> int:

@@ -12,7 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent_core import __version__
-from console.cli import about, backend, config, conform, control, doctor, init, ledger, recordings, secret, service, stats, whatif
+from console.cli import (
+    about,
+    backend,
+    config,
+    conform,
+    control,
+    doctor,
+    init,
+    intake,
+    ledger,
+    logs,
+    recordings,
+    replays,
+    secret,
+    service,
+    stats,
+    whatif,
+)
 from console.cli.options import add_run_options, configuration, env_file, origin, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -60,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    for family in (init, config, control, backend, conform, ledger, stats, doctor, secret, whatif, recordings):
+    for family in (init, config, control, intake, replays, logs, backend, conform, ledger, stats, doctor, secret, whatif, recordings):
         family.add_parsers(commands)
     service.add_parsers(commands, partial(_run_headless, service=True))
     about.add_parsers(commands, parser)

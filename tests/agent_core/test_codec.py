@@ -17,10 +17,13 @@ from agent_core.events import (
     CommandsReceived,
     ConfigReloaded,
     DialFailed,
+    DrainRequested,
     Event,
     Failure,
     FrameReceived,
     Heard,
+    IntakePaused,
+    IntakeResumed,
     LedgerOpened,
     Lost,
     MarkTaken,
@@ -72,7 +75,8 @@ EVENTS: tuple[Event, ...] = (
     BackendClockRead(-0.5, 0.75),
     CommandFinished(1), CommandFinished(1, Outcome("x", {"path": "x"}, OutboxRow(1, "cmd_1", "+1", "hi", 3.0))), ReconnectRequested(),
     PollingModeChosen(PollingMode.NEVER), ReplayRequested("cmd_1", {"text": "hi"}, dry_run=True, remembered=PAST), ReplayRequested("cmd_1"),
-    CancelRequested("cmd_1"), StopRequested(), ReloadFailed(BAD), SettingReset("log_level"),
+    CancelRequested("cmd_1"), StopRequested(), ReloadFailed(BAD), SettingReset("log_level"), IntakePaused(), IntakeResumed(),
+    DrainRequested(),
     ConfigReloaded({"sync_interval": 15.0, "log_level": "INFO"}, True, ("logging.level",), ("data_dir",)),
 )  # fmt: skip
 ENTRIES: tuple[FeedEntry, ...] = (

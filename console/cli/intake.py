@@ -1,0 +1,77 @@
+"""`edge-console pause`, `resume` and `drain`: what the running agent takes, and a clean end with every ack proven."""
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any
+
+from console.cli.control import agent_socket, ask
+from console.cli.options import add_config_options, configuration, seconds
+from console.cli.outcome import FAILED, OK, complain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_core.control.client import Viewer
+
+LEFT = (("commands not finished", ("queued", "running")), ("acks not proven", ("unproven",)))
+DRAIN_HELP = """Takes nothing new, finishes what is taken, waits until the backend is known to have every ack, and ends the agent. Messages
+due later stay in the ledger for the next start. Exit 0: all of that is done; 1: not in time (the agent goes on draining; `resume` calls it
+off). Under launchd or systemd the agent stays down until it is started again."""
+
+
+def add_parsers(commands: Any) -> None:
+    pause = commands.add_parser("pause", help="have the running agent take no new commands, until resume or its next start")
+    pause.set_defaults(command=_pause)
+    resume = commands.add_parser("resume", help="have the running agent take commands again")
+    resume.set_defaults(command=_resume)
+    drain = commands.add_parser("drain", help="have the running agent finish, prove every ack, and end", description=DRAIN_HELP)
+    drain.add_argument("--timeout", type=seconds, default=300.0, metavar="SECONDS", help="how long to wait (default: 300)")
+    drain.set_defaults(command=_drain)
+    for parser in (pause, resume, drain):
+        add_config_options(parser)
+
+
+def _pause(options: argparse.Namespace) -> int:
+    from agent_core.events import IntakePaused
+
+    return ask(options, IntakePaused(), "paused: the backend keeps new commands")
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from agent_core.events import IntakeResumed
+
+    return ask(options, IntakeResumed(), "resumed")
+
+
+def _drain(options: argparse.Namespace) -> int:
+    from agent_core.control.client import Viewer
+    from agent_core.control.messages import Post
+    from agent_core.events import DrainRequested
+
+    with Viewer(agent_socket(options), past=False) as viewer:
+        viewer.send(Post(1, DrainRequested()))
+        ended = _ends(viewer, time.monotonic() + options.timeout)
+    left = _left(configuration(options).data_dir.expanduser())
+    if not ended:
+        return complain(f"not drained within {options.timeout:g} s: {left}; it goes on, edge-console resume calls it off", FAILED)
+    if left is not None:
+        return complain(f"the agent has ended before it was drained: {left}; edge-console logs tells why", FAILED)
+    print("drained: nothing runs, every ack is proven, the agent has ended")
+    return OK
+
+
+def _ends(viewer: "Viewer", by: float) -> bool:
+    try:
+        while viewer.next(by - time.monotonic()) is not None:
+            pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def _left(folder: "Path") -> str | None:
+    """What the ledger holds that a drain would have finished; None for nothing. Raises NoLedger."""
+    from agent_core.journal.reader import commands
+
+    counts = [(what, sum(1 for state in states for _ in commands(folder, state))) for what, states in LEFT]
+    return ", ".join(f"{count} {what}" for what, count in counts if count) or None
