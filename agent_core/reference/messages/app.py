@@ -14,8 +14,8 @@ from time import time
 from typing import Any, Self
 
 from agent_core.reference.messages.chat_db import ChatDb, apple_time
+from agent_core.reference.messages.programs import PORT_FILE
 
-PORT_FILE = "messages.port"
 SENT_AFTER, DELIVERED_AFTER, READ_AFTER = 0.05, 0.2, 1.0
 LATE_BY, UNROUTABLE_AFTER = 3.0, 2.0
 MAX_REQUEST = 2**22
