@@ -181,7 +181,10 @@ class Agent:
 
     def snapshot(self) -> Snapshot:
         """The latest published present; asking for it keeps it published, at most 20 times a second."""
-        self._observed = True
+        if not self._observed:
+            self._observed = True
+            if threading.get_ident() == self._thread_id:
+                self._published = self.present()
         return self._published
 
     def present(self) -> Snapshot:

@@ -19,7 +19,7 @@ from agent_core.control.messages import Answer, Attach, Greeting, Lookup, Past, 
 from agent_core.events import PollingModeChosen, StopRequested
 from agent_core.feed import CommandEntry
 from agent_core.reference.server import ReferenceBackend
-from agent_core.snapshot import PollingMode
+from agent_core.snapshot import Phase, PollingMode
 from tests.harness.rig import AGENT, ROOT, Living, config, descriptors_of, living, message, online_at, program, served, settled, until
 
 T = TypeVar("T")
@@ -66,6 +66,15 @@ async def test_a_viewer_gets_the_whole_present_first_and_then_all_that_happens(t
             later = await next_of(viewer, Present)
             assert later.snapshot.revision > first.snapshot.revision
         assert here.agent.snapshot().commands.completed == 50
+
+
+async def test_the_first_viewer_of_an_agent_that_nobody_watched_gets_how_it_is_now(tmp_path: Path) -> None:
+    async with running(tmp_path, viewed=False) as (_, backend):
+        await settled(backend, await backend.queue(AGENT, "send_message_now", message()))
+        with await attached(tmp_path, past=False) as viewer:
+            first = await next_of(viewer, Present)
+            assert first.snapshot.link.phase is not Phase.STOPPED
+            assert first.snapshot.commands.completed == 1
 
 
 async def test_what_a_viewer_asks_reaches_the_engine_and_is_answered(tmp_path: Path) -> None:

@@ -182,7 +182,6 @@ async def living(configuration: Config, **more: Any) -> AsyncIterator[Living]:
     """An agent in this loop until the block ends; what ended it is raised here."""
     entries: list[FeedEntry] = []
     agent = Agent(configuration, log_to=entries.extend, **more)
-    agent.snapshot()
     task = asyncio.create_task(agent.run(), name="agent")
     here = Living(agent, task, entries)
     try:
