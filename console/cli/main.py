@@ -52,10 +52,10 @@ def _with_the_nearest(message: str) -> str:
     from difflib import get_close_matches
 
     what, given = found[1], found[2]
-    choices = re.findall(r"[\w-]+", found[3])
+    choices = re.findall(r"[\w.-]+", found[3])
     near = get_close_matches(given[:100], choices, 1)
     meant = f": did you mean {near[0]}?" if near else f"; there are {', '.join(choices)}"
-    return f"{given[:100]!r} is no {'command' if what.isupper() or what in choices else f'choice for {what}'}{meant}"
+    return f"{given[:100]!r} is no {'command' if what == 'COMMAND' or what in choices else f'choice for {what}'}{meant}"
 
 
 def main(arguments: list[str] | None = None) -> None:
