@@ -98,7 +98,7 @@ def _connected(path: Path) -> socket.socket:
         ours = is_ours(peer_uid(connection))
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         connection.close()
-        raise NotRunning(f"no agent runs with data_dir {plain(path.parent, 200)}") from None
+        raise NotRunning(f"no agent runs with data_dir {plain(path.parent, 200)}; `edge-console --no-ui` starts one") from None
     except OSError:
         connection.close()
         raise

@@ -38,7 +38,7 @@ def send_command(
             body |= {"edge_agent_id": chosen}
             found = _answer(client.post("/admin/commands", json={key: value for key, value in body.items() if value is not None}))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SendError(f"no backend answers at {plain(url, 200)}: {_said(error)}") from None
+        raise SendError(f"no backend answers at {plain(url, 200)}: {_said(error)}; `edge-console backend` starts one") from None
     return str(found.get("command_id"))
 
 

@@ -24,7 +24,10 @@ from tests.harness.rig import AGENT, ROOT, SECRET, config, living, program, serv
         ("--config x docotr", "'docotr' is no command: did you mean doctor? (see edge-console --help)"),
         ("ledger lss", "'lss' is no command: did you mean ls? (see edge-console ledger --help)"),
         ("secret fingerprnt", "'fingerprnt' is no command: did you mean fingerprint? (see edge-console secret --help)"),
-        ("config reset logging.levle", "'logging.levle' is no choice for KEY: did you mean logging.level? (see edge-console config reset --help)"),
+        (
+            "config reset logging.levle",
+            "'logging.levle' is no choice for KEY: did you mean logging.level? (see edge-console config reset --help)",
+        ),
         ("--log-format jsn", "'jsn' is no choice for --log-format: did you mean json? (see edge-console --help)"),
         ("--log-format x", "'x' is no choice for --log-format; there are text, json (see edge-console --help)"),
         (
