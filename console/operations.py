@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.records import Remembered
     from console.replay import Batch
-    from console.screens.editor import Edited
+    from console.screens.editor import Draft
     from console.screens.inspector import Inspector
     from console.screens.pages import Beside
     from console.state import State
@@ -48,6 +48,7 @@ MODES = {
 
 
 DELAYS_EVERY = 30.0
+MAX_DRAFTS = 20
 DEFAULT_THEME = "edge-dark"
 
 
@@ -97,6 +98,8 @@ class Operations:
         self._kept: State | None = None
         self.delays: Delays | None = None
         self._delays_at = 0.0
+        self._drafts: dict[str, str] = {}
+        """What was left half edited, by command id."""
         self._quiet_until: dict[str, float] = {}
         """Until when an error, by its words, is not said again."""
 
@@ -128,9 +131,17 @@ class Operations:
         """What has happened: replays go on with it, dry runs are answered by it."""
         for line in lines:
             if line.text.startswith("Dry run of "):
-                self.say(line.text)
+                self._dry_run_answered(line.text)
         if self._batch is not None:
             self._advance(self._batch, commands, self._clock.now().mono)
+
+    def _dry_run_answered(self, text: str) -> None:
+        from console.screens.editor import Editor
+
+        if isinstance(self._app.screen, Editor):
+            self._app.screen.answered(text)
+        else:
+            self.say(text)
 
     def give_up_silent_replays(self) -> None:
         """Those of which nothing has been heard for too long."""
@@ -341,26 +352,40 @@ class Operations:
         if row is None or record is None:
             self.say("The journal has no record of it.", "warning")
             return
+        from agent_core.events import ReplayRequested
         from console.screens.editor import LARGEST, Editor, editable
 
         if len(editable(record.command.payload)) > LARGEST:
             self.say("Its payload is too large to edit here.", "warning")
             return
-        self._app.push_screen(Editor(shown(row.command_id, 60), record.command.payload), partial(self._edited, row))
+        command_id, draft = row.command_id, self._drafts.get(row.command_id)
 
-    def _edited(self, row: Row, edited: "Edited | None") -> None:
+        def try_out(payload: dict[str, Any]) -> None:
+            self._host.post(ReplayRequested(command_id, payload, dry_run=True))
+
+        editor = Editor(shown(command_id, 60), record.command.payload, try_out, draft)
+        self._app.push_screen(editor, partial(self._edited, row))
+
+    def _edited(self, row: Row, edited: "dict[str, Any] | Draft | None") -> None:
+        self._drafts.pop(row.command_id, None)
         if edited is None:
             return
         from agent_core.events import ReplayRequested
+        from console.screens.editor import Draft
+
+        if isinstance(edited, Draft):
+            self._drafts = dict([*self._drafts.items(), (row.command_id, edited.text)][-MAX_DRAFTS:])
+            self.say("Your draft is kept: e on this command opens it again.")
+            return
         from console.screens.dialog import Question, SternQuestion
         from console.screens.pages import replay_page
 
-        request = ReplayRequested(row.command_id, edited.payload, edited.dry_run)
-        if edited.dry_run or row.effect == "harmless":
+        request = ReplayRequested(row.command_id, edited)
+        if row.effect == "harmless":
             self._host.post(request)
             return
         record = self._host.lookup(row.command_id)
-        changed = replace(record, command=replace(record.command, payload=edited.payload)) if record is not None else None
+        changed = replace(record, command=replace(record.command, payload=edited)) if record is not None else None
         stern = row.effect == "external"
         asked = SternQuestion if stern else Question
         lines = replay_page([row], changed, self._inks)

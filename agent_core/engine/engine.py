@@ -78,7 +78,7 @@ from agent_core.events import (
     Ticked,
 )
 from agent_core.feed import LogEntry
-from agent_core.frames import Frame
+from agent_core.frames import Frame, as_json
 from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import CLOCK_OFFSET, Arrival, SettingDropped, SettingStored, Via
@@ -446,7 +446,7 @@ class Engine:
             self._say("WARNING", f"Nothing is remembered of command {event.command_id}; it cannot be replayed")
         elif event.dry_run:
             fields = past.command.payload if event.payload is None else event.payload
-            self._say("INFO", f"Dry run of {event.command_id}: would run {past.command.command_type} with {fields}")
+            self._say("INFO", f"Dry run of {event.command_id}: would run {past.command.command_type} with {as_json(fields)}")
         elif self._trouble is not None or self._stop_by is not None:
             self._say("WARNING", f"Command {event.command_id} cannot be replayed now: {self._trouble or 'stopping'}")
         else:

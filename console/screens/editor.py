@@ -1,7 +1,7 @@
 """A payload to change before it runs again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from textual.app import ComposeResult
@@ -15,13 +15,13 @@ from console.text import shown, width_of
 
 LARGEST = 100_000
 """Characters: a larger payload is not for a text area."""
+ANSWER_ROWS = 12
 
 
-class Edited(NamedTuple):
-    """What shall run, or only be shown."""
+class Draft(NamedTuple):
+    """What was left half edited."""
 
-    payload: dict[str, Any]
-    dry_run: bool
+    text: str
 
 
 class PayloadError(ValueError):
@@ -54,19 +54,21 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-class Editor(Modal[Edited | None]):
-    """Ends with what to do, or None. While the text is no payload it says why, in place, and nothing runs."""
+class Editor(Modal[dict[str, Any] | Draft | None]):
+    """Ends with the payload to run, or a draft where something was changed. What is wrong, and a dry run's answer, stand in their place."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r", "run(False)", "Replay", priority=True),
-        Binding("ctrl+d", "run(True)", "Dry run", priority=True),
+        Binding("ctrl+r", "run", "Replay", key_display="^r", priority=True),
+        Binding("ctrl+d", "dry_run", "Dry run", key_display="^d", priority=True),
         Binding("escape", "leave", "Leave", priority=True),
     ]
 
-    def __init__(self, name: str, payload: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, payload: Mapping[str, Any], try_out: Callable[[dict[str, Any]], None], draft: str | None = None) -> None:
         super().__init__()
-        self._title = f"Payload of {name}"
-        self._text = editable(payload)
+        self._title = f"Payload of {name}" + ("" if draft is None else " · your draft")
+        self._before = editable(payload)
+        self._text = self._before if draft is None else draft
+        self._try_out = try_out
 
     def compose(self) -> ComposeResult:
         box = Vertical(TextArea(self._text, soft_wrap=True), Static(id="verdict"), classes="dialog editor")
@@ -82,23 +84,44 @@ class Editor(Modal[Edited | None]):
         self._judge()
 
     def _judge(self) -> dict[str, Any] | None:
-        verdict = self.query_one("#verdict", Static)
         try:
             payload = payload_of(self.query_one(TextArea).text)
         except PayloadError as error:
-            verdict.update(Content(f"✗ {error}"))
-            verdict.set_class(True, "-wrong")
+            self._say(f"✗ {error}", wrong=True)
             return None
-        verdict.update(Content("✓ an object, ready to run"))
-        verdict.set_class(False, "-wrong")
+        self._say("✓ an object, ready to run")
         return payload
 
-    def action_run(self, dry: bool) -> None:
+    def _say(self, text: str, *, wrong: bool = False) -> None:
+        verdict = self.query_one("#verdict", Static)
+        verdict.update(Content(text))
+        verdict.set_class(wrong, "-wrong")
+
+    def answered(self, text: str) -> None:
+        """What the dry run said: in words, and its payload as JSON."""
+        words, _, fields = text.partition(" with {")
+        try:
+            rows = editable(json.loads("{" + fields)).splitlines()
+        except (ValueError, RecursionError):
+            words, rows = text, []
+        shown_rows = rows[:ANSWER_ROWS] + ["…"] * (len(rows) > ANSWER_ROWS)
+        self._say("\n".join([shown(words, 300), *(shown(row, 200) for row in shown_rows)]))
+
+    def action_run(self) -> None:
         payload = self._judge()
         if payload is None:
             self.app.bell()
         else:
-            self.dismiss(Edited(payload, dry))
+            self.dismiss(payload)
+
+    def action_dry_run(self) -> None:
+        payload = self._judge()
+        if payload is None:
+            self.app.bell()
+        else:
+            self._say("… asking what it would do")
+            self._try_out(payload)
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        text = self.query_one(TextArea).text
+        self.dismiss(None if text == self._before else Draft(text))

@@ -148,12 +148,33 @@ async def test_the_payload_is_edited_judged_in_place_and_run_after_a_question() 
         assert seat.host.posted == [ReplayRequested("cmd_1", {"thread_id": "+1", "text": "again"})]
 
 
-async def test_a_dry_run_asks_nothing_and_its_answer_is_shown() -> None:
+async def test_c14_a_dry_run_asks_nothing_and_is_answered_as_json_in_place() -> None:
     async with seated(entries=[entry(1, "cmd_1", effect="external")]) as seat:
         await seat.press("e", "ctrl+d")
         assert seat.host.posted == [ReplayRequested("cmd_1", {"thread_id": "+13105550100", "text": "hi there"}, dry_run=True)]
-        seat.host.feed.extend([LogEntry(NOON, "INFO", "Dry run of cmd_1: would run send_message with {}")])
-        await seat.until(lambda: "would run send_message" in seat.toasts())
+        seat.host.feed.extend([LogEntry(NOON, "INFO", 'Dry run of cmd_1: would run send_message with {"text":"hi","n":null}')])
+        await seat.until(lambda: 'would run send_message\n{\n  "text": "hi",\n  "n": null\n}' in seat.dialog())
+        assert seat.app.screen.query_one(TextArea).has_focus
+        seat.host.feed.extend([LogEntry(NOON, "INFO", "Dry run of cmd_1: would run \x1b[31m with {broken")])
+        await seat.until(lambda: "would run ␛[31m with {broken" in seat.dialog())
+
+
+async def test_c14_what_was_left_half_edited_is_kept() -> None:
+    async with seated(entries=[entry(1, "cmd_1"), entry(2, "cmd_2")]) as seat:
+        await seat.press("e", "escape")
+        assert "draft" not in seat.toasts()
+        await seat.press("e")
+        seat.app.screen.query_one(TextArea).text = '{"half": '
+        await seat.press("escape")
+        await seat.until(lambda: "Your draft is kept" in seat.toasts())
+        await seat.press("up", "e")
+        assert "half" not in seat.app.screen.query_one(TextArea).text
+        await seat.press("escape", "down", "e")
+        assert seat.app.screen.query_one(TextArea).text == '{"half": '
+        seat.app.screen.query_one(TextArea).text = '{"whole": 1}'
+        await seat.press("ctrl+r", "y", "e")
+        assert "whole" not in seat.app.screen.query_one(TextArea).text
+        assert seat.host.posted == [ReplayRequested("cmd_2", {"whole": 1})]
 
 
 @pytest.mark.parametrize("raw", [raw for raw in HOSTILE if raw != "\ud800"])
