@@ -11,7 +11,7 @@ def tune_headless() -> None:
 
 
 def tune_console() -> None:
-    """After the first paint: small and frequent ones, since no thread runs meanwhile."""
+    """After the first paint: small and frequent ones, since no thread runs meanwhile; now and then of all, for Textual makes cycles."""
     gc.freeze()
-    gc.set_threshold(1_000, 3, 1_000)
+    gc.set_threshold(1_000, 5, 20)
     gc.enable()
