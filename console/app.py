@@ -27,11 +27,12 @@ from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, prov
 from agent_core.plain import plain
 from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
+from console.alerts import Alerts
 from console.host import Host
 from console.operations import DEFAULT_THEME, ConsoleOptions, Operations, logged
 from console.panels.log import Log
 from console.panels.stream import Stream
-from console.panels.view import Key, View, counting
+from console.panels.view import Key, View, counting, status_of
 from console.screens.main import Main
 from console.terminal import DetachableDriver
 from console.themes import PALETTES, PLAIN, inks_of, theme_of
@@ -124,6 +125,7 @@ class EdgeConsole(App[str]):
         self._repaint: Timer | None = None
         self._quit_by: float | None = None
         self._hinted_until = 0.0
+        self._alerts = Alerts()
         self._palette_open = False
         self.crash: str | None = None
         """What ended it, where nobody asked for the end; the agent goes on."""
@@ -241,11 +243,18 @@ class EdgeConsole(App[str]):
         if news or missed:
             self._take(news, missed)
         self._main.show(self._view(snapshot, now))
+        self._call(snapshot, now)
         if self.screen is not self._main:
             self.operations.renew_inspector()
             self.screen.refresh()
         if len(news) == TAKE_AT_ONCE:
             self.call_later(self._tick)
+
+    def _call(self, snapshot: Snapshot, now: Moment) -> None:
+        options, status = self.operations.options, status_of(snapshot, now, self._quit_by is not None)
+        sent = self._alerts.next(snapshot, status, bell=options.bell, notify=options.notify)
+        if sent and self._driver is not None:
+            self._driver.write(sent)
 
     def _take(self, news: list[FeedEntry], missed: int) -> None:
         commands = [entry for entry in news if isinstance(entry, CommandEntry)]
@@ -363,9 +372,14 @@ class EdgeConsole(App[str]):
             groups["Here"] = [Key(self.get_key_display(one), one.description, "") for one in _own_bindings(self.screen)]
         for node, binding in self._bindings_here(self._main):
             title = "The stream" if isinstance(node, Stream) else "The log" if isinstance(node, Log) else "Anywhere"
-            key = Key(self.get_key_display(binding), binding.tooltip or binding.description, binding.id or "")
+            key = Key(self._every_key(binding), binding.tooltip or binding.description, binding.id or "")
             groups.setdefault(title, []).append(key)
         self.push_screen(Help("Keys", help_page(groups, inks_of(self.theme))))
+
+    def _every_key(self, binding: Binding) -> str:
+        """The key and those that do the same."""
+        same = [key for key, one in self._main.active_bindings.items() if one.binding.id == binding.id and key != binding.key]
+        return " ".join([self.get_key_display(binding), *(self.get_key_display(Binding(key, "")) for key in same)])
 
     def on_stream_opened(self) -> None:
         self.operations.inspect()
@@ -380,7 +394,7 @@ class EdgeConsole(App[str]):
         await self.operations.keep()
 
     def on_main_turned(self) -> None:
-        self._keys = tuple(self._footer_keys())
+        self._keys, self._drawn = tuple(self._footer_keys()), ()
         self._tick()
 
     async def action_hint(self) -> None:

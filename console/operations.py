@@ -59,6 +59,10 @@ class ConsoleOptions(NamedTuple):
     """The directory for what ctrl+s saves."""
     exports: Path | None = None
     log_file: Path | None = None
+    bell: bool = False
+    """Ring where the link is lost or an outcome becomes unknown."""
+    notify: bool = False
+    """The same by OSC 9."""
     data_dir: Path | None = None
     """Where the console's own state is kept."""
     earlier: "Callable[[int | None], Sequence[CommandEntry]] | None" = None

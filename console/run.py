@@ -31,6 +31,7 @@ Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
 STOP_WITHIN = 6.0
 LEAVE_WITHIN = 3.0
+DUMB = frozenset({"dumb", "unknown", ""})
 MAX_FAILURES, FAILING_WITHIN = 3, 60.0
 """So many failures of the console in so many seconds are enough of it."""
 SWITCH_AFTER = 0.0001
@@ -47,6 +48,9 @@ def run_console(
     The agent starts when the first picture is on the screen: what it imports would hold that up. `env_file` is told of where others can
     read it. Raises what kept it from starting.
     """
+    if os.environ.get("TERM", "dumb") in DUMB:
+        sys.stderr.write("edge-console: this terminal (TERM) cannot draw a screen; use --no-ui to run the agent without it\n")
+        return 2
     from agent_core import gc_tuning
     from console.app import EdgeConsole
     from console.terminal import giving_back
@@ -155,6 +159,8 @@ def console_options(config: "Config") -> "ConsoleOptions":
         exports=folder / "exports",
         log_file=config.logging.file or folder / "edge-console.log",
         data_dir=folder,
+        bell=config.console.bell,
+        notify=config.console.notify,
         earlier=partial(earlier, folder, Redactor(*config.secrets)),
         delays=partial(last_hour, folder),
         keys=keymap(config.console.keys),

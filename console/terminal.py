@@ -9,13 +9,16 @@ from typing import Any, TextIO
 
 from textual.drivers.linux_driver import LinuxDriver
 
+from console.alerts import POP_TITLE, PUSH_TITLE
+
 GIVEN_BACK = b"".join(
     b"\x1b[" + mode
     for mode in (
         b"<u", b"?2026l", b"?2004l", b"?7h", b"?2048l", b"?1000l", b"?1003l", b"?1015l", b"?1006l", b"?1004l", b"?1049l", b"?25h", b"0m",
+        b"23;2t",
     )
 )  # fmt: skip
-"""What Textual sends when it leaves: keys, synchronized output, paste, wrap, sizes, mouse, focus, screen, cursor; and no colour."""
+"""What is sent on leaving: keys, synchronized output, paste, wrap, sizes, mouse, focus, screen, cursor, no colour, the title before."""
 
 
 def giving_back(output: TextIO | None) -> Callable[[], None]:
@@ -68,3 +71,11 @@ class DetachableDriver(LinuxDriver):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._file: Any = DetachableFile(self._file)
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        self.write(PUSH_TITLE)
+
+    def stop_application_mode(self) -> None:
+        self.write(POP_TITLE)
+        super().stop_application_mode()

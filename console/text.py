@@ -32,7 +32,7 @@ def _without_joiners(text: str) -> str:
     kept: list[str] = []
     marked = False
     for char in unicodedata.normalize("NFC", text):
-        if 0xFE00 <= ord(char) <= 0xFE0F:
+        if 0xFE00 <= ord(char) <= 0xFE0F or 0x1F3FB <= ord(char) <= 0x1F3FF:  # a variation or a tone: some terminals give it cells
             continue
         mark = cell_len(char) == 0
         if not (mark and (marked or not kept)):

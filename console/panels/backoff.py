@@ -30,9 +30,7 @@ def backoff(view: View, width: int, height: int) -> list[Line]:
     headline = tuple((text, inks.tone(tone)) for text, tone in face.headline)
     if line_width(headline) > inner:
         headline = headline[:-1] or headline
-    digits = big("–" if face.seconds is None else countdown(face.seconds))
-    digit_ink = inks.tone(face.tone, bold=True)
-    rows = [centred(headline, inner, space), *(centred(((row, digit_ink),), inner, space) for row in digits), _bar(view, face, inner)]
+    rows = [centred(headline, inner, space), *_middle(view, face, inner), _bar(view, face, inner)]
     if height >= 11:
         rows += [BLANK, _ladder(view, inner), BLANK, centred(_last_line(view), inner, space)]
     else:
@@ -41,6 +39,17 @@ def backoff(view: View, width: int, height: int) -> list[Line]:
     title = inks.tone("warn" if degraded else "accent", bold=True)
     foot: Line = ((f"{seconds_name(link.ladder[0])} → {seconds_name(link.ladder[-1])} s", inks.muted),) if link.ladder else BLANK
     return framed(rows, width, height, inks.edge_warn if degraded else inks.edge, (("Backoff", title),), foot)
+
+
+def _middle(view: View, face: Face, inner: int) -> list[Line]:
+    """Three rows: the seconds in digits that are seen from afar; while all is well, in plain ones."""
+    inks = view.inks
+    if face.tone == "good":
+        said = "" if face.seconds is None else f"next ping in {duration(face.seconds)}"
+        return [BLANK, centred(((duration(view.now.mono - view.snapshot.link.since_at), inks.bright),), inner, inks.ground),
+                centred(((said, inks.muted),), inner, inks.ground)]  # fmt: skip
+    digits = big("–" if face.seconds is None else countdown(face.seconds))
+    return [centred(((row, inks.tone(face.tone, bold=True)),), inner, inks.ground) for row in digits]
 
 
 def _face(view: View, attempt_word: str) -> Face:
@@ -52,7 +61,7 @@ def _face(view: View, attempt_word: str) -> Face:
     elapsed = max(0.0, now.mono - link.since_at)
     attempt = ((f"{attempt_word} ", "muted"), (f"{min(link.attempt, link.attempts_max)}", "bright"), (f"/{link.attempts_max}", "muted"))
     if link.phase is Phase.ONLINE:
-        return _online(view, left, elapsed)
+        return _online(view, left)
     if link.phase is Phase.OFF:
         return Face((("poll only", "accent"), (" · next in", "muted")), left, _share(left, view.snapshot.polling.every), "accent")
     if link.phase is Phase.CONNECTING:
@@ -69,12 +78,12 @@ def _face(view: View, attempt_word: str) -> Face:
     return Face((*attempt, tail), left, _share(left, _whole_wait(link)), tone)
 
 
-def _online(view: View, left: float | None, elapsed: float) -> Face:
+def _online(view: View, left: float | None) -> Face:
     if left is None:
-        return Face((("idle", "good"), (" · online for", "muted")), elapsed, 1.0, "good")
+        return Face((("idle", "good"), (" · online for", "muted")), None, 1.0, "good")
     if view.snapshot.link.pings_ignored:
         return Face((("pings unanswered", "warn"), (" · next in", "muted")), left, _share(left, _ping_every(view)), "warn")
-    return Face((("idle", "good"), (" · next ping in", "muted")), left, _share(left, _ping_every(view)), "good")
+    return Face((("idle", "good"), (" · online for", "muted")), left, _share(left, _ping_every(view)), "good")
 
 
 def _ping_every(view: View) -> float:

@@ -95,6 +95,8 @@ def counting(snapshot: Snapshot, now: Moment) -> bool:
     link = snapshot.link
     if link.phase in {Phase.CONNECTING, Phase.VERIFYING, Phase.SUSPECT}:
         return True
+    if link.phase is Phase.ONLINE and not link.pings_ignored:
+        return False
     due = due_at(snapshot)
     return due is not None and 0 <= due - now.mono < 60
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from console.panels.filterbar import FilterBar
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
+CLICKED = ("connection", "backoff", "latency")
+"""The panels that have their own at length, in its order."""
 LOG = len(DETAILS) + 1
 """The number of the log among the panels."""
 
@@ -74,6 +77,12 @@ class Main(Screen[None]):
     def compose(self) -> ComposeResult:
         *above, detail, log, footer, small = self._panes
         yield from (*above, self.stream, detail, log, footer, small)
+
+    def on_click(self, event: events.Click) -> None:
+        """A panel is opened at length by a click on it, and left by another."""
+        name = event.widget.id if event.widget is not None else None
+        if name in CLICKED:
+            self.action_detail(CLICKED.index(name) + 1)
 
     def on_descendant_focus(self) -> None:
         self.post_message(self.Turned())

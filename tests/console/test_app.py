@@ -401,7 +401,7 @@ async def test_while_nobody_looks_it_looks_less_often() -> None:
 async def test_help_lists_the_keys_that_work() -> None:
     async with seated() as seat:
         await seat.press("question_mark")
-        for part in ("R", "Dial now", "^s", "PgUp", "Every action by name", "The stream"):
+        for part in ("R", "Dial now", "^s", "PgUp", "↑ k", "End G", "^p :", "Every action by name", "The stream"):
             assert part in seat.dialog()
         await seat.press("question_mark")
         assert len(seat.app.screen_stack) == 1
@@ -431,6 +431,32 @@ async def test_every_theme_can_be_put_on() -> None:
             await seat.pilot.pause(0.2)
             ground = seat.app.screen_stack[0].query_one("#header").render_lines(seat.app.size.region)[0]
             assert ground is not None
+
+
+async def test_c17_a_click_on_a_panel_opens_it_at_length_and_another_one_closes_it() -> None:
+    async with seated(entries=pictured()) as seat:
+        for name, says in (("#connection", "dials"), ("#backoff", "polling mode"), ("#latency", "objective")):
+            await seat.pilot.click(name, offset=(5, 3))
+            await seat.until(lambda: says in seat.screen())  # noqa: B023 - awaited before the next turn
+            await seat.pilot.click(name, offset=(5, 3))
+            await seat.until(lambda: says not in seat.screen())  # noqa: B023
+        assert seat.app.focused is seat.stream
+
+
+async def test_c17_read_only_offers_no_key_that_it_refuses() -> None:
+    async with seated(entries=pictured(), read_only=True) as seat:
+        last = seat.screen().splitlines()[-1]
+        assert "Filter" in last
+        assert not {"Reconnect", "Polling", "Replay", "Edit"} & set(last.split())
+
+
+async def test_c17_under_a_dialog_the_footer_names_the_dialogs_keys() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("enter")
+        await seat.until(lambda: "Esc Close" in seat.screen().splitlines()[-1])
+        assert "Polling" not in seat.screen().splitlines()[-1]
+        await seat.press("escape")
+        await seat.until(lambda: "Polling" in seat.screen().splitlines()[-1])
 
 
 async def test_a_click_on_the_footer_is_the_key() -> None:

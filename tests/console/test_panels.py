@@ -278,7 +278,7 @@ def test_a_single_sample_is_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("snapshot", "expected"),
-    [(ONLINE, True), (WAITING, True), (REFUSED, False), (VERIFYING, True), (present(Phase.ONLINE), False), (Snapshot(), False)],
+    [(ONLINE, False), (WAITING, True), (REFUSED, False), (VERIFYING, True), (present(Phase.ONLINE), False), (Snapshot(), False)],
 )
 def test_ten_times_a_second_only_while_something_counts(snapshot: Snapshot, expected: bool) -> None:
     assert counting(snapshot, NOW) is expected
@@ -306,6 +306,24 @@ def test_c4_a_figure_of_a_row_changes_its_unit_before_it_is_cut(width: int, ms: 
     line = text_of([command_line(ROW._replace(run_ms=ms, ack_ms=ms, command_id="i", command_type="t"), columns, look)])
     assert milliseconds(ms) in line
     assert "…" not in line
+
+
+def test_c17_while_online_nothing_counts_as_a_retry_does() -> None:
+    for width, height in ((24, 8), (40, 11)):
+        said = text_of(backoff(view_of(ONLINE), width, height))
+        assert "2h 14m 07s" in said
+        assert "next ping in 26 s" in said
+        assert "┏" not in said
+        assert "┏" in text_of(backoff(view_of(WAITING), width, height))
+
+
+def test_c17_at_80_columns_the_footer_keeps_the_filter() -> None:
+    names = ("Reconnect", "Polling", "Replay", "Edit", "Inspect", "Follow", "Filter", "Shot", "Help", "Quit", "palette")
+    keys = tuple(Key("x", name, f"app.{name}") for name in names)
+    said = text_of(footer(view_of(ONLINE, keys=keys), 80, 1))
+    assert all(name in said for name in ("Reconnect", "Polling", "Replay", "Filter", "Help", "Quit"))
+    assert len(said) == 80
+    assert all(name in text_of(footer(view_of(ONLINE, keys=keys), 120, 1)) for name in names)
 
 
 @pytest.mark.parametrize("width", [24, 29, 43])

@@ -182,6 +182,22 @@ def test_f67_a_hangup_found_ignored_stays_ignored(tmp_path: Path) -> None:
     assert_stopped_cleanly(tmp_path)
 
 
+def test_c15_the_window_has_a_title_and_gets_its_own_back(production: Terminal) -> None:
+    production.until(lambda: "✗ OFFLINE mac".encode() in production.raw, what="the title")
+    assert production.raw.count(b"\x1b[22;2t") == 1
+    production.press("qy")
+    assert production.ends() == 0
+    assert production.raw.rfind(b"\x1b[23;2t") > production.raw.rfind(b"\x1b]2;")
+
+
+@pytest.mark.parametrize("term", ["dumb", "", "unknown"])
+def test_c17_a_terminal_that_cannot_draw_gets_a_sentence(term: str) -> None:
+    with Terminal("--demo", env={"TERM": term}) as terminal:
+        assert terminal.ends() == 2
+        assert b"cannot draw a screen; use --no-ui" in terminal.raw
+        assert b"\x1b" not in terminal.raw
+
+
 def test_without_a_terminal_it_says_what_to_do() -> None:
     ended = subprocess.run([sys.executable, "-m", "console"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert ended.returncode == 2

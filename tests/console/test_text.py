@@ -121,6 +121,10 @@ def test_nothing_shown_can_move_a_cursor_or_shift_a_column(raw: str) -> None:
     assert cell_len(safe) == sum(cell_len(char) for char in safe)
 
 
+def test_c17_a_skin_tone_takes_no_cells_of_its_own() -> None:
+    assert text.shown("👍🏽 ok") == "👍 ok"
+
+
 def test_host_of() -> None:
     assert text.host_of("https://user:pass@api.example.net:8443/edge") == "api.example.net:8443"
     assert text.host_of("nonsense") == "nonsense"
