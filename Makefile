@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 .PHONY: help setup demo test lint docs simulate fuzz mutants torture soak bench bench-ui goldens screenshots clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make .venv, with the versions of constraints.txt
 
@@ -66,6 +66,9 @@ torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200, MES
 
 soak: $(STAMP) ## a headless agent and a console in bad weather, and what grows (MINUTES=30)
 	@$(BIN)/python -m tests.harness.soak --minutes $(or $(MINUTES),30)
+
+torture-backend: $(STAMP) ## kill backend instances and their database under load and count (CYCLES=50; needs PostgreSQL)
+	@$(BIN)/python -m tests.harness.torture_backend --cycles $(or $(CYCLES),50)
 
 bench: $(STAMP) ## the agent against a bare client, interleaved, medians and ratios
 	@$(BIN)/python -m tests.bench

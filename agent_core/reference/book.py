@@ -47,7 +47,9 @@ class Book:
         return command_id in self._orders
 
     def get(self, command_id: object) -> Order | None:
-        return self._orders.get(command_id) if isinstance(command_id, str) else None
+        if not isinstance(command_id, str):
+            return None
+        return self._orders.get(command_id) or self._dirty.get(command_id)
 
     def listed(self, agent_id: str | None, status: str | None, limit: int) -> list[Order]:
         """The newest first."""
@@ -102,10 +104,13 @@ class Book:
             open_.pop(order.command_id, None)
             if not open_:
                 del self._open[order.agent_id]
+        if self._shared:
+            self._orders.pop(order.command_id, None)
+            return
         self._settled.append(order.command_id)
         while len(self._settled) > self._keep_settled:
             gone = self._settled.popleft()
-            if self._orders.pop(gone, None) is not None and self._journaled and not self._shared:
+            if self._orders.pop(gone, None) is not None and self._journaled:
                 self._new.pop(gone, None)
                 self._dirty.pop(gone, None)
                 self._forgotten.append(gone)

@@ -14,7 +14,7 @@ from agent_core.clock import Clock
 from agent_core.plain import plain
 from agent_core.reference.faults import Faults, faults_of
 from agent_core.reference.hub import Hub
-from agent_core.reference.orders import AckWay, CallError, id_of
+from agent_core.reference.orders import AckWay, CallError, Order, id_of
 from agent_core.reference.tokens import Secrets, bearer_of, check_admin, check_agent
 from agent_core.reference.wire import parse
 
@@ -36,6 +36,12 @@ class Shell(Protocol):
     @property
     def admin_token(self) -> str: ...
     async def answered(self) -> None: ...
+    async def before_poll(self, agent_id: object) -> None: ...
+    async def after_poll(self, agent_id: object) -> None: ...
+    async def owner(self, command_id: object) -> str | None: ...
+    async def order(self, command_id: str) -> Order: ...
+    async def orders(self, agent_id: str | None, status: str | None, limit: int) -> list[Order]: ...
+    async def agents(self) -> list[dict[str, Any]]: ...
     def moved(self) -> None: ...
     async def queue(
         self,
@@ -110,7 +116,9 @@ class EdgeCalls:
             self._check(request, named if isinstance(named, str) else None)
         elif named is not None and str(named) != claimed:
             raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
+        await self._shell.before_poll(named)
         text = self._shell.hub.sync(body, self._shell.clock.now())
+        await self._shell.after_poll(named)
         if faults.sync_items:
             text = text.replace('{"commands":[', f'{{"commands":[{faults.sync_items},', 1)
         return await self._settled(Response(text, media_type="application/json"))
@@ -133,7 +141,7 @@ class EdgeCalls:
         claimed = self._caller(request)
         body = await body_of(request)
         if claimed is None:
-            self._check(request, self._shell.hub.owner(body.get("command_id")))
+            self._check(request, await self._shell.owner(body.get("command_id")))
         if status is not None:
             return await self._faulty(status, "", None)
         self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), claimed)
@@ -218,14 +226,14 @@ class AdminCalls:
         limit = query.get("limit", "100")
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _LISTED_MAX:
             raise CallError(400, f"limit: 1 to {_LISTED_MAX} expected")
-        found = self._shell.hub.orders(query.get("edge_agent_id"), query.get("status"), int(limit))
+        found = await self._shell.orders(query.get("edge_agent_id"), query.get("status"), int(limit))
         return answer({"commands": [order.view() for order in found]})
 
     async def command(self, request: Request) -> Response:
-        return answer(self._shell.hub.order(request.path_params["command_id"]).view())
+        return answer((await self._shell.order(request.path_params["command_id"])).view())
 
     async def agents(self, _request: Request) -> Response:
-        return answer({"agents": self._shell.hub.agents()})
+        return answer({"agents": await self._shell.agents()})
 
     async def configure(self, request: Request) -> Response:
         await self._shell.configure(request.path_params["agent_id"], await body_of(request))

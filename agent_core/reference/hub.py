@@ -213,10 +213,7 @@ class Hub:
     def configure(self, agent_id: str, settings: Mapping[str, Any]) -> None:
         """A config update: on the socket, or with the next sync answer; later keys replace earlier ones. Raises CallError."""
         agent = self._agent(id_of(agent_id, "edge_agent_id"))
-        merged = agent.settings | dict(settings)
-        if len(_json("settings", merged)) > _SETTINGS_KEPT:
-            raise CallError(400, f"settings: at most {_SETTINGS_KEPT} characters wait for an agent")
-        agent.settings = merged
+        agent.settings = merged_settings(agent.settings, settings)
 
     def order(self, command_id: str) -> Order:
         """Raises CallError (404)."""
@@ -528,6 +525,10 @@ class Hub:
         agent = self._agents.get(agent_id)
         return agent.link.epoch if agent is not None and agent.link is not None else None
 
+    def epochs(self) -> dict[str, int]:
+        """Of all agents with a socket here."""
+        return {agent_id: agent.link.epoch for agent_id, agent in self._agents.items() if agent.link is not None}
+
     def last_ending(self, agent_id: str) -> Ending | None:
         """How the agent's last socket that was not replaced ended."""
         agent = self._agents.get(agent_id)
@@ -584,6 +585,14 @@ def _json(key: str, body: Mapping[str, Any]) -> str:
     except ValueError as error:
         raise CallError(400, f"{key}: cannot be sent as JSON: {plain(error, 100)}") from None
     return text
+
+
+def merged_settings(kept: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What waits for an agent, later keys in place of earlier ones. Raises CallError (400)."""
+    merged = {**kept, **more}
+    if len(_json("settings", merged)) > _SETTINGS_KEPT:
+        raise CallError(400, f"settings: at most {_SETTINGS_KEPT} characters wait for an agent")
+    return merged
 
 
 def _report(status: Mapping[str, Any]) -> dict[str, Any]:

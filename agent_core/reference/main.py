@@ -29,10 +29,12 @@ def run_backend(
 ) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises CannotServeError, of which PortTakenError is one.
 
+    `store` not given is EDGE_STORE (it may hold a password), else memory.
     Tokens not given are EDGE_SECRET and EDGE_ADMIN_TOKEN, else, on loopback only, a well-known secret and an admin token made for this
     run, told once on standard error.
     With port 0 standard output is one JSON line, `{"port": N, "url": "…"}`, as soon as calls are answered.
     """
+    store = store or os.environ.get("EDGE_STORE") or None
     secret = secret or os.environ.get("EDGE_SECRET")
     admin_token = admin_token or os.environ.get("EDGE_ADMIN_TOKEN")
     if not (secret and admin_token) and not is_loopback(host):

@@ -73,6 +73,8 @@ class Order:
     """When it was last given to a socket or a poll (monotonic); None: to nobody yet."""
     offered_on: int = 0
     """The connection it was given to; 0 is a poll."""
+    epoch: int | None = None
+    """In a shared store: the socket it was given to, by the agent's epoch; None: a poll, or nobody."""
     delivered_utc: float | None = None
     settled_utc: float | None = None
     ack: bytes | None = None

@@ -1,5 +1,7 @@
 """The hub on one port: `/edge/ws`, the HTTP calls and the admin calls, with starlette and uvicorn."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import ipaddress
@@ -11,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import uvicorn
@@ -31,7 +33,7 @@ from agent_core.reference.hub import REPLACED, Ending, Hub, Rules
 from agent_core.reference.orders import CallError, Order, id_of
 from agent_core.reference.session import Session
 from agent_core.reference.store import Store, StoreDownError, StoreRefusedError
-from agent_core.reference.stores import open_store
+from agent_core.reference.stores import is_shared, open_shared, open_store
 from agent_core.reference.tokens import Secrets, check_agent
 from agent_core.reference.writer import Writer
 
@@ -41,6 +43,10 @@ BACKLOG = 2_048
 """Connections that the system holds until they are accepted; asyncio would set it to what is accepted at once."""
 _log = logging.getLogger("agent_core.reference")
 T = TypeVar("T")
+
+
+if TYPE_CHECKING:
+    from agent_core.reference.member import Member
 
 
 class CannotServeError(Exception):
@@ -53,7 +59,7 @@ class PortTakenError(CannotServeError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where and how the backend serves. Port 0 takes a free one; without `store` (`sqlite:PATH`) everything is in memory."""
+    """Where and how the backend serves. Port 0 takes a free one; without `store` everything is in memory."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -64,6 +70,9 @@ class Options:
     names: tuple[str, ...] = ()
     """Names of hosts by which it is reached on loopback, too, as behind a proxy."""
     store: str | None = field(default=None, repr=False)
+    """`sqlite:PATH`, or `postgresql://…`, which any number of instances may share."""
+    lease: float = 15
+    """Seconds: an instance that cannot renew it at a shared store closes its sockets."""
     rules: Rules = field(default_factory=Rules)
     connections: int = field(default_factory=most_connections)
     """At once; past them the longest half-sent request gives way, else the answer is 503."""
@@ -97,14 +106,17 @@ class ReferenceBackend:
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
         self.options = options or Options()
         self.clock: Clock = clock or SystemClock()
-        self.hub = Hub(self.options.rules, salt=secrets.token_hex(8), journaled=self.options.store is not None)
+        self.hub = Hub(
+            self.options.rules, salt=secrets.token_hex(8), journaled=self.options.store is not None, shared=is_shared(self.options.store)
+        )
         self.secrets = Secrets(self.options.secret, self.options.agent_secrets)
         """What is taken from now on; may be set at any time."""
         self._loopback = is_loopback(self.options.host)
         self.port = self.options.port
         self._store: Store | None = None
         self._writer: Writer | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._member: Member | None = None
+        self._storing: list[asyncio.Task[None]] = []
         self._taken: set[str] = set()
         self._sessions: dict[int, Session] = {}
         self._moved = asyncio.Event()
@@ -263,8 +275,11 @@ class ReferenceBackend:
 
     async def configure(self, agent_id: str, settings: dict[str, Any]) -> None:
         """A config update, on the socket or with the next sync answer. Raises CallError."""
-        self.hub.configure(agent_id, settings)
-        self._wake(agent_id)
+        if self._member is not None:
+            await self._member.configure(agent_id, settings)
+        else:
+            self.hub.configure(agent_id, settings)
+            self._wake(agent_id)
 
     async def say(self, agent_id: str, frame: str) -> None:
         """Any text on the agent's socket. Raises CallError."""
@@ -300,21 +315,38 @@ class ReferenceBackend:
     async def answered(self) -> None:
         """The same for all there is, for a caller who waits. Raises StoreDownError."""
         if self._writer is not None:
+            if self._member is not None:
+                await self._member.look_up()
             await self._writer.answered(self.hub.book.sequence)
 
     async def _open_store(self, url: str) -> None:
-        store = open_store(url)
-        self.hub.restore(await store.open())
+        """Raises StoreDownError, StoreRefusedError."""
+        shared = open_shared(url, self.hub.epoch) if is_shared(url) else None
+        store: Store = shared or open_store(url)
+        try:
+            self.hub.restore(await store.open())
+            if shared is not None:
+                from agent_core.reference.member import Member
+
+                self._member = Member(
+                    shared, self.hub, self.clock, self.options.lease, woke=self._wake, lost=self._replace, fenced=self._close_all
+                )
+                await self._member.join()
+                self._storing.append(asyncio.create_task(self._member.run(), name="backend member"))
+        except BaseException:
+            await store.close()
+            raise
         self._store, self._writer = store, Writer(self.hub.book, store, self._written)
-        self._writing = asyncio.create_task(self._writer.run(), name="backend store")
+        self._storing.append(asyncio.create_task(self._writer.run(), name="backend store"))
 
     async def _close_store(self) -> None:
-        if self._store is None or self._writer is None or self._writing is None:
+        if self._store is None or self._writer is None:
             return
         with contextlib.suppress(StoreDownError):
             await self._writer.answered(self.hub.book.seal())
-        self._writing.cancel()
-        await asyncio.wait([self._writing])
+        for task in self._storing:
+            task.cancel()
+        await asyncio.wait(self._storing)
         await self._store.close()
 
     def _written(self, new: list[Order], ids_taken: set[str]) -> None:
@@ -324,9 +356,56 @@ class ReferenceBackend:
             if order.command_id in ids_taken:
                 self.hub.book.withdraw(order)
                 self._taken.add(order.command_id)
+            elif self._member is not None and (order.epoch is None or order.epoch != self.hub.epoch(order.agent_id)):
+                self.hub.book.withdraw(order)
+                self.hub.counts["queued"] += 1
             else:
                 self.hub.owe(order, now)
                 self._wake(order.agent_id)
+
+    def _replace(self, agent_id: str) -> None:
+        if (session := self._sessions.get(self.hub.connected(agent_id) or 0)) is not None:
+            session.end(Ending(REPLACED, "replaced by a newer connection"))
+
+    def _close_all(self) -> None:
+        _log.error("The store has not answered for a lease: all %d sockets are closed", len(self._sessions))
+        for session in self._sessions.values():
+            session.end(Ending(1012, "this instance has lost its store"))
+
+    # --- what is not at hand -------------------------------------------------------------------------------------------
+
+    async def look_up(self) -> None:
+        """Resolve the acks of orders that are not at hand, however long it takes."""
+        if self._member is not None:
+            await self._member.look_up_patiently()
+
+    async def before_poll(self, agent_id: object) -> None:
+        """Raises StoreDownError."""
+        if self._member is not None and isinstance(agent_id, str):
+            await self._member.poll(agent_id)
+
+    async def after_poll(self, agent_id: object) -> None:
+        """Raises StoreDownError."""
+        if self._member is not None and isinstance(agent_id, str):
+            await self._member.polled(agent_id)
+
+    async def owner(self, command_id: object) -> str | None:
+        """Whose command it is; None where it is not known. Raises StoreDownError."""
+        return self.hub.owner(command_id) if self._member is None else await self._member.owner(command_id)
+
+    async def order(self, command_id: str) -> Order:
+        """Raises CallError (404) or StoreDownError."""
+        return self.hub.order(command_id) if self._member is None else await self._member.order(command_id)
+
+    async def orders(self, agent_id: str | None = None, status: str | None = None, limit: int = 100) -> list[Order]:
+        """The newest first. Raises StoreDownError."""
+        if self._member is None:
+            return self.hub.orders(agent_id, status, limit)
+        return await self._member.orders(agent_id, status, limit)
+
+    async def agents(self) -> list[dict[str, Any]]:
+        """As GET /admin/agents shows them. Raises StoreDownError."""
+        return self.hub.agents() if self._member is None else await self._member.agents()
 
     def abort(self, scope: Scope) -> None:
         """Abort the connection of this scope; nothing where it has ended."""
@@ -376,20 +455,32 @@ class ReferenceBackend:
         if faults.upgrade_status is not None:
             await self._refuse(send, as_told(faults.upgrade_status, faults.upgrade_body, faults.upgrade_retry_after))
             return
+        try:
+            epoch = await self._member.arrive(agent_id) if self._member is not None else 0
+        except StoreDownError as error:
+            await self._refuse(send, refusal(CallError(503, str(error), 1)))
+            return
         await send({"type": "websocket.accept"})
         if faults.close_code is not None:
             self.hub.counts["connects_closed"] += 1
             self.moved()
             await send({"type": "websocket.close", "code": faults.close_code, "reason": "as told"})
             return
-        generation, replaced = self.hub.connect(agent_id, self.clock.now())
+        if (present := self.hub.epoch(agent_id)) is not None and present > epoch:
+            await send({"type": "websocket.close", "code": REPLACED, "reason": "replaced by a newer connection"})
+            return
+        generation, replaced = self.hub.connect(agent_id, self.clock.now(), epoch)
         if replaced is not None and (old := self._sessions.get(replaced)) is not None:
             old.end(Ending(REPLACED, "replaced by a newer connection"))
         session = self._sessions[generation] = Session(self, agent_id, generation, scope, receive, send)
         self.moved()
         try:
+            if self._member is not None:
+                await self._member.give_all(agent_id)
             await session.run()
         finally:
+            if self._member is not None:
+                await self._member.leave(agent_id, epoch)
             del self._sessions[generation]
             self.moved()
 

@@ -21,6 +21,7 @@ class Shell(Protocol):
     clock: Clock
 
     async def written(self, sequence: int) -> None: ...
+    async def look_up(self) -> None: ...
     def moved(self) -> None: ...
     def abort(self, scope: Scope) -> None: ...
 
@@ -81,6 +82,8 @@ class Session:
             raw = message.get("text")
             before = hub.book.sequence
             excess = hub.receive(self.agent_id, self.generation, message["bytes"] if raw is None else raw, clock.now())
+            if hub.unknown:
+                await self._shell.look_up()
             if hub.book.sequence != before:
                 self._rests_on = hub.book.sequence
             if excess is not None:

@@ -14,7 +14,11 @@ def add_parsers(commands: Any) -> None:
     backend = commands.add_parser("backend", help="serve the reference backend on a loopback port")
     backend.add_argument("--port", type=_port, default=8787, help="0: any free one, told as one JSON line (default: 8787)")
     kept = backend.add_mutually_exclusive_group()
-    kept.add_argument("--store", metavar="URL", help="keep commands and acks there: sqlite:PATH (default: in memory)")
+    kept.add_argument(
+        "--store",
+        metavar="URL",
+        help="keep commands and acks there: sqlite:PATH, or postgresql://… for many instances (default: EDGE_STORE, else in memory)",
+    )
     kept.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="the same as --store sqlite:DIR")
     backend.add_argument("--name", action="append", default=[], metavar="HOST", help="it is reached by this name, too, as behind a proxy")
     backend.add_argument("--enforce-limits", action="store_true", help="10 connects and 100 frames a minute, pings 10 s apart")
