@@ -511,7 +511,9 @@ class Agent:
 
     def _spawn_at_edge(self, work: Coroutine[Any, Any, None], name: str, failed: Callable[[Failure], Event]) -> asyncio.Task[None]:
         """A task that meets the world: whatever it raises becomes the event that `failed` makes of it, and never ends the agent."""
-        return self._spawn(self._end_as_event(work, failed), name)
+        task = self._spawn(self._end_as_event(work, failed), name)
+        task.add_done_callback(lambda _task: work.close())  # a task that is cancelled before its first step never comes to its work
+        return task
 
     async def _end_as_event(self, work: Coroutine[Any, Any, None], failed: Callable[[Failure], Event]) -> None:
         try:

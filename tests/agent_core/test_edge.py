@@ -1,6 +1,7 @@
 """What comes from outside ends as an event, whatever it is: no header, no answer and no error of a library ends the agent."""
 
 import asyncio
+import gc
 import itertools
 import json
 import signal
@@ -19,8 +20,9 @@ from agent_core.channels.credentials import Credentials
 from agent_core.channels.network import failure_of, proxy_for, retry_after
 from agent_core.clock import ManualClock, Moment, SystemClock
 from agent_core.daemon_threads import DaemonThreads
-from agent_core.events import Failure, Trouble
+from agent_core.events import Failure, ReconnectRequested, Trouble
 from agent_core.reference.faults import Faults
+from agent_core.snapshot import Phase
 from tests.harness.rig import AGENT, HttpStub, Puppet, config, http_answer, living, message, program, served, settled, until, write_config
 
 SOON = {"busy_first": 0.05, "busy_cap": 0.1, "refused_first": 0.05, "refused_cap": 0.1}
@@ -141,6 +143,16 @@ async def test_f53_an_odd_retry_after_ends_one_attempt_on_each_way(tmp_path: Pat
     async with stub, living(config(tmp_path, stub.url, timing=SOON)) as here:
         await here.hears("WebSocket error: HTTP 503", 2)
         await here.hears("HTTP polling failed: .*HTTP 503")
+
+
+async def test_f47_a_dial_that_the_stop_overtakes_is_not_begun(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    async with HttpStub(lambda _path: http_answer(b"", "503 Busy")) as stub, living(config(tmp_path, stub.url)) as here:
+        await here.reaches(Phase.WAITING)
+        here.post(ReconnectRequested())
+        await here.stop()
+    del here
+    gc.collect()
+    assert [str(one.message) for one in recwarn if "never awaited" in str(one.message)] == []
 
 
 # --- F54: an answer that is too deep --------------------------------------------------------------------------------------
