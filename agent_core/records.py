@@ -215,3 +215,5 @@ class Memory(Struct, frozen=True, gc=False):
     horizon_utc: float = 0.0
     unproven: tuple[int, ...] = ()
     """Numbers of the commands that have ended, but whose ack is not proven."""
+    forgotten: int = 0
+    """Commands that the ledger knew before, by the mark beside it: an older one was put in its place."""

@@ -337,6 +337,11 @@ class Engine:
         memory = event.memory
         self._barrier.restore(memory.last_command_id)
         self._apply(self._settings.restore({key.removeprefix("setting."): value for key, value in memory.kept}))
+        if memory.forgotten:
+            what = f"It does not know the last {memory.forgotten} command(s) that were taken here"
+            self._say(
+                "ERROR", f"The ledger is an older one, put in place of another. {what}: what the backend sends again of them runs again"
+            )
         self._ledger.restore(memory, self._now)
         self._take_again()
 

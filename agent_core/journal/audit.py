@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic_core import from_json
 
+from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import reading
 from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import State, Via
@@ -17,6 +18,9 @@ SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c
  WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
 RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc,
  EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq) FROM commands c ORDER BY seq"""
+
+IN_BOTH = """SELECT here.command_id, here.command_type FROM main.commands here JOIN there.commands t ON t.command_id = here.command_id
+ WHERE here.runs > 0 AND t.runs > 0 AND (here.seq, here.started_utc) IS NOT (t.seq, t.started_utc) ORDER BY here.seq"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,21 @@ class Audit:
         return not self.violations and self.damage is None
 
 
-def audit(data_dir: Path, repeatable: Collection[str] = ()) -> Audit:
-    """Of one instant. A command of a `repeatable` type may have been started again after a crash. Raises NoLedger."""
+def audit(data_dir: Path, repeatable: Collection[str] = (), other: Path | None = None) -> Audit:
+    """Of one instant. A command of a `repeatable` type may have been started again after a crash.
+
+    With `other`, a second data directory, no command may have run in both; one that came along with a handover has run once.
+    Raises NoLedger.
+    """
     with reading(data_dir) as db:
+        if other is not None:
+            with reading(other):
+                db.execute("ATTACH ? AS there", (f"{(other / FILE_NAME).absolute().as_uri()}?mode=ro",))
         db.execute("BEGIN")
-        return _audit(db, repeatable)
+        found = _audit(db, repeatable)
+        twice = db.execute(IN_BOTH) if other is not None else ()
+        more = tuple(Violation(command_id, "was run in both") for command_id, kind in twice if kind not in repeatable)
+        return replace(found, violations=found.violations + more)
 
 
 def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:

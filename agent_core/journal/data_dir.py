@@ -16,6 +16,8 @@ from agent_core.plain import plain
 
 OURS = ("agent.", "ledger.", "edge-console.log", "screenshots", "exports")
 """How the names of what is kept there begin."""
+HANDED_OVER = "agent.handed-over"
+"""There where the ledger is another agent's by now."""
 OTHERS_READ, GROUP_WRITES, OTHERS_WRITE = 0o077, 0o020, 0o002
 
 
@@ -41,6 +43,9 @@ def data_dir(config: Config) -> Path:
 
 def examine(folder: Path) -> None:
     """What others could have put there would be followed or believed. Raises DataDirUnusable, OSError."""
+    if (folder / HANDED_OVER).exists():
+        why = "two agents that know the same commands would run them twice"
+        raise DataDirUnusable(f"data_dir {folder} was handed over: {why}; if the other never ran, remove {HANDED_OVER} there")
     found, me = folder.stat(), os.geteuid()
     if me not in {0, found.st_uid}:
         raise DataDirUnusable(f"data_dir {folder} belongs to another user (uid {found.st_uid}); choose another one")

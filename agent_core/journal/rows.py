@@ -190,18 +190,22 @@ def _tombstones(db: sqlite3.Connection) -> Iterator[TombstoneAdded]:
         yield TombstoneAdded(Target(name, bool(by_id)), by, until)
 
 
+def top(db: sqlite3.Connection) -> int:
+    """The highest number that was given; microseconds. Raises sqlite3.Error."""
+    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
+    return db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0] or 0
+
+
 def load(db: sqlite3.Connection) -> Memory:
     """What has not ended, oldest first, and whose ack is not proven, and the kept facts (PROMISES P1, P4). Raises BadRow, sqlite3.Error."""
     unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
-    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
-    top = db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0]
     return Memory(
         tuple(_unended(db)),
         tuple(_tombstones(db)),
         tuple((key, value) for key, value in facts.items() if key.startswith("setting.")),
-        next_seq=(top or 0) + 1,
+        next_seq=top(db) + 1,
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),
         unproven=tuple(seq for (seq,) in unproven),

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from rbloom import Bloom
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.journal import retention
+from agent_core.journal.mark import Mark
 from agent_core.journal.opening import BUSY_TIMEOUT, FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
-from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, write
+from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, top, write
 from agent_core.journal.watch import LedgerMoved, Watch
 from agent_core.records import Change, CommandAccepted, Key, Named, Remembered
 
@@ -74,6 +76,7 @@ class Journal:
     ) -> None:  # fmt: skip
         """Each `look_every` seconds it is looked whether the file is still there."""
         self.path = data_dir / FILE_NAME
+        self._mark = Mark(data_dir)
         self._limits = limits
         self._post = post
         self._clock = clock or SystemClock()
@@ -193,6 +196,7 @@ class Journal:
         while (batch := self._next_batch()) is not None and self._write_patiently(db, batch):
             self._tidy(db)
         with suppress(sqlite3.Error):
+            self._mark.note(top(db), at_once=True)
             db.close()
 
     def _open_patiently(self) -> sqlite3.Connection | None:
@@ -208,7 +212,7 @@ class Journal:
                     return None
             else:
                 self._reserved = keep_reserve(self.path.parent)
-                self._post(LedgerOpened(memory))
+                self._post(LedgerOpened(replace(memory, forgotten=self._mark.ahead_of(memory.next_seq - 1))))
                 return db
 
     def _fill_bloom(self, db: sqlite3.Connection) -> None:
@@ -308,6 +312,7 @@ class Journal:
         """Forget, in small steps and faster than commands come, what is settled and too old or too many; the rest in quiet moments."""
         try:
             ages = self._steadiness.look(db, self._clock.now().utc)
+            self._mark.note(top(db))
             size = self.path.stat().st_size
             if self._untrimmed >= TRIM_EVERY or size > self._size + TRIM_GROWTH:
                 self._size = size

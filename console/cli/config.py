@@ -83,11 +83,16 @@ def _file(options: argparse.Namespace) -> Path:
     return options.config or Path("config.yaml")
 
 
+def shown(options: argparse.Namespace) -> list[Setting]:
+    """Every key, secrets masked. Raises ConfigError."""
+    return list(_settings(loaded(options, check_files=False)))
+
+
 def _show(options: argparse.Namespace) -> int:
-    settings = list(_settings(loaded(options, check_files=False)))
+    settings = shown(options)
     if options.json:
-        shown = [asdict(one) if options.origin else {"key": one.key, "value": one.value} for one in settings]
-        print(json.dumps(shown, indent=1))
+        told = [asdict(one) if options.origin else {"key": one.key, "value": one.value} for one in settings]
+        print(json.dumps(told, indent=1))
         return OK
     wide, wider = (max(len(text) for text in column) for column in zip(*((one.key, _text(one.value)) for one in settings), strict=True))
     for one in settings:

@@ -44,16 +44,21 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _drain(options: argparse.Namespace) -> int:
+    return drain(agent_socket(options), configuration(options).data_dir.expanduser(), options.timeout)
+
+
+def drain(socket: "Path", folder: "Path", timeout: float) -> int:
+    """Have the agent drain, and wait for its end; the exit code. Raises NotRunning, NoLedger."""
     from agent_core.control.client import Viewer
     from agent_core.control.messages import Post
     from agent_core.events import DrainRequested
 
-    with Viewer(agent_socket(options), past=False) as viewer:
+    with Viewer(socket, past=False) as viewer:
         viewer.send(Post(1, DrainRequested()))
-        ended = _ends(viewer, time.monotonic() + options.timeout)
-    left = _left(configuration(options).data_dir.expanduser())
+        ended = _ends(viewer, time.monotonic() + timeout)
+    left = _left(folder)
     if not ended:
-        return complain(f"not drained within {options.timeout:g} s: {left}; it goes on, edge-console resume calls it off", FAILED)
+        return complain(f"not drained within {timeout:g} s: {left}; it goes on, edge-console resume calls it off", FAILED)
     if left is not None:
         return complain(f"the agent has ended before it was drained: {left}; edge-console logs tells why", FAILED)
     print("drained: nothing runs, every ack is proven, the agent has ended")

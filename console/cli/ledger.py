@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_core.plain import plain
@@ -13,8 +14,6 @@ from console.cli.options import add_config_options, configuration
 from console.cli.outcome import FAILED, OK, complain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from agent_core.journal.rows import BadRow
     from agent_core.records import Remembered
     from agent_core.redaction import Redactor
@@ -50,6 +49,7 @@ def add_parsers(commands: Any) -> None:
         "or on its way. Whether a second start after a crash is harmless is judged by the messenger that is configured now.",
     )  # fmt: skip
     verify.add_argument("--json", action="store_true", help="one object: ok, counts, violations")
+    verify.add_argument("--both", type=Path, metavar="DIR", help="and that no command took effect here and in this data_dir, too")
     verify.set_defaults(command=_verify)
     for parser in (export, verify):
         add_config_options(parser)
@@ -309,7 +309,8 @@ def _verify(options: argparse.Namespace) -> int:
     config = configuration(options)
     load_plugins()
     traits = traits_for(messenger_for(config))
-    found = audit(config.data_dir.expanduser(), {name for name, trait in traits.items() if trait.repeatable})
+    repeatable = {name for name, trait in traits.items() if trait.repeatable}
+    found = audit(config.data_dir.expanduser(), repeatable, options.both.expanduser() if options.both is not None else None)
     if options.json:
         violations = [{"command_id": one.command_id, "what": one.what} for one in found.violations]
         print(json.dumps({

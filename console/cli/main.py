@@ -28,6 +28,7 @@ from console.cli import (
     secret,
     service,
     stats,
+    upkeep,
     whatif,
 )
 from console.cli.options import add_run_options, configuration, env_file, origin, overrides, seconds
@@ -77,7 +78,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    for family in (init, config, control, intake, replays, logs, backend, conform, ledger, stats, doctor, secret, whatif, recordings):
+    for family in (
+        init,
+        config,
+        control,
+        intake,
+        replays,
+        logs,
+        backend,
+        conform,
+        ledger,
+        stats,
+        doctor,
+        secret,
+        whatif,
+        recordings,
+        upkeep,
+    ):
         family.add_parsers(commands)
     service.add_parsers(commands, partial(_run_headless, service=True))
     about.add_parsers(commands, parser)

@@ -115,7 +115,7 @@ def test_closing_writes_what_is_at_hand_and_leaves_one_file(desk: Desk) -> None:
     for seq in range(1, 51):
         desk.give(*settle(seq))
     desk.journal.close(within=10)
-    assert {path.name for path in desk.journal.path.parent.iterdir()} <= {FILE_NAME, RESERVE_NAME}
+    assert {path.name for path in desk.journal.path.parent.iterdir()} <= {FILE_NAME, RESERVE_NAME, "ledger.mark"}
     assert len(list(commands(desk.journal.path.parent))) == 50
 
 
