@@ -3,7 +3,8 @@
 - Rows are joined, never overwritten: of two writes to a command the higher state wins, and the first terminal ack stays. So a write that is
   repeated after a lost answer to COMMIT, comes late, or crosses another instance's, changes nothing that is settled.
 - A command is claimed by its state and lease, never by "newer than the last I saw": sequence numbers commit out of order. A lease is the
-  epoch of the socket that was given it, or, for a poll, the moment; a later epoch of the agent makes the first void, time the second.
+  epoch of the socket that was given it, or, for a poll, the moment; a later epoch of the agent makes the first void, time the second. A
+  claim makes a command `queued` again until it is pushed, so that one whose answer was lost is made anew after a while.
 - An agent's epoch grows by one with each socket, in one statement, wherever it is: the late end of an older one changes no row.
 - The clock of leases is the database's. NOTIFY only wakes; the sweep beside it finds what a lost one would have told.
 """
@@ -76,10 +77,11 @@ WITH due AS (
   SELECT c.command_id, a.epoch FROM edge.command AS c JOIN edge.agent AS a USING (agent_id)
   WHERE a.owner = $1 AND ($2::text IS NULL OR a.agent_id = $2) AND {_OPEN}
     AND CASE WHEN c.lease_epoch IS NULL THEN c.lease_at IS NULL OR c.lease_at < now() - $3 * interval '1 s'
-      ELSE c.lease_epoch <> a.epoch END
+      ELSE c.lease_epoch <> a.epoch OR c.status = 'queued' AND c.lease_at < now() - $3 * interval '1 s' END
   ORDER BY c.seq LIMIT {CLAIM_MOST} FOR UPDATE OF c SKIP LOCKED
 ), claimed AS (
-  UPDATE edge.command AS c SET lease_epoch = due.epoch, lease_at = now() FROM due WHERE c.command_id = due.command_id RETURNING c.*
+  UPDATE edge.command AS c SET lease_epoch = due.epoch, lease_at = now(), status = 'queued'
+  FROM due WHERE c.command_id = due.command_id RETURNING c.*
 ) SELECT * FROM claimed ORDER BY seq
 """
 _CLAIM_FOR_POLL = f"""

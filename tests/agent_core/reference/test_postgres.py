@@ -313,3 +313,15 @@ async def test_two_instances_lose_nothing_when_one_is_killed_and_then_the_primar
 async def test_three_cycles_of_the_torture_lose_nothing_and_repeat_nothing() -> None:
     found = await torture(cycles=3, agents=20, rate=40, seed=3, tell=False)
     assert {kind: names for kind, names in found.items() if names} == {}
+
+
+async def test_a_claim_whose_answer_was_lost_is_made_anew_though_the_socket_stays(pair: Pair, clean: Cluster) -> None:
+    link = await dial(pair[0])
+    columns = "command_id, origin, agent_id, command_type, body, queued_utc, status, lease_epoch, lease_at"
+    body = '{"command_id":"c1","command_type":"emit_event","payload":{}}'
+    for status in ("queued", "delivered"):
+        values = f"'{status}', 'x', '{AGENT}', 'emit_event', '{body.replace('c1', status)}', 0, '{status}'"
+        epoch = 1 if status == "queued" else 0
+        clean.primary.sql(f"INSERT INTO edge.command ({columns}) VALUES ({values}, {epoch}, now())")
+    assert {(await frame(link))["data"]["command_id"] for _ in range(2)} == {"queued", "delivered"}
+    await link.close()
