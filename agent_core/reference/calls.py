@@ -1,7 +1,7 @@
 """The HTTP calls: the agent's fallback (PROTOCOL §3) and the backend's own surface (PROTOCOL §5)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 from typing import Any, Protocol
 
@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from agent_core.clock import Clock
 from agent_core.plain import plain
-from agent_core.reference.faults import Faults, faults_of
+from agent_core.reference.faults import Faults, checked_seconds
 from agent_core.reference.hub import Hub
+from agent_core.reference.metrics import CONTENT_TYPE, metrics
 from agent_core.reference.orders import AckWay, CallError, Order, id_of
 from agent_core.reference.tokens import Secrets, bearer_of, check_admin, check_agent
 from agent_core.reference.wire import parse
@@ -34,6 +35,10 @@ class Shell(Protocol):
     @property
     def secrets(self) -> Secrets: ...
     @property
+    def store_down(self) -> bool: ...
+    @property
+    def draining(self) -> bool: ...
+    @property
     def admin_token(self) -> str: ...
     async def answered(self) -> None: ...
     async def before_poll(self, agent_id: object) -> None: ...
@@ -52,6 +57,7 @@ class Shell(Protocol):
         command_id: str | None = None,
         priority: str | None = None,
     ) -> str: ...
+    def set_faults(self, body: Mapping[str, Any], seconds: float | None) -> None: ...
     async def configure(self, agent_id: str, settings: dict[str, Any]) -> None: ...
 
 
@@ -172,15 +178,13 @@ class EdgeCalls:
         return as_told(status, body, retry_after)
 
     async def health(self, _request: Request) -> Response:
-        return answer({"status": "ok", "agents_connected": self._shell.hub.connected_count})
+        draining = self._shell.draining
+        body = {"status": "draining" if draining else "ok", "agents_connected": self._shell.hub.connected_count}
+        return answer(body, 503 if draining else 200)
 
     async def metrics(self, _request: Request) -> Response:
-        hub = self._shell.hub
-        lines = ["# TYPE edge_backend_events_total counter"]
-        lines += [f'edge_backend_events_total{{event="{name}"}} {count}' for name, count in sorted(hub.counts.items())]
-        for name, value in (("agents_connected", hub.connected_count), ("commands_open", hub.open_count)):
-            lines += [f"# TYPE edge_backend_{name} gauge", f"edge_backend_{name} {value}"]
-        return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+        shell = self._shell
+        return Response(metrics(shell.hub, shell.clock.now().utc, shell.store_down), media_type=CONTENT_TYPE)
 
 
 class AdminCalls:
@@ -198,6 +202,7 @@ class AdminCalls:
             ("POST", "/admin/agents/{agent_id:path}/config", self.configure),
             ("GET", "/admin/faults", self.read_faults),
             ("PUT", "/admin/faults", self.set_faults),
+            ("POST", "/admin/faults", self.set_faults_for),
         ]
         return [Route(path, self._guarded(call), methods=[method]) for method, path, call in calls]
 
@@ -243,5 +248,11 @@ class AdminCalls:
         return answer(self._shell.faults.view())
 
     async def set_faults(self, request: Request) -> Response:
-        self._shell.faults = faults_of(await body_of(request))
+        self._shell.set_faults(await body_of(request), None)
         return answer(self._shell.faults.view())
+
+    async def set_faults_for(self, request: Request) -> Response:
+        body = await body_of(request)
+        seconds = checked_seconds(body.pop("seconds", None))
+        self._shell.set_faults(body, seconds)
+        return answer(self._shell.faults.view() | {"seconds": seconds}, 202)

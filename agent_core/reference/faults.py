@@ -7,9 +7,10 @@ from typing import Any
 from agent_core.plain import plain
 from agent_core.reference.orders import CallError
 
+MAX_SECONDS = 3_600
 _STATUS = {"kind": int, "low": 200, "high": 599}
 _CODE = {"kind": int, "low": 1000, "high": 4999}
-_SECONDS = {"kind": int | float, "low": 0, "high": 3_600}
+_SECONDS = {"kind": int | float, "low": 0, "high": MAX_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,13 @@ def faults_of(body: Mapping[str, Any]) -> Faults:
         if value != known[key].default and not _fits(known[key], value):
             raise CallError(400, f"{key}: {_expected(known[key])} expected")
     return Faults(**body)
+
+
+def checked_seconds(value: object) -> float:
+    """For how long. Raises CallError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
+        raise CallError(400, f"seconds: more than 0, at most {MAX_SECONDS:g} expected")
+    return value
 
 
 def _fits(spec: Field[Any], value: object) -> bool:

@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from agent_core.clock import Moment, iso
 from agent_core.plain import plain
 from agent_core.reference.book import Book
+from agent_core.reference.durations import Durations
 from agent_core.reference.faults import Faults
 from agent_core.reference.limits import NO_LIMITS, Limits, Window
 from agent_core.reference.orders import ACKS_KEPT, SETTLED, AckSeen, AckWay, CallError, Order, Status, id_of, same_ack, verdict_of
@@ -132,6 +133,7 @@ class Hub:
         self.faults = Faults()
         self.counts: Counter[str] = Counter()
         """What happened since the start, by name: `pushed`, `polled`, `completed`, `failed`, `acks_ws`, `anomalies`, `strays` …"""
+        self.durations = {"settled": Durations(), "connected": Durations()}
         self._salt = salt
         self._shared = shared
         self._agents: dict[str, _Agent] = {}
@@ -357,6 +359,7 @@ class Hub:
         return [order.frame] * times
 
     def _delivered(self, order: Order, generation: int, now: Moment) -> None:
+        self.counts["redelivered"] += order.delivered_utc is not None
         order.offered_at, order.offered_on = now.mono, generation
         if order.status is Status.QUEUED:
             order.status = Status.DELIVERED
@@ -504,6 +507,7 @@ class Hub:
         if verdict in SETTLED:
             order.ack = to_json(body)
             order.settled_utc = seen.utc
+            self.durations["settled"].add(max(0.0, seen.utc - order.queued_utc))
             self.counts[verdict.value] += 1
             self.book.settle(order)
 

@@ -15,6 +15,8 @@ from agent_core.reference.hub import Rules
 from agent_core.reference.limits import NO_LIMITS, Limits
 from agent_core.reference.server import DEMO_SECRET, CannotServeError, Options, ReferenceBackend, is_loopback
 
+DRAIN_WITHIN = 2.0
+
 
 def run_backend(
     host: str = "127.0.0.1",
@@ -26,8 +28,9 @@ def run_backend(
     agent_secrets: Mapping[str, str] | None = None,
     names: tuple[str, ...] = (),
     limits: Limits = NO_LIMITS,
+    faults: bool = False,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; returns the exit code. Raises CannotServeError, of which PortTakenError is one.
+    """Serve until SIGINT, or SIGTERM, which drains (1012); returns the exit code. Raises CannotServeError, of which PortTakenError is one.
 
     `store` not given is EDGE_STORE (it may hold a password), else memory.
     Tokens not given are EDGE_SECRET and EDGE_ADMIN_TOKEN, else, on loopback only, a well-known secret and an admin token made for this
@@ -46,26 +49,32 @@ def run_backend(
     if made_token:
         notes.append(f"admin token of this run (EDGE_ADMIN_TOKEN is not set; `edge-console send` on this machine finds it): {made_token}")
     token = admin_token or made_token
-    options = Options(host, port, secret or DEMO_SECRET, agent_secrets or {}, token, names=names, store=store, rules=Rules(limits=limits))
+    options = Options(
+        host, port, secret or DEMO_SECRET, agent_secrets or {}, token, names=names, store=store, rules=Rules(limits=limits), faults=faults
+    )
     asyncio.run(_serve(options, notes, made_token))
     return 0
 
 
 async def _serve(options: Options, notes: list[str], made_token: str) -> None:
-    stop = asyncio.Event()
+    stopped: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stopped.put_nowait, number)
     async with ReferenceBackend(options) as backend:
         with ExitStack() as stack:
             if made_token:
                 stack.enter_context(kept(backend.port, made_token))
             _tell(backend, options, notes)
-            await stop.wait()
+            ended_by = await stopped.get()
         with suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                await backend.close_links(1001, "going away")
+            if ended_by == signal.SIGTERM:
+                async with asyncio.timeout(2 * DRAIN_WITHIN):
+                    await backend.drain(DRAIN_WITHIN)
+            else:
+                async with asyncio.timeout(2):
+                    await backend.close_links(1001, "going away")
 
 
 def _tell(backend: ReferenceBackend, options: Options, notes: Sequence[str]) -> None:

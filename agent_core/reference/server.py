@@ -9,7 +9,7 @@ import logging
 import secrets
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -27,10 +27,11 @@ from agent_core.clock import Clock, SystemClock
 from agent_core.plain import plain
 from agent_core.reference.book import taken
 from agent_core.reference.calls import AdminCalls, EdgeCalls, answer, as_told, refusal
-from agent_core.reference.faults import Faults
+from agent_core.reference.faults import Faults, faults_of
 from agent_core.reference.gate import ACCEPTED_AT_ONCE, GatedConfig, GatedProtocol, most_connections
 from agent_core.reference.hub import REPLACED, Ending, Hub, Rules
 from agent_core.reference.orders import CallError, Order, id_of
+from agent_core.reference.page import Pages
 from agent_core.reference.session import Session
 from agent_core.reference.store import Store, StoreDownError, StoreRefusedError
 from agent_core.reference.stores import is_shared, open_shared, open_store
@@ -38,6 +39,7 @@ from agent_core.reference.tokens import Secrets, check_agent
 from agent_core.reference.writer import Writer
 
 DEMO_SECRET = "demo-secret"  # noqa: S105 - known to all: for loopback only
+RESTART = 1012
 _MAX_TICK = 1.0
 BACKLOG = 2_048
 """Connections that the system holds until they are accepted; asyncio would set it to what is accepted at once."""
@@ -71,6 +73,8 @@ class Options:
     """Names of hosts by which it is reached on loopback, too, as behind a proxy."""
     store: str | None = field(default=None, repr=False)
     """`sqlite:PATH`, or `postgresql://…`, which any number of instances may share."""
+    faults: bool = True
+    """May be told by admin calls to do wrong."""
     lease: float = 15
     """Seconds: an instance that cannot renew it at a shared store closes its sockets."""
     rules: Rules = field(default_factory=Rules)
@@ -124,10 +128,13 @@ class ReferenceBackend:
         self._serving: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._queued = 0
+        self._fault_ends: asyncio.TimerHandle | None = None
+        self.draining = False
+        """New sockets are refused, and /health says so."""
         self._http = Starlette(
-            routes=[*EdgeCalls(self).routes(), *AdminCalls(self).routes()],
+            routes=[*EdgeCalls(self).routes(), *AdminCalls(self).routes(), *Pages(self).routes()],
             exception_handlers={
-                CallError: _refused,
+                CallError: self._refused,
                 StoreDownError: _store_down,
                 ClientDisconnect: _gone,
                 HTTPException: _no_such_call,
@@ -155,6 +162,27 @@ class ReferenceBackend:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self.hub.faults = faults
+
+    @property
+    def may_fault(self) -> bool:
+        return self.options.faults
+
+    def set_faults(self, body: Mapping[str, Any], seconds: float | None) -> None:
+        """For so long, or until told otherwise; what `body` does not name is off. Raises CallError."""
+        if not self.may_fault:
+            raise CallError(403, "this backend was not started with --faults")
+        self.faults = faults_of(body)
+        if self._fault_ends is not None:
+            self._fault_ends.cancel()
+        loop = asyncio.get_running_loop()
+        self._fault_ends = loop.call_later(seconds, self._end_faults) if seconds is not None else None
+
+    def _end_faults(self) -> None:
+        self.faults = Faults()
+
+    @property
+    def store_down(self) -> bool:
+        return self._writer is not None and self._writer.down
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -219,12 +247,22 @@ class ReferenceBackend:
         while self._sessions:
             await self._change()
 
-    async def close_links(self, code: int = 1012, reason: str = "service restart") -> None:
+    async def close_links(self, code: int = RESTART, reason: str = "service restart") -> None:
         """Close every agent's socket with a handshake."""
         ending = set(self._sessions)
         for generation in ending:
             self._sessions[generation].end(Ending(code, reason))
         while ending & self._sessions.keys():
+            await self._change()
+
+    async def drain(self, within: float) -> None:
+        """Take no new socket and close those there are, spread over `within`, so that not all dial elsewhere at one instant."""
+        self.draining = True
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            session.end(Ending(RESTART, "service restart"))
+            await asyncio.sleep(within / len(sessions))
+        while self._sessions:
             await self._change()
 
     async def _tick(self) -> None:
@@ -455,6 +493,9 @@ class ReferenceBackend:
         if faults.upgrade_status is not None:
             await self._refuse(send, as_told(faults.upgrade_status, faults.upgrade_body, faults.upgrade_retry_after))
             return
+        if self.draining:
+            await self._refuse(send, refusal(CallError(503, "this instance is going away", 1)))
+            return
         try:
             epoch = await self._member.arrive(agent_id) if self._member is not None else 0
         except StoreDownError as error:
@@ -474,6 +515,7 @@ class ReferenceBackend:
             old.end(Ending(REPLACED, "replaced by a newer connection"))
         session = self._sessions[generation] = Session(self, agent_id, generation, scope, receive, send)
         self.moved()
+        opened_at = self.clock.now().mono
         try:
             if self._member is not None:
                 await self._member.give_all(agent_id)
@@ -482,7 +524,13 @@ class ReferenceBackend:
             if self._member is not None:
                 await self._member.leave(agent_id, epoch)
             del self._sessions[generation]
+            self.hub.durations["connected"].add(self.clock.now().mono - opened_at)
             self.moved()
+
+    async def _refused(self, _request: Request, error: Exception) -> Response:
+        assert isinstance(error, CallError)
+        self.hub.counts[f"calls_refused_{error.status}"] += 1
+        return refusal(error)
 
     async def _refuse(self, send: Send, response: Response) -> None:
         self.hub.counts["connects_refused"] += 1
@@ -584,11 +632,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, CallError)
-    return refusal(error)
-
-
 async def _store_down(_request: Request, error: Exception) -> Response:
     return refusal(CallError(503, str(error), 1))
 
@@ -606,12 +649,3 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 async def _crashed(_request: Request, error: Exception) -> Response:
     _log.error("A call failed: %s", type(error).__name__, exc_info=error)
     return answer({"error": "the backend failed"}, 500)
-
-
-_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    CallError: _refused,
-    StoreDownError: _store_down,
-    ClientDisconnect: _gone,
-    HTTPException: _no_such_call,
-    Exception: _crashed,
-}
