@@ -293,7 +293,11 @@ class ReferenceBackend:
         if self._writer is not None and self._writer.overfull:
             raise StoreDownError("the store cannot be written now")
         order = self.hub.compose(agent_id, command_type, payload, self.clock.now(), command_id=command_id, priority=priority)
-        self.hub.book.add(order)
+        try:
+            self.hub.book.add(order)
+        except CallError:
+            await self.answered()  # "taken" promises that it is kept
+            raise
         if self._writer is None:
             self._written([order], set())
         else:

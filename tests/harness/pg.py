@@ -70,8 +70,10 @@ class Database:
     def kill(self) -> None:
         """kill -9 of the server and all its processes."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            family = [self._process.pid, *_children(self._process.pid)]
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
         for left in (self._files / "postmaster.pid", self.folder / ".s.PGSQL.5432", self.folder / ".s.PGSQL.5432.lock"):
@@ -159,3 +161,9 @@ class Cluster:
         database = Database(self, f"db{len(self._databases)}")
         self._databases.append(database)
         return database
+
+
+def _children(pid: int) -> list[int]:
+    """Each of a server's processes is a group of its own."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(number) for number in found.stdout.split()]

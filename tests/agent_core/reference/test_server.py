@@ -404,9 +404,11 @@ async def test_what_cannot_be_written_is_not_answered_and_written_later(tmp_path
                 await client.post("/admin/commands", json=asked),
                 await agent.post("/edge/sync", json={"edge_agent_id": AGENT}),
                 await client.post("/admin/commands", json=asked | {"command_id": "another"}),
+                await client.post("/admin/commands", json=asked),
             ):
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert (await frame(link))["data"]["command_id"] == "mine", "nobody gets it before the store has it"
+        assert (await client.post("/admin/commands", json=asked)).status_code == 409, "taken says that it is kept"
         await link.close()
     async with ReferenceBackend(options(store=f"sqlite:{tmp_path}")) as backend:
         assert backend.hub.order("mine").status is Status.DELIVERED
