@@ -2,8 +2,8 @@
 
     issued ──backend──► received ──lane──► started ──effect──► finished ──link──► ack sent ──proof──► ack proven
 
-The backend's instant is by its own clock, which is `clock_offset` seconds ahead of this machine's; a message that is due later waits in
-its lane from then on only. A part whose ends are not both known is None. A proof is no delay, for nobody waits for it: it may take until
+The backend's instant is by its own clock, which is `clock_offset` seconds ahead of this machine's; what is due later or held waits in its
+lane from then on only. A part whose ends are not both known is None. A proof is no delay, for nobody waits for it: it may take until
 the next ping. What is counted is bounded: a histogram a part, and sums an hour.
 """
 
@@ -28,6 +28,7 @@ class Instants(NamedTuple):
     finished: float | None
     sent: float | None
     proven: float | None
+    released: float | None = None
 
 
 class Parts(NamedTuple):
@@ -38,7 +39,7 @@ class Parts(NamedTuple):
     link: float | None = None
     """From its end until its ack was on the wire."""
     lane: float | None = None
-    """From its receipt, or from when it was due, until it was started."""
+    """From its receipt, or from when it was due or let go, until it was started."""
     effect: float | None = None
     """From its start to its end."""
     proof: float | None = None
@@ -56,7 +57,7 @@ def parts(at: Instants, clock_offset: float) -> Parts:
     return Parts(
         backend=_between(None if at.issued is None else at.issued - clock_offset, at.received),
         link=_between(at.finished, acked),
-        lane=_between(max(at.received, at.due or 0.0), at.started),
+        lane=_between(max(at.received, at.due or 0.0, at.released or 0.0), at.started),
         effect=_between(at.started, at.finished),
         proof=_between(at.sent, at.proven),
     )

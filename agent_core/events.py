@@ -260,6 +260,24 @@ class DrainRequested(Struct, frozen=True, gc=False, tag=True):
     """The operator wants what is taken finished, every ack proven, and then the end. What is due later stays for the next start."""
 
 
+class HoldChosen(Struct, frozen=True, gc=False, tag=True):
+    """The operator wants the new commands that this filter takes to wait: `all`, or none where it is empty."""
+
+    filter: str
+
+
+class HeldApproved(Struct, frozen=True, gc=False, tag=True):
+    """The operator lets a held command run."""
+
+    command_id: str
+
+
+class HeldRefused(Struct, frozen=True, gc=False, tag=True):
+    """The operator has a held command end as failed."""
+
+    command_id: str
+
+
 class StopRequested(Struct, frozen=True, gc=False, tag=True):
     pass
 
@@ -292,6 +310,9 @@ Event = (
     | PollingModeChosen
     | ReplayRequested
     | CancelRequested
+    | HoldChosen
+    | HeldApproved
+    | HeldRefused
     | ConfigReloaded
     | ReloadFailed
     | SettingReset

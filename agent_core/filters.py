@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from itertools import takewhile
 from typing import NamedTuple
 
-STATUSES = ("queued", "running", "scheduled", "outbox", "sent", "acked", "failed", "duplicate", "cancelled", "interrupted", "refused")
+STATUSES = (
+    "queued", "running", "scheduled", "held", "outbox", "sent", "acked", "failed", "duplicate", "cancelled", "interrupted", "refused",
+)  # fmt: skip
 WAYS = ("ws", "poll", "local")
 EFFECTS = ("harmless", "transactional", "external")
 BAD = frozenset({"failed", "refused", "interrupted"})

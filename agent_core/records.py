@@ -19,13 +19,14 @@ class State(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     SCHEDULED = "scheduled"
+    HELD = "held"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
 
     def __init__(self, name: str) -> None:
-        self.ended = name not in {"queued", "running", "scheduled"}
+        self.ended = name not in {"queued", "running", "scheduled", "held"}
 
 
 class Via(StrEnum):
@@ -63,6 +64,8 @@ class Remembered(Struct, frozen=True, gc=False):
     """Where its messenger's record of what was sent stood before it ran last."""
     unsent: int = 0
     """How often that record has shown that a run sent nothing."""
+    released_utc: float | None = None
+    """When it was let go, where it had been held."""
 
 
 class Named(Struct, frozen=True, gc=False):
@@ -126,6 +129,15 @@ class CommandStarted(Struct, frozen=True, gc=False):
     mark: str | None = None
 
 
+class CommandReleased(Struct, frozen=True, gc=False):
+    """One that was held may run: at once, or when it is due, which its first ack says."""
+
+    seq: int
+    utc: float
+    state: State = State.QUEUED
+    ack: str | None = None
+
+
 class UnsentFound(Struct, frozen=True, gc=False):
     """The run that was under way is known to have sent nothing: the command waits for another."""
 
@@ -173,6 +185,8 @@ class TombstoneRemoved(Struct, frozen=True, gc=False):
     target: Target
 
 
+HOLD = "hold"
+"""The fact's key: which new commands the operator has chosen to hold."""
 CLOCK_OFFSET = "clock_offset"
 """The fact's key: seconds that the backend's clock is ahead of this machine's."""
 
@@ -193,6 +207,7 @@ class SettingDropped(Struct, frozen=True, gc=False):
 Change = (
     CommandAccepted
     | CommandStarted
+    | CommandReleased
     | UnsentFound
     | CommandEnded
     | AcksProven

@@ -129,6 +129,8 @@ class CommandsView:
     outbox: int = 0
     """Acks made and not yet proven."""
     proven: int = 0
+    held: int = 0
+    """Commands that wait for the operator's word."""
     interrupted: int = 0
     """Commands that a crash left with unknown outcome, waiting for the operator."""
     oldest_waiting_utc: float | None = None
@@ -197,6 +199,8 @@ class Snapshot:
     scheduled: tuple[ScheduledView, ...] = ()
     """The next ten; `scheduled_count` has the number of all."""
     scheduled_count: int = 0
+    hold: str = ""
+    """Which new commands are held: a filter, `all`, or none."""
     disk: DiskView = field(default_factory=DiskView)
     stopping: bool = False
     gone: bool = False

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from agent_core.filters import MOST_CHARACTERS, trouble_in
 from agent_core.snapshot import PollingMode
 
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
@@ -235,10 +236,26 @@ class Messenger(Section):
         return checked_secret(token)
 
 
+HOLD_ALL = "all"
+"""In the place of a filter: every new command."""
+
+
 class Executor(Section):
     concurrency: int = Field(4, ge=1, le=64, description="threads (conversations) served at once")
     timeout_seconds: Seconds = Field(60, description="a command that takes longer fails")
     max_pending: int = Field(10_000, ge=1, le=1_000_000, description="commands waiting; past it new ones are left to the backend")
+    hold: str | None = Field(
+        None, max_length=MOST_CHARACTERS, description="new commands that wait for the operator: a filter as in the console, or all"
+    )
+    hold_timeout_seconds: float = Field(0, ge=0, le=86_400 * 30, description="one held for so long is decided by hold_then; 0 = never")
+    hold_then: Literal["approve", "refuse"] = Field("refuse", description="what is done with it in the operator's place")
+
+    @field_validator("hold")
+    @classmethod
+    def _filter(cls, text: str | None) -> str | None:
+        if text is not None and (trouble := trouble_in(text)):
+            raise ValueError(f"expected a filter, all, or nothing: {trouble}")
+        return text
 
 
 class Schedule(Section):

@@ -16,6 +16,9 @@ from agent_core.codec import FORMAT, CodecError, mapping
 from agent_core.events import (
     CancelRequested,
     DrainRequested,
+    HeldApproved,
+    HeldRefused,
+    HoldChosen,
     IntakePaused,
     IntakeResumed,
     PollingModeChosen,
@@ -34,8 +37,8 @@ MAX_ASKED = 2**20
 MAX_SAID = 64 * 2**20
 
 OperatorEvent = (
-    ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | SettingReset | IntakePaused | IntakeResumed
-    | DrainRequested | StopRequested
+    ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | HoldChosen | HeldApproved | HeldRefused | SettingReset
+    | IntakePaused | IntakeResumed | DrainRequested | StopRequested
 )  # fmt: skip
 """What a viewer may have the agent do."""
 

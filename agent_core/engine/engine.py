@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from agent_core import __version__, frames
 from agent_core.clock import Moment
 from agent_core.config import Config
+from agent_core.config.models import HOLD_ALL
 from agent_core.engine.acks import MAX_IN_MEMORY, Route
 from agent_core.engine.backoff import Dice
 from agent_core.engine.barrier import Barrier
@@ -50,6 +51,9 @@ from agent_core.events import (
     Finish,
     FrameReceived,
     Heard,
+    HeldApproved,
+    HeldRefused,
+    HoldChosen,
     IntakePaused,
     IntakeResumed,
     LedgerOpened,
@@ -78,10 +82,11 @@ from agent_core.events import (
     Ticked,
 )
 from agent_core.feed import LogEntry
+from agent_core.filters import FilterError
 from agent_core.frames import Frame, as_json
 from agent_core.latency import Latencies
 from agent_core.plain import plain
-from agent_core.records import CLOCK_OFFSET, Arrival, SettingDropped, SettingStored, Via
+from agent_core.records import CLOCK_OFFSET, HOLD, Arrival, SettingDropped, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
@@ -191,6 +196,8 @@ class Engine:
         times = [self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.resync_at]
         if (due := self._ledger.next_due_utc) is not None:
             times.append(self._now.mono + max(0.0, due - self._now.utc))
+        if (at := self._ledger.decision_at) is not None:
+            times.append(at)
         times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
         return min(times)
 
@@ -205,7 +212,7 @@ class Engine:
             link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
             commands=ledger.view(self._malformed),
             latency=self._latency_view(now, loop_lag_ms),
-            scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count,
+            scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
         )  # fmt: skip
 
@@ -320,6 +327,10 @@ class Engine:
             case CancelRequested(command_id):
                 if self._trouble is not None or not self._ledger.cancel(command_id, now):
                     self._say("WARNING", f"Command {command_id} cannot be cancelled: {self._trouble or 'it is not waiting'}")
+            case HoldChosen(text):
+                self._choose_hold(text)
+            case HeldApproved(command_id) | HeldRefused(command_id):
+                self._decide(command_id, approve=isinstance(event, HeldApproved))
             case ConfigReloaded():
                 self._config_reloaded(event)
             case SettingReset(name):
@@ -333,10 +344,38 @@ class Engine:
             case _:
                 raise AssertionError(event)
 
+    def _choose_hold(self, text: str) -> None:
+        """For this run, and where the ledger can be written for the next ones."""
+        approvals = self._ledger.approvals
+        try:
+            approvals.choose(text)
+        except FilterError as error:
+            self._say("WARNING", f"Held as before: {error}")
+            return
+        self._say("INFO", f"New commands are held: {approvals.text}" if approvals.text else "No new commands are held")
+        if self._trouble is None:
+            self._barrier.change(SettingDropped(HOLD) if approvals.is_configured else SettingStored(HOLD, approvals.text))
+
+    def _restore_hold(self, text: str) -> None:
+        try:
+            self._ledger.approvals.choose(text)
+        except FilterError as error:
+            self._ledger.approvals.choose(HOLD_ALL)
+            self._say("WARNING", f"Every new command is held: the filter that was chosen is none ({error})")
+
+    def _decide(self, command_id: str, *, approve: bool) -> None:
+        decide = self._ledger.approve if approve else self._ledger.refuse
+        reason = self._trouble or ("stopping" if self._stop_by is not None else None)
+        if reason is not None or not decide(command_id, self._now):
+            self._say("WARNING", f"Command {command_id} cannot be {'approved' if approve else 'refused'}: {reason or 'it is not held'}")
+
     def _open_ledger(self, event: LedgerOpened) -> None:
         memory = event.memory
         self._barrier.restore(memory.last_command_id)
-        self._apply(self._settings.restore({key.removeprefix("setting."): value for key, value in memory.kept}))
+        kept = dict(memory.kept)
+        if (hold := kept.pop(HOLD, None)) is not None:
+            self._restore_hold(hold)
+        self._apply(self._settings.restore({key.removeprefix("setting."): value for key, value in kept.items()}))
         if memory.forgotten:
             what = f"It does not know the last {memory.forgotten} command(s) that were taken here"
             self._say(
@@ -527,6 +566,8 @@ class Engine:
         self._ledger.start_waiting(now)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
             self._ledger.fire_due(now)
+        if (at := self._ledger.decision_at) is not None and at <= now.mono:
+            self._ledger.decide_overdue(now)
         if self._link.status_due(now):
             uptime = now.mono - self._started.mono if self._started else 0.0
             self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))
@@ -611,7 +652,7 @@ class Engine:
             self._say("INFO", "Intake paused: new commands stay with the backend" if self._ledger.paused else "Intake resumed")
 
     def _end_of_drain(self) -> None:
-        if not (self._ledger.pending or self._ledger.acks.unproven or self._barrier.tickets):
+        if not (self._ledger.under_way or self._ledger.acks.unproven or self._barrier.tickets):
             self._say("INFO", "Drained: nothing runs, every ack is proven")
             self._draining = False
             self._stop()

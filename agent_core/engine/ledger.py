@@ -3,6 +3,7 @@
     queued ──► running ──► completed | failed | interrupted
       ▲   └──────────────► cancelled
     scheduled ───────────► cancelled | missed
+    held ────────────────► cancelled | refused, or on as a new one (approvals.py)
 
     to a messenger with a record of its own (`trait.settles`):
 
@@ -29,6 +30,7 @@ from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, Acks
+from agent_core.engine.approvals import Approvals
 from agent_core.engine.barrier import Barrier, Held
 from agent_core.engine.cancels import CANCELS, Names, Tombstones
 from agent_core.engine.lanes import Lanes
@@ -39,6 +41,7 @@ from agent_core.engine.settings import Settings
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
+from agent_core.filters import FilterError
 from agent_core.frames import Command, FrameError, Target
 from agent_core.latency import Latencies
 from agent_core.plain import plain
@@ -46,6 +49,7 @@ from agent_core.records import (
     Arrival,
     CommandAccepted,
     CommandEnded,
+    CommandReleased,
     CommandStarted,
     DuplicateSeen,
     Key,
@@ -63,8 +67,9 @@ from agent_core.snapshot import CommandsView, ScheduledView
 OUTCOME_UNKNOWN = "interrupted: outcome unknown"
 CONFIGURES = "update_config"
 ENGINES_OWN = CANCELS | {CONFIGURES}
-QUEUED, RUNNING, SCHEDULED, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
-WAITING = frozenset({QUEUED, SCHEDULED})
+QUEUED, RUNNING, SCHEDULED, HELD, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
+WAITING = frozenset({QUEUED, SCHEDULED, HELD})
+MAX_DECIDED_PER_STEP = 200
 MAX_INLINE_PER_STEP = 500
 """After as many inline handlers in a step what waits for its turn goes on in the next one, so that the loop breathes."""
 WS, LOCAL, EXTERNAL = Via.WS, Via.LOCAL, EffectClass.EXTERNAL
@@ -111,6 +116,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._by_seq: dict[int, Entry] = {}
         self._names = Names()
+        self.approvals = Approvals(config.executor)
         self._lanes = Lanes()
         self._inline_runs = 0
         self._schedule = Schedule()
@@ -143,6 +149,8 @@ class Ledger:
             self._schedule.add(entry.seq, past.due_utc)
             if past.ack is not None and past.proven_utc is None:
                 self.acks.keep(ack_of(entry))
+        elif past.state is HELD:
+            self.approvals.add(entry)
         elif past.state is RUNNING and not entry.trait.repeatable and past.mark is not None and entry.trait.settles and entry.message:
             self._lanes.resume(entry)
             self.running += 1
@@ -249,9 +257,14 @@ class Ledger:
         return self._rejections.count
 
     @property
-    def pending(self) -> int:
-        """Commands that wait for their turn or for the disk."""
+    def under_way(self) -> int:
+        """Commands that come to their end by themselves: neither due later nor held."""
         return max(self._lanes.queued + self.running, self._barrier.unwritten)
+
+    @property
+    def pending(self) -> int:
+        """Commands that wait for their turn, for the operator or for the disk."""
+        return max(self._lanes.queued + self.running + len(self.approvals), self._barrier.unwritten)
 
     def _begin(self, entry: Entry, now: Moment, targets: Sequence[Remembered] = ()) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
@@ -278,10 +291,12 @@ class Ledger:
         due = self._address(entry) if entry.trait.sends else None
         if self._tombstones and (by := self._cancelled_before(entry, now)) is not None:
             self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
-        elif due is not None and due > now.utc:
-            self._plan(entry, due, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+        elif self.approvals.text and entry.via is not LOCAL and self._is_to_be_held(entry, now):
+            self._keep_back(entry, due, now)
+        elif due is not None and due > now.utc:
+            self._plan(entry, due, now)
         elif self._intake_open and entry.trait.inline is not None and entry.lane not in self._lanes:
             self._run_inline(entry, entry.trait.inline, now)
         else:
@@ -323,6 +338,66 @@ class Ledger:
             row = self._row(known)
             self._emit(row._replace(row=self._next_seq, utc=now.utc, via=str(via), status="duplicate", run_ms=None, ack_ms=None))
         self._next_seq += 1
+
+    # --- the operator's word -------------------------------------------------------------------------------------
+
+    def _is_to_be_held(self, entry: Entry, now: Moment) -> bool:
+        try:
+            return self.approvals.takes(entry)
+        except FilterError as error:
+            self._say(now, "WARNING", f"Every new command is held from now on: {error}")
+            return True
+
+    def _keep_back(self, entry: Entry, due_utc: float | None, now: Moment) -> None:
+        entry.due_utc, entry.state = due_utc, HELD
+        self.approvals.add(entry)
+        self._accepted(entry, now)
+        self._show(entry)
+        self._repeats.say(now, "INFO", "held commands", f"Command {entry.command.command_id} is held: it waits for the operator")
+
+    def approve(self, command_id: str, now: Moment) -> bool:
+        """Let it run; False where no such command is held."""
+        entry = self._entries.get(command_id)
+        if entry is None or entry.state is not HELD:
+            return False
+        self._let_go(entry, now)
+        self.start_waiting(now)
+        return True
+
+    def refuse(self, command_id: str, now: Moment, error: str = "refused by the operator") -> bool:
+        """End it as failed; False where no such command is held."""
+        entry = self._entries.get(command_id)
+        if entry is None or entry.state is not HELD:
+            return False
+        self.approvals.remove(entry)
+        self._end(entry, FAILED, error, {}, now)
+        return True
+
+    def _let_go(self, entry: Entry, now: Moment) -> None:
+        """On as a new one; what has fallen due meanwhile is not late, for it was kept back."""
+        self.approvals.remove(entry)
+        entry.timed_from = now.mono
+        if entry.due_utc is not None and entry.due_utc > now.utc:
+            self._plan(entry, entry.due_utc, now)
+        else:
+            self._change(CommandReleased(entry.seq, now.utc))
+            self._enqueue(entry)
+            self._show(entry)
+
+    @property
+    def decision_at(self) -> float | None:
+        """When the first held command's time is up."""
+        return self.approvals.due_at if self._intake_open else None
+
+    def decide_overdue(self, now: Moment) -> None:
+        """In the operator's place, as configured; of very many the rest in the next step."""
+        after = self._config.executor.hold_timeout_seconds
+        for entry in self.approvals.overdue(now.mono, MAX_DECIDED_PER_STEP):
+            if self.approvals.approves:
+                self._let_go(entry, now)
+            else:
+                self.refuse(entry.command.command_id, now, f"refused: nobody approved it within {after:g} s")
+        self.start_waiting(now)
 
     # --- cancel and schedule -------------------------------------------------------------------------------------
 
@@ -389,6 +464,8 @@ class Ledger:
     def _withdraw(self, victim: Entry) -> None:
         if victim.state is SCHEDULED:
             self._schedule.remove(victim.seq)
+        elif victim.state is HELD:
+            self.approvals.remove(victim)
         else:
             self._lanes.withdraw(victim)
 
@@ -399,7 +476,10 @@ class Ledger:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
             self._hold(ack_of(entry))
-        self._accepted(entry, now)
+        if entry.fresh:
+            self._accepted(entry, now)
+        else:
+            self._change(CommandReleased(entry.seq, now.utc, SCHEDULED, entry.ack))
         self._show(entry)
 
     @property
@@ -536,7 +616,7 @@ class Ledger:
         self, entry: Entry, state: State, error: str | None, result: Mapping[str, Any], now: Moment, *, effect: OutboxRow | None = None
     ) -> None:
         """The terminal outcome: recorded with its effect, then acknowledged. How long it was waited for is no latency."""
-        if entry.state is SCHEDULED:
+        if entry.state is SCHEDULED or entry.state is HELD:
             entry.timed_from = now.mono
         entry.state, entry.error = state, error
         done = state is COMPLETED
@@ -606,7 +686,7 @@ class Ledger:
         return {
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._names),
             "schedule": self._schedule.footprint, "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
-            "rejected_ids": len(self._rejections),
+            "rejected_ids": len(self._rejections), "held": len(self.approvals),
         } | self._lanes.sizes  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
@@ -629,7 +709,7 @@ class Ledger:
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
             malformed=malformed, rejected=self._rejections.count, queued=self._lanes.queued, running=self.running,
-            outbox=self.acks.unproven, proven=self.acks.proven, interrupted=counts.interrupted,
+            outbox=self.acks.unproven, proven=self.acks.proven, held=len(self.approvals), interrupted=counts.interrupted,
             oldest_waiting_utc=self._lanes.waits_since_utc, paused=self.paused,
         )  # fmt: skip
 

@@ -10,10 +10,12 @@ from pydantic_core import from_json, to_json
 from agent_core.frames import Command, Priority, Target, as_json
 from agent_core.plain import plain
 from agent_core.records import (
+    HOLD,
     AcksProven,
     Change,
     CommandAccepted,
     CommandEnded,
+    CommandReleased,
     CommandStarted,
     DuplicateSeen,
     Memory,
@@ -63,14 +65,16 @@ SCHEMA_5 = """
 ALTER TABLE commands ADD COLUMN mark TEXT;
 ALTER TABLE commands ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5)
+SCHEMA_6 = "ALTER TABLE commands ADD COLUMN released_utc REAL;"
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
-    " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of, mark, unsent"
+    " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of, mark, unsent,"
+    " released_utc"
 )
-UNENDED = "state IN ('queued', 'running', 'scheduled')"
+UNENDED = "state IN ('queued', 'running', 'scheduled', 'held')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
 REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
 NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of"
@@ -90,6 +94,7 @@ no other effect.
 """
 TAKE = "INSERT INTO intake VALUES {rows}"
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, mark = ?, runs = runs + 1 WHERE seq = ?"
+RELEASE = "UPDATE commands SET state = ?, released_utc = ?, ack = ? WHERE seq = ?"
 WAIT_AGAIN = "UPDATE commands SET state = 'queued', mark = NULL, unsent = unsent + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL, proven_utc = ?
  WHERE seq = ?"""
@@ -163,6 +168,8 @@ def _changed(change: Change) -> Iterator[Statement]:
     match change:
         case CommandStarted(seq, utc, mark):
             yield BEGIN, (utc, mark, seq)
+        case CommandReleased(seq, utc, state, ack):
+            yield RELEASE, (state, utc, ack, seq)
         case UnsentFound(seq):
             yield WAIT_AGAIN, (seq,)
         case CommandEnded(seq, state, utc, error, ack, effect):
@@ -204,7 +211,7 @@ def load(db: sqlite3.Connection) -> Memory:
     return Memory(
         tuple(_unended(db)),
         tuple(_tombstones(db)),
-        tuple((key, value) for key, value in facts.items() if key.startswith("setting.")),
+        tuple((key, value) for key, value in facts.items() if key.startswith("setting.") or key == HOLD),
         next_seq=top(db) + 1,
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),
@@ -252,12 +259,13 @@ def remembered(row: tuple[Any, ...]) -> Remembered:
 def _remembered(row: tuple[Any, ...]) -> Remembered:
     (
         seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
-        runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
+        runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent, released,
     ) = row  # fmt: skip
     command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid)
     return Remembered(
         seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
         Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
+        released,
     )  # fmt: skip
 
 

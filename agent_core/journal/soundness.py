@@ -29,6 +29,7 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         "due_utc": f"({REAL} OR {{0}} IS NULL AND state <> 'scheduled')", "runs": INTEGER, "duplicates": INTEGER,
         "duplicate_via": _or_null(VIA),
         **dict.fromkeys(("issued_utc", "started_utc", "finished_utc", "duplicate_utc", "sent_utc", "proven_utc"), _or_null(REAL)),
+        "released_utc": _or_null(REAL),
         **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of"), _or_null(TEXT)),
     },
     "compacted": {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_core.records import Remembered
     from agent_core.redaction import Redactor
 
-STATES = ("queued", "running", "scheduled", "completed", "failed", "cancelled", "interrupted", "unproven")
+STATES = ("queued", "running", "scheduled", "held", "completed", "failed", "cancelled", "interrupted", "unproven")
 WAYS = {"ws": "ws", "poll": "http", "local": "local"}
 SUMMARY = (
     "command_id", "command_type", "status", "via", "received_utc", "finished_utc", "due_utc", "runs", "duplicates", "error", "proven_utc",
@@ -168,7 +168,7 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
     if isinstance(record, BadRow):
         return {"seq": record.seq, "command_id": record.command_id, "unreadable": record.why}
     command = record.command
-    times = ("received_utc", "started_utc", "finished_utc", "due_utc", "duplicate_utc", "sent_utc", "proven_utc")
+    times = ("received_utc", "started_utc", "finished_utc", "due_utc", "duplicate_utc", "released_utc", "sent_utc", "proven_utc")
     at = {name: getattr(record, name) for name in times}
     return {
         "command_id": command.command_id, "command_type": command.command_type, "status": record.state, "via": WAYS[record.via],
@@ -239,6 +239,8 @@ def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
     if record.duplicate_utc is not None and record.duplicate_via is not None:
         again = f"came again {record.duplicates} times, last then" if record.duplicates > 1 else "came again"
         steps.append((f"duplicate({WAYS[record.duplicate_via]})", record.duplicate_utc, again))
+    if record.released_utc is not None:
+        steps.append(("released", record.released_utc, "it was held for the operator"))
     if record.started_utc is not None:
         steps.append(("ran", record.started_utc, f"started {record.runs} times, last then" if record.runs > 1 else ""))
     if record.finished_utc is not None:

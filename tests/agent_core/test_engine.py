@@ -17,6 +17,9 @@ from agent_core.events import (
     Failure,
     FrameReceived,
     Heard,
+    HeldApproved,
+    HeldRefused,
+    HoldChosen,
     LedgerOpened,
     Lost,
     Opened,
@@ -128,6 +131,7 @@ def any_event(dice: random.Random, number: int) -> Event:
         PollFailed(number, failure), AcksPosted(("c1",), ("c2",), failure), Recorded(number), RecordFailed("x"),
         BackendClockRead(-number, number),
         CommandFinished(number), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),
+        HoldChosen(dice.choice(["", "all", "type:look", "type:("])), HeldApproved("c1"), HeldRefused("c2"),
     ]  # fmt: skip
     return dice.choice(choices)
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "frames", "poison", "ack_calls",
+    "settling", "frames", "poison", "ack_calls", "hold",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
@@ -39,6 +39,25 @@ class Bug:
 
 
 BUGS = (
+    Bug(
+        "a command to be held runs",
+        "engine/ledger.py",
+        "        self.approvals.add(entry)\n        self._accepted(entry, now)\n",
+        "        self._enqueue(entry)\n        self._accepted(entry, now)\n",
+    ),
+    Bug("a release is not written", "engine/ledger.py", "            self._change(CommandReleased(entry.seq, now.utc))\n", ""),
+    Bug(
+        "what cannot be judged is not held",
+        "engine/approvals.py",
+        "            self.choose(HOLD_ALL)\n            raise\n",
+        "            return False\n",
+    ),
+    Bug(
+        "a filter that is none is taken",
+        "engine/approvals.py",
+        "        text = text.strip()\n        self._filter",
+        "        text = self.text = text.strip()\n        self._filter",
+    ),
     Bug(
         "backoff reset on open",
         "engine/link.py",

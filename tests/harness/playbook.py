@@ -72,6 +72,7 @@ from agent_core.records import (
     Change,
     CommandAccepted,
     CommandEnded,
+    CommandReleased,
     CommandStarted,
     Memory,
     Named,
@@ -472,6 +473,8 @@ class Playbook:
             for past in list(self._memory.values()):
                 if isinstance(change, CommandEnded) and change.seq == past.seq:
                     self._memory[past.command.command_id] = replace(past, state=change.state, error=change.error, ack=change.ack)
+                elif isinstance(change, CommandReleased) and change.seq == past.seq:
+                    self._memory[past.command.command_id] = replace(past, state=change.state, ack=change.ack)
                 elif isinstance(change, AcksProven) and past.seq in dict(change.acks):
                     self._memory[past.command.command_id] = replace(past, proven_utc=change.utc, proven_by=change.by)
 
@@ -575,7 +578,7 @@ class Watch:
                 self._began[change.seq] = ticket
             elif isinstance(change, UnsentFound):
                 self._runs[change.seq] -= 1
-            elif isinstance(change, CommandEnded) and change.seq in self._ids:
+            elif isinstance(change, CommandEnded | CommandReleased) and change.ack is not None and change.seq in self._ids:
                 self._ended[self._ids[change.seq].command_id] = ticket
         wrong, self._ticket = ticket != self._ticket + 1, ticket
         return "its ticket is not the next" if wrong else None

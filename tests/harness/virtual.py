@@ -46,6 +46,7 @@ from agent_core.records import (
     Change,
     CommandAccepted,
     CommandEnded,
+    CommandReleased,
     CommandStarted,
     DuplicateSeen,
     Key,
@@ -226,6 +227,11 @@ class Disk:
             case CommandStarted(seq, utc, mark):
                 row = self.rows[seq]
                 row.entry = replace(row.entry, state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1, mark=mark)
+            case CommandReleased(seq, utc, state, ack):
+                row = self.rows[seq]
+                demand(row.entry.state is State.HELD, "released, but not held", row.entry.command.command_id)
+                row.entry = replace(row.entry, state=state, released_utc=utc, ack=ack)
+                row.texts |= {ack} if ack else set()
             case UnsentFound(seq):
                 row = self.rows[seq]
                 row.entry = replace(row.entry, state=State.QUEUED, mark=None, unsent=row.entry.unsent + 1)

@@ -9,7 +9,7 @@ import gc
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from pydantic_core import from_json
 
 from agent_core import frames
 from agent_core.clock import Moment
-from agent_core.config.models import Config, Edge
+from agent_core.config.models import Config, Edge, Executor
 from agent_core.engine.cancels import CANCELS
 from agent_core.engine.engine import Engine, Vitals
 from agent_core.entries import EffectClass
@@ -41,6 +41,9 @@ from agent_core.events import (
     Failure,
     Finish,
     FrameReceived,
+    HeldApproved,
+    HeldRefused,
+    HoldChosen,
     Lost,
     MarkTaken,
     Opened,
@@ -76,6 +79,7 @@ from agent_core.records import (
     Arrival,
     CommandAccepted,
     CommandEnded,
+    CommandReleased,
     CommandStarted,
     OutboxRow,
     Outcome,
@@ -112,8 +116,9 @@ ALONE = (
     StopRequested,
     PollingModeChosen,
 )
-CONFIG = Config(edge=Edge(agent_id=NAME))
-UNREGISTERED = Config(edge=Edge(user_phone="+13105550100"))
+DECIDES = Executor(hold_timeout_seconds=600, hold_then="approve")
+CONFIG = Config(edge=Edge(agent_id=NAME), executor=DECIDES)
+UNREGISTERED = Config(edge=Edge(user_phone="+13105550100"), executor=DECIDES)
 SETTLE_WITHIN = 3_000.0
 
 
@@ -181,6 +186,9 @@ class Claim:
     via: Via
     due_utc: float | None
     ack: str | None
+    held: bool = False
+    released: bool = False
+    """It was held: those of its thread that came later may have gone before it."""
 
 
 class World:
@@ -480,6 +488,17 @@ class World:
         ended = [row.entry for row in self.disk.rows.values() if row.entry.state.ended and row.entry.command.invalid is None]
         if ended:
             self._tell(ReplayRequested(self.random.choice(ended[-20:]).command.command_id))
+
+    def play_hold(self, text: str) -> None:
+        self._tell(HoldChosen(text))
+
+    def play_decide(self, approve: bool) -> None:
+        """The operator approves or refuses something that waits for him, or something that does not."""
+        held = [row.entry for row in self.disk.rows.values() if row.entry.state == "held"]
+        entries = held or [row.entry for row in self.disk.rows.values()]
+        if entries:
+            command_id = entries[self.queued % len(entries)].command.command_id
+            self._tell(HeldApproved(command_id) if approve else HeldRefused(command_id))
 
     def play_tick(self) -> None:
         self._tell(Ticked())
@@ -903,16 +922,23 @@ class Process:
                 case CommandAccepted(entry):
                     self.claims[entry.seq] = claim = _claim_of(entry)
                     demand(self.world.disk.recall(entry.command.command_id) is None, "taken again:", entry.command.command_id)
+                    demand(not claim.held or entry.runs == 0, "held, and runs:", entry.command.command_id)
                     if entry.state == "queued" and entry.command.priority.overtakes:
                         self._urgent[claim.lane].add(entry.seq)
                     if entry.runs:
                         self._check_start(entry.seq, claim, now)
                 case CommandEnded(seq=seq, ack=ack):
                     claim = self.claims[seq]
-                    claim.ack = ack
+                    claim.ack, claim.held = ack, False
                     self._urgent[claim.lane].discard(seq)
                     if self._lane_running.get(claim.lane) == seq:
                         del self._lane_running[claim.lane]
+                case CommandReleased(seq=seq, state=state, ack=ack):
+                    claim = self.claims[seq]
+                    demand(claim.held, "released, and was not held:", claim.command.command_id)
+                    claim.held, claim.released, claim.ack = False, True, ack
+                    if state == "queued" and claim.command.priority.overtakes:
+                        self._urgent[claim.lane].add(seq)
                 case CommandStarted(seq):
                     self._check_start(seq, self.claims[seq], now)
                 case UnsentFound(seq):
@@ -935,6 +961,7 @@ class Process:
 
     def _check_start(self, seq: int, claim: Claim, now: Moment) -> None:
         lane = claim.lane
+        demand(not claim.held, "started, and is held:", claim.command.command_id)
         demand(lane not in self._lane_running, "two of one thread run at once", lane, seq)
         if claim.command.command_type in INLINE:
             self._check_due(claim, now)
@@ -945,7 +972,7 @@ class Process:
         else:
             has_its_turn = TRAITS[claim.command.command_type].settles
             demand(has_its_turn or not self._urgent[lane], "an urgent command is overtaken", lane, seq)
-            if claim.due_utc is None:
+            if claim.due_utc is None and not claim.released:
                 again = has_its_turn and seq == self._lane_last.get(lane)
                 demand(again or seq > self._lane_last.get(lane, 0), "the order in a thread is broken", lane, seq)
                 self._lane_last[lane] = seq
@@ -1079,7 +1106,8 @@ def _claim_of(entry: Remembered) -> Claim:
             lane, names = message.thread_id, message.names
         except FrameError:
             pass
-    return Claim(entry.seq, entry.command, lane, names, entry.via, entry.due_utc, entry.ack)
+    held, released = entry.state == "held", entry.released_utc is not None
+    return Claim(entry.seq, entry.command, lane, names, entry.via, entry.due_utc, entry.ack, held, released)
 
 
 def _wait(failure: Failure, step: float, *, first: bool) -> tuple[float, float, Phase]:
@@ -1131,7 +1159,17 @@ def random_script(seed: int, hours: float = 1.5) -> list[Item]:
     while at < hours * 3_600:
         items.append(_random_item(random, at))
         at += random.expovariate(1 / calm) if random.random() < 0.7 else random.uniform(0, 3)
-    return items
+    return sorted([*items, *_operator(Random(seed), hours)], key=lambda item: item.at) if seed % 4 == 3 else items
+
+
+def _operator(random: Random, hours: float) -> Iterator[Item]:
+    """Somebody who holds commands now and then, and decides each for itself."""
+    at = 0.0
+    while (at := at + random.expovariate(1 / 60)) < hours * 3_600:
+        if random.random() < 0.2:
+            yield Item(at, "hold", (random.choice(("", "all", "type:send", "thread:t1,t2", "!type:file", "type:(")),))
+        else:
+            yield Item(at, "decide", (random.random() < 0.6,))
 
 
 def _random_item(random: Random, at: float) -> Item:
