@@ -328,12 +328,13 @@ class Target(Struct, frozen=True, gc=False):
     by_id: bool = False
 
 
-def cancel_target(command: Command) -> Target:
-    """By schedule_id, message_id or command_id. Raises FrameError."""
-    for key in TARGET_KEYS:
-        if (name := _name(command.payload, key)) is not None:
-            return Target(name, by_id=key == "command_id")
-    raise FrameError("missing schedule_id, message_id or command_id")
+def cancel_targets(command: Command) -> tuple[Target, ...]:
+    """By schedule_id, message_id and command_id, those that it gives in this order. Raises FrameError."""
+    named = ((key, _name(command.payload, key)) for key in TARGET_KEYS)
+    targets = tuple(dict.fromkeys(Target(name, by_id=key == "command_id") for key, name in named if name is not None))
+    if not targets:
+        raise FrameError("missing schedule_id, message_id or command_id")
+    return targets
 
 
 def _name(payload: Mapping[str, Any], key: str) -> str | None:

@@ -182,8 +182,7 @@ class Ledger:
         keys: Sequence[Key] = (command.command_id,) if entry is None or entry.command.payload is ON_DISK else ()
         if command.command_type in CANCELS:
             with suppress(FrameError):
-                target = frames.cancel_target(command)
-                keys = (*keys, target.name, Named(target.name))
+                keys = (*keys, *(key for target in frames.cancel_targets(command) for key in (target.name, Named(target.name))))
         return keys
 
     def show_rows(self, *, wanted: bool) -> None:
@@ -402,9 +401,10 @@ class Ledger:
     # --- cancel and schedule -------------------------------------------------------------------------------------
 
     def _cancel(self, entry: Entry, known: Sequence[Remembered], now: Moment) -> None:
-        target = frames.cancel_target(entry.command)
-        found = self._named(target, entry, known)
-        waiting = [one for one in found if isinstance(one, Entry) and one.state in WAITING]
+        """Of the names that it gives the first counts by which a message waits, else the first that is known."""
+        targets = frames.cancel_targets(entry.command)
+        found = [named for target in targets if (named := self._named(target, entry, known))]
+        waiting = next(filter(None, map(_waiting, found)), [])
         for victim in waiting:
             self._withdraw(victim)
             self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
@@ -412,8 +412,8 @@ class Ledger:
             ids = [victim.command.command_id for victim in waiting]
             self._end(entry, COMPLETED, None, {"cancelled": ids[0]} | ({"also": ids[1:]} if ids[1:] else {}), now)
         elif not found:
-            self._add_tombstone(entry, target, now)
-        elif (last := found[-1]).state is CANCELLED:
+            self._add_tombstones(entry, targets, now)
+        elif (last := found[0][-1]).state is CANCELLED:
             self._end(entry, COMPLETED, None, {"cancelled": last.command.command_id}, now)
         else:
             self._end(entry, FAILED, f"too late: {last.command.command_id} is {last.state}", {}, now)
@@ -437,15 +437,17 @@ class Ledger:
         self._end(victim, CANCELLED, "cancelled by the operator", {}, now)
         return True
 
-    def _add_tombstone(self, entry: Entry, target: Target, now: Moment) -> None:
-        """Nobody by that name here: remember the cancel for a message that may still come (P3)."""
-        added = self._tombstones.add(target, entry.command.command_id, now)
-        if added is None:
+    def _add_tombstones(self, entry: Entry, targets: Sequence[Target], now: Moment) -> None:
+        """Nobody by those names here: remember the cancel for a message that may still come (P3)."""
+        unknown = {"unknown": targets[0].name}
+        added = [self._tombstones.add(target, entry.command.command_id, now) for target in targets]
+        for tombstone in filter(None, added):
+            self._change(tombstone)
+        if None in added:
             error = f"unknown, and {len(self._tombstones)} cancels of unknown names are remembered already"
-            self._end(entry, FAILED, error, {"unknown": target.name}, now)
+            self._end(entry, FAILED, error, unknown, now)
             return
-        self._change(added)
-        self._end(entry, COMPLETED, None, {"unknown": target.name}, now)
+        self._end(entry, COMPLETED, None, unknown, now)
 
     def _cancelled_before(self, entry: Entry, now: Moment) -> str | None:
         """Which cancel came before this message."""
@@ -760,6 +762,10 @@ class Ledger:
 
     def _say(self, now: Moment, level: str, text: str) -> None:
         self._emit(LogEntry(now.utc, level, plain(text)))
+
+
+def _waiting(named: Sequence[Entry | Remembered]) -> list[Entry]:
+    return [one for one in named if isinstance(one, Entry) and one.state in WAITING]
 
 
 def _itself(arrival: Arrival) -> Remembered | None:

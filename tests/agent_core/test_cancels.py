@@ -65,6 +65,33 @@ def test_f59_a_name_that_was_sent_is_not_looked_for_in_the_other_kind(key: str) 
     assert state_of(book, "n" if key == "schedule_id" else "c2") == ["scheduled"]
 
 
+@pytest.mark.parametrize(
+    "stranger", [{"schedule_id": "row-77"}, {"message_id": "row-77"}, {"schedule_id": "row-77", "message_id": "row-78"}]
+)
+def test_f59_one_known_name_among_several_is_enough(stranger: dict[str, str]) -> None:
+    book = scheduled(online(), "c1", schedule_id="s1")
+    assert cancel(book, "x", command_id="c1", **stranger)["result"] == {"cancelled": "c1"}
+    assert cancel(book, "y", command_id="c1", **stranger)["result"] == {"cancelled": "c1"}
+    book.push("c2", payload=to("t")).finish("c2")
+    assert cancel(book, "z", command_id="c2", **stranger)["error"].startswith("too late: c2")
+
+
+def test_f59_of_several_names_the_first_by_which_a_message_waits_counts() -> None:
+    book = online()
+    book.push("c1", payload=to("t", schedule_id="s1")).finish("c1")
+    scheduled(scheduled(book, "c2", message_id="m"), "c3", schedule_id="s3")
+    assert cancel(book, "x", schedule_id="s1", message_id="m", command_id="c3")["result"] == {"cancelled": "c2"}
+    assert state_of(book, "c3") == ["scheduled"]
+
+
+@pytest.mark.parametrize("given", [{"schedule_id": "s1"}, {"message_id": "m1"}, {}])
+def test_f59_a_cancel_that_comes_first_is_remembered_by_each_of_its_names(given: dict[str, str]) -> None:
+    book = online()
+    assert cancel(book, "x", schedule_id="s1", message_id="m1", command_id="c1")["result"] == {"unknown": "s1"}
+    scheduled(book, "other" if given else "c1", **given)
+    assert state_of(book, "other" if given else "c1") == ["cancelled"]
+
+
 def test_f59_a_tombstone_remembers_the_kind_of_its_name() -> None:
     book = online()
     assert cancel(book, "x", schedule_id="5")["result"] == {"unknown": "5"}

@@ -180,11 +180,12 @@ def test_the_text_in_each_of_its_spellings(key: str) -> None:
 
 @pytest.mark.parametrize("key", frames.TARGET_KEYS)
 def test_a_cancel_by_each_name(key: str) -> None:
-    assert frames.cancel_target(command(command_type="cancel_message", payload={key: 12})) == frames.Target("12", key == "command_id")
+    assert frames.cancel_targets(command(command_type="cancel_message", payload={key: 12})) == (frames.Target("12", key == "command_id"),)
 
 
-def test_a_cancel_prefers_the_schedule_id() -> None:
-    assert frames.cancel_target(command(payload={"command_id": "c", "message_id": "m", "schedule_id": "s"})) == frames.Target("s")
+def test_a_cancel_gives_its_schedule_names_first_and_none_twice() -> None:
+    payload = {"command_id": "s", "message_id": "s", "schedule_id": "s"}
+    assert frames.cancel_targets(command(payload=payload)) == (frames.Target("s"), frames.Target("s", by_id=True))
 
 
 # --- the small frames --------------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def understood(frame: frames.Frame) -> None:
     if isinstance(frame, Ping):
         json.loads(frames.dump_pong(frame, UTC))
     if isinstance(frame, Command):
-        for ask in (frames.message_of, frames.cancel_target):
+        for ask in (frames.message_of, frames.cancel_targets):
             with suppress(FrameError):
                 ask(frame)
 

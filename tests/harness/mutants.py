@@ -381,8 +381,20 @@ BUGS = (
     Bug(
         "a cancel that cannot be remembered is completed",
         "engine/ledger.py",
-        '            self._end(entry, FAILED, error, {"unknown": target.name}, now)\n            return\n',
-        '            self._end(entry, COMPLETED, None, {"unknown": target.name}, now)\n            return\n',
+        "            self._end(entry, FAILED, error, unknown, now)\n            return\n",
+        "            self._end(entry, COMPLETED, None, unknown, now)\n            return\n",
+    ),
+    Bug(
+        "only the first name of a cancel counts",
+        "engine/ledger.py",
+        "for target in targets if (named := ",
+        "for target in targets[:1] if (named := ",
+    ),
+    Bug(
+        "only the first name of a cancel is remembered",
+        "engine/ledger.py",
+        "for target in targets]\n        for tombstone",
+        "for target in targets[:1]]\n        for tombstone",
     ),
     Bug(
         "only the first message of a name is cancelled",
