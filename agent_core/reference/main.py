@@ -13,6 +13,7 @@ from agent_core.plain import plain
 from agent_core.reference.admin_token import kept
 from agent_core.reference.hub import Rules
 from agent_core.reference.limits import NO_LIMITS, Limits
+from agent_core.reference.log import log_to_stderr
 from agent_core.reference.server import DEMO_SECRET, CannotServeError, Options, ReferenceBackend, is_loopback
 
 DRAIN_WITHIN = 2.0
@@ -29,6 +30,7 @@ def run_backend(
     names: tuple[str, ...] = (),
     limits: Limits = NO_LIMITS,
     faults: bool = False,
+    log_json: bool = False,
 ) -> int:
     """Serve until SIGINT, or SIGTERM, which drains (1012); returns the exit code. Raises CannotServeError, of which PortTakenError is one.
 
@@ -52,6 +54,7 @@ def run_backend(
     options = Options(
         host, port, secret or DEMO_SECRET, agent_secrets or {}, token, names=names, store=store, rules=Rules(limits=limits), faults=faults
     )
+    log_to_stderr(as_json=log_json)
     asyncio.run(_serve(options, notes, made_token))
     return 0
 

@@ -520,6 +520,7 @@ class ReferenceBackend:
         session = self._sessions[generation] = Session(self, agent_id, generation, scope, receive, send)
         self.moved()
         opened_at = self.clock.now().mono
+        _log.info("connected", extra={"fields": {"agent": plain(agent_id), "generation": generation, "epoch": epoch}})
         try:
             if self._member is not None:
                 await self._member.give_all(agent_id)
@@ -528,7 +529,9 @@ class ReferenceBackend:
             if self._member is not None:
                 await self._member.leave(agent_id, epoch)
             del self._sessions[generation]
-            self.hub.durations["connected"].add(self.clock.now().mono - opened_at)
+            lasted = self.clock.now().mono - opened_at
+            self.hub.durations["connected"].add(lasted)
+            _log.info("ended", extra={"fields": {"agent": plain(agent_id), "generation": generation, "seconds": round(lasted, 3)}})
             self.moved()
 
     async def _refused(self, _request: Request, error: Exception) -> Response:
@@ -538,6 +541,7 @@ class ReferenceBackend:
 
     async def _refuse(self, send: Send, response: Response) -> None:
         self.hub.counts["connects_refused"] += 1
+        _log.info("upgrade refused", extra={"fields": {"status": response.status_code}})
         self.moved()
         await send({"type": "websocket.http.response.start", "status": response.status_code, "headers": response.raw_headers})
         await send({"type": "websocket.http.response.body", "body": bytes(response.body)})

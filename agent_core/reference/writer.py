@@ -1,6 +1,7 @@
 """Group commit: one write at a time, and what gathers meanwhile is the next one."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from agent_core.reference.book import Book
@@ -10,6 +11,7 @@ from agent_core.reference.store import Store, StoreDownError
 ANSWER_WITHIN = 5.0
 RETRY_AFTER = 0.25
 MAX_UNWRITTEN = 20_000
+_log = logging.getLogger("agent_core.reference")
 
 
 class Writer:
@@ -63,11 +65,15 @@ class Writer:
                 self._book.unwritten(changes)
                 if not isinstance(error, StoreDownError):
                     raise
+                if not self.down:
+                    _log.error("The store cannot be written: %s; what waits is kept and tried again", error)
                 self.down = True
                 self._end_turn()
                 await asyncio.sleep(RETRY_AFTER)
                 self._wake.set()
             else:
+                if self.down:
+                    _log.warning("The store can be written again")
                 self.down = False
                 self._written(changes.new, taken)
                 self._reached = upto

@@ -22,6 +22,9 @@ def add_parsers(commands: Any) -> None:
     kept.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="the same as --store sqlite:DIR")
     backend.add_argument("--name", action="append", default=[], metavar="HOST", help="it is reached by this name, too, as behind a proxy")
     backend.add_argument("--enforce-limits", action="store_true", help="10 connects and 100 frames a minute, pings 10 s apart")
+    about = "default: 127.0.0.1; on any other, EDGE_SECRET and EDGE_ADMIN_TOKEN must be set"
+    backend.add_argument("--host", default="127.0.0.1", help=about)
+    backend.add_argument("--log-format", choices=("text", "json"), default="text", help="of what is said on standard error as it happens")
     backend.add_argument("--faults", action="store_true", help="let admin calls and the page at / tell it to do wrong")
     backend.set_defaults(command=_backend)
 
@@ -66,7 +69,15 @@ def _backend(options: argparse.Namespace) -> int:
 
     limits = PROTOCOL_LIMITS if options.enforce_limits else NO_LIMITS
     store = f"sqlite:{options.data_dir}" if options.data_dir is not None else options.store
-    return run_backend(port=options.port, store=store, names=tuple(options.name), limits=limits, faults=options.faults)
+    return run_backend(
+        options.host,
+        options.port,
+        store,
+        names=tuple(options.name),
+        limits=limits,
+        faults=options.faults,
+        log_json=options.log_format == "json",
+    )
 
 
 def _send(options: argparse.Namespace) -> int:

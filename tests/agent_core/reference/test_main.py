@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as sync_connect
 
 from agent_core.reference.client import SendError, send_command
 from agent_core.reference.main import run_backend
@@ -132,3 +134,25 @@ def test_well_known_tokens_stay_on_loopback(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("EDGE_SECRET", raising=False)
     with pytest.raises(CannotServeError, match="EDGE_SECRET"):
         run_backend("0.0.0.0", 0)
+
+
+def test_the_log_as_json_is_an_object_a_line() -> None:
+    code = "import sys; from agent_core.reference.main import run_backend; sys.exit(run_backend(port=0, log_json=True))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"EDGE_SECRET": "s3cr3t-1", "EDGE_ADMIN_TOKEN": "admin-1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    port = json.loads(process.stdout.readline())["port"]
+    with sync_connect(
+        f"ws://127.0.0.1:{port}/edge/ws?edge_agent_id=mac-1", additional_headers={"Authorization": "Bearer s3cr3t-1"}, proxy=None
+    ):
+        pass
+    with pytest.raises(InvalidStatus):
+        sync_connect(f"ws://127.0.0.1:{port}/edge/ws?edge_agent_id=mac-1", proxy=None)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines] == ["connected", "ended", "upgrade refused"]
+    assert (lines[0]["level"], lines[0]["agent"], lines[2]["status"]) == ("info", "mac-1", 403)
+    assert "s3cr3t" not in err
