@@ -46,7 +46,7 @@ STOP_WITHIN = 5.0
 TAKE_AT_ONCE = 4_000
 FOOTER = ("reconnect", "polling", "replay", "edit", "inspect", "follow", "filter", "screenshot", "help", "quit", "palette")
 """What the last row offers, in its order."""
-CHANGING = frozenset({"reconnect", "polling", "replay", "edit", "cancel"})
+CHANGING = frozenset({"reconnect", "polling", "replay", "edit", "cancel", "hold", "approve", "refuse"})
 """What a console that only looks refuses."""
 HINT_SECONDS = 3.0
 KEEP_EVERY = 2.0

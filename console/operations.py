@@ -348,6 +348,49 @@ class Operations:
         question = Question("Cancel this message?", lines, "y cancel it · n leave it")
         self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
 
+    def hold(self) -> None:
+        """Which new commands wait for the operator."""
+        if self._may_not():
+            return
+        from agent_core.config.models import HOLD_ALL
+        from agent_core.events import HoldChosen
+        from console.screens.dialog import Choice
+
+        now, wanted = self._host.snapshot().hold, self._main.stream.wanted.text
+        ways = {"n": ("", "none"), "a": (HOLD_ALL, "all")} | (
+            {"f": (wanted, f"what the filter takes: {shown(wanted, 60)}")} if wanted else {}
+        )
+        choices = [(key, f"{said}{'  (now)' if text == now else ''}") for key, (text, said) in ways.items()]
+        title = "Hold new commands" + (f": now {shown(now, 40)}" if now else "")
+        self._app.push_screen(Choice(title, choices, lambda key: self._host.post(HoldChosen(ways[key][0])), self._inks))
+
+    def approve(self) -> None:
+        self._decide(approve=True)
+
+    def refuse(self) -> None:
+        self._decide(approve=False)
+
+    def _decide(self, *, approve: bool) -> None:
+        """Of the selected command, once the question is answered."""
+        if self._may_not() or self._is_saved():
+            return
+        row = self._selected()
+        if row is None:
+            return
+        if row.status != "held":
+            self.say("Only what is held can be approved or refused.", "warning")
+            return
+        from agent_core.events import HeldApproved, HeldRefused
+        from console.screens.dialog import SternQuestion
+        from console.screens.pages import replay_page
+
+        lines = replay_page([row], self._host.lookup(row.command_id), self._inks)[:-3]
+        request = HeldApproved(row.command_id) if approve else HeldRefused(row.command_id)
+        title, what = ("Let this command run?", "y let it run (enter does not)") if approve else ("Refuse this command?", "y refuse it")
+        self._app.push_screen(
+            SternQuestion(title, lines, f"{what} · n leave it"), lambda agreed: self._host.post(request) if agreed else None
+        )
+
     def edit(self) -> None:
         if self._may_not() or self._is_saved():
             return

@@ -17,6 +17,7 @@ STATUS = {
     "queued": ("◌", "queued", "muted"),
     "running": ("●", "running", "accent"),
     "scheduled": ("◷", "scheduled", "accent"),
+    "held": ("◇", "held", "warn"),
     "outbox": ("◌", "in outbox", "warn"),
     "sent": ("↗", "sent", "accent"),
     "acked": ("✓", "acked", "good"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import TextArea
 
-from agent_core.events import CancelRequested, ReplayRequested
+from agent_core.events import CancelRequested, HeldApproved, HeldRefused, HoldChosen, ReplayRequested
 from agent_core.feed import LogEntry
 from agent_core.latency import Rolling
 from agent_core.snapshot import Cause, DiskView, Drop, LatencyView, Phase, PollingMode, PollingView, ScheduledView
@@ -52,6 +52,38 @@ async def test_a_message_that_is_due_later_is_cancelled_after_a_question() -> No
         assert seat.host.posted == [CancelRequested("cmd_2")]
         await seat.press("up", "x")
         await seat.until(lambda: "Only what is due later" in seat.toasts())
+
+
+async def test_a_held_command_is_approved_or_refused_after_a_question() -> None:
+    held = replace(ONLINE, commands=replace(ONLINE.commands, held=2))
+    async with seated(held, entries=[entry(1, "cmd_1", status="held"), entry(2, "cmd_2", status="held"), entry(3, "cmd_3")]) as seat:
+        await seat.shows("HELD: 2 commands wait for you")
+        await seat.press("a")
+        await seat.until(lambda: "Only what is held" in seat.toasts())
+        await seat.press("up", "a")
+        assert "cmd_2" in seat.dialog()
+        await seat.press("enter", "n")
+        assert seat.host.posted == []
+        await seat.press("a", "y")
+        await seat.press("up", "X", "y")
+        assert seat.host.posted == [HeldApproved("cmd_2"), HeldRefused("cmd_1")]
+
+
+async def test_what_is_held_is_chosen_all_none_or_by_the_filter() -> None:
+    async with seated(replace(ONLINE, hold="all"), entries=[entry(1, "cmd_1")]) as seat:
+        await seat.press("h")
+        assert "all  (now)" in seat.dialog()
+        await seat.press("n")
+        await seat.press("slash", *"type:send", "enter")
+        await seat.press("h", "f")
+        assert seat.host.posted == [HoldChosen(""), HoldChosen("type:send")]
+
+
+@pytest.mark.parametrize("key", ["h", "a", "X"])
+async def test_who_only_looks_holds_nothing(key: str) -> None:
+    async with seated(entries=[entry(1, "cmd_1", status="held")], read_only=True) as seat:
+        await seat.press(key, "y", "a")
+        assert seat.host.posted == []
 
 
 async def test_an_effect_seen_outside_wants_a_y() -> None:
