@@ -217,6 +217,8 @@ def _issued(stamp: Any, warnings: list[str]) -> float | None:
 
 
 def _command_id(value: Any) -> str:
+    if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable():
+        return value
     if (command_id := _id_of(value)) is None:
         raise FrameError("no command_id of 1 to 200 printable characters")
     return command_id
@@ -255,8 +257,9 @@ def instant(value: Any, warnings: list[str] | None = None) -> float:
 
 def _iso_instant(text: str, warnings: list[str] | None) -> float:
     try:
-        leap = _LEAP_SECOND.search(text)
-        moment = datetime.fromisoformat((text[: leap.end() - 2] + "59" + text[leap.end() :] if leap else text).upper())
+        leap = _LEAP_SECOND.search(text) if ":60" in text else None
+        spelt = text[: leap.end() - 2] + "59" + text[leap.end() :] if leap else text
+        moment = datetime.fromisoformat(spelt if spelt.isupper() else spelt.upper())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
             if warnings is not None:

@@ -581,22 +581,23 @@ class Engine:
 
     def _couple(self) -> None:
         now, link, ledger = self._now, self._link, self._ledger
-        if link.online and not self._was_online:
+        online = link.online
+        if online and not self._was_online:
             self._polling.sync_soon(now)
-        elif self._was_online and not link.online:
+        elif self._was_online and not online:
             ledger.acks.unsend()
             self._deaf_check_at = None
-        self._was_online = link.online
+        self._was_online = online
         self._couple_settings()
         self._couple_polling()
         ledger.release(self._barrier.seal())
-        posts_from = self._polling.posts_from(socket_down=not link.online, pings_ignored=link.pings_ignored)
+        posts_from = self._polling.posts_from(socket_down=not online, pings_ignored=link.pings_ignored)
         http = link.agent_id is not None and now.mono >= posts_from
-        ways = Route(link.generation if link.online else None, link.barrier, http, self._polling.carries)
-        if link.online and not link.pings_ignored:
+        ways = Route(link.generation if online else None, link.barrier, http, self._polling.carries)
+        if online and not link.pings_ignored:
             ledger.acks.unpark_all()
         ledger.acks.route(ways, now)
-        if link.online and link.pings_ignored:
+        if online and link.pings_ignored:
             ledger.acks.prove_without_pongs(now, post=http)
         ledger.acks.recall(ways)
         self._post_at = self._next_post(posts_from)
@@ -611,7 +612,7 @@ class Engine:
     def _next_post(self, posts_from: float) -> float | None:
         """When acks may be posted that may not now, or a refused one is due."""
         acks = self._ledger.acks
-        if self._link.agent_id is None or not acks.unproven or posts_from == float("inf"):
+        if posts_from == float("inf") or self._link.agent_id is None or not acks.unproven:
             return None
         at = posts_from if posts_from > self._now.mono else acks.retry_at
         return at if at < float("inf") else None
@@ -636,8 +637,9 @@ class Engine:
 
     def _note_history(self) -> None:
         """The hour's strip."""
-        if not self._history or self._history[-1][1] != self._way:
-            self._history.append((self._now.utc, self._way))
+        way = self._way
+        if not self._history or self._history[-1][1] != way:
+            self._history.append((self._now.utc, way))
         while len(self._history) > 1 and self._history[1][0] < self._now.utc - HOUR:
             self._history.popleft()
 

@@ -243,6 +243,8 @@ class Ledger:
 
     def resync_due(self, now: Moment, every: float) -> bool:
         """Whether the backend is to be asked for what was rejected: there is room for it."""
+        if self._rejections.idle:
+            return False
         room = self._intake_open and not self.paused and self.pending <= self._config.executor.max_pending // 2
         return self._rejections.resync_due(now, room=room, every=every)
 

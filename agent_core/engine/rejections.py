@@ -37,6 +37,11 @@ class Rejections:
     def wake_at(self) -> float:
         return float("inf") if self._resync_at is None else self._resync_at
 
+    @property
+    def idle(self) -> bool:
+        """Nothing was rejected that is still missed."""
+        return self._resync_at is None and not self._fresh and not self._ids
+
     def resync_due(self, now: Moment, *, room: bool, every: float) -> bool:
         """Whether the backend is to be asked now; `every` is the interval of polling in seconds."""
         due = now.mono >= self.wake_at

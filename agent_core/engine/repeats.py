@@ -12,6 +12,7 @@ from agent_core.clock import Moment
 from agent_core.feed import LogEntry
 from agent_core.plain import plain
 
+INFINITY = float("inf")
 QUIET_SECONDS = 60.0
 MAX_TEXTS = 20
 
@@ -47,11 +48,11 @@ class Repeats:
     @property
     def wake_at(self) -> float:
         """When the first minute is over; infinity for none."""
-        return next((told.quiet_until for told in self._told.values()), float("inf"))
+        return next(iter(self._told.values())).quiet_until if self._told else INFINITY
 
     def tick(self, now: Moment) -> None:
         """Tell the numbers of the minutes that are over; what came again stays quiet for another."""
-        while self.wake_at <= now.mono:
+        while self._told and self.wake_at <= now.mono:
             text = next(iter(self._told))
             told = self._told.pop(text)
             if told.again:

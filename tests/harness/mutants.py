@@ -209,7 +209,7 @@ BUGS = (
     Bug(
         "no drain on opening",
         "engine/engine.py",
-        "        if link.online and not self._was_online:\n            self._polling.sync_soon(now)\n        elif",
+        "        if online and not self._was_online:\n            self._polling.sync_soon(now)\n        elif",
         "        if",
     ),
     Bug(
