@@ -28,6 +28,8 @@ CONNECT_WITHIN = 3.0
 ANSWER_WITHIN = 5.0
 LINES = 3
 CLAIM_MOST = 1_000
+FAILURES = (OSError, EOFError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises over a server that is away, dies or is no primary now; TimeoutError is an OSError."""
 _log = logging.getLogger("agent_core.reference")
 T = TypeVar("T")
 
@@ -149,7 +151,7 @@ class _Line:
                     if self._connection is None or self._connection.is_closed():
                         self._connection = await asyncpg.connect(self._dsn, timeout=CONNECT_WITHIN)
                     return await work(self._connection)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # TimeoutError is an OSError
+            except FAILURES as error:
                 self.end()
                 raise StoreDownError(f"the database: {plain(error, 200) or type(error).__name__}") from None
             except BaseException:
@@ -297,7 +299,7 @@ class PostgresStore:
                 await ended.wait()
             finally:
                 connection.terminate()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             raise StoreDownError(plain(error, 200)) from None
 
     # --- how -----------------------------------------------------------------------------------------------------------

@@ -380,6 +380,15 @@ class ReferenceBackend:
             raise
         self._store, self._writer = store, Writer(self.hub.book, store, self._written)
         self._storing.append(asyncio.create_task(self._writer.run(), name="backend store"))
+        for task in self._storing:
+            task.add_done_callback(self._storing_ended)
+
+    def _storing_ended(self, task: asyncio.Task[None]) -> None:
+        """Without them nothing would be kept: better no instance than one that only seems to serve."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("%s has failed: this instance takes no more sockets", task.get_name(), exc_info=error)
+            self.draining = True
+            self._close_all()
 
     async def _close_store(self) -> None:
         if self._store is None or self._writer is None:

@@ -117,10 +117,11 @@ class Cluster:
             time.sleep(0.05)
         return standby
 
-    def fail_over(self, standby: Database) -> Database:
-        """kill -9 of the primary; the standby takes its place. Returns what was killed."""
+    def fail_over(self, standby: Database, after: float = 0) -> Database:
+        """kill -9 of the primary; the standby takes its place, `after` seconds without any. Returns what was killed."""
         killed = self.primary
         killed.kill()
+        time.sleep(after)
         standby.promote()
         self.primary = standby
         return killed

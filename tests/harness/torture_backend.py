@@ -213,7 +213,7 @@ async def torture(cycles: int, agents: int, rate: float, seed: int, tell: bool =
                     await victim.start()
                     what = "an instance"
                 else:
-                    killed = await asyncio.to_thread(cluster.fail_over, standby)
+                    killed = await asyncio.to_thread(cluster.fail_over, standby, dice.uniform(0, 1.5))
                     standby = await asyncio.to_thread(cluster.add_standby, killed)
                     what = "the primary, its standby promoted"
                 if tell:

@@ -233,6 +233,13 @@ async def test_a_database_that_is_not_there_is_one_sentence(tmp_path: Path) -> N
             pass
 
 
+async def test_a_standby_alone_is_no_store() -> None:
+    with Cluster() as own:
+        standby = own.add_standby()
+        with pytest.raises(CannotServeError, match="the database"):
+            await instance(own.dsn(standby.folder)).up()
+
+
 @contextlib.asynccontextmanager
 async def relay(cluster: Cluster, name: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
     """A way to the primary of one's own."""
@@ -303,7 +310,7 @@ async def test_two_instances_lose_nothing_when_one_is_killed_and_then_the_primar
             await arena.instances[0].kill()
             after_instance = await arena.reach_of_new()
             await arena.instances[0].start()
-            await asyncio.to_thread(own.fail_over, standby)
+            await asyncio.to_thread(own.fail_over, standby, 1.5)
             after_primary = await arena.reach_of_new()
             found = await arena.quiet()
     assert {kind: names for kind, names in found.items() if names} == {}
