@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs simulate fuzz mutants torture soak bench bench-ui goldens screenshots clean
+.PHONY: help bench-backend setup demo test lint docs simulate fuzz mutants torture torture-backend soak bench bench-ui goldens screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ bench: $(STAMP) ## the agent against a bare client, interleaved, medians and rat
 
 bench-ui: $(STAMP) ## the console in a real terminal: CPU, delays, memory, and what it costs the agent
 	@$(BIN)/python -m tests.bench.ui
+
+bench-backend: $(STAMP) ## one backend instance: agents held, memory, fan-out, queue by store, everybody coming back (AGENTS=10000)
+	@$(BIN)/python -m tests.bench.backend --agents $(or $(AGENTS),10000)
 
 goldens: $(STAMP) ## draw the pictures that the tests compare with anew
 	@UPDATE_GOLDENS=1 $(BIN)/python -m pytest tests/console/test_goldens.py
