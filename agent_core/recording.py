@@ -161,6 +161,9 @@ class Recorder:
         told = config.model_dump(mode="json", by_alias=True)
         told["data_dir"] = config.data_dir.name
         told["logging"]["file"] = None
+        if "level" not in config.logging.model_fields_set:
+            del told["logging"]["level"]  # whether it was set decides whether the backend may change it
+        told["auth"] = {"mode": config.auth.mode}
         del told["messenger"]
         told["edge"]["user_phone"] = told["edge"]["apple_id"] = None
         self._write({
