@@ -10,13 +10,18 @@ from pathlib import Path
 from agent_core.channels.credentials import Credentials, fingerprint
 from agent_core.config import Config
 from agent_core.diagnosis.findings import Stage, failed, ok, warning
+from agent_core.diagnosis.mac import login_findings, power_findings
 from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, exposed
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
 from agent_core.messengers.choice import messenger_for
+from agent_core.messengers.programs import run_program
 from agent_core.plugins import PluginError, load_plugins
 
+MAC_COMMANDS = (
+    ("pmset", "-g"), ("fdesetup", "status"), ("defaults", "read", "/Library/Preferences/com.apple.loginwindow", "autoLoginUser"),
+)  # fmt: skip
 ROOM, LITTLE_ROOM = 10 * 2**20, 200 * 2**20
 
 
@@ -99,6 +104,12 @@ class Machine:
                 return failed(str(error), "nothing is sent whose record cannot be read", "mend what the sentence names")
         return ok("; ".join([self._config.messenger.kind, *map(str, plugins)]))
 
+    async def unattended(self) -> Stage:
+        """On a Mac alone."""
+        power, vault, login = [await _said(*command) for command in MAC_COMMANDS]
+        found = [*power_findings(power), *login_findings(vault, login)]
+        return warning("; ".join(found)) if found else ok("it does not sleep, starts again after a power failure, and logs in by itself")
+
     async def lock(self) -> Stage:
         lock = DataDirLock(self._folder)
         try:
@@ -113,6 +124,14 @@ class Machine:
             return warning(f"an agent runs ({who}); forced: the backend closes a socket of its own (4009) in favour of this one")
         self.hold = "an agent runs here"
         return ok(f"an agent runs ({who}): the rest would take its place at the backend, so it is skipped; stop it, or use --force")
+
+
+async def _said(*command: str) -> str:
+    """What a program says; nothing where it cannot be run."""
+    try:
+        return (await run_program(command)).said.decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _existing(folder: Path) -> Path:

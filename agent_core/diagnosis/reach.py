@@ -1,9 +1,11 @@
 """How the backend is reached, below HTTP: proxies, names, addresses, certificates."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.diagnosis.findings import Stage, failed, ok, skipped, warning
+from agent_core.diagnosis.mac import NO_ROUTE, local_network
 from agent_core.redaction import without_login
 
 UNTIMED = 0x20_0000
@@ -104,6 +107,9 @@ class Reach:
         words = ", ".join(f"{address[0]} {result or 'answers'}" for (_, address), result in zip(tried, results, strict=True))
         if None in results:
             return ok(f"port {target.port}: {words}")
+        pairs = [(str(address[0]), result) for (_, address), result in zip(tried, results, strict=True)]
+        if (why := local_network(pairs, is_mac=sys.platform == "darwin", python=sys.executable)) is not None:
+            return failed(f"port {target.port}: {words}", *why)
         refused = "refused" in words
         return failed(
             f"port {target.port}: {words}",
@@ -155,7 +161,7 @@ async def refusal(family: int, address: tuple[Any, ...], within: float) -> str |
     except TimeoutError:
         return "does not answer"
     except OSError as error:
-        return failure_of(error).detail.removeprefix("connection ")
+        return NO_ROUTE if error.errno == errno.EHOSTUNREACH else failure_of(error).detail.removeprefix("connection ")
     writer.transport.abort()
     return None
 

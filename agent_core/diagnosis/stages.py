@@ -1,15 +1,17 @@
 """Why does it not connect? The way to the backend, stage by stage, with the link's own dial and the polling's own call.
 
-    configuration, secret, data_dir, disk, messenger, proxy │ dns, tcp, tls │ health, clock │ lock │ register, upgrade, auth, pong, sync
+    configuration, secret, data_dir, disk, messenger, proxy, (unattended) │ dns, tcp, tls │ health, clock │ lock │
+    register, upgrade, auth, pong, sync
 
-What is of this machine comes first, then the network from below upwards. `lock` stands right before what the backend notices: a second
-socket with this agent's id would make it close a running agent's (4009), and a sync would take what waits for that agent. So where an
-agent runs on this data_dir, those stages are skipped, unless the caller insists.
+What is of this machine comes first, then the network from below upwards; `unattended` is of a Mac alone. `lock` stands right before what
+the backend notices: a second socket with this agent's id would make it close a running agent's (4009), and a sync would take what waits
+for that agent. So where an agent runs on this data_dir, those stages are skipped, unless the caller insists.
 
 Nothing is run, acked or written: commands that arrive here stay owed. Every stage has a limit, and the whole has one.
 """
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,8 @@ class _Diagnosis:
             if name == "secret" and stage.verdict is Verdict.FAILED:
                 secretless = "there is no secret"
             yield stage
+        if shutil.which("pmset"):
+            yield await self._look("unattended", machine.unattended)
         obstacles: list[str] = []
         for target in self._reach.targets():
             obstacle = ""
