@@ -23,10 +23,32 @@ MATCH_WITHIN = 0.05
 
 Texts = tuple[str, str, str, str, str | None, str | None, str | None]
 """What rows share: type, via, status, effect, thread, error, replay of."""
-Judge = Callable[[str, float | None], bool]
-"""Whether a row holds, by its id in small letters and its milliseconds."""
+
+
+class Own(NamedTuple):
+    """What a row has for itself: its id in small letters, its milliseconds, its instant, its number."""
+
+    id: str
+    ms: float | None
+    utc: float | None
+    number: int | None
+
+
+Judge = Callable[[Own], bool]
 Rest = tuple[tuple[Judge, bool], ...]
 
+
+class Ask(NamedTuple):
+    """A question that only the ledger can answer: which commands have this text, this anywhere in the payload, this priority."""
+
+    field: str
+    value: str
+
+
+PRIORITIES = ("immediate", "high", "normal", "low", "deferred")
+ASKED = {"text": (), "payload": (), "priority": PRIORITIES}
+_AGES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_AGE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
 _UNITS = {"ms": 1.0, "": 1.0, "s": 1_000.0, "m": 60_000.0}
 _TIME = re.compile(r"([<>])(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|)")
 _TOKEN = re.compile(r'!?(?:/(?:[^/\\]|\\.)*/|/.*|[a-z]+:"[^"]*"?|"[^"]*"?|\S+)|!', re.IGNORECASE)
@@ -47,21 +69,25 @@ class Term(NamedTuple):
 class Filter:
     """A compiled filter."""
 
-    def __init__(self, text: str, terms: tuple[Term, ...]) -> None:
+    def __init__(self, text: str, terms: tuple[Term, ...], asked: "dict[Ask, set[int]]", utc: float) -> None:
         self.text = text
+        self.asked = asked
+        """What only the ledger knows: the numbers of the commands in which it has found it, added to as it answers."""
+        self.utc = utc
+        """When it was typed: what `since:` counts from."""
         self._terms = terms
         self._known: dict[Texts, Rest | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._terms)
 
-    def holds(self, texts: Texts, command_id: str, milliseconds: float | None) -> bool:
-        """Whether the row passes; `milliseconds` to its ack, else of its run."""
+    def holds(self, texts: Texts, command_id: str, milliseconds: float | None, utc: float | None = None, number: int | None = None) -> bool:
+        """Whether the row passes; `milliseconds` to its ack, else of its run. Raises FilterError where it asks for more than is told."""
         rest = self.rest(texts)
         if not rest:
             return rest is not None
-        lowered = command_id[:SEARCHED].lower()
-        return all(judge(lowered, milliseconds) is not negated for judge, negated in rest)
+        own = Own(command_id[:SEARCHED].lower(), milliseconds, utc, number)
+        return all(judge(own) is not negated for judge, negated in rest)
 
     def rest(self, texts: Texts) -> "Rest | None":
         """What is left to judge of a row with these texts; None: it does not pass, whatever its id and time."""
@@ -89,18 +115,22 @@ class Filter:
 FAILURES = Term(lambda texts: texts[2] in BAD, None)
 
 
-def parse(text: str, *, failures_only: bool = False) -> Filter:
-    """The filter that `text` describes; an empty one lets everything pass. Raises `FilterError`."""
+def parse(text: str, *, utc: float = 0.0, failures_only: bool = False, asked: "dict[Ask, set[int]] | None" = None) -> Filter:
+    """The filter that `text` describes at that instant; an empty one lets everything pass. Raises `FilterError`.
+
+    `asked`: the answers that another one of the same words has had already.
+    """
     if len(text) > MOST_CHARACTERS:
         raise FilterError(f"a filter has at most {MOST_CHARACTERS} characters")
     terms = [FAILURES] if failures_only else []
+    asked = {} if asked is None else asked
     for token in _TOKEN.findall(text):
         negated = token.startswith("!")
         bare = token[1:] if negated else token
         if not bare:
             raise FilterError("! wants something after it")
-        terms.append(_term(bare)._replace(negated=negated))
-    return Filter(text.strip(), tuple(terms))
+        terms.append(_term(bare, utc, asked)._replace(negated=negated))
+    return Filter(text.strip(), tuple(terms), asked, utc)
 
 
 def trouble_in(text: str) -> str:
@@ -119,11 +149,9 @@ def completed(text: str) -> str:
     head = text[: len(text) - len(word)]
     name, colon, value = word.partition(":")
     if not colon:
-        return head + _longest([f"{field}:" for field in _FIELDS], word)
-    if name.lower() not in _FIELDS:
-        return text
+        return head + _longest([f"{field}:" for field in NAMES], word)
     *chosen, last = value.split(",")
-    known = _FIELDS[name.lower()][1]
+    known = ASKED.get(name.lower(), ()) or _FIELDS.get(name.lower(), (0, ()))[1]
     return head + f"{name}:" + ",".join([*chosen, _longest(known, last)])
 
 
@@ -136,19 +164,23 @@ def _longest(words: Iterable[str], begun: str) -> str:
     return "".join(char for char, _ in shared)
 
 
-def _term(token: str) -> Term:
+def _term(token: str, utc: float, asked: "dict[Ask, set[int]]") -> Term:
     if token.startswith("/"):
         return _pattern_term(token)
     if token[0] in "<>":
         return _time_term(token)
     name, colon, value = token.partition(":")
+    if colon and name.lower() == "since":
+        return _since_term(value, utc)
+    if colon and name.lower() in ASKED:
+        return _asked_term(name.lower(), _unquoted(value), asked)
     if colon and name.lower() in _FIELDS:
         return _field_term(name.lower(), _unquoted(value))
     if colon and name.isalpha():
-        near = difflib.get_close_matches(name.lower(), _FIELDS, 1)
-        raise FilterError(f"no field {name}: {'did you mean ' + near[0] + '?' if near else ', '.join(_FIELDS)}")
+        near = difflib.get_close_matches(name.lower(), NAMES, 1)
+        raise FilterError(f"no field {name}: {'did you mean ' + near[0] + '?' if near else ', '.join(NAMES)}")
     needle = _unquoted(token).lower()
-    return Term(lambda texts: any(needle in part[:SEARCHED].lower() for part in texts if part), lambda own, _ms: needle in own)
+    return Term(lambda texts: any(needle in part[:SEARCHED].lower() for part in texts if part), lambda own: needle in own.id)
 
 
 def _unquoted(value: str) -> str:
@@ -160,7 +192,7 @@ def _field_term(name: str, value: str) -> Term:
         raise FilterError(f"{name}: wants a value")
     needles = tuple(part.lower() for part in value.split(",") if part)
     if name == "id":
-        return Term(None, lambda own, _ms: any(needle in own for needle in needles))
+        return Term(None, lambda own: any(needle in own.id for needle in needles))
     column, known = _FIELDS[name]
     if known:
         return _word_term(name, column, known, needles)
@@ -185,8 +217,44 @@ def _time_term(token: str) -> Term:
         raise FilterError(f"{token[0]} wants a time, as {token[0]}250ms or {token[0]}2s")
     limit = float(match[2]) * _UNITS[match[3]]
     if match[1] == ">":
-        return Term(None, lambda _own, ms: ms is not None and ms > limit)
-    return Term(None, lambda _own, ms: ms is not None and ms < limit)
+        return Term(None, lambda own: own.ms is not None and own.ms > limit)
+    return Term(None, lambda own: own.ms is not None and own.ms < limit)
+
+
+def _since_term(value: str, utc: float) -> Term:
+    match = _AGE.fullmatch(value.lower())
+    if match is None:
+        raise FilterError("since: wants a time, as since:10m, since:2h or since:3d")
+    oldest = utc - float(match[1]) * _AGES[match[2]]
+
+    def young(own: Own) -> bool:
+        if own.utc is None:
+            raise FilterError("since: is for the stream")
+        return own.utc >= oldest
+
+    return Term(None, young)
+
+
+def _asked_term(name: str, value: str, asked: "dict[Ask, set[int]]") -> Term:
+    if not value:
+        raise FilterError(f"{name}: wants a value")
+    if name == "priority":
+        value = _one_of(name, PRIORITIES, value.lower())
+    numbers = asked.setdefault(Ask(name, value), set())
+
+    def found(own: Own) -> bool:
+        if own.number is None:
+            raise FilterError(f"{name}: is for the stream")
+        return own.number in numbers
+
+    return Term(None, found)
+
+
+def _one_of(name: str, known: tuple[str, ...], needle: str) -> str:
+    begun = [word for word in known if word.startswith(needle)]
+    if len(begun) != 1:
+        raise FilterError(f"no {name} {needle}: {', '.join(begun or known)}")
+    return begun[0]
 
 
 def _pattern_term(token: str) -> Term:
@@ -208,10 +276,24 @@ def _pattern_term(token: str) -> Term:
         except TimeoutError:
             raise FilterError("this pattern takes too long") from None
 
-    return Term(lambda texts: any(found(part) for part in texts if part), lambda own, _ms: found(own))
+    return Term(lambda texts: any(found(part) for part in texts if part), lambda own: found(own.id))
 
 
 _FIELDS: dict[str, tuple[int, tuple[str, ...]]] = {
     "type": (0, ()), "via": (1, WAYS), "status": (2, STATUSES), "effect": (3, EFFECTS), "thread": (4, ()), "error": (5, ()),
     "replay": (6, ()), "id": (-1, ()),
 }  # fmt: skip
+NAMES = (*_FIELDS, *ASKED, "since")
+LANGUAGE = (
+    ("word", "in the id, type, way, status, thread, error"),
+    ('"two words"', 'as they stand; also behind a field: error:"not found"'),
+    ("!word", "turned around, as !status:acked; every term must hold"),
+    ("type: status: via:", "a beginning or one of several: status:fai,int via:poll"),
+    ("thread: error: id:", "a part of it; also effect: and replay:"),
+    ("text:hello", "in what the message says (asked of the ledger)"),
+    ("payload:x priority:high", "anywhere in the payload; the command's priority"),
+    (">250ms  <2s", "slower, faster to the ack than that"),
+    ("since:10m", "not older than that: s, m, h, d"),
+    ("/a.*b/", "a regular expression"),
+)
+"""The language, for its help page."""

@@ -217,6 +217,7 @@ class EdgeConsole(App[str]):
         """Look at the host; draw what differs from what is on the screen."""
         now = self._clock.now()
         self.operations.give_up_silent_replays()
+        self.operations.ask_ledger()
         self.operations.renew_delays()
         snapshot = self.host.snapshot()
         most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
@@ -363,10 +364,13 @@ class EdgeConsole(App[str]):
 
     def action_help(self) -> None:
         from console.screens.dialog import Help
-        from console.screens.pages import help_page
+        from console.screens.pages import help_page, language_page
 
         groups: dict[str, list[Key]] = {}
         if isinstance(self.screen, Help):
+            return
+        if self.screen.has_class("-filtering"):
+            self.push_screen(Help("Filter", language_page(inks_of(self.theme))))
             return
         if self.screen is not self._main:
             groups["Here"] = [Key(self.get_key_display(one), one.description, "") for one in _own_bindings(self.screen)]

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from agent_core.feed import CommandEntry
+from agent_core.filters import Ask
 from agent_core.journal.reader import NoLedger, before
+from agent_core.journal.reader import asked as found
 from agent_core.plain import plain
 from agent_core.records import Remembered, State, Via
 from agent_core.redaction import Redactor
@@ -21,6 +23,14 @@ def earlier(data_dir: Path, redactor: Redactor, number: int | None = None) -> li
     return [redactor.within(_entry(record)) for record in records if isinstance(record, Remembered)]
 
 
+def asked(data_dir: Path, ask: Ask, after: int) -> tuple[set[int], int]:
+    """What the ledger finds behind that number, and its last number."""
+    try:
+        return found(data_dir, ask.field, ask.value, after)
+    except NoLedger:
+        return set(), after
+
+
 def _entry(record: Remembered) -> CommandEntry:
     command, thread = record.command, record.command.payload.get("thread_id")
     ran = None if record.started_utc is None or record.finished_utc is None else record.finished_utc - record.started_utc
@@ -35,9 +45,7 @@ def _entry(record: Remembered) -> CommandEntry:
 def _status(record: Remembered) -> str:
     if record.state is not State.COMPLETED:
         return record.state
-    if record.proven_utc is not None or record.via is Via.LOCAL:
-        return "acked"
-    return "outbox" if record.sent_utc is None else "sent"
+    return "acked" if record.proven_utc is not None or record.via is Via.LOCAL else "outbox"
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -16,6 +16,7 @@ from textual.notifications import SeverityLevel
 
 from agent_core.clock import Clock
 from agent_core.feed import CommandEntry, LogEntry
+from agent_core.filters import Ask, Filter
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode
 from console.host import Host
@@ -49,6 +50,7 @@ MODES = {
 
 DELAYS_EVERY = 30.0
 MAX_DRAFTS = 20
+ASK_EVERY = 1.0
 DEFAULT_THEME = "edge-dark"
 
 
@@ -58,6 +60,8 @@ class ConsoleOptions(NamedTuple):
     pictures: Path | None = None
     """The directory for what ctrl+s saves."""
     exports: Path | None = None
+    asked: "Callable[[Ask, int], tuple[set[int], int]] | None" = None
+    """What the ledger finds behind a number, and the last number."""
     log_file: Path | None = None
     bell: bool = False
     """Ring where the link is lost or an outcome becomes unknown."""
@@ -102,6 +106,10 @@ class Operations:
         self._kept: State | None = None
         self.delays: Delays | None = None
         self._delays_at = 0.0
+        self._asked_for: Filter | None = None
+        self._ask_at = 0.0
+        self._answered_to: dict[Ask, int] = {}
+        """Up to which number the ledger has answered."""
         self._drafts: dict[str, str] = {}
         """What was left half edited, by command id."""
         self._quiet_until: dict[str, float] = {}
@@ -167,6 +175,25 @@ class Operations:
         return self._read_only
 
     # --- what the ledger and the last console knew ---
+
+    def ask_ledger(self) -> None:
+        """For what the filter wants to know of it: by a thread, again while the filter stands, since more commands come."""
+        wanted, now = self._main.stream.wanted, self._clock.now().mono
+        if wanted is not self._asked_for:
+            self._asked_for, self._ask_at, self._answered_to = wanted, now, {}
+        if self.options.asked is not None and wanted.asked and now >= self._ask_at:
+            self._ask_at = now + ASK_EVERY
+            self._app.run_worker(self._watched(self._ask(wanted, self.options.asked)), group="asking")
+
+    async def _ask(self, wanted: Filter, asked: "Callable[[Ask, int], tuple[set[int], int]]") -> None:
+        answers: dict[Ask, set[int]] = {}
+        for ask in wanted.asked:
+            numbers, last = await asyncio.to_thread(asked, ask, self._answered_to.get(ask, 0))
+            if wanted is not self._main.stream.wanted:
+                return
+            answers[ask], self._answered_to[ask] = numbers, last
+        if any(answers.values()):
+            self._main.stream.answered(answers)
 
     def recall(self) -> None:
         """Another page of earlier commands, from the ledger: read by a thread, one at a time."""

@@ -149,7 +149,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
     from agent_core.redaction import Redactor
     from console.delays import last_hour
-    from console.history import earlier
+    from console.history import asked, earlier
     from console.keys import keymap
     from console.operations import ConsoleOptions
 
@@ -159,6 +159,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
         exports=folder / "exports",
         log_file=config.logging.file or folder / "edge-console.log",
         data_dir=folder,
+        asked=partial(asked, folder),
         bell=config.console.bell,
         notify=config.console.notify,
         earlier=partial(earlier, folder, Redactor(*config.secrets)),

@@ -6,11 +6,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agent_core.delays import Delays, Instants, delays
+from agent_core.frames import TEXT_KEYS, Priority
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.rows import COLUMNS, BadRow, remembered
 from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import CLOCK_OFFSET, OutboxRow, Remembered
 
+TEXTS = ", ".join(f"json_extract(payload, '$.{key}')" for key in TEXT_KEYS)
 PAGE = 1_000
 """Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
 
@@ -85,6 +87,23 @@ def before(data_dir: Path, seq: int | None, most: int) -> list[Remembered | BadR
     page = f"SELECT {COLUMNS} FROM commands WHERE ? IS NULL OR seq < ? ORDER BY seq DESC LIMIT ?"
     with reading(data_dir) as db:
         return list(map(_read, reversed(db.execute(page, (seq, seq, most)).fetchall())))
+
+
+def asked(data_dir: Path, field: str, value: str, after: int) -> tuple[set[int], int]:
+    """The commands behind that number that have `value` as their priority, in their message's text, or anywhere in their payload; and
+    the last number that there is. Raises NoLedger.
+    """
+    part = "%" + value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    where = {
+        "priority": "priority = ?",
+        "text": f"CASE WHEN json_valid(payload) THEN coalesce({TEXTS}) END LIKE ? ESCAPE '\\'",
+        "payload": "payload LIKE ? ESCAPE '\\'",
+    }[field]
+    wanted = Priority[value.upper()].value if field == "priority" else part
+    with reading(data_dir) as db:
+        last = db.execute("SELECT max(seq) FROM commands").fetchone()[0] or 0
+        found = db.execute(f"SELECT seq FROM commands WHERE seq > ? AND seq <= ? AND {where}", (after, last, wanted)).fetchall()
+    return {seq for (seq,) in found}, last
 
 
 def outbox(data_dir: Path, seq: int | None = None) -> Iterator[OutboxRow]:

@@ -9,7 +9,7 @@ from textual.widgets import Input
 from agent_core.filters import MOST_CHARACTERS, completed, trouble_in
 from console.filter_history import History
 
-HINT = "type:send status:failed via:poll >250ms !cmd_1 /regex/ text   ⏎ keep · Esc as before · ↑ history"
+HINT = "type:send status:failed text:hello since:10m >250ms !word /regex/   F1 all of it · Tab completes · ↑ history"
 
 
 WORDS_HINT = "words that a line has to have; !word: that it must not have   ⏎ keep · Esc as before · ↑ history"
@@ -22,6 +22,7 @@ class FilterBar(Input):
         Binding("up", "older", "Older filter", show=False),
         Binding("down", "newer", "Newer filter", show=False),
         Binding("escape", "leave", "Leave", show=False),
+        Binding("f1", "app.help", "Help", show=False),
         Binding("tab,shift+tab", "complete", "Complete", show=False),
     ]
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from agent_core.feed import CommandEntry
-from agent_core.filters import SEARCHED, Filter, FilterError, Rest, Texts
+from agent_core.filters import SEARCHED, Filter, FilterError, Own, Rest, Texts
 
 SEARCH_WITHIN = 0.5
 """Seconds that a filter may take over all rows."""
@@ -220,12 +220,13 @@ class Ring:
             if not count % 64:
                 _in_time(by)
             if rest:
-                own, ms = ids[slot][:SEARCHED].lower(), self._ack[slot]
+                ms = self._ack[slot]
                 if ms != ms:  # noqa: PLR0124  (nan: no ack yet)
                     ms = self._run[slot]
+                own = Own(ids[slot][:SEARCHED].lower(), ms, self._utc[slot], self._numbers[slot])
                 passes = True
                 for judge, negated in rest:
-                    if judge(own, ms) is negated:
+                    if judge(own) is negated:
                         passes = False
                         break
                 if not passes:

@@ -1,7 +1,7 @@
 """Commands: a window on the ring, drawn line by line; what was drawn once is kept."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar, Self
 
@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
-from agent_core.filters import BAD, Filter, FilterError, parse
+from agent_core.filters import BAD, Ask, Filter, FilterError, parse
 from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound
@@ -164,6 +164,12 @@ class Stream(Widget, can_focus=True):
             raise
         self.trouble = ""
 
+    def answered(self, asked: Mapping[Ask, set[int]]) -> None:
+        """The ledger has found more of what the filter asks for."""
+        for ask, numbers in asked.items():
+            self.wanted.asked.get(ask, set()).update(numbers)
+        self._show_again()
+
     def blame(self, trouble: str) -> None:
         """Say what is wrong with the filter being typed."""
         self.trouble = trouble
@@ -171,7 +177,9 @@ class Stream(Widget, can_focus=True):
 
     def _look_through(self) -> None:
         wanted = self.wanted if self.filter_on else parse("")
-        wanted = parse(wanted.text, failures_only=True) if self.failures_only else wanted
+        if self.failures_only or (self.session and wanted.asked):  # a session's numbers are none of the ledger's
+            asked = None if self.session else wanted.asked
+            wanted = parse(wanted.text, utc=wanted.utc, failures_only=self.failures_only, asked=asked)
         self._passing = self.viewport.passing = FilteredView(self.ring, wanted)
         self._redraw()
 

@@ -61,6 +61,7 @@ class Main(Screen[None]):
         self.detail = 0
         """Which panel is in the stream's place, from 1; 0: none."""
         self._filter_before = ""
+        self._utc = 0.0
         self.history = History()
         """The filters of the stream that were used."""
         self.log_history = History()
@@ -89,6 +90,7 @@ class Main(Screen[None]):
 
     def show(self, view: View) -> None:
         """Draw all that differs from what is on the screen."""
+        self._utc = view.now.utc
         notice = banner(view, self.size.width)
         self.set_class(bool(notice), "-banner")
         rows = self._banner.styles
@@ -160,7 +162,7 @@ class Main(Screen[None]):
         if self.detail == LOG:
             self.log_pane.filter_by(text)
         else:
-            self.stream.apply_filter(parse(text))
+            self.stream.apply_filter(parse(text, utc=self._utc))
 
     def on_input_changed(self, event: "Input.Changed") -> None:
         if event.input.id == "filter" and self.has_class("-filtering"):

@@ -7,6 +7,7 @@ from datetime import tzinfo
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent_core.filters import LANGUAGE
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
 from console.clipboard import command_json
@@ -63,6 +64,13 @@ def _due(snapshot: Snapshot, utc: float, zone: tzinfo | None) -> str:
     if not snapshot.scheduled:
         return "sent after the next start"
     return f"not sent while it is stopped; the next {moment(snapshot.scheduled[0].due_utc, utc, zone)}"
+
+
+def language_page(inks: Inks) -> list[Line]:
+    """What a filter may say."""
+    rows: list[Line] = [((fit(form, 26), inks.key), (meaning, inks.text)) for form, meaning in LANGUAGE]
+    keys = "Tab completes · ⏎ keeps · Esc as before · ↑ ↓ used before · n N next"
+    return [*rows, BLANK, ((keys, inks.muted),)]
 
 
 DIAGNOSIS_GLYPHS = {"ok": ("✓", "good"), "failed": ("✗", "bad"), "warning": ("▲", "warn"), "skipped": ("·", "muted")}

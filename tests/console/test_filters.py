@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent_core.filters import FilterError, Texts, completed, parse
+from agent_core.filters import Ask, FilterError, Texts, completed, parse
 from console.filter_history import History
 from tests.harness.stills import HOSTILE
 
@@ -61,6 +61,28 @@ def test_what_passes(text: str, expected: set[str]) -> None:
     assert passing(text) == expected
 
 
+def test_c12_since_counts_from_when_it_was_typed() -> None:
+    found = parse("since:10m", utc=1_000.0)
+    assert [found.holds(SENT, "cmd_1", None, utc) for utc in (399.0, 400.0, 2_000.0)] == [False, True, True]
+    assert parse("!since:1.5h", utc=10_000.0).holds(SENT, "cmd_1", None, 4_599.0)
+
+
+def test_c12_what_only_the_ledger_knows_passes_as_it_answers() -> None:
+    found = parse('text:"Hello you" !priority:hi type:send')
+    assert set(found.asked) == {Ask("text", "Hello you"), Ask("priority", "high")}
+    assert not found.holds(SENT, "cmd_1", None, number=7)
+    found.asked[Ask("text", "Hello you")].add(7)
+    assert found.holds(SENT, "cmd_1", None, number=7)
+    found.asked[Ask("priority", "high")].add(7)
+    assert not found.holds(SENT, "cmd_1", None, number=7)
+
+
+@pytest.mark.parametrize("text", ["since:10m", "text:hello", "!payload:x", "priority:high"])
+def test_what_asks_for_more_than_it_is_told_says_so_and_does_not_guess(text: str) -> None:
+    with pytest.raises(FilterError, match="is for the stream"):
+        parse(text).holds(SENT, "cmd_1", None)
+
+
 def test_failures_only_comes_on_top() -> None:
     assert passing("", failures_only=True) == {"lost", "again"}
     assert passing("type:send", failures_only=True) == {"lost"}
@@ -70,7 +92,7 @@ def test_failures_only_comes_on_top() -> None:
     ("text", "says"),
     [
         ("stat:failed", "no field stat: did you mean status?"),
-        ("zzz:failed", "no field zzz: type, via, status, effect, thread, error, replay, id"),
+        ("zzz:failed", "no field zzz: type, via, status, effect, thread, error, replay, id, text, payload, priority, since"),
         ("status:faild", "no status faild: did you mean failed?"),
         ("via:pigeon", "no via pigeon: ws, poll, local"),
         ("status:", "status: wants a value"),
@@ -83,6 +105,9 @@ def test_failures_only_comes_on_top() -> None:
         ("/(/", "pattern: missing ) at position 1"),
         ("/[/", "pattern: unterminated character set at position 1"),
         ("/a{99999999999}/", "pattern: repeat count too big at position 2"),
+        ("since:soon", "since: wants a time, as since:10m, since:2h or since:3d"),
+        ("text:", "text: wants a value"),
+        ("priority:urgent", "no priority urgent: immediate, high, normal, low, deferred"),
         ("x" * 201, "a filter has at most 200 characters"),
     ],
 )
@@ -112,7 +137,8 @@ def test_a_pattern_that_would_take_for_ever_is_refused_when_it_has_taken_too_lon
 @pytest.mark.parametrize(
     ("typed", "longer"),
     [
-        ("", ""), ("ty", "type:"), ("via:poll st", "via:poll status:"), ("!rep", "!replay:"), ("t", "t"), ("status:", "status:"),
+        ("", ""), ("ty", "type:"), ("via:poll st", "via:poll status:"), ("!rep", "!replay:"), ("t", "t"), ("te", "text:"),
+        ("sin", "since:"), ("priority:im", "priority:immediate"), ("text:x", "text:x"), ("status:", "status:"),
         ("status:r", "status:r"), ("status:ru", "status:running"), ("via:ws,po", "via:ws,poll"), ("type:se", "type:se"), ("zz", "zz"),
         ("zz:a", "zz:a"), ("id:", "id:"), ("STAT", "status:"),
     ],

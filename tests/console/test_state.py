@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from agent_core.feed import CommandEntry
+from agent_core.filters import Ask
 from agent_core.redaction import Redactor
-from console.history import PAGE, earlier
+from console.history import PAGE, asked, earlier
 from console.state import BrokenState, State, load, save
 from tests.console.test_app import seated
 from tests.console.test_stream import bodies
+from tests.harness.rig import AGENT, config, living, served, settled
 from tests.harness.stills import NOON, entry
 
 
@@ -110,3 +112,29 @@ async def test_c9_a_ledger_that_cannot_be_read_ends_nothing() -> None:
 
 def test_c9_there_is_no_past_without_a_ledger(tmp_path: Path) -> None:
     assert earlier(tmp_path, Redactor()) == []
+
+
+async def test_c9_c12_a_real_ledger_is_recalled_and_asked(tmp_path: Path) -> None:
+    async with served() as backend:
+        told = [
+            await backend.queue(AGENT, "send_message_now", {"thread_id": "+1", "text": text}, priority=priority)
+            for text, priority in (("Hello 100%", "high"), ("hello_you", "normal"), ("bye", "normal"))
+        ]
+        async with living(config(tmp_path, backend.url)) as here:
+            await settled(backend, *told)
+            folder = here.agent.config.data_dir
+    rows = {row.command_id: row for row in earlier(folder, Redactor())}
+    assert {rows[name].status for name in told} <= {"acked", "outbox"}
+    assert all(rows[name].run_ms is not None and rows[name].thread_id == "+1" for name in told)
+    numbers = {row.row: told.index(row.command_id) for row in rows.values() if row.command_id in told}
+
+    def found(field: str, value: str, after: int = 0) -> set[int]:
+        return {numbers[number] for number in asked(folder, Ask(field, value), after)[0]}
+
+    assert found("text", "hello") == {0, 1}
+    assert found("text", "100%") == {0}
+    assert found("text", "o_y") == {1}
+    assert found("payload", "+1") == {0, 1, 2}
+    assert found("priority", "high") == {0}
+    assert found("text", "hello", after=max(numbers)) == set()
+    assert [row.row for row in earlier(folder, Redactor(), max(numbers))] == sorted(numbers)[:-1]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent_core.filters import Ask
 from console.panels.filterbar import FilterBar
 from tests.console.test_app import Seat, seated
 from tests.harness.stills import NOON, entry, pictured
@@ -50,6 +51,37 @@ async def test_c12_tab_completes_fields_and_values() -> None:
         assert seat.app.screen.query_one(FilterBar).value == "status:failed,interrupted"
         await seat.press("enter")
         assert "3 of 22" in bodies(seat)
+
+
+async def test_c12_a_word_of_the_message_is_asked_of_the_ledger() -> None:
+    questions: list[tuple[Ask, int]] = []
+    texts = {1: "hello", 2: "bye", 3: "hello again"}
+
+    def asked(ask: Ask, after: int) -> tuple[set[int], int]:
+        questions.append((ask, after))
+        return {number for number, text in texts.items() if number > after and ask.value in text}, max(texts)
+
+    async with seated(entries=[entry(number, f"cmd_{number}") for number in texts], asked=asked) as seat:
+        await seat.press("slash", *"text:hello", "enter")
+        await seat.until(lambda: seat.stream.count == 2)
+        assert "cmd_2" not in bodies(seat)
+        texts[4] = "hello once more"
+        seat.host.feed.extend([entry(4, "cmd_4")])
+        await seat.until(lambda: seat.stream.live.end == 4)
+        seat.clock.advance(1.1)
+        await seat.until(lambda: seat.stream.count == 3)
+        assert (Ask("text", "hello"), 3) in questions
+        await seat.press("exclamation_mark")
+        assert seat.stream.count == 0
+
+
+async def test_c12_f1_in_the_bar_explains_the_language() -> None:
+    async with seated(entries=pictured()) as seat:
+        await seat.press("slash", *"via:", "f1")
+        for words in ("since:10m", "text:hello", "regular expression", "Tab completes"):
+            assert words in seat.dialog()
+        await seat.press("escape", *"poll", "enter")
+        assert seat.stream.wanted.text == "via:poll"
 
 
 @pytest.mark.parametrize("leaving", [("tab",), ("shift+tab",), ("click",), ("ctrl+p", "escape")])
