@@ -84,6 +84,8 @@ class FileSource:
 
     def read(self) -> Secrets:
         try:
+            if not stat.S_ISREG(self.path.stat().st_mode):  # a pipe would keep its reader waiting
+                raise SecretMissing(f"auth.secret_file {plain(self.path, 300)} is no regular file: edge-console secret set")
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 said = file.read(MAX_BYTES)

@@ -27,6 +27,8 @@ def reading(data_dir: Path) -> Iterator[sqlite3.Connection]:
     path = data_dir / FILE_NAME
     if not path.exists():
         raise NoLedger(f"no ledger in {data_dir}: the agent has not run with this data_dir yet")
+    if not path.is_file():  # SQLite would wait for somebody to write into a pipe
+        raise NoLedger(f"{path} cannot be read: it is no file")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
             db.text_factory = lambda text: text.decode("utf-8", "replace")

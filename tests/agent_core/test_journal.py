@@ -22,7 +22,7 @@ from agent_core.config.models import LedgerConfig
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.frames import Command, Priority, Target, ack
 from agent_core.journal.opening import FILE_NAME, RESERVE_NAME
-from agent_core.journal.reader import commands, outbox
+from agent_core.journal.reader import NoLedger, commands, outbox
 from agent_core.journal.rows import MIGRATIONS
 from agent_core.journal.writer import LedgerBusy
 from agent_core.records import (
@@ -557,3 +557,9 @@ def test_p4_two_hundred_thousand_ids_are_known_fast_in_a_small_file(tmp_path: Pa
     assert known(desk, iter(sample)) == sample
     assert desk.found("cmd_1").ack == ack("cmd_1", "completed", UTC)
     assert desk.found("cmd_200000").command.payload["text"] == "hi 200000"
+
+
+def test_f78_a_pipe_in_the_ledgers_place_keeps_no_reader_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE_NAME)
+    with pytest.raises(NoLedger, match="it is no file"):
+        list(commands(tmp_path))

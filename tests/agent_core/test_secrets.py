@@ -1,5 +1,6 @@
 """Where the secret is kept, and its rotation under traffic: no command is refused, nothing is started anew, and the secret is nowhere."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def test_an_unfit_file_is_one_sentence(tmp_path: Path, lines: tuple[str, ...], m
 def test_a_file_that_is_not_there_says_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(SecretMissing, match="edge-console secret set"):
         FileSource(tmp_path / "none").read()
+
+
+def test_f78_a_pipe_is_no_file_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(SecretMissing, match="is no regular file"):
+        FileSource(tmp_path / "pipe").read()
 
 
 def test_a_command_prints_it() -> None:
