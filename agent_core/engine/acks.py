@@ -5,9 +5,9 @@
       │ │      └──► parked           refused: posted again after a while, ever later
       └─┴── link lost, post failed, its time has come
 
-Invariants: an ack leaves by proof only, and goes out oldest first; one that is refused holds up no other. At most `MAX_IN_MEMORY` are at
-hand with their text; of more there is the number, and the journal has the rest: `Spilled` while they are out, `_unsent` while they are
-not. Those are read again (`Recall`) when there is a way for them, and then wait like any other.
+Invariants: an ack leaves by proof only, and goes out oldest first; one that is refused, or at which a call breaks off, holds up no other.
+At most `MAX_IN_MEMORY` are at hand with their text; of more there is the number, and the journal has the rest: `Spilled` while they are
+out, `_unsent` while they are not. Those are read again (`Recall`) when there is a way for them, and then wait like any other.
 
 Where the backend has no call for acks they are carried by polls, in turn. A 2xx of such a poll proves them only once the backend has shown
 that it reads what is carried, by naming one in `ack_events`; a command that comes again though its ack was proven so shows the opposite.
@@ -268,7 +268,10 @@ class Acks:
         batch, self._posted = self._posted, ()
         self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
         rest = [ack for ack in batch if ack.entry.command.command_id not in accepted]
-        self._kept.extendleft(ack for ack in reversed(rest) if ack.entry.command.command_id not in refused)
+        left = deque(ack for ack in rest if ack.entry.command.command_id not in refused)
+        if left and event.failure is not None and not event.unsupported:
+            self._kept.append(left.popleft())  # the batch ended at this one, and may do so each time
+        self._kept.extendleft(reversed(left))
         if event.proven and self._calls_in_trouble:
             for ack in self._parked:
                 ack.not_before = now.mono

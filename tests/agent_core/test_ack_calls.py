@@ -11,7 +11,7 @@ import pytest
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.http import ACK_PATHS, PollingChannel
 from agent_core.clock import SystemClock
-from agent_core.events import AcksPosted, Event, Poll, PostAcks
+from agent_core.events import AcksPosted, Event, Failure, Poll, PostAcks, Trouble
 from agent_core.records import AcksProven
 from tests.harness.playbook import Playbook, acks, carries, command, http, posted, posts, records, refused, to
 from tests.harness.rig import HttpStub, config, http_answer
@@ -157,6 +157,23 @@ def test_f57_good_acks_go_out_at_once_whatever_stands_beside_them() -> None:
         done(book, f"good{number}")
         lives(book, 0, lambda: posted(book, refused=poison))
         assert (book.snapshot.commands.proven, book.snapshot.commands.outbox) == (number + 1, 60)
+
+
+@pytest.mark.parametrize(
+    "trouble", [Failure(Trouble.CLOSED, "gone"), Failure(Trouble.TIMEOUT, "no answer"), Failure(Trouble.HTTP, "302", 302)]
+)
+def test_f57_an_ack_at_which_each_call_breaks_off_holds_up_no_other(trouble: Failure) -> None:
+    good = tuple("abcdef")
+    book = done(offline(), "bad", *good)
+
+    def broken() -> AcksPosted:
+        ids = tuple(command_id for command_id, _ in book.find(PostAcks).acks)
+        at = ids.index("bad") if "bad" in ids else len(ids)
+        return AcksPosted(ids[:at], ids[at:], trouble if ids[at:] else None)
+
+    seen = lives(book, HOUR / 4, broken)
+    assert all(len(of(seen, one)) == 1 for one in good)
+    assert len(of(seen, "bad")) > 2
 
 
 def test_f57_a_refused_ack_goes_by_the_next_socket_and_a_pong_proves_it() -> None:

@@ -373,6 +373,7 @@ BUGS = (
         "        self._reads_carried = False\n        return True\n",
         "        return False\n",
     ),
+    Bug("an ack at which calls break off stays first", "engine/acks.py", "self._kept.append(left.popleft())", "pass"),
     Bug("a refused ack is posted each interval", "engine/acks.py", "every * RETRY_FACTOR ** min(ack.refusals - 1, 20)", "every"),
     Bug("a missing call for acks is missing for ever", "engine/polling.py", "now.mono + PATHS_AGAIN", "float('inf')"),
     Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
