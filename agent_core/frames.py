@@ -108,7 +108,7 @@ class FrameError(ValueError):
 def parse(raw: str | bytes) -> Frame:
     """One frame from the backend; never raises (PROTOCOL §1: malformed frames are counted, the link stays up)."""
     try:
-        body = from_json(raw, allow_inf_nan=False)
+        body = from_json(raw, allow_inf_nan=False, cache_strings="keys")  # values seldom come twice: they would fill 1.5 MB in vain
     except (ValueError, TypeError) as error:
         return _rescued_frame(raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogatepass"), error)
     if not isinstance(body, dict):
@@ -145,7 +145,7 @@ def _unreadable(raw: bytes, error: Exception) -> Command:
 def _readable(raw: Any) -> Any:
     """A value of JSON; None where it is not one."""
     try:
-        return from_json(raw, allow_inf_nan=False)
+        return from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except (ValueError, TypeError):
         return None
 
@@ -362,7 +362,7 @@ class SyncAnswer(Struct, frozen=True, gc=False):
 def parse_sync(raw: bytes) -> SyncAnswer:
     """Raises FrameError where the answer is no JSON object; a bad item inside is failed or counted, and spoils no other."""
     try:
-        body = from_json(raw, allow_inf_nan=False)
+        body = from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         body = _rescued_answer(raw)
     if not isinstance(body, dict):
@@ -397,7 +397,7 @@ def _rescued_answer(raw: bytes) -> dict[str, Any]:
 def _judged(raw: bytes) -> Any:
     """An item; as an invalid command where it is no JSON but has an id, else None."""
     try:
-        return from_json(raw, allow_inf_nan=False)
+        return from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         with suppress(ValueError):
             return _unreadable(raw, error)
