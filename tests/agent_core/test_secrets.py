@@ -119,7 +119,7 @@ async def test_a_rotation_refuses_no_command_and_starts_nothing_anew(tmp_path: P
             await settled(backend, *sent)
             await agent.hears(f"takes the next secret .{fingerprint(NEXT)}.; the old one .{fingerprint(OLD)}. is dropped")
             await until(lambda: FileSource(file).read() == Secrets(NEXT))
-            assert agent.now.commands.completed == len(sent)
+            await agent.until(lambda s: s.commands.completed == len(sent))
             assert not agent.said("HTTP 40")
             assert agent.now.link.phase is Phase.ONLINE
     everything = b"".join(files_below(tmp_path / "state").values()) + "\n".join(agent.lines).encode()
