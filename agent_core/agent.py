@@ -65,6 +65,7 @@ from agent_core.events import (
     RegistrationFailed,
     ReloadFailed,
     ReplayRequested,
+    ResolveRequested,
     RunSettled,
     Send,
     SendStatus,
@@ -347,19 +348,19 @@ class Agent:
                     asyncio.get_running_loop().call_soon(self._turn)
                     break
                 events.append(_whole(event, known))
-            elif not isinstance(event, ReplayRequested):
+            elif not isinstance(event, ReplayRequested | ResolveRequested):
                 events.append(event)
             elif (found := self._with_memory(event)) is not None:
                 events.append(found)
         return events
 
-    def _with_memory(self, event: ReplayRequested) -> ReplayRequested | None:
+    def _with_memory(self, event: ReplayRequested | ResolveRequested) -> ReplayRequested | ResolveRequested | None:
         if event.remembered is not None:
             return event
         try:
             return replace(event, remembered=self._journal.recall(event.command_id))
         except LedgerBusy as error:
-            log.warning("the ledger cannot be read (%s): nothing is replayed", error)
+            log.warning("the ledger cannot be read (%s): nothing is replayed or resolved", error)
             return None
 
     def _recall(self, arrival: Arrival) -> Arrival:

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from agent_core.feed import FeedEntry
 from agent_core.frames import Command, Frame, Message
-from agent_core.records import Arrival, Change, Memory, Outcome, Remembered
+from agent_core.records import Arrival, Change, Memory, Outcome, Remembered, Resolution, Unresolved
 from agent_core.snapshot import PollingMode
 
 # --- what can go wrong with an attempt, a link or a call ------------------------------------------------------------
@@ -152,10 +152,14 @@ class AcksPosted(Struct, frozen=True, gc=False, tag=True):
 
 
 class Recorded(Struct, frozen=True, gc=False, tag=True):
-    """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered."""
+    """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered.
+
+    `lapsed` are those that needed the operator, and of which there is no whole record any more.
+    """
 
     ticket: int
     horizon_utc: float = 0.0
+    lapsed: Unresolved = Unresolved()
 
 
 class Recalled(Struct, frozen=True, gc=False, tag=True):
@@ -220,6 +224,15 @@ class CancelRequested(Struct, frozen=True, gc=False, tag=True):
     """The operator wants a message that is due later not to be sent."""
 
     command_id: str
+
+
+class ResolveRequested(Struct, frozen=True, gc=False, tag=True):
+    """The operator has found out about a command that needs attention; the agent adds what the journal remembers."""
+
+    command_id: str
+    resolution: Resolution
+    by: str
+    remembered: Remembered | None = None
 
 
 class ConfigReloaded(Struct, frozen=True, gc=False, tag=True):
@@ -313,6 +326,7 @@ Event = (
     | HoldChosen
     | HeldApproved
     | HeldRefused
+    | ResolveRequested
     | ConfigReloaded
     | ReloadFailed
     | SettingReset

@@ -37,6 +37,14 @@ class Via(StrEnum):
     LOCAL = "local"
 
 
+class Resolution(StrEnum):
+    """What the operator has found of a command that needed attention: it was sent after all, it is of no consequence, it was run again."""
+
+    SENT = "sent"
+    DISMISSED = "dismissed"
+    REPLAYED = "replayed"
+
+
 class Remembered(Struct, frozen=True, gc=False):
     """One command's whole record, as `ledger show` prints it."""
 
@@ -66,6 +74,27 @@ class Remembered(Struct, frozen=True, gc=False):
     """How often that record has shown that a run sent nothing."""
     released_utc: float | None = None
     """When it was let go, where it had been held."""
+    resolution: Resolution | None = None
+    resolved_utc: float | None = None
+    resolved_by: str | None = None
+
+    @property
+    def is_unresolved(self) -> bool:
+        """It failed, or nobody knows its outcome, and the operator has not settled it; a compacted one is past that."""
+        return self.state in UNWELL and self.resolution is None and self.finished_utc is not None
+
+
+OVERDUE_AFTER = 60.0
+"""Seconds: an ack that is not proven by then needs attention."""
+UNWELL = frozenset({State.FAILED, State.INTERRUPTED})
+"""The ends that somebody should look at."""
+
+
+class Unresolved(Struct, frozen=True, gc=False):
+    """How many commands need the operator, by their state."""
+
+    failed: int = 0
+    interrupted: int = 0
 
 
 class Named(Struct, frozen=True, gc=False):
@@ -163,6 +192,15 @@ class AcksProven(Struct, frozen=True, gc=False):
     by: str
 
 
+class CommandResolved(Struct, frozen=True, gc=False):
+    """It needs the operator's attention no more; `by` is who has seen to that."""
+
+    seq: int
+    resolution: Resolution
+    utc: float
+    by: str
+
+
 class DuplicateSeen(Struct, frozen=True, gc=False):
     """It came again."""
 
@@ -211,6 +249,7 @@ Change = (
     | UnsentFound
     | CommandEnded
     | AcksProven
+    | CommandResolved
     | DuplicateSeen
     | TombstoneAdded
     | TombstoneRemoved
@@ -232,3 +271,4 @@ class Memory(Struct, frozen=True, gc=False):
     """Numbers of the commands that have ended, but whose ack is not proven."""
     forgotten: int = 0
     """Commands that the ledger knew before, by the mark beside it: an older one was put in its place."""
+    unresolved: Unresolved = Unresolved()

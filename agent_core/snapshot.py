@@ -132,11 +132,22 @@ class CommandsView:
     held: int = 0
     """Commands that wait for the operator's word."""
     interrupted: int = 0
-    """Commands that a crash left with unknown outcome, waiting for the operator."""
+    """Commands with unknown outcome, waiting for the operator; as `unresolved`, of earlier runs, too."""
+    unresolved: int = 0
+    """Commands that failed or missed their time, and that the operator has not settled."""
+    overdue: int = 0
+    """Commands that have ended well, but whose ack is not proven after a minute, or is left to the journal."""
+    turned_away: int = 0
+    """Commands that were not taken and have not come again."""
     oldest_waiting_utc: float | None = None
     """When the command came that has waited longest for its turn."""
     paused: bool = False
     """By the operator: the backend keeps new commands."""
+
+    @property
+    def attention(self) -> int:
+        """What needs the operator."""
+        return self.interrupted + self.unresolved + self.overdue + self.turned_away
 
 
 @dataclass(frozen=True, slots=True)

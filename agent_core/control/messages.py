@@ -24,6 +24,7 @@ from agent_core.events import (
     PollingModeChosen,
     ReconnectRequested,
     ReplayRequested,
+    ResolveRequested,
     SettingReset,
     StopRequested,
 )
@@ -37,8 +38,8 @@ MAX_ASKED = 2**20
 MAX_SAID = 64 * 2**20
 
 OperatorEvent = (
-    ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | HoldChosen | HeldApproved | HeldRefused | SettingReset
-    | IntakePaused | IntakeResumed | DrainRequested | StopRequested
+    ReconnectRequested | PollingModeChosen | ReplayRequested | CancelRequested | ResolveRequested | HoldChosen | HeldApproved | HeldRefused
+    | SettingReset | IntakePaused | IntakeResumed | DrainRequested | StopRequested
 )  # fmt: skip
 """What a viewer may have the agent do."""
 

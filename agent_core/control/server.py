@@ -18,7 +18,7 @@ from agent_core import __version__
 from agent_core.codec import FORMAT, CodecError
 from agent_core.control.address import is_ours, peer_uid, socket_path, too_long
 from agent_core.control.messages import MAX_ASKED, Answer, Attach, Greeting, Lookup, Past, Post, Present, asked_of, dump
-from agent_core.events import Event, ReplayRequested
+from agent_core.events import Event, ReplayRequested, ResolveRequested
 from agent_core.feed import Feed
 from agent_core.plain import plain
 from agent_core.records import Remembered
@@ -151,7 +151,7 @@ class ControlServer:
                 case Post(number) if read_only:
                     writer.write(dump(Answer(number, refused="this viewer only looks")))
                 case Post(number, event):
-                    self._agent.post(replace(event, remembered=None) if isinstance(event, ReplayRequested) else event)
+                    self._agent.post(replace(event, remembered=None) if isinstance(event, ReplayRequested | ResolveRequested) else event)
                     writer.write(dump(Answer(number)))
                 case Lookup(number, command_id):
                     record = await asyncio.to_thread(self._agent.lookup, command_id)

@@ -24,7 +24,7 @@ from agent_core.entries import Ack, Entry
 from agent_core.events import AcksPosted, Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
 from agent_core.latency import Latencies
-from agent_core.records import AcksProven, Change, Via
+from agent_core.records import OVERDUE_AFTER, UNWELL, AcksProven, Change, Via
 
 POLL = Via.POLL
 CARRIED_BY = "pending_events"
@@ -93,8 +93,9 @@ class Acks:
 
     # --- in --------------------------------------------------------------------------------------------------------
 
-    def keep(self, ack: Ack) -> None:
+    def keep(self, ack: Ack, now: Moment) -> None:
         """The journal has it: it may go out."""
+        ack.kept_at = now.mono
         self._kept.append(ack)
         self._unshown.append(ack.entry)
 
@@ -354,6 +355,15 @@ class Acks:
     def unproven(self) -> int:
         on_disk = self._spilled_count + len(self._unsent) + len(self._recalling)
         return len(self._kept) + len(self._sent) + len(self._posted) + len(self._parked) + on_disk
+
+    def overdue(self, now: Moment) -> int:
+        """How many commands that ended well wait for their proof too long; of what only the journal has, all that is not out."""
+        before = now.mono - OVERDUE_AFTER
+        waiting = {id(ack.entry) for ack in (*self._kept, *self._sent, *self._posted, *self._parked)
+                   if ack.kept_at < before and ack.terminal and ack.entry.state not in UNWELL}  # fmt: skip
+        return (
+            len(waiting) + len(self._unsent) + sum(len(batch.seqs) for batch in self._spilled if batch.sent_utc < now.utc - OVERDUE_AFTER)
+        )
 
     @property
     def awaits_pong(self) -> bool:

@@ -72,6 +72,7 @@ from agent_core.events import (
     RegistrationFailed,
     ReloadFailed,
     ReplayRequested,
+    ResolveRequested,
     RunSettled,
     Send,
     SendStatus,
@@ -210,7 +211,7 @@ class Engine:
             backend_url=self._config.backend.url, socket_url=self._config.socket_url,
             started_utc=self._started.utc if self._started else 0.0, clock_offset=self._clock_offset.seconds,
             link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
-            commands=ledger.view(self._malformed),
+            commands=ledger.view(self._malformed, now),
             latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
@@ -260,8 +261,8 @@ class Engine:
                 self._ledger.settled(event, now)
             case FrameReceived(generation, frame):
                 self._frame_received(generation, frame)
-            case Recorded(ticket, horizon_utc):
-                self._recorded(ticket, horizon_utc)
+            case Recorded():
+                self._recorded(event)
             case Recalled(entries):
                 self._ledger.recalled(entries, now)
             case Heard(generation):
@@ -331,6 +332,8 @@ class Engine:
                 self._choose_hold(text)
             case HeldApproved(command_id) | HeldRefused(command_id):
                 self._decide(command_id, approve=isinstance(event, HeldApproved))
+            case ResolveRequested():
+                self._resolve(event)
             case ConfigReloaded():
                 self._config_reloaded(event)
             case SettingReset(name):
@@ -465,9 +468,10 @@ class Engine:
             self._repeats.say(self._now, "WARNING", "refused acks", text)
         self._polling.acks_posted(event, self._now, self._dice, hold=bool(event.refused) and acks.overflowing)
 
-    def _recorded(self, ticket: int, horizon_utc: float) -> None:
-        self._ledger.forgotten_up_to(horizon_utc)
-        self._barrier.recorded(ticket)
+    def _recorded(self, event: Recorded) -> None:
+        self._ledger.forgotten_up_to(event.horizon_utc)
+        self._ledger.lapsed(event.lapsed)
+        self._barrier.recorded(event.ticket)
         if self._trouble is not None:
             self._take_again()
 
@@ -495,6 +499,20 @@ class Engine:
             self._say("WARNING", f"Command {event.command_id} cannot be replayed now: {self._trouble or 'stopping'}")
         else:
             self._ledger.replay(past, event.payload, self._now)
+
+    def _resolve(self, event: ResolveRequested) -> None:
+        past, name = event.remembered, plain(event.command_id, 200)
+        if self._trouble is not None:
+            self._say("WARNING", f"Command {name} cannot be resolved now: {self._trouble}")
+        elif past is None or not self._ledger.resolve(past, event.resolution, event.by, self._now):
+            why = (
+                "nothing is remembered of it"
+                if past is None
+                else f"it is {past.state} and {past.resolution or 'needs nothing of the kind'}"
+            )
+            self._say("WARNING", f"Command {name} cannot be resolved as {event.resolution}: {why}")
+        else:
+            self._say("INFO", f"Command {name} is resolved as {event.resolution} by {plain(event.by, 100)}")
 
     # --- settings ------------------------------------------------------------------------------------------------
 
@@ -561,7 +579,7 @@ class Engine:
         """Whatever is due."""
         now = self._now
         self._link.tick(now, self._dice)
-        self._ledger.release(self._barrier.release())
+        self._ledger.release(self._barrier.release(), now)
         self._repeats.tick(now)
         self._ledger.start_waiting(now)
         if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
@@ -590,7 +608,7 @@ class Engine:
         self._was_online = online
         self._couple_settings()
         self._couple_polling()
-        ledger.release(self._barrier.seal())
+        ledger.release(self._barrier.seal(), now)
         posts_from = self._polling.posts_from(socket_down=not online, pings_ignored=link.pings_ignored)
         http = link.agent_id is not None and now.mono >= posts_from
         ways = Route(link.generation if online else None, link.barrier, http, self._polling.carries)

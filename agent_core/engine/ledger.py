@@ -50,6 +50,7 @@ from agent_core.records import (
     CommandAccepted,
     CommandEnded,
     CommandReleased,
+    CommandResolved,
     CommandStarted,
     DuplicateSeen,
     Key,
@@ -58,7 +59,9 @@ from agent_core.records import (
     OutboxRow,
     Outcome,
     Remembered,
+    Resolution,
     State,
+    Unresolved,
     UnsentFound,
     Via,
 )
@@ -82,7 +85,6 @@ class Counts:
     completed: int = 0
     failed: int = 0
     duplicates: int = 0
-    interrupted: int = 0
 
 
 class Ledger:
@@ -129,6 +131,10 @@ class Ledger:
         """Whose ack is proven or left to the journal, and who has none."""
         self.running = 0
         self.counts = Counts()
+        self._unwell = {FAILED: 0, INTERRUPTED: 0}
+        """Commands that the operator has not settled, of earlier runs, too."""
+        self._resolving: set[int] = set()
+        """Settled, while the journal may not know it yet."""
         self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, self._settled.append, latencies, max_in_memory)
         self._horizon_utc = 0.0
 
@@ -138,6 +144,7 @@ class Ledger:
         """Take up what an earlier run left unsettled (PROMISES P1)."""
         self._next_seq = memory.next_seq
         self._horizon_utc = memory.horizon_utc
+        self._unwell = {FAILED: memory.unresolved.failed, INTERRUPTED: memory.unresolved.interrupted}
         self._tombstones.restore(memory.tombstones, now)
         self.acks.owe(memory.unproven)
         for past in memory.entries:
@@ -148,7 +155,7 @@ class Ledger:
         if past.state is SCHEDULED and past.due_utc is not None:
             self._schedule.add(entry.seq, past.due_utc)
             if past.ack is not None and past.proven_utc is None:
-                self.acks.keep(ack_of(entry))
+                self.acks.keep(ack_of(entry), now)
         elif past.state is HELD:
             self.approvals.add(entry)
         elif past.state is RUNNING and not entry.trait.repeatable and past.mark is not None and entry.trait.settles and entry.message:
@@ -156,7 +163,6 @@ class Ledger:
             self.running += 1
             self._settle(entry, past.mark, "interrupted", now)
         elif past.state is RUNNING and not entry.trait.repeatable:
-            self.counts.interrupted += 1
             self._say(now, "ERROR", f"Command {entry.command.command_id} was interrupted, its outcome is unknown; it is not run again")
             self._end(entry, INTERRUPTED, OUTCOME_UNKNOWN, {}, now)
         else:
@@ -215,6 +221,7 @@ class Ledger:
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
         """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
+        self.resolve(past, Resolution.REPLAYED, "the operator", now)
         original = past.replay_of or past.command.command_id
         command_id = f"replay-{self._next_seq}-{original}"[:200]
         fields = past.command.payload if payload is None else payload
@@ -222,6 +229,21 @@ class Ledger:
         entry = self._new(command, LOCAL, now)
         entry.replay_of = original
         self._begin(entry, now)
+
+    def resolve(self, past: Remembered, resolution: Resolution, by: str, now: Moment) -> bool:
+        """Settle what needed the operator; False where it does not, or not in this way."""
+        known = past.state is INTERRUPTED or resolution is not Resolution.SENT
+        if not (past.is_unresolved and known) or past.seq in self._resolving:
+            return False
+        self._resolving.add(past.seq)
+        self._unwell[past.state] -= 1
+        self._change(CommandResolved(past.seq, resolution, now.utc, plain(by, 100)))
+        return True
+
+    def lapsed(self, unresolved: Unresolved) -> None:
+        """The journal has forgotten these."""
+        self._unwell[FAILED] -= unresolved.failed
+        self._unwell[INTERRUPTED] -= unresolved.interrupted
 
     def _new(self, command: Command, via: Via, now: Moment) -> Entry:
         trait = self._traits.get(command.command_type, INTERNAL)
@@ -612,7 +634,6 @@ class Ledger:
         error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None
         state = FAILED if error else COMPLETED
         if error and outcome.unknown and entry.trait.effect is EXTERNAL:
-            self.counts.interrupted += 1
             state, error = INTERRUPTED, f"unknown outcome: {error}"
         self._end(entry, state, error, outcome.result, now, effect=outcome.row)
 
@@ -625,7 +646,9 @@ class Ledger:
         entry.state, entry.error = state, error
         done = state is COMPLETED
         self.counts.completed += done
-        self.counts.failed += state is not COMPLETED and state is not CANCELLED
+        if state is not COMPLETED and state is not CANCELLED:
+            self.counts.failed += 1
+            self._unwell[state] += 1
         if entry.via is LOCAL:
             entry.ack = None
         else:
@@ -652,11 +675,11 @@ class Ledger:
 
     # --- the disk ------------------------------------------------------------------------------------------------
 
-    def release(self, held: Iterable[Held]) -> None:
+    def release(self, held: Iterable[Held], now: Moment) -> None:
         """The journal has what these waited for."""
         for one in held:
             if isinstance(one, Ack):
-                self.acks.keep(one)
+                self.acks.keep(one, now)
                 if one.terminal:
                     command = one.entry.command
                     one.entry.command = Command(command.command_id, command.command_type, ON_DISK)
@@ -671,7 +694,7 @@ class Ledger:
             if past.ack is not None and past.proven_utc is None:
                 entry = self._by_seq.get(past.seq) or self._adopt(past, now)
                 if entry.outgoing is None:
-                    self.acks.keep(ack_of(entry))
+                    self.acks.keep(ack_of(entry), now)
 
     def forget_settled(self) -> None:
         """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
@@ -683,6 +706,8 @@ class Ledger:
             if entry.names:
                 self._names.discard(entry.names, entry.seq)
         self._settled.clear()
+        if self._resolving and not self._barrier.tickets:
+            self._resolving.clear()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -690,7 +715,7 @@ class Ledger:
         return {
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._names),
             "schedule": self._schedule.footprint, "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
-            "rejected_ids": len(self._rejections), "held": len(self.approvals),
+            "resolving": len(self._resolving), "rejected_ids": len(self._rejections), "held": len(self.approvals),
         } | self._lanes.sizes  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
@@ -708,12 +733,13 @@ class Ledger:
         """The journal no longer remembers commands issued until then."""
         self._horizon_utc = max(self._horizon_utc, horizon_utc)
 
-    def view(self, malformed: int) -> CommandsView:
+    def view(self, malformed: int, now: Moment) -> CommandsView:
         counts = self.counts
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
             malformed=malformed, rejected=self._rejections.count, queued=self._lanes.queued, running=self.running,
-            outbox=self.acks.unproven, proven=self.acks.proven, held=len(self.approvals), interrupted=counts.interrupted,
+            outbox=self.acks.unproven, proven=self.acks.proven, held=len(self.approvals), interrupted=self._unwell[INTERRUPTED],
+            unresolved=self._unwell[FAILED], overdue=self.acks.overdue(now), turned_away=len(self._rejections),
             oldest_waiting_utc=self._lanes.waits_since_utc, paused=self.paused,
         )  # fmt: skip
 

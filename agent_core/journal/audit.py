@@ -10,13 +10,15 @@ from pydantic_core import from_json
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import reading
 from agent_core.journal.soundness import unsound_page, unsound_row
-from agent_core.records import State, Via
+from agent_core.records import UNWELL, Resolution, State, Via
 
+ALLOWED = {Resolution.SENT: (State.INTERRUPTED,), Resolution.DISMISSED: UNWELL, Resolution.REPLAYED: UNWELL}
+"""What may be resolved so."""
 ENDED = tuple(state.value for state in State if state.ended)
 TWICE_SENT = "SELECT command_id, count(*) FROM outbox GROUP BY command_id HAVING count(*) > 1 ORDER BY min(seq)"
 SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c ON c.seq = o.seq AND c.command_id = o.command_id
  WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
-RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc,
+RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc, resolution, resolved_utc,
  EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq) FROM commands c ORDER BY seq"""
 
 IN_BOTH = """SELECT here.command_id, here.command_type FROM main.commands here JOIN there.commands t ON t.command_id = here.command_id
@@ -38,6 +40,8 @@ class Audit:
     proven: int
     pending: int
     interrupted: int
+    resolved: int
+    """Of which the operator has said what came of them."""
     violations: tuple[Violation, ...]
     damage: str | None
     """What is wrong with the file itself: a page, an index, a row."""
@@ -67,10 +71,14 @@ def audit(data_dir: Path, repeatable: Collection[str] = (), other: Path | None =
 def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
     violations = [Violation(command_id, f"sent {times} times") for command_id, times in db.execute(TWICE_SENT)]
     violations += [Violation(command_id, f"was sent, but is {state or 'not recorded'}") for command_id, state in db.execute(SENT_ASTRAY)]
-    commands = finished = proven = pending = interrupted = 0
-    for command_id, command_type, via, state, runs, ack, proven_utc, sent in db.execute(RECORDS):
+    commands = finished = proven = pending = interrupted = resolved = 0
+    for command_id, command_type, via, state, runs, ack, proven_utc, resolution, resolved_utc, sent in db.execute(RECORDS):
         commands += 1
         interrupted += state == State.INTERRUPTED
+        if resolution is not None:
+            resolved += state == State.INTERRUPTED
+            if state not in ALLOWED.get(resolution, ()) or resolved_utc is None:
+                violations.append(Violation(command_id, f"is {state}, but resolved as {resolution}"))
         if runs > 1 and not sent and command_type not in repeatable:
             violations.append(Violation(command_id, f"was run {runs} times"))
         if state in ENDED:
@@ -79,7 +87,7 @@ def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
                 proven += proven_utc is not None
                 pending += proven_utc is None
                 violations += (Violation(command_id, what) for what in _faults_of(ack, command_id, state))
-    return Audit(commands, finished, proven, pending, interrupted, tuple(violations), unsound_page(db) or unsound_row(db))
+    return Audit(commands, finished, proven, pending, interrupted, resolved, tuple(violations), unsound_page(db) or unsound_row(db))
 
 
 def _faults_of(ack: str | None, command_id: str, state: str) -> Iterator[str]:

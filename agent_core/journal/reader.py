@@ -8,11 +8,12 @@ from pathlib import Path
 from agent_core.delays import Delays, Instants, delays
 from agent_core.frames import TEXT_KEYS, Priority
 from agent_core.journal.opening import FILE_NAME
-from agent_core.journal.rows import COLUMNS, BadRow, remembered
+from agent_core.journal.rows import COLUMNS, UNPROVEN, UNRESOLVED, BadRow, remembered
 from agent_core.journal.soundness import unsound_page, unsound_row
-from agent_core.records import CLOCK_OFFSET, OutboxRow, Remembered
+from agent_core.records import CLOCK_OFFSET, OVERDUE_AFTER, OutboxRow, Remembered
 
 TEXTS = ", ".join(f"json_extract(payload, '$.{key}')" for key in TEXT_KEYS)
+MAX_ATTENTION = 500
 PAGE = 1_000
 """Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
 
@@ -106,6 +107,14 @@ def asked(data_dir: Path, field: str, value: str, after: int) -> tuple[set[int],
         last = db.execute("SELECT max(seq) FROM commands").fetchone()[0] or 0
         found = db.execute(f"SELECT seq FROM commands WHERE seq > ? AND seq <= ? AND {where}", (after, last, wanted)).fetchall()
     return {seq for (seq,) in found}, last
+
+
+def needing_attention(data_dir: Path, utc: float, most: int = MAX_ATTENTION) -> list[Remembered | BadRow]:
+    """What needs the operator at that time, newest first: unresolved, or its ack unproven for too long. Raises NoLedger."""
+    where = f"({UNRESOLVED}) OR ({UNPROVEN}) AND finished_utc < :before"
+    page = f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq DESC LIMIT :most"
+    with reading(data_dir) as db:
+        return list(map(_read, db.execute(page, {"before": utc - OVERDUE_AFTER, "most": most}).fetchall()))
 
 
 def outbox(data_dir: Path, seq: int | None = None) -> Iterator[OutboxRow]:

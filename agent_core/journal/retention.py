@@ -9,12 +9,16 @@ the horizon stays: a command issued before it is refused. A row whose ack is not
 
 import sqlite3
 import zlib
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from agent_core.config.models import LedgerConfig
 from agent_core.frames import Command
 from agent_core.journal.rows import UNENDED, UNPROVEN, BadRow
-from agent_core.records import Remembered, State, Via
+from agent_core.records import Remembered, State, Unresolved, Via
 
 STEP = 1_000
 """Rows looked at in one step: a few milliseconds."""
@@ -35,6 +39,7 @@ LOOK = """SELECT coalesce((SELECT received_utc FROM compacted ORDER BY seq LIMIT
  coalesce((SELECT received_utc FROM commands ORDER BY seq LIMIT 1), 9e99), coalesce((SELECT min(until_utc) FROM tombstones), 9e99),
  page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
 FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
+DELETE_WHOLE = "DELETE FROM commands WHERE seq IN (SELECT value FROM json_each(?)) RETURNING state, resolution"
 RECALL = "SELECT seq, command_id, issued_utc, received_utc, via, state, ack FROM compacted WHERE command_id = ?"
 ACK_ZLIB_DICT = (
     b'{"command_id":"cmd_","status":"failed","success":false,"error":"missed: due interrupted: outcome unknown","timestamp":"2026-'
@@ -45,11 +50,15 @@ ACK_ZLIB_DICT = (
 
 
 class Trimmed(NamedTuple):
-    """One step: whether another one has more to do, up to when commands are forgotten once this one's rows are gone, and how many went."""
+    """One step: whether another one has more to do, up to when commands are forgotten once this one's rows are gone, and how many went.
+
+    `lapsed` are those that needed the operator and are no longer kept whole.
+    """
 
     more: bool
     horizon_utc: float
     gone: int
+    lapsed: Unresolved
 
 
 class Ages(NamedTuple):
@@ -86,17 +95,18 @@ def trim(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int, an
     doomed = _doomed(db, limits, ages, rows)
     horizon = max((issued for _, issued in doomed), default=0.0)
     gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
-    for table in ("compacted", "commands", "outbox", "names"):
+    for table in ("compacted", "outbox", "names"):
         db.executemany(f"DELETE FROM {table} WHERE seq = ?", gone)
     if doomed:
         db.execute(FORGET, (horizon,))
     compacted = _compact(db)
+    lapsed = _delete_whole(db, [*(seq for (seq,) in gone), *compacted])
     db.execute("DELETE FROM tombstones WHERE until_utc < ?", (ages.over(limits.tombstone_hours),))
     db.execute("COMMIT")
     free = _pragma(db, "freelist_count")
     if free > VACUUM_PAGES // 4:
         db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-    return Trimmed(bool(doomed) or compacted or free > VACUUM_PAGES, horizon, len(gone))
+    return Trimmed(bool(doomed or compacted) or free > VACUUM_PAGES, horizon, len(gone), lapsed)
 
 
 def recall_compacted(db: sqlite3.Connection, command_id: str) -> Remembered | None:
@@ -130,11 +140,11 @@ def _doomed(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int)
     return doomed
 
 
-def _compact(db: sqlite3.Connection) -> bool:
-    """Whole rows, oldest first, as many as the file is over its limit; whether there were any."""
+def _compact(db: sqlite3.Connection) -> list[int]:
+    """Whole rows, oldest first, as many as the file is over its limit; the numbers of those that are kept compacted from now on."""
     excess = (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size") - FILE_LIMIT
     if excess <= 0:
-        return False
+        return []
     rows: list[tuple[Any, ...]] = []
     for *row, ack, length in db.execute(COMPACTING, (STEP,)):
         if excess <= 0:
@@ -144,9 +154,15 @@ def _compact(db: sqlite3.Connection) -> bool:
     db.executemany(
         "INSERT OR REPLACE INTO compacted (seq, command_id, issued_utc, received_utc, via, state, ack) VALUES (?,?,?,?,?,?,?)", rows
     )
-    for table in ("commands", "outbox"):
-        db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(row[0],) for row in rows])
-    return bool(rows)
+    db.executemany("DELETE FROM outbox WHERE seq = ?", [(row[0],) for row in rows])
+    return [row[0] for row in rows]
+
+
+def _delete_whole(db: sqlite3.Connection, seqs: Iterable[int]) -> Unresolved:
+    """How many of them needed the operator."""
+    deleted = db.execute(DELETE_WHOLE, (to_json(seqs).decode(),)).fetchall()
+    lapsed = Counter(state for state, resolution in deleted if resolution is None)
+    return Unresolved(lapsed[State.FAILED], lapsed[State.INTERRUPTED])
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

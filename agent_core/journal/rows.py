@@ -16,16 +16,19 @@ from agent_core.records import (
     CommandAccepted,
     CommandEnded,
     CommandReleased,
+    CommandResolved,
     CommandStarted,
     DuplicateSeen,
     Memory,
     OutboxRow,
     Remembered,
+    Resolution,
     SettingDropped,
     SettingStored,
     State,
     TombstoneAdded,
     TombstoneRemoved,
+    Unresolved,
     UnsentFound,
     Via,
 )
@@ -66,16 +69,22 @@ ALTER TABLE commands ADD COLUMN mark TEXT;
 ALTER TABLE commands ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
 """
 SCHEMA_6 = "ALTER TABLE commands ADD COLUMN released_utc REAL;"
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6)
+SCHEMA_7 = """
+ALTER TABLE commands ADD COLUMN resolution TEXT;
+ALTER TABLE commands ADD COLUMN resolved_utc REAL;
+ALTER TABLE commands ADD COLUMN resolved_by TEXT;
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of, mark, unsent,"
-    " released_utc"
+    " released_utc, resolution, resolved_utc, resolved_by"
 )
 UNENDED = "state IN ('queued', 'running', 'scheduled', 'held')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
+UNRESOLVED = "state IN ('failed', 'interrupted') AND resolution IS NULL"
 REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
 NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of"
 INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {REQUIRED}, {NULLABLE}, NULL thread_id, NULL text, NULL sent_utc, NULL names FROM commands;
@@ -100,6 +109,7 @@ END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, se
  WHERE seq = ?"""
 PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
  UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
+RESOLVE = f"UPDATE commands SET resolution = ?, resolved_utc = ?, resolved_by = ? WHERE seq = ? AND {UNRESOLVED}"
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
 SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM commands WHERE seq = ? AND command_id = ?"
 ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, by_id, cancelled_by, until_utc) VALUES (?,?,?,?)"
@@ -178,6 +188,8 @@ def _changed(change: Change) -> Iterator[Statement]:
                 yield SEND, (*_effect(effect), seq, effect.command_id)
         case AcksProven(acks, utc, by):
             yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
+        case CommandResolved(seq, resolution, utc, by):
+            yield RESOLVE, (resolution, utc, by, seq)
         case DuplicateSeen(seq, via, utc):
             yield REPEAT, (via, utc, seq)
         case TombstoneAdded(target, by, until):
@@ -207,6 +219,7 @@ def load(db: sqlite3.Connection) -> Memory:
     """What has not ended, oldest first, and whose ack is not proven, and the kept facts (PROMISES P1, P4). Raises BadRow, sqlite3.Error."""
     unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
+    unwell = dict(db.execute(f"SELECT state, count(*) FROM commands WHERE {UNRESOLVED} GROUP BY state").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
     return Memory(
         tuple(_unended(db)),
@@ -216,6 +229,7 @@ def load(db: sqlite3.Connection) -> Memory:
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),
         unproven=tuple(seq for (seq,) in unproven),
+        unresolved=Unresolved(unwell.get("failed", 0), unwell.get("interrupted", 0)),
     )
 
 
@@ -260,12 +274,14 @@ def _remembered(row: tuple[Any, ...]) -> Remembered:
     (
         seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
         runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent, released,
+        resolution, resolved_utc, resolved_by,
     ) = row  # fmt: skip
     command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid)
     return Remembered(
         seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
         Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
         released,
+        Resolution(resolution) if resolution else None, resolved_utc, resolved_by,
     )  # fmt: skip
 
 

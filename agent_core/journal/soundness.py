@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from agent_core.frames import Priority
 from agent_core.journal.rows import MIGRATIONS
 from agent_core.plain import plain
-from agent_core.records import State, Via
+from agent_core.records import Resolution, State, Via
 
 
 def _one_of(values: Iterable[str | int]) -> str:
@@ -22,15 +22,15 @@ def _or_null(test: str) -> str:
 
 
 REAL, TEXT, INTEGER, BLOB = (f"typeof({{0}}) = '{kind}'" for kind in ("real", "text", "integer", "blob"))
-STATE, VIA, PRIORITY = (_one_of(member.value for member in kind) for kind in (State, Via, Priority))
+STATE, VIA, PRIORITY, RESOLUTION = (_one_of(member.value for member in kind) for kind in (State, Via, Priority, Resolution))
 TESTS: Mapping[str, Mapping[str, str]] = {
     "commands": {
         "command_id": TEXT, "command_type": TEXT, "priority": PRIORITY, "via": VIA, "state": STATE, "received_utc": REAL,
         "due_utc": f"({REAL} OR {{0}} IS NULL AND state <> 'scheduled')", "runs": INTEGER, "duplicates": INTEGER,
-        "duplicate_via": _or_null(VIA),
+        "duplicate_via": _or_null(VIA), "resolution": _or_null(RESOLUTION),
         **dict.fromkeys(("issued_utc", "started_utc", "finished_utc", "duplicate_utc", "sent_utc", "proven_utc"), _or_null(REAL)),
-        "released_utc": _or_null(REAL),
-        **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of"), _or_null(TEXT)),
+        "released_utc": _or_null(REAL), "resolved_utc": f"({REAL} OR {{0}} IS NULL AND resolution IS NULL)",
+        **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of", "resolved_by"), _or_null(TEXT)),
     },
     "compacted": {
         "command_id": TEXT, "issued_utc": _or_null(REAL), "received_utc": REAL, "via": VIA, "state": STATE, "ack": _or_null(BLOB),

@@ -28,7 +28,7 @@ from agent_core.journal.mark import Mark
 from agent_core.journal.opening import BUSY_TIMEOUT, FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, top, write
 from agent_core.journal.watch import LedgerMoved, Watch
-from agent_core.records import Change, CommandAccepted, Key, Named, Remembered
+from agent_core.records import Change, CommandAccepted, Key, Named, Remembered, Unresolved
 
 RETRY_SECONDS = 0.5
 LOOK_EVERY = 5.0
@@ -330,9 +330,9 @@ class Journal:
         """Whether there is more to do. The engine hears of a new horizon one step before anything older than it is gone."""
         found = retention.trim(db, self._limits, ages, self._rows, self._horizon_utc)
         self._rows -= found.gone
-        if found.horizon_utc > self._horizon_utc:
-            self._horizon_utc = found.horizon_utc
-            self._post(Recorded(self._ticket, self._horizon_utc))
+        if found.horizon_utc > self._horizon_utc or found.lapsed != Unresolved():
+            self._horizon_utc = max(self._horizon_utc, found.horizon_utc)
+            self._post(Recorded(self._ticket, self._horizon_utc, found.lapsed))
         return found.more
 
 

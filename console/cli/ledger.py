@@ -168,7 +168,9 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
     if isinstance(record, BadRow):
         return {"seq": record.seq, "command_id": record.command_id, "unreadable": record.why}
     command = record.command
-    times = ("received_utc", "started_utc", "finished_utc", "due_utc", "duplicate_utc", "released_utc", "sent_utc", "proven_utc")
+    times = (
+        "received_utc", "started_utc", "finished_utc", "due_utc", "duplicate_utc", "released_utc", "sent_utc", "proven_utc", "resolved_utc",
+    )  # fmt: skip
     at = {name: getattr(record, name) for name in times}
     return {
         "command_id": command.command_id, "command_type": command.command_type, "status": record.state, "via": WAYS[record.via],
@@ -176,7 +178,8 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
         "issued_utc": _iso(command.issued_utc), **{name: _iso(utc) for name, utc in at.items()},
         "runs": record.runs, "duplicates": record.duplicates,
         "duplicate_via": WAYS[record.duplicate_via] if record.duplicate_via is not None else None,
-        "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of, "seq": record.seq,
+        "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of,
+        "resolution": record.resolution, "resolved_by": record.resolved_by, "seq": record.seq,
         "ack": _ack_object(record.ack),
     }  # fmt: skip
 
@@ -245,6 +248,8 @@ def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
         steps.append(("ran", record.started_utc, f"started {record.runs} times, last then" if record.runs > 1 else ""))
     if record.finished_utc is not None:
         steps.append((str(record.state), record.finished_utc, plain(record.error, 300) if record.error else ""))
+    if record.resolution is not None and record.resolved_utc is not None:
+        steps.append((f"resolved as {record.resolution}", record.resolved_utc, f"by {plain(record.resolved_by or '?', 100)}"))
     if record.sent_utc is not None:
         steps.append(("ack sent", record.sent_utc, ""))
     if record.proven_utc is not None and record.ack is not None:
@@ -317,13 +322,16 @@ def _verify(options: argparse.Namespace) -> int:
         violations = [{"command_id": one.command_id, "what": one.what} for one in found.violations]
         print(json.dumps({
             "ok": found.ok, "commands": found.commands, "finished": found.finished, "acks_proven": found.proven,
-            "acks_pending": found.pending, "interrupted": found.interrupted, "violations": violations, "damage": found.damage,
+            "acks_pending": found.pending, "interrupted": found.interrupted, "resolved": found.resolved,
+            "violations": violations, "damage": found.damage,
         }, indent=1))  # fmt: skip
         return OK if found.ok else FAILED
     print(f"{'commands':<13}{found.commands:>9,}")
     print(f"{'finished':<13}{found.finished:>9,}   acks proven {found.proven:,}, pending {found.pending:,}")
     if found.interrupted:
-        print(f"{'interrupted':<13}{found.interrupted:>9,}   outcome unknown: see `ledger ls --status interrupted`")
+        left = found.interrupted - found.resolved
+        told = f"of {left:,} the outcome is unknown: see `ledger ls --status interrupted`" if left else "all resolved by the operator"
+        print(f"{'interrupted':<13}{found.interrupted:>9,}   {told}")
     print(f"{'violations':<13}{len(found.violations):>9,}")
     for one in found.violations[:VIOLATIONS_SHOWN]:
         print(f"  {plain(one.command_id, 200)}  {plain(one.what)}")

@@ -188,6 +188,7 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
         (record.due_utc, "due"),
         (record.started_utc, "started" if record.runs <= 1 else f"started, run {record.runs}"),
         (record.finished_utc, f"{record.state}"),
+        (record.resolved_utc, f"resolved as {record.resolution} by {shown(record.resolved_by or '?', 60)}"),
         (record.sent_utc, "ack sent"),
         (record.proven_utc, f"ack proven by {record.proven_by}" if record.proven_by else "ended, with no ack to send"),
     ]

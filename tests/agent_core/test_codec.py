@@ -43,6 +43,7 @@ from agent_core.events import (
     RegistrationFailed,
     ReloadFailed,
     ReplayRequested,
+    ResolveRequested,
     RunSettled,
     SettingReset,
     Started,
@@ -52,7 +53,7 @@ from agent_core.events import (
 )
 from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry
 from agent_core.frames import Command, ConfigUpdate, ErrorFrame, Frame, Malformed, Ping, Pong, Priority, Target, Unknown, Welcome
-from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, State, TombstoneAdded, Via
+from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, Resolution, State, TombstoneAdded, Unresolved, Via
 from agent_core.snapshot import PollingMode, Snapshot
 from tests.harness.playbook import Playbook, refused, to
 from tests.harness.stills import FAILING, OFFLINE, ONLINE, POLL_ONLY, REFUSED, STOPPING, WAITING, present
@@ -73,13 +74,14 @@ EVENTS: tuple[Event, ...] = (
     Heard(1), Ponged(1), Lost(1, BAD), *(FrameReceived(2, frame) for frame in FRAMES), PollFailed(3, Failure(Trouble.TIMEOUT, "late")),
     CommandsPolled(2, (Arrival(COMMAND),)),
     PollAnswered(2, (Arrival(COMMAND, unread=True),), ("cmd_0",), {"odd": [None, True]}, ("no id",), ("cmd_9",)),
-    AcksPosted(("a",), ("b",), BAD, unsupported=True), Recorded(4, 1.0), Recalled((PAST,)), RecordFailed("full"),
+    AcksPosted(("a",), ("b",), BAD, unsupported=True), Recorded(4, 1.0, Unresolved(1, 2)), Recalled((PAST,)), RecordFailed("full"),
     MarkTaken(1, "42"), MarkTaken(1, None, "no chat.db"), RunSettled(1, None), RunSettled(1, Outcome("x", unknown=True, final=True)),
     BackendClockRead(-0.5, 0.75),
     CommandFinished(1), CommandFinished(1, Outcome("x", {"path": "x"}, OutboxRow(1, "cmd_1", "+1", "hi", 3.0))), ReconnectRequested(),
     PollingModeChosen(PollingMode.NEVER), ReplayRequested("cmd_1", {"text": "hi"}, dry_run=True, remembered=PAST), ReplayRequested("cmd_1"),
     HoldChosen("all"), HeldApproved("cmd_1"), HeldRefused("cmd_1"),
-    CancelRequested("cmd_1"), StopRequested(), ReloadFailed(BAD), SettingReset("log_level"), IntakePaused(), IntakeResumed(),
+    CancelRequested("cmd_1"), ResolveRequested("cmd_1", Resolution.SENT, "ann", PAST),
+    StopRequested(), ReloadFailed(BAD), SettingReset("log_level"), IntakePaused(), IntakeResumed(),
     DrainRequested(),
     ConfigReloaded({"sync_interval": 15.0, "log_level": "INFO"}, True, ("logging.level",), ("data_dir",)),
 )  # fmt: skip

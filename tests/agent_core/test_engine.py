@@ -37,6 +37,7 @@ from agent_core.events import (
     Registered,
     RegistrationFailed,
     ReplayRequested,
+    ResolveRequested,
     Send,
     Started,
     StopRequested,
@@ -45,7 +46,7 @@ from agent_core.events import (
 )
 from agent_core.feed import FeedEntry
 from agent_core.frames import ConfigUpdate, ErrorFrame, Malformed, Ping, Pong, Unknown, Welcome
-from agent_core.records import Arrival
+from agent_core.records import Arrival, Resolution
 from agent_core.snapshot import Phase, PollingMode
 from tests.harness.playbook import AGENT_ID, NOTHING, TRAITS, Playbook, acks, command, executes, lost, pings, refused
 
@@ -132,6 +133,7 @@ def any_event(dice: random.Random, number: int) -> Event:
         BackendClockRead(-number, number),
         CommandFinished(number), ReconnectRequested(), PollingModeChosen(dice.choice(list(PollingMode))), ReplayRequested("c1"),
         HoldChosen(dice.choice(["", "all", "type:look", "type:("])), HeldApproved("c1"), HeldRefused("c2"),
+        ResolveRequested("c1", Resolution.SENT, "x"),
     ]  # fmt: skip
     return dice.choice(choices)
 

@@ -19,10 +19,11 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "frames", "poison", "ack_calls", "hold",
+    "settling", "attention", "frames", "poison", "ack_calls", "hold",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
-JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal"))
+KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal", "attention")
+JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
 EDGE = tuple(f"tests/agent_core/test_{name}.py" for name in ("framing", "edge"))
 ROOMS = {"journal/": JOURNAL, "channels/": EDGE, "agent.py": EDGE}
 """What must catch a bug where no world goes and no playbook."""
@@ -301,6 +302,32 @@ BUGS = (
         "CommandStarted(entry.seq, now.utc)",
     ),
     Bug("what has been looked up is looked up again", "engine/ledger.py", " and not outcome.final and", " and"),
+    Bug(
+        "a command is resolved twice",
+        "engine/ledger.py",
+        " or past.seq in self._resolving:",
+        ":",
+    ),
+    Bug(
+        "what the operator has settled is counted on",
+        "engine/ledger.py",
+        "        self._unwell[past.state] -= 1\n",
+        "",
+    ),
+    Bug(
+        "what was not in doubt is resolved as sent",
+        "engine/ledger.py",
+        "if not (past.is_unresolved and known)",
+        "if not past.is_unresolved",
+    ),
+    Bug("what needs the operator is forgotten by a restart", "journal/rows.py", 'unwell.get("failed", 0)', "0"),
+    Bug("what is forgotten needs the operator for ever", "journal/writer.py", " or found.lapsed != Unresolved():", ":"),
+    Bug(
+        "a resolution has no author",
+        "journal/rows.py",
+        "yield RESOLVE, (resolution, utc, by, seq)",
+        'yield RESOLVE, (resolution, utc, "", seq)',
+    ),
     Bug("what hangs is tried for ever", "engine/ledger.py", " and not entry.unsent:", ":"),
     Bug(
         "first in, last out",

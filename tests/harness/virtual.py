@@ -47,6 +47,7 @@ from agent_core.records import (
     CommandAccepted,
     CommandEnded,
     CommandReleased,
+    CommandResolved,
     CommandStarted,
     DuplicateSeen,
     Key,
@@ -59,6 +60,7 @@ from agent_core.records import (
     State,
     TombstoneAdded,
     TombstoneRemoved,
+    Unresolved,
     UnsentFound,
     Via,
 )
@@ -238,6 +240,10 @@ class Disk:
             case AcksProven(acks, utc, by):
                 for seq, sent in acks:
                     self.rows[seq].entry = replace(self.rows[seq].entry, sent_utc=sent, proven_utc=utc, proven_by=by)
+            case CommandResolved(seq, resolution, utc, by):
+                row = self.rows[seq]
+                demand(row.entry.is_unresolved, "resolved, though it needs nothing", row.entry.command.command_id)
+                row.entry = replace(row.entry, resolution=resolution, resolved_utc=utc, resolved_by=by)
             case DuplicateSeen(seq):
                 demand(seq in self.rows, "a repetition of what was never written", seq)
             case TombstoneAdded(target):
@@ -279,7 +285,13 @@ class Disk:
             (rows[-1].entry.seq if rows else 0) + 1,
             last,
             unproven=unproven,
+            unresolved=self.unresolved,
         )
+
+    @property
+    def unresolved(self) -> Unresolved:
+        states = Counter(row.entry.state for row in self.rows.values() if row.entry.is_unresolved)
+        return Unresolved(states[State.FAILED], states[State.INTERRUPTED])
 
 
 # --- the network and the backend -------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ from agent_core.records import (
     OutboxRow,
     Outcome,
     Remembered,
+    Unresolved,
     UnsentFound,
     Via,
 )
@@ -288,6 +289,8 @@ class World:
         demand(self.settled(), "what had come to its end began again:", self._unsettled())
         self._check_orders()
         self._check_sizes(process.engine.sizes)
+        shown = process.engine.snapshot(self.now()).commands
+        demand(Unresolved(shown.unresolved, shown.interrupted) == self.disk.unresolved, "what needs the operator is counted wrong:", shown)
         self.process_stop()
         self.go(self.time.at + 6, lambda: self.process is None)
         demand(self.process is None, "the agent does not stop in 6 s")
