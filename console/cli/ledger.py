@@ -330,7 +330,7 @@ def _verify(options: argparse.Namespace) -> int:
     print(f"{'finished':<13}{found.finished:>9,}   acks proven {found.proven:,}, pending {found.pending:,}")
     if found.interrupted:
         left = found.interrupted - found.resolved
-        told = f"of {left:,} the outcome is unknown: see `ledger ls --status interrupted`" if left else "all resolved by the operator"
+        told = f"of {left:,} the outcome is unknown: see `attention`" if left else "all resolved by the operator"
         print(f"{'interrupted':<13}{found.interrupted:>9,}   {told}")
     print(f"{'violations':<13}{len(found.violations):>9,}")
     for one in found.violations[:VIOLATIONS_SHOWN]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from agent_core import __version__
 from console.cli import (
     about,
+    attention,
     backend,
     config,
     conform,
@@ -88,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         backend,
         conform,
         ledger,
+        attention,
         stats,
         doctor,
         secret,

@@ -1,4 +1,4 @@
-"""`edge-console commands ls`, `show`, `replay` and `cancel`: what the agent knows of its commands, and what it is to do with one."""
+"""`edge-console commands ls`, `show`, `replay`, `cancel` and `resolve`: what the agent knows of its commands, and what to do with one."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ MAX_PAYLOAD = 2**20 - 2_000
 
 
 def add_parsers(commands: Any) -> None:
-    below = commands.add_parser("commands", help="the agent's commands: ls, show, replay, cancel").add_subparsers(
+    below = commands.add_parser("commands", help="the agent's commands: ls, show, replay, cancel, resolve").add_subparsers(
         required=True, title="commands", metavar="COMMAND"
     )
     replay = below.add_parser("replay", help="have the running agent run a command once more, which sends no ack; asks first")
@@ -30,7 +30,10 @@ def add_parsers(commands: Any) -> None:
     replay.set_defaults(command=_replay)
     cancel = below.add_parser("cancel", help="have the running agent not send a message that is due later; asks first")
     cancel.set_defaults(command=_cancel)
-    for parser in (replay, cancel):
+    resolve = below.add_parser("resolve", help="say what came of a command that needs attention: it was sent, or is of no consequence")
+    resolve.add_argument("--as", dest="resolution", required=True, choices=("sent", "dismissed"), help="sent: only of an unknown outcome")
+    resolve.set_defaults(command=_resolve)
+    for parser in (replay, cancel, resolve):
         parser.add_argument("id", metavar="ID", help="its command_id")
         parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
         add_config_options(parser)
@@ -71,6 +74,43 @@ def _cancel(options: argparse.Namespace) -> int:
     if (code := ask(options, CancelRequested(options.id), f"asked to cancel {plain(options.id, 200)}")) != OK:
         return code
     return _see_it_cancelled(options)
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    import getpass
+
+    from agent_core.events import ResolveRequested
+    from agent_core.records import Resolution, State
+
+    record, resolution = _known(options), Resolution(options.resolution)
+    if record is None:
+        return FAILED
+    if not record.is_unresolved:
+        return complain(f"command {plain(options.id, 200)} is {record.state}{_settled(record)}: it needs nothing", FAILED)
+    if resolution is Resolution.SENT and record.state is not State.INTERRUPTED:
+        return complain(f"command {plain(options.id, 200)} is {record.state}: only an unknown outcome is resolved as sent", FAILED)
+    if (code := _unless_agreed(options, f"Resolve {_words(record)} as {resolution}?")) is not None:
+        return code
+    request = ResolveRequested(options.id, resolution, getpass.getuser())
+    if (code := ask(options, request, f"asked to resolve {plain(options.id, 200)} as {resolution}")) != OK:
+        return code
+    return _see_it_resolved(options)
+
+
+def _settled(record: "Remembered") -> str:
+    return "" if record.resolution is None else f" and resolved as {record.resolution} by {plain(record.resolved_by or '?', 100)}"
+
+
+def _see_it_resolved(options: argparse.Namespace) -> int:
+    from agent_core.journal.reader import find
+
+    folder, by = configuration(options).data_dir.expanduser(), time.monotonic() + CANCELLED_WITHIN
+    while time.monotonic() < by:
+        record = find(folder, options.id)
+        if record is None or not record.is_unresolved:
+            return OK
+        time.sleep(LOOK_EVERY)
+    return complain("it was not resolved: edge-console logs tells why", FAILED)
 
 
 def _see_it_cancelled(options: argparse.Namespace) -> int:

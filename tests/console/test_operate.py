@@ -145,3 +145,22 @@ async def test_logs_are_followed_over_a_rotation(tmp_path: Path) -> None:
         following.signal(signal.SIGINT)
         assert await following.ends() == 130
     assert len([line for line in following.out if re.search("first|half|after", line)]) == 3
+
+
+async def test_what_needs_attention_is_listed_and_resolved_once_and_for_good(tmp_path: Path) -> None:
+    async with running(tmp_path) as (backend, _):
+        bad = await backend.queue(AGENT, "set_wallpaper", {})
+        good = await backend.queue(AGENT, "send_message_now", message())
+        await settled(backend, bad, good)
+        (listed,) = json.loads("\n".join(await run(tmp_path, "attention", "--json")))
+        assert (listed["command_id"], listed["kind"], listed["resolve_as"]) == (bad, "failed", ["dismissed"])
+        assert (await run(tmp_path, "attention"))[0].startswith(f"{bad}  failed: unsupported_command_type")
+        for words, why in (((bad, "--as", "sent"), "only an unknown outcome"), ((good, "--as", "dismissed"), "it needs nothing")):
+            (said,) = await run(tmp_path, "commands", "resolve", *words, "--yes", expect=1)
+            assert why in said
+        await run(tmp_path, "commands", "resolve", bad, "--as", "dismissed", expect=2)
+        await run(tmp_path, "commands", "resolve", bad, "--as", "dismissed", "--yes")
+        assert await run(tmp_path, "attention") == ["nothing needs you"]
+        (said,) = await run(tmp_path, "commands", "resolve", bad, "--as", "dismissed", "--yes", expect=1)
+        assert "resolved as dismissed by" in said
+    assert {row.command.command_id: row.resolution for row in records(tmp_path / "state")} == {bad: "dismissed", good: None}
