@@ -37,6 +37,7 @@ from agent_core.entries import Trait
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
+    CancelRequested,
     CancelRunning,
     CloseSocket,
     CommandFinished,
@@ -111,6 +112,8 @@ ENTRIES = get_args(FeedEntry)
 
 log = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+Asking = ReplayRequested | CancelRequested | ResolveRequested
+"""What the operator asks for by a command's id, for which the journal is looked up."""
 
 
 class Agent:
@@ -348,19 +351,19 @@ class Agent:
                     asyncio.get_running_loop().call_soon(self._turn)
                     break
                 events.append(_whole(event, known))
-            elif not isinstance(event, ReplayRequested | ResolveRequested):
+            elif not isinstance(event, Asking):
                 events.append(event)
             elif (found := self._with_memory(event)) is not None:
                 events.append(found)
         return events
 
-    def _with_memory(self, event: ReplayRequested | ResolveRequested) -> ReplayRequested | ResolveRequested | None:
+    def _with_memory(self, event: Asking) -> Asking | None:
         if event.remembered is not None:
             return event
         try:
             return replace(event, remembered=self._journal.recall(event.command_id))
         except LedgerBusy as error:
-            log.warning("the ledger cannot be read (%s): nothing is replayed or resolved", error)
+            log.warning("the ledger cannot be read (%s): nothing is replayed, cancelled or resolved", error)
             return None
 
     def _recall(self, arrival: Arrival) -> Arrival:
@@ -457,7 +460,7 @@ class Agent:
 
     def _recall_all(self, seqs: tuple[int, ...]) -> None:
         try:
-            self._accept(Recalled(self._journal.recall_all(seqs)))
+            self._accept(Recalled(self._journal.recall_all(seqs), seqs))
         except LedgerBusy as error:
             log.debug("the ledger cannot be read (%s): acks wait", error)
             assert self._loop is not None

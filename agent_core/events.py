@@ -163,9 +163,11 @@ class Recorded(Struct, frozen=True, gc=False, tag=True):
 
 
 class Recalled(Struct, frozen=True, gc=False, tag=True):
-    """What the journal holds of the commands asked for by `Recall`."""
+    """What the journal holds of the commands asked for by one `Recall`."""
 
     entries: tuple[Remembered, ...]
+    seqs: tuple[int, ...] = ()
+    """Those asked for."""
 
 
 class RecordFailed(Struct, frozen=True, gc=False, tag=True):
@@ -221,9 +223,10 @@ class ReplayRequested(Struct, frozen=True, gc=False, tag=True):
 
 
 class CancelRequested(Struct, frozen=True, gc=False, tag=True):
-    """The operator wants a message that is due later not to be sent."""
+    """The operator wants a message that is due later not to be sent; the agent adds what the journal remembers."""
 
     command_id: str
+    remembered: Remembered | None = None
 
 
 class ResolveRequested(Struct, frozen=True, gc=False, tag=True):

@@ -103,8 +103,8 @@ class Named(Struct, frozen=True, gc=False):
     name: str
 
 
-Key = str | Named
-"""What the journal can be asked for: a command id, or messages of a name."""
+Key = str | Named | int
+"""What the journal can be asked for: a command id, the newest message of a name, or a command's number."""
 
 
 class Arrival(Struct, frozen=True, gc=False):
@@ -258,6 +258,14 @@ Change = (
 )
 
 
+class Scheduled(Struct, frozen=True, gc=False):
+    """What is needed of a message that is due later until it is near; the journal has the rest."""
+
+    seq: int
+    due_utc: float
+    names: tuple[str, ...] = ()
+
+
 class Memory(Struct, frozen=True, gc=False):
     """What the journal hands to the engine at the start: what has not ended, oldest first, and the kept facts."""
 
@@ -268,7 +276,8 @@ class Memory(Struct, frozen=True, gc=False):
     last_command_id: str | None = None
     horizon_utc: float = 0.0
     unproven: tuple[int, ...] = ()
-    """Numbers of the commands that have ended, but whose ack is not proven."""
+    """Numbers of the commands that have ended or are scheduled, but whose ack is not proven."""
     forgotten: int = 0
     """Commands that the ledger knew before, by the mark beside it: an older one was put in its place."""
     unresolved: Unresolved = Unresolved()
+    scheduled: tuple[Scheduled, ...] = ()

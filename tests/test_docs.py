@@ -87,7 +87,7 @@ def test_every_promise_and_fault_has_one_row() -> None:
     assert promises() == [f"P{number}" for number in range(1, 16)] + [f"F{number}" for number in range(1, 94)]
 
 
-UNTESTED = {"F71"}
+UNTESTED: set[str] = set()
 """Rows whose tests are still to be written: take one out when its test is there."""
 
 

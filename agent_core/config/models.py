@@ -260,6 +260,7 @@ class Executor(Section):
 
 class Schedule(Section):
     max_late_seconds: float = Field(900, ge=0, le=86_400 * 30, description="a scheduled message later than this fails as missed")
+    max: int = Field(10_000, ge=1, le=1_000_000, description="messages waiting for their time; past it new ones are left to the backend")
 
 
 class LedgerConfig(Section):

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from agent_core import frames
 from agent_core.clock import Moment
-from agent_core.entries import Ack, Entry
+from agent_core.entries import ON_DISK, Ack, Entry
 from agent_core.events import AcksPosted, Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
 from agent_core.latency import Latencies
@@ -64,15 +64,19 @@ class Acks:
 
     def __init__(
         self, emit: Callable[[Effect], None], change: Callable[[Change], None], show: Callable[[Entry], None],
-        at_hand: Callable[[int], Entry | None], settled: Callable[[Entry], None], latencies: Latencies,
+        at_hand: Callable[[int], Entry | None], settled: Callable[[Entry], None], accepted: Callable[[Entry], None], latencies: Latencies,
         max_in_memory: int,
     ) -> None:  # fmt: skip
-        """`settled` is told whose ack is proven or left to the journal: nothing of it is needed here any more."""
+        """`settled` is told whose last ack is proven or left to the journal: nothing of it is needed here any more.
+
+        `accepted` is told whose first one is, of a message that is due later.
+        """
         self._emit = emit
         self._change = change
         self._show = show
         self._at_hand = at_hand
         self._settled = settled
+        self._accepted = accepted
         self._latencies = latencies
         self._max_in_memory = max_in_memory
         self._kept: deque[Ack] = deque()
@@ -103,9 +107,12 @@ class Acks:
         """Only the journal has these, and they are not proven."""
         self._unsent.extend(seqs)
 
-    def recalled(self) -> None:
-        """The journal has answered; what it brought is kept one by one."""
-        self._recalling = ()
+    def recalled(self, seqs: Sequence[int]) -> bool:
+        """The journal has answered; True where it was these acks that were asked for. What it brought is kept one by one."""
+        asked = bool(self._recalling) and seqs == self._recalling
+        if asked:
+            self._recalling = ()
+        return asked
 
     def may_repeat(self, most: int) -> bool:
         """There is room for the ack of a duplicate."""
@@ -151,11 +158,15 @@ class Acks:
         waiting = list(self._kept)
         self._kept = deque(waiting[: self._max_in_memory])
         for ack in waiting[self._max_in_memory :]:
-            if ack.terminal:
-                self._unsent.append(ack.entry.seq)
-                self._settled(ack.entry)
+            if ack.terminal or ack.entry.command.payload is ON_DISK:
+                self._leave_to_journal(ack)
             else:
                 self._kept.append(ack)
+
+    def _leave_to_journal(self, ack: Ack) -> None:
+        self._unsent.append(ack.entry.seq)
+        ack.entry.outgoing = None
+        (self._settled if ack.terminal else self._accepted)(ack.entry)
 
     def recall(self, ways: Route) -> None:
         """Nothing is kept and there is a way: have the next ones read that only the journal has."""
@@ -286,8 +297,7 @@ class Acks:
 
     def _park(self, ack: Ack) -> None:
         if ack.terminal and len(self._parked) >= self._max_in_memory:
-            self._unsent.append(ack.entry.seq)
-            self._settled(ack.entry)
+            self._leave_to_journal(ack)
         else:
             self._parked.append(ack)
 
@@ -334,6 +344,8 @@ class Acks:
                 ack.entry.outgoing = None
             if ack.terminal:
                 self._settled(ack.entry)
+            elif ack.entry.proven:
+                self._accepted(ack.entry)
             self._show(ack.entry)
         self._count_proven(sent, now)
 

@@ -21,28 +21,34 @@ CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
 
 
 class Names:
-    """Messages that are not over, by their schedule names."""
+    """Messages that are not over, by their schedule names. A name that one message has, as most, costs no collection of its own."""
 
     def __init__(self) -> None:
-        self._seqs: dict[str, set[int]] = {}
+        self._seqs: dict[str, int | set[int]] = {}
 
     def add(self, names: Iterable[str], seq: int) -> None:
         for name in names:
-            self._seqs.setdefault(name, set()).add(seq)
+            found = self._seqs.setdefault(name, seq)
+            if isinstance(found, set):
+                found.add(seq)
+            elif found != seq:
+                self._seqs[name] = {found, seq}
 
     def discard(self, names: Iterable[str], seq: int) -> None:
         for name in names:
-            if seqs := self._seqs.get(name):
-                seqs.discard(seq)
-                if not seqs:
-                    del self._seqs[name]
+            found = self._seqs.get(name)
+            if isinstance(found, set):
+                found.discard(seq)
+            if found in (seq, set()):
+                del self._seqs[name]
 
     def find(self, name: str) -> Collection[int]:
         """Their numbers."""
-        return self._seqs.get(name, ())
+        found = self._seqs.get(name, ())
+        return (found,) if isinstance(found, int) else found
 
     def __len__(self) -> int:
-        return sum(map(len, self._seqs.values()))
+        return len(self._seqs)
 
 
 class Tombstones:

@@ -263,8 +263,8 @@ class Engine:
                 self._frame_received(generation, frame)
             case Recorded():
                 self._recorded(event)
-            case Recalled(entries):
-                self._ledger.recalled(entries, now)
+            case Recalled():
+                self._ledger.recalled(event, now)
             case Heard(generation):
                 if self._link.is_current(generation):
                     self._link.heard(now, frame=False)
@@ -325,8 +325,8 @@ class Engine:
                 self._polling.choose(mode, now)
             case ReplayRequested():
                 self._replay(event)
-            case CancelRequested(command_id):
-                if self._trouble is not None or not self._ledger.cancel(command_id, now):
+            case CancelRequested(command_id, remembered):
+                if self._trouble is not None or not self._ledger.cancel(command_id, remembered, now):
                     self._say("WARNING", f"Command {command_id} cannot be cancelled: {self._trouble or 'it is not waiting'}")
             case HoldChosen(text):
                 self._choose_hold(text)

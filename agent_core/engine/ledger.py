@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from agent_core import frames
 from agent_core.clock import Moment
 from agent_core.config import Config
-from agent_core.engine.acks import MAX_IN_MEMORY, Acks
+from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
 from agent_core.engine.approvals import Approvals
 from agent_core.engine.barrier import Barrier, Held
 from agent_core.engine.cancels import CANCELS, Names, Tombstones
@@ -39,7 +39,7 @@ from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.engine.settings import Settings
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Trait, ack_of
-from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, RunSettled, Settle, TakeMark
+from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, Recall, Recalled, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import FilterError
 from agent_core.frames import Command, FrameError, Target
@@ -73,6 +73,10 @@ ENGINES_OWN = CANCELS | {CONFIGURES}
 QUEUED, RUNNING, SCHEDULED, HELD, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
 WAITING = frozenset({QUEUED, SCHEDULED, HELD})
 MAX_DECIDED_PER_STEP = 200
+MAX_TURNED_AWAY = 1_000
+"""Messages that the schedule had no room for and that are asked for by their ids when it has."""
+MAX_NAMED = 100
+"""Messages of one name that a cancel cancels at once."""
 MAX_INLINE_PER_STEP = 500
 """After as many inline handlers in a step what waits for its turn goes on in the next one, so that the loop breathes."""
 WS, LOCAL, EXTERNAL = Via.WS, Via.LOCAL, EffectClass.EXTERNAL
@@ -121,7 +125,16 @@ class Ledger:
         self.approvals = Approvals(config.executor)
         self._lanes = Lanes()
         self._inline_runs = 0
-        self._schedule = Schedule()
+        self._schedule = Schedule(max(2, max_in_memory // 5))
+        self._turned_away = Rejections(MAX_TURNED_AWAY)
+        """What the schedule had no room for."""
+        self._told_schedule_full = False
+        self._fetching: set[int] = set()
+        """Scheduled messages that the journal is asked for."""
+        self._unread: dict[int, float] = {}
+        """Those of them that are due already, and since when."""
+        self._acceptances: list[Entry] = []
+        """Whose first ack is proven or left to the journal, of scheduled messages."""
         self._tombstones = Tombstones(config.ledger.tombstone_hours, config.executor.max_pending)
         self._told_full = False
         self._intake_open = False
@@ -135,7 +148,9 @@ class Ledger:
         """Commands that the operator has not settled, of earlier runs, too."""
         self._resolving: set[int] = set()
         """Settled, while the journal may not know it yet."""
-        self.acks = Acks(emit, barrier.change, self._show, self._by_seq.get, self._settled.append, latencies, max_in_memory)
+        self.acks = Acks(
+            emit, barrier.change, self._show, self._by_seq.get, self._settled.append, self._acceptances.append, latencies, max_in_memory
+        )
         self._horizon_utc = 0.0
 
     # --- intake --------------------------------------------------------------------------------------------------
@@ -147,6 +162,9 @@ class Ledger:
         self._unwell = {FAILED: memory.unresolved.failed, INTERRUPTED: memory.unresolved.interrupted}
         self._tombstones.restore(memory.tombstones, now)
         self.acks.owe(memory.unproven)
+        for one in memory.scheduled:
+            self._schedule.add(one.seq, one.due_utc, at_hand=False)
+            self._names.add(one.names, one.seq)
         for past in memory.entries:
             self._restore(past, now)
 
@@ -180,6 +198,7 @@ class Ledger:
             with suppress(FrameError):
                 self._address(entry)
         self._keep_at_hand(entry)
+        self._schedule.came(entry.seq)
         return entry
 
     def needs(self, command: Command) -> Sequence[Key]:
@@ -188,7 +207,9 @@ class Ledger:
         keys: Sequence[Key] = (command.command_id,) if entry is None or entry.command.payload is ON_DISK else ()
         if command.command_type in CANCELS:
             with suppress(FrameError):
-                keys = (*keys, *(key for target in frames.cancel_targets(command) for key in (target.name, Named(target.name))))
+                for target in frames.cancel_targets(command):
+                    far = sorted(seq for seq in self._names.find(target.name) if seq not in self._by_seq)
+                    keys = (*keys, target.name, Named(target.name), *far[:MAX_NAMED])
         return keys
 
     def show_rows(self, *, wanted: bool) -> None:
@@ -210,7 +231,11 @@ class Ledger:
         if arrival.unread or not self._may_take(now):
             self._rejections.add(command.command_id)
             return False
+        if self.scheduled_count >= self._config.schedule.max and self._is_for_later(command, now):
+            self._turned_away.add(command.command_id)
+            return False
         self._rejections.discard(command.command_id)
+        self._turned_away.discard(command.command_id)
         self.counts.received += 1
         if via is WS:
             self._emit(LogEntry(now.utc, "INFO", f"Received command via WebSocket: {command.command_id}"))
@@ -265,19 +290,35 @@ class Ledger:
 
     def resync_due(self, now: Moment, every: float) -> bool:
         """Whether the backend is to be asked for what was rejected: there is room for it."""
-        if self._rejections.idle:
+        if self._rejections.idle and self._turned_away.idle:
             return False
         room = self._intake_open and not self.paused and self.pending <= self._config.executor.max_pending // 2
-        return self._rejections.resync_due(now, room=room, every=every)
+        later = room and self.scheduled_count <= self._config.schedule.max * 3 // 4
+        self._told_schedule_full &= not later
+        due = (self._rejections.resync_due(now, room=room, every=every), self._turned_away.resync_due(now, room=later, every=every))
+        return any(due)
 
     @property
     def resync_at(self) -> float:
-        return self._rejections.wake_at
+        return min(self._rejections.wake_at, self._turned_away.wake_at)
 
     @property
     def rejected(self) -> int:
         """Commands not taken since the start."""
-        return self._rejections.count
+        return self._rejections.count + self._turned_away.count
+
+    def _is_for_later(self, command: Command, now: Moment) -> bool:
+        """A message that would have to wait for its time, for which there is no room."""
+        due = None
+        if self._traits.get(command.command_type, INTERNAL).sends:
+            with suppress(FrameError):
+                due = frames.message_of(command).due_utc
+        if due is None or due <= now.utc:
+            return False
+        if not self._told_schedule_full:
+            self._say(now, "WARNING", f"The schedule is full: {self.scheduled_count} messages wait; new ones stay with the backend")
+        self._told_schedule_full = True
+        return True
 
     @property
     def under_way(self) -> int:
@@ -428,12 +469,15 @@ class Ledger:
         """Of the names that it gives the first counts by which a message waits, else the first that is known."""
         targets = frames.cancel_targets(entry.command)
         found = [named for target in targets if (named := self._named(target, entry, known))]
-        waiting = next(filter(None, map(_waiting, found)), [])
-        for victim in waiting:
+        waiting = next(filter(None, map(self._waiting, found)), [])
+        victims = [one if isinstance(one, Entry) else self._adopt(one, now) for one in waiting]
+        for victim in victims:
             self._withdraw(victim)
             self._end(victim, CANCELLED, f"cancelled by {entry.command.command_id}", {}, now)
-        if waiting:
-            ids = [victim.command.command_id for victim in waiting]
+        ids = [victim.command.command_id for victim in victims]
+        if len(ids) >= MAX_NAMED:
+            self._end(entry, FAILED, f"{len(ids)} messages of this name are cancelled; there may be more", {"cancelled": ids[0]}, now)
+        elif ids:
             self._end(entry, COMPLETED, None, {"cancelled": ids[0]} | ({"also": ids[1:]} if ids[1:] else {}), now)
         elif not found:
             self._add_tombstones(entry, targets, now)
@@ -442,6 +486,10 @@ class Ledger:
         else:
             self._end(entry, FAILED, f"too late: {last.command.command_id} is {last.state}", {}, now)
 
+    def _waiting(self, named: Sequence[Entry | Remembered]) -> list[Entry | Remembered]:
+        """Those that can still be cancelled; of a message that only the journal has, it is the schedule that knows."""
+        return [one for one in named if one.state in WAITING and (isinstance(one, Entry) or self._is_scheduled(one.seq))]
+
     def _named(self, target: Target, cancel: Entry, known: Iterable[Remembered]) -> Sequence[Entry | Remembered]:
         """Whom a cancel may mean, oldest first: at hand, else as the journal remembers them; in the kind of name that it gives, if any."""
         own = self._entries.get(target.name)
@@ -449,12 +497,14 @@ class Ledger:
         by_id: list[Entry | Remembered] = [one for one in past if one.command.command_id == target.name]
         by_id += [own] if own is not None and own is not cancel else []
         by_name: list[Entry | Remembered] = [one for one in past if one.command.command_id != target.name]
-        by_name += [self._by_seq[seq] for seq in self._names.find(target.name)]
+        by_name += [self._by_seq[seq] for seq in self._names.find(target.name) if seq in self._by_seq]
         return sorted((by_id or by_name) if target.by_id else (by_name or by_id), key=lambda one: one.seq)
 
-    def cancel(self, command_id: str, now: Moment) -> bool:
+    def cancel(self, command_id: str, past: Remembered | None, now: Moment) -> bool:
         """By the operator; False where no such command is scheduled."""
         victim = self._entries.get(command_id)
+        if victim is None and past is not None and self._is_scheduled(past.seq):
+            victim = self._adopt(past, now)
         if victim is None or victim.state is not SCHEDULED:
             return False
         self._withdraw(victim)
@@ -490,6 +540,7 @@ class Ledger:
     def _withdraw(self, victim: Entry) -> None:
         if victim.state is SCHEDULED:
             self._schedule.remove(victim.seq)
+            self._unread.pop(victim.seq, None)
         elif victim.state is HELD:
             self.approvals.remove(victim)
         else:
@@ -515,12 +566,29 @@ class Ledger:
     def fire_due(self, now: Moment) -> None:
         """Queue every scheduled message whose time has come; those too late are missed (P9)."""
         for seq, due in self._schedule.take_due(now.utc):
-            entry = self._by_seq[seq]
-            if now.utc - due > self._config.schedule.max_late_seconds:
-                self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+            entry = self._by_seq.get(seq)
+            if entry is None or entry.command.payload is ON_DISK:
+                self._unread[seq] = due
             else:
-                self._enqueue(entry)
+                self._fire(entry, due, now)
+        self._fetch(self._unread)
         self.start_waiting(now)
+
+    def _fire(self, entry: Entry, due: float, now: Moment) -> None:
+        if now.utc - due > self._config.schedule.max_late_seconds:
+            self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+        else:
+            self._enqueue(entry)
+
+    def _is_scheduled(self, seq: int) -> bool:
+        return seq in self._schedule or seq in self._unread
+
+    def _fetch(self, seqs: Iterable[int]) -> None:
+        """Have these scheduled messages read, that are not at hand."""
+        asked = [seq for seq in seqs if seq not in self._fetching]
+        self._fetching.update(asked)
+        for first in range(0, len(asked), RECALL_BATCH):
+            self._emit(Recall(tuple(asked[first : first + RECALL_BATCH])))
 
     # --- execution -----------------------------------------------------------------------------------------------
 
@@ -680,34 +748,86 @@ class Ledger:
         for one in held:
             if isinstance(one, Ack):
                 self.acks.keep(one, now)
-                if one.terminal:
-                    command = one.entry.command
-                    one.entry.command = Command(command.command_id, command.command_type, ON_DISK)
-                    one.entry.message = None
+                if one.terminal or (one.entry.state is SCHEDULED and self._schedule.is_far(one.entry.seq)):
+                    self._leave_to_journal(one.entry)
             elif one.state is RUNNING:
                 self._emit(Execute(one.seq, one.command, one.message, one.mark))
 
-    def recalled(self, entries: Iterable[Remembered], now: Moment) -> None:
-        """The journal has brought back whose ack is to be sent again."""
-        self.acks.recalled()
-        for past in entries:
-            if past.ack is not None and past.proven_utc is None:
+    def _leave_to_journal(self, entry: Entry) -> None:
+        """Of its payload and text there is no need for long: the journal has them."""
+        entry.command = Command(entry.command.command_id, entry.command.command_type, ON_DISK)
+        entry.message = None
+        self._schedule.left(entry.seq)
+
+    def recalled(self, event: Recalled, now: Moment) -> None:
+        """The journal has brought back whose ack is to be sent again, or scheduled messages that are due soon."""
+        for_acks = self.acks.recalled(event.seqs)
+        for past in event.entries:
+            if past.seq in self._fetching:
+                self._came_near(past, now)
+            if for_acks and past.ack is not None and past.proven_utc is None:
                 entry = self._by_seq.get(past.seq) or self._adopt(past, now)
                 if entry.outgoing is None:
                     self.acks.keep(ack_of(entry), now)
+                if entry.state is SCHEDULED and self._schedule.is_far(entry.seq):
+                    self._leave_to_journal(entry)
+        self._give_up(event.seqs, now)
+        self.start_waiting(now)
+
+    def _came_near(self, past: Remembered, now: Moment) -> None:
+        self._fetching.discard(past.seq)
+        if not self._is_scheduled(past.seq):
+            return
+        entry = self._by_seq.get(past.seq)
+        if entry is None:
+            entry = self._adopt(past, now)
+        elif entry.command.payload is ON_DISK:
+            entry.command = past.command
+            with suppress(FrameError):
+                self._address(entry)
+            self._schedule.came(entry.seq)
+        if (due := self._unread.pop(past.seq, None)) is not None:
+            if self._intake_open:
+                self._fire(entry, due, now)
+            else:
+                self._schedule.add(past.seq, due)
+
+    def _give_up(self, seqs: Iterable[int], now: Moment) -> None:
+        """What the journal was asked for and cannot read is not sent; `audit verify` names it."""
+        for seq in self._fetching.intersection(seqs):
+            self._fetching.discard(seq)
+            self._schedule.remove(seq)
+            self._unread.pop(seq, None)
+            self._say(now, "ERROR", f"The scheduled message number {seq} cannot be read from the ledger; it is not sent")
 
     def forget_settled(self) -> None:
-        """Leave to the journal what is settled: at a step's end, for the arrivals within it were looked up before it began."""
+        """Leave to the journal what is settled or far: at a step's end, for the arrivals within it were looked up before it began."""
         self._inline_runs = 0
         for entry in self._settled:
             entry.outgoing = None
-            self._entries.pop(entry.command.command_id, None)
-            self._by_seq.pop(entry.seq, None)
+            self._forget(entry)
             if entry.names:
                 self._names.discard(entry.names, entry.seq)
         self._settled.clear()
         if self._resolving and not self._barrier.tickets:
             self._resolving.clear()
+        for entry in self._acceptances:
+            self._leave_if_far(entry)
+        self._acceptances.clear()
+        for seq in self._schedule.surplus():
+            if (entry_at_hand := self._by_seq.get(seq)) is not None and entry_at_hand.proven:
+                self._leave_if_far(entry_at_hand)
+        if not self._fetching and self._intake_open:
+            self._fetch(self._schedule.wanted())
+
+    def _leave_if_far(self, entry: Entry) -> None:
+        if entry.state is SCHEDULED and entry.outgoing is None and self._schedule.is_far(entry.seq):
+            self._schedule.left(entry.seq)
+            self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        self._entries.pop(entry.command.command_id, None)
+        self._by_seq.pop(entry.seq, None)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -715,7 +835,8 @@ class Ledger:
         return {
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._names),
             "schedule": self._schedule.footprint, "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
-            "resolving": len(self._resolving), "rejected_ids": len(self._rejections), "held": len(self.approvals),
+            "resolving": len(self._resolving), "rejected_ids": len(self._rejections) + len(self._turned_away),
+            "held": len(self.approvals), "fetching": len(self._fetching), "unread": len(self._unread),
         } | self._lanes.sizes  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
@@ -737,21 +858,23 @@ class Ledger:
         counts = self.counts
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
-            malformed=malformed, rejected=self._rejections.count, queued=self._lanes.queued, running=self.running,
+            malformed=malformed, rejected=self.rejected, queued=self._lanes.queued, running=self.running,
             outbox=self.acks.unproven, proven=self.acks.proven, held=len(self.approvals), interrupted=self._unwell[INTERRUPTED],
-            unresolved=self._unwell[FAILED], overdue=self.acks.overdue(now), turned_away=len(self._rejections),
+            unresolved=self._unwell[FAILED], overdue=self.acks.overdue(now), turned_away=len(self._rejections) + len(self._turned_away),
             oldest_waiting_utc=self._lanes.waits_since_utc, paused=self.paused,
         )  # fmt: skip
 
     @property
     def scheduled_count(self) -> int:
-        return len(self._schedule)
+        return len(self._schedule) + len(self._unread)
 
     def scheduled(self, count: int) -> tuple[ScheduledView, ...]:
         """The next `count` messages due."""
         rows = []
         for seq, due in self._schedule.soonest(count):
-            entry = self._by_seq[seq]
+            entry = self._by_seq.get(seq)
+            if entry is None:
+                continue
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             rows.append(ScheduledView(plain(schedule_id, 200), entry.command.command_id, plain(entry.lane, 100), due))
         return tuple(rows)
@@ -790,10 +913,6 @@ class Ledger:
 
     def _say(self, now: Moment, level: str, text: str) -> None:
         self._emit(LogEntry(now.utc, level, plain(text)))
-
-
-def _waiting(named: Sequence[Entry | Remembered]) -> list[Entry]:
-    return [one for one in named if isinstance(one, Entry) and one.state in WAITING]
 
 
 def _itself(arrival: Arrival) -> Remembered | None:

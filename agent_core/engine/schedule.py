@@ -1,33 +1,48 @@
-"""Messages due later: a heap by wall-clock time (PROTOCOL §2, PROMISES P9).
+"""Messages due later: a heap by wall-clock time, of which the nearest are at hand (PROTOCOL §2, PROMISES P9, F71).
 
 Due times are wall time and nothing else, so neither a sleep, nor a step of the clock, nor daylight saving moves them: an entry is due when
 the wall clock says so, never earlier.
+
+Of a message that is due in years only its number and its time are kept; the journal has the rest. The `near` that are due next are to be
+at hand in whole, so that they go out on time: when half of them are gone the next ones are `wanted`, and what came too far behind them is
+`surplus`. So memory holds 2 × `near` of them at most, however many there are.
 """
 
 import heapq
+from collections.abc import Sequence
 
 
 class Schedule:
     """Numbers (`seq`) with a due time."""
 
-    def __init__(self) -> None:
+    def __init__(self, near: int = 100) -> None:
+        self._near = near
+        self._near_utc = float("inf")
+        """Up to this due time messages are near."""
         self._heap: list[tuple[float, int]] = []
         self._due: dict[int, float] = {}
+        self._at_hand: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._due)
 
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._due
+
     @property
     def footprint(self) -> int:
         """Items held in all, those no longer due included."""
-        return len(self._heap) + len(self._due)
+        return len(self._heap) + len(self._due) + len(self._at_hand)
 
-    def add(self, seq: int, due_utc: float) -> None:
+    def add(self, seq: int, due_utc: float, *, at_hand: bool = True) -> None:
         self._due[seq] = due_utc
         heapq.heappush(self._heap, (due_utc, seq))
+        if at_hand:
+            self._at_hand.add(seq)
 
     def remove(self, seq: int) -> None:
         self._due.pop(seq, None)
+        self._at_hand.discard(seq)
         self._tidy()
 
     def _tidy(self) -> None:
@@ -49,10 +64,56 @@ class Schedule:
         while (due := self.next_utc) is not None and due <= utc:
             _, seq = heapq.heappop(self._heap)
             del self._due[seq]
+            self._at_hand.discard(seq)
             taken.append((seq, due))
         if taken:
             self._tidy()
         return taken
 
     def soonest(self, count: int) -> list[tuple[int, float]]:
-        return [(seq, due) for due, seq in heapq.nsmallest(count, ((due, seq) for seq, due in self._due.items()))]
+        """The next ones, found from the heap's top down: most of it is not looked at."""
+        found: list[tuple[int, float]] = []
+        open_places = [(self._heap[0], 0)] if self._heap else []
+        while open_places and len(found) < count:
+            (due, seq), place = heapq.heappop(open_places)
+            if seq in self._due:
+                found.append((seq, due))
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(self._heap):
+                    heapq.heappush(open_places, (self._heap[below], below))
+        return found
+
+    # --- near and far ----------------------------------------------------------------------------------------------
+
+    def is_far(self, seq: int) -> bool:
+        return self._due.get(seq, float("-inf")) > self._near_utc
+
+    def came(self, seq: int) -> None:
+        """It is at hand in whole."""
+        if seq in self._due:
+            self._at_hand.add(seq)
+
+    def left(self, seq: int) -> None:
+        """Only the journal has more of it than its time."""
+        self._at_hand.discard(seq)
+
+    def wanted(self) -> Sequence[int]:
+        """Which are near and not at hand; asked again only when half of the near ones are gone."""
+        if len(self._due) <= self._near:
+            self._near_utc = float("inf")
+            return [seq for seq in self._due if seq not in self._at_hand] if len(self._at_hand) < len(self._due) else ()
+        if self._near_utc < float("inf") and 2 * len(self._at_hand) >= self._near:
+            return ()
+        return [seq for seq in self._find_near() if seq not in self._at_hand]
+
+    def surplus(self) -> Sequence[int]:
+        """Which are at hand and far, where there are many of them."""
+        if len(self._at_hand) <= 2 * self._near:
+            return ()
+        self._find_near()
+        return [seq for seq in self._at_hand if self.is_far(seq)]
+
+    def _find_near(self) -> list[int]:
+        nearest = self.soonest(self._near)
+        self._near_utc = nearest[-1][1]
+        return [seq for seq, _ in nearest]

@@ -23,6 +23,7 @@ from agent_core.records import (
     OutboxRow,
     Remembered,
     Resolution,
+    Scheduled,
     SettingDropped,
     SettingStored,
     State,
@@ -83,6 +84,7 @@ COLUMNS = (
     " released_utc, resolution, resolved_utc, resolved_by"
 )
 UNENDED = "state IN ('queued', 'running', 'scheduled', 'held')"
+BEGUN = "state IN ('queued', 'running', 'held')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
 UNRESOLVED = "state IN ('failed', 'interrupted') AND resolution IS NULL"
 REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
@@ -217,7 +219,7 @@ def top(db: sqlite3.Connection) -> int:
 
 def load(db: sqlite3.Connection) -> Memory:
     """What has not ended, oldest first, and whose ack is not proven, and the kept facts (PROMISES P1, P4). Raises BadRow, sqlite3.Error."""
-    unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} AND NOT ({UNENDED}) ORDER BY seq").fetchall()
+    unproven = db.execute(f"SELECT seq FROM commands WHERE {UNPROVEN} ORDER BY seq").fetchall()
     facts = dict(db.execute("SELECT key, value FROM facts").fetchall())
     unwell = dict(db.execute(f"SELECT state, count(*) FROM commands WHERE {UNRESOLVED} GROUP BY state").fetchall())
     last = db.execute("SELECT command_id FROM commands WHERE via <> 'local' ORDER BY seq DESC LIMIT 1").fetchone()
@@ -230,18 +232,27 @@ def load(db: sqlite3.Connection) -> Memory:
         horizon_utc=float(facts.get("horizon_utc", 0)),
         unproven=tuple(seq for (seq,) in unproven),
         unresolved=Unresolved(unwell.get("failed", 0), unwell.get("interrupted", 0)),
+        scheduled=tuple(_scheduled(db)),
     )
+
+
+def _scheduled(db: sqlite3.Connection) -> Iterator[Scheduled]:
+    names: dict[int, tuple[str, ...]] = {}
+    for seq, name in db.execute("SELECT seq, name FROM names JOIN commands USING (seq) WHERE state = 'scheduled'"):
+        names[seq] = (*names.get(seq, ()), name)
+    for seq, due in db.execute("SELECT seq, due_utc FROM commands WHERE state = 'scheduled' ORDER BY seq"):
+        yield Scheduled(seq, due, names.get(seq, ()))
 
 
 def _unended(db: sqlite3.Connection) -> Iterator[Remembered]:
     seq = 0
     try:
-        for row in db.execute(f"SELECT {COLUMNS} FROM commands WHERE {UNENDED} ORDER BY seq"):
+        for row in db.execute(f"SELECT {COLUMNS} FROM commands WHERE {BEGUN} ORDER BY seq"):
             seq = row[0]
             yield remembered(row)
     except sqlite3.OperationalError as error:
         if is_lasting(error):
-            find = f"SELECT seq, CAST(command_id AS BLOB) FROM commands WHERE {UNENDED} AND seq > ? ORDER BY seq LIMIT 1"
+            find = f"SELECT seq, CAST(command_id AS BLOB) FROM commands WHERE {BEGUN} AND seq > ? ORDER BY seq LIMIT 1"
             seq, command_id = db.execute(find, (seq,)).fetchone()
             raise BadRow(seq, command_id.decode("utf-8", "replace"), "its text is not UTF-8") from None
         raise

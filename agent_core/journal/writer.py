@@ -148,8 +148,13 @@ class Journal:
 
     def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
         """What is remembered of these. Raises LedgerBusy."""
-        found = (self._named(key.name) if isinstance(key, Named) else self.recall(key) for key in keys)
+        found = map(self._look_up, keys)
         return tuple(past for past in found if past is not None)
+
+    def _look_up(self, key: Key) -> Remembered | None:
+        if isinstance(key, str):
+            return self.recall(key)
+        return self._named(key.name) if isinstance(key, Named) else next(iter(self.recall_all((key,))), None)
 
     def _named(self, name: str) -> Remembered | None:
         """The newest message of this name."""

@@ -34,6 +34,7 @@ from agent_core.records import (
     Named,
     OutboxRow,
     Remembered,
+    Scheduled,
     SettingStored,
     State,
     TombstoneAdded,
@@ -172,8 +173,9 @@ def test_p4_what_has_not_ended_comes_back_oldest_first_and_of_unproven_acks_the_
     )
     _, memory = reopened(desk, desks)
     assert [(past.seq, past.state) for past in memory.entries] == [
-        (2, State.QUEUED), (3, State.RUNNING), (5, State.SCHEDULED),
+        (2, State.QUEUED), (3, State.RUNNING),
     ]  # fmt: skip
+    assert memory.scheduled == (Scheduled(5, UTC + 60),)
     assert memory.unproven == (4,)
     assert [(past.seq, past.ack is not None) for past in desks[-1].journal.recall_all((4, 3, 99))] == [(3, False), (4, True)]
     assert memory.tombstones == (TombstoneAdded(Target("later"), "cmd_9", UTC + 60),)

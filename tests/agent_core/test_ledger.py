@@ -914,7 +914,7 @@ def test_acks_that_were_not_proven_are_read_again_and_go_out_oldest_first() -> N
     book = Playbook(backend={"polling": "never"}).online(Memory(next_seq=4, unproven=(1, 2, 3)))
     assert book.count(Recall((1, 2, 3))) == 1
     assert book.snapshot.commands.outbox == 3
-    book >> Recalled(past)
+    book >> Recalled(past, (1, 2, 3))
     assert book.count(acks("c1", "c2", "c3")) == 1
     book.lives(12)
     assert (book.snapshot.commands.outbox, book.engine.sizes["entries"]) == (0, 0)
@@ -958,7 +958,7 @@ def test_p10_f27_what_a_lost_link_leaves_unproven_is_read_again_and_sent_on_the_
 
 def test_p10_what_was_proven_before_it_is_read_again_is_not_sent_again() -> None:
     book = Playbook(backend={"polling": "never"}).online(Memory(next_seq=3, unproven=(1, 2)))
-    book >> Recalled((ended("c1", 1, proven_utc=5.0), ended("c2", 2)))
+    book >> Recalled((ended("c1", 1, proven_utc=5.0), ended("c2", 2)), (1, 2))
     assert [book.count(acks(one)) for one in ("c1", "c2")] == [0, 1]
     assert book.snapshot.commands.outbox == 1
 

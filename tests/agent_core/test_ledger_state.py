@@ -99,7 +99,7 @@ class Ledgers(RuleBasedStateMachine):
 
     def tell(self, event: Event) -> None:
         self.clock.advance(0.001)
-        wanted: list[int] = []
+        wanted: list[tuple[int, ...]] = []
         for effect in self.engine.handle(event, self.clock.now(), lambda: 0.5):
             match effect:
                 case Record(ticket, changes):
@@ -118,12 +118,12 @@ class Ledgers(RuleBasedStateMachine):
                 case PostAcks():
                     self.posted = effect
                 case Recall(seqs):
-                    wanted += seqs
+                    wanted.append(seqs)
                 case _:
                     pass
             self.check_acks(acks_in(effect) if not isinstance(effect, Poll) else [])
-        if wanted:
-            self.tell(Recalled(self.journal.recall_all(wanted)))
+        for seqs in wanted:
+            self.tell(Recalled(self.journal.recall_all(seqs), seqs))
 
     def check_acks(self, bodies: list[dict[str, Any]]) -> None:
         """A stored ack is the same for ever, and none leaves before the file has it."""

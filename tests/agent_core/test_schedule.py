@@ -55,3 +55,41 @@ def test_it_agrees_with_a_plain_dictionary(steps: list[tuple[str, int]]) -> None
                 del model[seq]
         assert schedule.next_utc == min(model.values(), default=None)
         assert schedule.soonest(3) == [(seq, at) for at, seq in sorted((at, seq) for seq, at in model.items())[:3]]
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(("add", "add far", "add", "remove", "take", "step", "step")), st.integers(0, 40)), max_size=80)
+
+
+@given(STEPS)
+def test_f71_at_a_steps_end_the_nearest_are_at_hand_and_few_others(steps: list[tuple[str, int]]) -> None:
+    """As the ledger does it: what is wanted comes, what is surplus leaves."""
+    near = 4
+    schedule, due, at_hand = Schedule(near), dict[int, float](), set[int]()
+    utc = 0.0
+    for number, (step, value) in enumerate(steps):
+        if step.startswith("add"):
+            due[number] = utc + 1 + value
+            schedule.add(number, due[number], at_hand=step == "add")
+            at_hand |= {number} if step == "add" else set()
+        elif step == "remove" and due:
+            seq = sorted(due)[value % len(due)]
+            schedule.remove(seq)
+            del due[seq]
+        elif step == "take":
+            utc += value / 4
+            assert schedule.take_due(utc) == [(seq, at) for at, seq in sorted((at, seq) for seq, at in due.items()) if at <= utc]
+            due = {seq: at for seq, at in due.items() if at > utc}
+        else:
+            for seq in schedule.surplus():
+                schedule.left(seq)
+                at_hand.discard(seq)
+            for seq in schedule.wanted():
+                assert seq not in at_hand
+                schedule.came(seq)
+                at_hand.add(seq)
+            at_hand &= due.keys()
+            nearest = sorted(due, key=lambda seq: due[seq])[: near // 2]
+            latest = max((due[seq] for seq in nearest), default=0.0)
+            assert sum(due[seq] <= latest for seq in at_hand) >= len(nearest), "the next ones"
+            assert len(at_hand) <= 2 * near + sum(due[seq] <= latest for seq in due)
+        at_hand &= due.keys()

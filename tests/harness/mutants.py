@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "frames", "poison", "ack_calls", "hold",
+    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal", "attention")
@@ -403,6 +403,25 @@ BUGS = (
     Bug("an ack at which calls break off stays first", "engine/acks.py", "self._kept.append(left.popleft())", "pass"),
     Bug("a refused ack is posted each interval", "engine/acks.py", "every * RETRY_FACTOR ** min(ack.refusals - 1, 20)", "every"),
     Bug("a missing call for acks is missing for ever", "engine/polling.py", "now.mono + PATHS_AGAIN", "float('inf')"),
+    Bug(
+        "far messages are read only when they are due",
+        "engine/ledger.py",
+        "            self._fetch(self._schedule.wanted())\n",
+        "            pass\n",
+    ),
+    Bug(
+        "far messages stay at hand",
+        "engine/ledger.py",
+        "            self._schedule.left(entry.seq)\n            self._forget(entry)\n",
+        "            pass\n",
+    ),
+    Bug("a far message is not found by its name", "engine/ledger.py", "*far[:MAX_NAMED])", ")"),
+    Bug(
+        "a full schedule takes more",
+        "engine/ledger.py",
+        "if self.scheduled_count >= self._config.schedule.max and",
+        "if not self._traits and",
+    ),
     Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
     Bug("a tombstone outlives its work", "engine/cancels.py", "self._by_target.pop(target, None)", "self._by_target.get(target)"),
     Bug("a tombstone forgets its kind", "engine/cancels.py", "*map(Target, names or (command_id,))", "*map(Target, (command_id, *names))"),
@@ -427,8 +446,8 @@ BUGS = (
     Bug(
         "only the first message of a name is cancelled",
         "engine/ledger.py",
-        "        for victim in waiting:\n",
-        "        for victim in waiting[:1]:\n",
+        "        for victim in victims:\n",
+        "        for victim in victims[:1]:\n",
     ),
     Bug("a cancelled message stays planned", "engine/ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
     Bug("a scheduled message goes early", "engine/schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),

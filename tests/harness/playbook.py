@@ -74,6 +74,7 @@ from agent_core.records import (
     CommandEnded,
     CommandReleased,
     CommandStarted,
+    Key,
     Memory,
     Named,
     Outcome,
@@ -400,8 +401,14 @@ class Playbook:
 
     def arrival(self, one: Command) -> Arrival:
         """A command as the agent hands it over: with what the journal remembers, where the engine must ask."""
-        ids = (self._named.get(key.name, "") if isinstance(key, Named) else key for key in self.engine.needs(one))
-        return Arrival(one, tuple(self._memory[key] for key in ids if key in self._memory))
+        found = map(self.remembers, self.engine.needs(one))
+        return Arrival(one, tuple(past for past in found if past is not None))
+
+    def remembers(self, key: Key) -> Remembered | None:
+        """What the journal would find."""
+        if isinstance(key, int):
+            return next((past for past in self._memory.values() if past.seq == key), None)
+        return self._memory.get(self._named.get(key.name, "") if isinstance(key, Named) else key)
 
     def finish(self, command_id: str, error: str | None = None, **more: Any) -> "Playbook":
         """The handler of this command returns."""
@@ -462,7 +469,7 @@ class Playbook:
             self._handle(Recorded(tickets[-1]))
         for recall in [effect for effect in asked if isinstance(effect, Recall)]:
             if known := [past for past in self._memory.values() if past.seq in recall.seqs]:
-                self._handle(Recalled(tuple(known)))
+                self._handle(Recalled(tuple(known), recall.seqs))
 
     def _remember(self, changes: Iterable[Change]) -> None:
         """As the journal would."""

@@ -55,6 +55,7 @@ from agent_core.records import (
     Named,
     OutboxRow,
     Remembered,
+    Scheduled,
     SettingDropped,
     SettingStored,
     State,
@@ -267,16 +268,23 @@ class Disk:
         return self.rows[seq].entry if seq is not None else None
 
     def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
-        found = (self._named(key.name) if isinstance(key, Named) else self.recall(key) for key in keys)
-        return tuple(past for past in found if past is not None)
+        return tuple(past for past in map(self._look_up, keys) if past is not None)
+
+    def _look_up(self, key: Key) -> Remembered | None:
+        if isinstance(key, str):
+            return self.recall(key)
+        return self._named(key.name) if isinstance(key, Named) else self.rows[key].entry
 
     def _named(self, name: str) -> Remembered | None:
         return self.rows[self.names[name][-1]].entry if name in self.names else None
 
     def memory(self) -> Memory:
         rows = sorted(self.rows.values(), key=lambda row: row.entry.seq)
-        unended = tuple(row.entry for row in rows if not row.entry.state.ended)
-        unproven = tuple(row.entry.seq for row in rows if row.entry.state.ended and row.entry.proven_utc is None)
+        unended = tuple(row.entry for row in rows if row.entry.state in {State.QUEUED, State.RUNNING, State.HELD})
+        unproven = tuple(row.entry.seq for row in rows if row.entry.ack is not None and row.entry.proven_utc is None)
+        names = {seq: tuple(name for name, seqs in self.names.items() if seq in seqs) for seq in self.rows}
+        later = (row.entry for row in rows if row.entry.state is State.SCHEDULED)
+        scheduled = tuple(Scheduled(entry.seq, entry.due_utc or 0.0, names[entry.seq]) for entry in later)
         last = next((r.entry.command.command_id for r in reversed(rows) if r.entry.via is not Via.LOCAL), None)
         return Memory(
             unended,
@@ -286,6 +294,7 @@ class Disk:
             last,
             unproven=unproven,
             unresolved=self.unresolved,
+            scheduled=scheduled,
         )
 
     @property

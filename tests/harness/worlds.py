@@ -29,6 +29,7 @@ from agent_core.entries import EffectClass
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
+    CancelRequested,
     CancelRunning,
     CloseSocket,
     CommandFinished,
@@ -722,7 +723,7 @@ class Process:
                 return None if lost else CommandsReceived(generation, tuple(map(self._recall, arrivals)))
             case PollAnswered() | CommandsPolled() if event.arrivals:
                 return replace(event, arrivals=tuple(self._recall(arrival) for arrival in event.arrivals))
-            case ReplayRequested(command_id):
+            case ReplayRequested(command_id) | CancelRequested(command_id):
                 return replace(event, remembered=disk.recall(command_id))
         return event
 
@@ -798,7 +799,7 @@ class Process:
         if world.disk.failing or self.frozen:
             world.time.call(0.5, self._recall_all, seqs)
         else:
-            self.post(Recalled(tuple(world.disk.rows[seq].entry for seq in sorted(seqs))))
+            self.post(Recalled(tuple(world.disk.rows[seq].entry for seq in sorted(seqs)), seqs))
 
     def _dial(self, generation: int, now: Moment) -> None:
         demand(self._live is None, "a dial while another socket is there:", generation, self._live)
