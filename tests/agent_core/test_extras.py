@@ -1,6 +1,7 @@
 """A package that is not there: one sentence with the command for the way in which this was installed."""
 
 import json
+import shlex
 import sys
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from agent_core.extras import extra_with, install_command
 from tests.harness.rig import program
 
+PYTHON = shlex.quote(sys.executable)
 CLONE = {"url": "file:///opt/the%20clone", "dir_info": {"editable": True}}
 BRANCH = {"url": "https://git.example/edge", "vcs_info": {"vcs": "git", "commit_id": "5f1d", "requested_revision": "main"}}
 
@@ -41,10 +43,10 @@ def installed(folder: Path, origin: dict[str, Any] | None, installer: str) -> Di
         ("uv-receipt.toml", "uv", None, "web", "uv tool install --force 'edge-console[web]'"),
         ("uv-receipt.toml", "uv", BRANCH, "web", "uv tool install --force 'edge-console[web] @ git+https://git.example/edge@main'"),
         ("pipx_metadata.json", "pip", None, "web", "pipx install --force 'edge-console[web]'"),
-        (None, "pip", None, "web", f"{sys.executable} -m pip install 'edge-console[web]'"),
-        (None, "pip", {"url": "file:///tmp/e.whl"}, None, f"{sys.executable} -m pip install 'edge-console @ file:///tmp/e.whl'"),
-        (None, "pip", CLONE, "web", f"{sys.executable} -m pip install -e '/opt/the clone[web]'"),
-        (None, "uv", None, "web", f"uv pip install --python {sys.executable} 'edge-console[web]'"),
+        (None, "pip", None, "web", f"{PYTHON} -m pip install 'edge-console[web]'"),
+        (None, "pip", {"url": "file:///tmp/e.whl"}, None, f"{PYTHON} -m pip install 'edge-console @ file:///tmp/e.whl'"),
+        (None, "pip", CLONE, "web", f"{PYTHON} -m pip install -e '/opt/the clone[web]'"),
+        (None, "uv", None, "web", f"uv pip install --python {PYTHON} 'edge-console[web]'"),
     ],
 )
 def test_the_command_is_that_of_the_installation(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -147,7 +148,7 @@ async def test_a_command_line_may_queue_and_only_named_agents_are_played() -> No
     async with serving() as (backend, target):
         program = "import sys, httpx; httpx.post(sys.argv[1], json={'edge_agent_id': sys.argv[2], 'command_type': sys.argv[3],"
         program += "'payload': __import__('json').loads(sys.argv[4])}, headers={'Authorization': 'Bearer canary-admin'}).raise_for_status()"
-        line = f'{sys.executable} -c "{program}" {target.url}/admin/commands {{agent}} {{type}} {{payload}}'
+        line = f'{shlex.quote(sys.executable)} -c "{program}" {target.url}/admin/commands {{agent}} {{type}} {{payload}}'
         known = Target(target.url, target.socket_url, SECRET, enqueue=line, agents=("mac-1",))
         verdicts = await judge(known, ["C1", "C2", "C8", "W3"])
         assert [verdict.result for verdict in verdicts] == [Result.PASS, Result.PASS, Result.NOT_TESTABLE, Result.NOT_TESTABLE]
