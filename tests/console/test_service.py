@@ -11,7 +11,8 @@ import pytest
 
 from tests.harness.rig import AGENT, SECRET, online_at, program, served, write_config
 
-LAUNCHCTL = '''#!{python}
+LAUNCHCTL = '''#!/bin/sh
+"exec" "{python}" "$0" "$@"
 """launchctl as far as it is called: it answers what the real one answers, late where that is late."""
 import os, pathlib, plistlib, signal, subprocess, sys, time
 
