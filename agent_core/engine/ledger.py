@@ -108,6 +108,7 @@ class Ledger:
         rows: bool = True,
     ) -> None:
         self._config = config
+        self._max_scheduled = config.schedule.max
         self._dialect = config.ack.dialect
         self._traits = traits
         self._emit = emit
@@ -231,7 +232,7 @@ class Ledger:
         if arrival.unread or not self._may_take(now):
             self._rejections.add(command.command_id)
             return False
-        if self.scheduled_count >= self._config.schedule.max and self._is_for_later(command, now):
+        if len(self._schedule) >= self._max_scheduled and self._is_for_later(command, now):
             self._turned_away.add(command.command_id)
             return False
         self._rejections.discard(command.command_id)
@@ -293,7 +294,7 @@ class Ledger:
         if self._rejections.idle and self._turned_away.idle:
             return False
         room = self._intake_open and not self.paused and self.pending <= self._config.executor.max_pending // 2
-        later = room and self.scheduled_count <= self._config.schedule.max * 3 // 4
+        later = room and self.scheduled_count <= self._max_scheduled * 3 // 4
         self._told_schedule_full &= not later
         due = (self._rejections.resync_due(now, room=room, every=every), self._turned_away.resync_due(now, room=later, every=every))
         return any(due)
@@ -757,7 +758,8 @@ class Ledger:
         """Of its payload and text there is no need for long: the journal has them."""
         entry.command = Command(entry.command.command_id, entry.command.command_type, ON_DISK)
         entry.message = None
-        self._schedule.left(entry.seq)
+        if entry.due_utc is not None:
+            self._schedule.left(entry.seq)
 
     def recalled(self, event: Recalled, now: Moment) -> None:
         """The journal has brought back whose ack is to be sent again, or scheduled messages that are due soon."""

@@ -16,6 +16,8 @@ class Rejections:
     def __init__(self, max_ids: int) -> None:
         self._max_ids = max_ids
         self._ids: set[str] = set()
+        self.discard = self._ids.discard
+        """It has come again and is taken."""
         self._fresh = False
         """Something was rejected since the last sync that was asked for."""
         self._resync_at: float | None = None
@@ -28,10 +30,6 @@ class Rejections:
         self._fresh = True
         if len(self._ids) < self._max_ids:
             self._ids.add(command_id)
-
-    def discard(self, command_id: str) -> None:
-        """It has come again and is taken."""
-        self._ids.discard(command_id)
 
     @property
     def wake_at(self) -> float:

@@ -148,12 +148,17 @@ class Journal:
 
     def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
         """What is remembered of these. Raises LedgerBusy."""
-        found = map(self._look_up, keys)
-        return tuple(past for past in found if past is not None)
+        found: list[Remembered] = []
+        for key in keys:
+            if isinstance(key, str) and self.is_new(key):
+                continue
+            if (past := self._look_up(key)) is not None:
+                found.append(past)
+        return tuple(found)
 
     def _look_up(self, key: Key) -> Remembered | None:
         if isinstance(key, str):
-            return self.recall(key)
+            return self._known(key)
         return self._named(key.name) if isinstance(key, Named) else next(iter(self.recall_all((key,))), None)
 
     def _named(self, name: str) -> Remembered | None:

@@ -419,7 +419,7 @@ BUGS = (
     Bug(
         "a full schedule takes more",
         "engine/ledger.py",
-        "if self.scheduled_count >= self._config.schedule.max and",
+        "if len(self._schedule) >= self._max_scheduled and",
         "if not self._traits and",
     ),
     Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
