@@ -6,6 +6,7 @@ half-sent requests can never take the descriptors that agents need.
 
 import asyncio
 import resource
+from collections.abc import Iterable
 
 import h11
 import uvicorn
@@ -37,6 +38,11 @@ def most_connections() -> int:
     return 1_000_000 if allowed == resource.RLIM_INFINITY else max(16, allowed - RESERVED)
 
 
+def is_framed_twice(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a head tells the end of its body in two ways, of which a proxy may have believed the other (RFC 9112 §6.3)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}
+
+
 class GatedProtocol(H11Protocol):
     """One connection until it is upgraded."""
 
@@ -64,7 +70,7 @@ class GatedProtocol(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         sizes = [len(event.target) + 16, *(len(name) + len(value) + 4 for name, value in event.headers)]
-        if event.http_version != b"1.1":
+        if event.http_version != b"1.1" or is_framed_twice(event.headers):
             self._end(400, "Bad Request")
         elif len(event.headers) > MAX_HEADERS or max(sizes) > MAX_LINE:
             self._end(431, "Request Header Fields Too Large")

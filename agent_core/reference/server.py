@@ -28,7 +28,7 @@ from agent_core.plain import plain
 from agent_core.reference.book import taken
 from agent_core.reference.calls import AdminCalls, EdgeCalls, answer, as_told, refusal
 from agent_core.reference.faults import Faults, faults_of
-from agent_core.reference.gate import ACCEPTED_AT_ONCE, GatedConfig, GatedProtocol, most_connections
+from agent_core.reference.gate import ACCEPTED_AT_ONCE, GatedConfig, GatedProtocol, is_framed_twice, most_connections
 from agent_core.reference.hub import REPLACED, Ending, Hub, Rules
 from agent_core.reference.orders import CallError, Order, id_of
 from agent_core.reference.page import Pages
@@ -481,6 +481,11 @@ class ReferenceBackend:
         target = urlsplit(scope["path"]) if not scope["path"].startswith("/") else None
         if target is not None:  # the absolute form, which every server takes (RFC 9112 §3.2.2)
             scope = {**scope, "path": target.path or "/"}
+        if is_framed_twice(scope["headers"]):
+            unread = refusal(CallError(400, "Content-Length or Transfer-Encoding expected, found both"))
+            unread.headers["Connection"] = "close"
+            await unread(scope, receive, send)
+            return
         try:
             self._check_host(target.netloc if target is not None else _header(scope, b"host"))
         except CallError as error:

@@ -289,6 +289,27 @@ async def test_f93_odd_requests(backend: ReferenceBackend) -> None:
     assert status(await raw(backend, elsewhere.encode())) == 421
 
 
+FRAMED_TWICE = {
+    "not in chunks": "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    "in chunks, with a request behind": "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+    "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "an upgrade": "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FRAMED_TWICE)
+async def test_f93_a_body_of_two_lengths_is_refused_and_the_connection_closed(backend: ReferenceBackend, how: str) -> None:
+    head = upgrade(backend)[:-2] if how == "an upgrade" else b"POST /edge/sync HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+    writer.write(head + FRAMED_TWICE[how].encode())
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    assert status(answer) == 400
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answer.lower()
+
+
 @pytest.mark.parametrize("seq", ["true", "7", '"seven"', "1.5"])
 def test_f93_a_pong_echoes_what_the_ping_said(seq: str) -> None:
     hub = Hub(Rules(greet=False))
