@@ -91,6 +91,8 @@ class Ack(Struct):
     refusals: int = 0
     """How often the backend has refused it by HTTP; it is not posted again before `not_before` (monotonic)."""
     not_before: float = 0.0
+    is_forgiven: bool = False
+    """It was posted before its time once, when calls worked again."""
     kept_at: float = 0.0
     """Since when it waits for its proof (monotonic)."""
 

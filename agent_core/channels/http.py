@@ -114,6 +114,7 @@ class PollingChannel:
         refused: list[tuple[str, int]] = []
         failure: Failure | None = None
         missing, in_a_row = False, 0
+        broke_at: str | None = None
         for command_id, ack in acks:
             try:
                 await self._post_ack(ack)
@@ -121,6 +122,7 @@ class PollingChannel:
                 status = error.failure.status
                 if status is None or _concerns_all(error.failure) or error.missing:
                     failure, missing = error.failure, error.missing
+                    broke_at = None if missing else command_id
                     break
                 refused.append((command_id, status))
                 in_a_row = in_a_row + 1 if status >= 500 else 0
@@ -132,7 +134,7 @@ class PollingChannel:
                 in_a_row = 0
         done = {*proven, *(command_id for command_id, _ in refused)}
         failed = tuple(command_id for command_id, _ in acks if command_id not in done)
-        self._post(AcksPosted(tuple(proven), failed, failure, missing, tuple(refused)))
+        self._post(AcksPosted(tuple(proven), failed, failure, missing, tuple(refused), broke_at))
 
     async def _post_ack(self, ack: str) -> None:
         """By the path that has answered 2xx before, whose 404 is about this ack; else by the first that is there. Raises HttpTrouble."""

@@ -274,19 +274,22 @@ class Acks:
         self._spilled.clear()
         self._spilled_count = 0
 
-    def posted(self, event: AcksPosted, every: float, now: Moment) -> Sequence[tuple[str, int]]:
-        """A batch came back. Returns (command id, status) of what is refused for the first time; `every` is the interval of polling."""
-        accepted, refused = set(event.proven), dict(event.refused)
+    def posted(self, event: AcksPosted, every: float, now: Moment, *, polls_fail: bool) -> Sequence[tuple[str, str]]:
+        """A batch came back. Returns (command id, why) of what is refused for the first time; `every` is the interval of polling.
+
+        An ack whose call broke off counts as refused, too, unless polls fail as well.
+        """
+        accepted, refused = set(event.proven), {command_id: f"HTTP {status}" for command_id, status in event.refused}
+        if event.broke_at is not None and event.failure is not None and not polls_fail:
+            refused[event.broke_at] = event.failure.detail
         batch, self._posted = self._posted, ()
         self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
         rest = [ack for ack in batch if ack.entry.command.command_id not in accepted]
-        left = deque(ack for ack in rest if ack.entry.command.command_id not in refused)
-        if left and event.failure is not None and not event.unsupported:
-            self._kept.append(left.popleft())  # the batch ended at this one, and may do so each time
-        self._kept.extendleft(reversed(left))
+        left = [ack for ack in rest if ack.entry.command.command_id not in refused]
+        self._kept.extend(ack for ack in left if ack.entry.command.command_id == event.broke_at)
+        self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id != event.broke_at)
         if event.proven and self._calls_in_trouble:
-            for ack in self._parked:
-                ack.not_before = now.mono
+            self._forgive(now)
         self._calls_in_trouble = event.failure is not None or (self._calls_in_trouble and not event.proven)
         parked = [ack for ack in rest if ack.entry.command.command_id in refused]
         for ack in parked:
@@ -294,6 +297,12 @@ class Acks:
             ack.not_before = now.mono + min(every * RETRY_FACTOR ** min(ack.refusals - 1, 20), MAX_RETRY_AFTER)
             self._park(ack)
         return [(ack.entry.command.command_id, refused[ack.entry.command.command_id]) for ack in parked if ack.refusals == 1]
+
+    def _forgive(self, now: Moment) -> None:
+        """Calls work again: what was refused meanwhile has its turn now, but once only, for the trouble may come of one of these."""
+        for ack in self._parked:
+            if not ack.is_forgiven:
+                ack.not_before, ack.is_forgiven = now.mono, True
 
     def _park(self, ack: Ack) -> None:
         if ack.terminal and len(self._parked) >= self._max_in_memory:

@@ -463,8 +463,8 @@ class Engine:
 
     def _acks_posted(self, event: AcksPosted) -> None:
         acks = self._ledger.acks
-        for command_id, status in acks.posted(event, self._polling.every, self._now):
-            text = f"The backend refuses the ack of {command_id} (HTTP {status}); it is tried again, ever later"
+        for command_id, why in acks.posted(event, self._polling.every, self._now, polls_fail=self._polling.failing):
+            text = f"The backend does not take the ack of {command_id} ({why}); it is tried again, ever later"
             self._repeats.say(self._now, "WARNING", "refused acks", text)
         self._polling.acks_posted(event, self._now, self._dice, hold=bool(event.refused) and acks.overflowing)
 

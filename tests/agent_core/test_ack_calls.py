@@ -1,6 +1,7 @@
 """Acks by HTTP: what a call for one of them says of that one, of the others, and of the way (PROTOCOL §4)."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -98,7 +99,7 @@ async def test_f57_fifty_refusals_hold_up_no_other() -> None:
 @pytest.mark.parametrize("status", [401, 403, 429, 302])
 async def test_f57_what_concerns_all_ends_the_batch(status: int) -> None:
     (event,), calls = await channel_says(lambda _path, name: status if name == "b" else 200, ("a", "b", "c"))
-    assert (event.proven, event.failed, event.refused) == (("a",), ("b", "c"), ())
+    assert (event.proven, event.failed, event.refused, event.broke_at) == (("a",), ("b", "c"), (), "b")
     assert event.failure is not None
     assert event.failure.status == status
     assert len(calls) == 2
@@ -108,6 +109,7 @@ async def test_f57_a_backend_that_fails_three_times_in_a_row_is_left_alone() -> 
     (event,), calls = await channel_says(lambda _path, _name: 503, tuple("abcdef"))
     assert (event.proven, [name for name, _ in event.refused], event.failed) == ((), ["a", "b", "c"], ("d", "e", "f"))
     assert event.failure is not None
+    assert event.broke_at is None
     assert len(calls) == 3
 
 
@@ -145,7 +147,7 @@ def test_f57_a_refused_ack_is_said_once_and_posted_ever_later(status: int) -> No
     waits = [after - before for before, after in pairwise([0.0, *seen])]
     assert waits[:4] == pytest.approx([15, 60, 240, 960])
     assert waits[4:] == pytest.approx([HOUR] * len(waits[4:]))
-    book.told(f"The backend refuses the ack of poison (HTTP {status})", "WARNING", times=1)
+    book.told(f"The backend does not take the ack of poison (HTTP {status})", "WARNING", times=1)
     assert book.snapshot.commands.outbox == 1
 
 
@@ -169,11 +171,40 @@ def test_f57_an_ack_at_which_each_call_breaks_off_holds_up_no_other(trouble: Fai
     def broken() -> AcksPosted:
         ids = tuple(command_id for command_id, _ in book.find(PostAcks).acks)
         at = ids.index("bad") if "bad" in ids else len(ids)
-        return AcksPosted(ids[:at], ids[at:], trouble if ids[at:] else None)
+        return AcksPosted(ids[:at], ids[at:], trouble, broke_at="bad") if ids[at:] else AcksPosted(ids)
 
-    seen = lives(book, HOUR / 4, broken)
+    seen = lives(book, 6 * HOUR, broken)
     assert all(len(of(seen, one)) == 1 for one in good)
-    assert len(of(seen, "bad")) > 2
+    waits = [after - before for before, after in pairwise([0.0, *of(seen, "bad")])]
+    assert len(waits) <= 11, "ever later"
+    assert waits[-2:] == pytest.approx([HOUR] * 2)
+    book.told(f"The backend does not take the ack of bad ({trouble.detail})", "WARNING", times=1)
+
+
+def test_f57_an_ack_at_which_calls_break_off_is_posted_ever_later_whatever_else_goes_on() -> None:
+    """Each new ack that is taken shows that calls work; that is no reason to try the bad one each time."""
+    book = done(offline(), "bad", "worse")
+    fates: dict[str, Any] = {"refused": {"worse": 409}}
+
+    def answer() -> AcksPosted:
+        whole = posted(book, **fates)
+        at = whole.proven.index("bad") if "bad" in whole.proven else None
+        return whole if at is None else AcksPosted(whole.proven[:at], whole.proven[at:], refused(), broke_at="bad")
+
+    times = Counter[str]()
+    for number in range(100):
+        done(book, f"good{number}")
+        times.update(one for _, ids in [*lives(book, 30, answer)] for one in ids)
+    assert book.snapshot.commands.proven == 100
+    assert max(times["bad"], times["worse"]) <= 8, times
+
+
+def test_f57_where_polls_fail_too_no_ack_is_to_blame() -> None:
+    book = done(offline(), "a", "b")
+    book.after(15).fail_poll(refused())
+    book >> AcksPosted((), ("a",), refused(), broke_at="a")
+    book.untold("does not take the ack")
+    book.after(15) << posts("b", "a")
 
 
 def test_f57_a_refused_ack_goes_by_the_next_socket_and_a_pong_proves_it() -> None:

@@ -75,9 +75,10 @@ async def test_f46_f53_whatever_a_task_at_the_edge_raises_is_one_failed_attempt(
         backend.faults = Faults(upgrade_status=503)
         quick = config(tmp_path, backend.url, backend={"sync_interval_seconds": 0.05}, backoff=QUICK, timing=SOON)
         async with living(quick, clock=clock) as here:
-            name = await backend.queue(AGENT, "send_message_now", message())
+            names = [await backend.queue(AGENT, "send_message_now", message()) for _ in ERRORS]
             await until(lambda: not clock.left, "all the errors", 60.0)
-            await settled(backend, name)
+            for name in names:
+                await settled(backend, name)
             backend.faults = Faults()
             await here.online()
             assert here.said("(WebSocket error|HTTP polling failed): (/edge/sync: )?(Runtime|Overflow)Error: ") or victim == "post-acks"

@@ -229,9 +229,8 @@ BUGS = (
     Bug(
         "a failed post counts as proof",
         "engine/acks.py",
-        "        accepted, refused = set(event.proven), dict(event.refused)\n        batch, self._posted",
-        "        accepted, refused = {ack.entry.command.command_id for ack in self._posted}, dict(event.refused)\n"
-        "        batch, self._posted",
+        "        accepted, refused = set(event.proven), {",
+        "        accepted, refused = {ack.entry.command.command_id for ack in self._posted}, {",
     ),
     Bug(
         "ack before record",
@@ -351,7 +350,7 @@ BUGS = (
         "acks that only the journal has are not sent again after a lost link",
         "engine/acks.py",
         "        self._sent.clear()\n        self._unsend_spilled()\n",
-        "        self._sent.clear()\n        self._left.clear()\n",
+        "        self._sent.clear()\n        self._spilled.clear()\n        self._spilled_count = 0\n",
     ),
     Bug(
         "acks only in the journal are proven early",
@@ -400,7 +399,25 @@ BUGS = (
         "        self._reads_carried = False\n        return True\n",
         "        return False\n",
     ),
-    Bug("an ack at which calls break off stays first", "engine/acks.py", "self._kept.append(left.popleft())", "pass"),
+    Bug(
+        "an ack at which calls break off stays first",
+        "engine/acks.py",
+        "        self._kept.extend(ack for ack in left if ack.entry.command.command_id == event.broke_at)\n"
+        "        self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id != event.broke_at)\n",
+        "        self._kept.extendleft(reversed(left))\n",
+    ),
+    Bug(
+        "an ack at which calls break off is posted each interval",
+        "engine/acks.py",
+        "            refused[event.broke_at] = event.failure.detail\n",
+        "            pass\n",
+    ),
+    Bug(
+        "calls that work bring back what is refused each time",
+        "engine/acks.py",
+        "            if not ack.is_forgiven:\n",
+        "            if ack:\n",
+    ),
     Bug("a refused ack is posted each interval", "engine/acks.py", "every * RETRY_FACTOR ** min(ack.refusals - 1, 20)", "every"),
     Bug("a missing call for acks is missing for ever", "engine/polling.py", "now.mono + PATHS_AGAIN", "float('inf')"),
     Bug(

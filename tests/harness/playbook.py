@@ -629,8 +629,9 @@ def remembered(one: Command, state: State, seq: int = 1, **more: Any) -> Remembe
 def posted(
     book: Playbook, *failed: str, failure: Failure | None = None, unsupported: bool = False, refused: dict[str, int] | None = None
 ) -> AcksPosted:
-    """The answer to the latest PostAcks: all proven but these."""
+    """The answer to the latest PostAcks: all proven but these, at the first of which the call broke off where there is a failure."""
     ids = [command_id for command_id, _ in book.find(PostAcks).acks]
     alone = tuple((one, status) for one, status in (refused or {}).items() if one in ids)
     proven = tuple(one for one in ids if one not in failed and one not in dict(alone))
-    return AcksPosted(proven, failed, failure, unsupported, alone)
+    broke_at = failed[0] if failed and failure is not None and not unsupported else None
+    return AcksPosted(proven, failed, failure, unsupported, alone, broke_at)
