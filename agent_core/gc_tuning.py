@@ -4,10 +4,11 @@ import gc
 
 
 def tune_headless() -> None:
-    """After the start: rare collections, since the engine makes no cycles."""
+    """After the start, which runs without collections: rare ones, since the engine makes no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 1_000)
+    gc.enable()
 
 
 def tune_console() -> None:

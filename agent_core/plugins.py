@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from agent_core.config.layers import MESSENGERS
@@ -40,11 +40,11 @@ class Plugin:
 
 def load_plugins() -> tuple[Plugin, ...]:
     """Import all of them and put them beside our own. Raises PluginError."""
-    return (*_messengers(), *_handlers())
+    installed = entry_points()
+    return (*_messengers(installed.select(group=MESSENGERS)), *_handlers(installed.select(group=HANDLERS)))
 
 
-def _messengers() -> Iterator[Plugin]:
-    found = entry_points(group=MESSENGERS)
+def _messengers(found: EntryPoints) -> Iterator[Plugin]:
     names = Counter([*MessengerKind, *(point.name for point in found)])
     for point in found:
         if names[point.name] > 1:
@@ -56,8 +56,8 @@ def _messengers() -> Iterator[Plugin]:
         yield _plugin(point, (point.name,))
 
 
-def _handlers() -> Iterator[Plugin]:
-    for point in entry_points(group=HANDLERS):
+def _handlers(found: EntryPoints) -> Iterator[Plugin]:
+    for point in found:
         _loaded(point)
         brings = tuple(name for name, (handler, _) in REGISTRY.items() if f"{handler.__module__}.".startswith(f"{point.module}."))
         if not brings:

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -227,6 +226,8 @@ def open_client(url: str, within: float, connections: int = 4) -> "httpx.AsyncCl
     httpx comes without its command line, which would bring rich and more: three times as long, and 6 MB.
     """
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
     import httpx
 
     url = url.rstrip("/") + "/"

@@ -12,26 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent_core import __version__
-from console.cli import (
-    about,
-    attention,
-    backend,
-    config,
-    conform,
-    control,
-    doctor,
-    init,
-    intake,
-    ledger,
-    logs,
-    recordings,
-    replays,
-    secret,
-    service,
-    stats,
-    upkeep,
-    whatif,
-)
 from console.cli.options import add_run_options, configuration, env_file, origin, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
@@ -63,13 +43,16 @@ def _with_the_nearest(message: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """The command `edge-console`; ends the process with its exit code."""
     os.umask(0o077)
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options, rest = _root(add_help=False).parse_known_args(given)
+    if rest:
+        options = build_parser().parse_args(given)
     sys.exit(outcome(options.command, options))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every command and option; the help is generated from it."""
-    parser = Parser(prog="edge-console", description="The edge agent and its console. Without a command: run both.")
+def _root(*, add_help: bool = True) -> Parser:
+    """What a run without a command takes: alone it is understood before any command is imported."""
+    parser = Parser(prog="edge-console", add_help=add_help, description="The edge agent and its console. Without a command: run both.")
     parser.add_argument("--version", action="version", version=f"edge-console {__version__}")
     parser.set_defaults(config=None, data_dir=None, demo=False, seconds=None, record=None)
     add_run_options(parser)
@@ -77,8 +60,34 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--read-only", action="store_true", help="the console only looks: it refuses all that changes anything")
     parser.add_argument("--log-format", choices=("text", "json"), help="of the lines of --no-ui")
     parser.set_defaults(command=_run)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    return parser
 
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and option; the help is generated from it."""
+    from console.cli import (
+        about,
+        attention,
+        backend,
+        config,
+        conform,
+        control,
+        doctor,
+        init,
+        intake,
+        ledger,
+        logs,
+        recordings,
+        replays,
+        secret,
+        service,
+        stats,
+        upkeep,
+        whatif,
+    )
+
+    parser = _root()
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for family in (
         init,
         config,
@@ -154,6 +163,7 @@ def _run(options: argparse.Namespace) -> int:
         return complain("the console needs a terminal; use --no-ui to run the agent without it", USAGE)
     gc.disable()
     verdict = _beside(options)
+    from console.cli import recordings
     from console.run import run_console
 
     recorder = recordings.recorder_for(options)
@@ -193,12 +203,14 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
+    gc.disable()
     import asyncio
 
     from agent_core.agent import Agent
     from agent_core.headless import run_headless
     from agent_core.journal.data_dir import cautions
     from agent_core.logs import start_logging
+    from console.cli import recordings
 
     with ExitStack() as stack:
         config = _configured(options, stack)
@@ -214,6 +226,7 @@ def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
 
 
 def _screenshot(options: argparse.Namespace) -> int:
+    from console.cli import recordings
     from console.run import take_screenshot
 
     return take_screenshot(partial(_configured, options), options, recordings.recorder_for(options))
