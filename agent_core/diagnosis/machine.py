@@ -12,7 +12,6 @@ from agent_core.config import Config
 from agent_core.diagnosis.findings import Stage, failed, ok, warning
 from agent_core.diagnosis.mac import login_findings, power_findings
 from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, exposed
-from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
 from agent_core.messengers.choice import messenger_for
@@ -75,10 +74,8 @@ class Machine:
                 "give this user the directory, or choose another data_dir",
             )  # fmt: skip
         if (wrong := await asyncio.to_thread(fault, folder)) is not None:
-            return failed(
-                wrong, "no command is run until the ledger is sound, so that none takes effect twice",
-                f"move {FILE_NAME} away, and its memory with it",
-            )  # fmt: skip
+            what, advice = wrong
+            return failed(what, "no command is run until the ledger is sound, so that none takes effect twice", advice)
         if (wide := exposed(folder)) is not None:
             return warning(wide)
         return ok(f"{folder}, mode {stat.S_IMODE(folder.stat().st_mode):04o}, writable")

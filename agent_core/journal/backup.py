@@ -52,15 +52,13 @@ def restore(data_dir: Path, source: Path) -> str | None:
     unfinished.write_bytes(source.read_bytes())
     unfinished.chmod(0o600)
     _sync(unfinished)
-    ledger, kept = data_dir / FILE_NAME, None
-    if ledger.exists():
-        kept = f"ledger.before-{datetime.fromtimestamp(time.time(), UTC):%Y%m%d-%H%M%S}.sqlite3"
-        for ending in ("-wal", "-shm", ""):
-            part = ledger.with_name(ledger.name + ending)
-            if part.exists():
-                part.rename(data_dir / (kept + ending))
+    ledger = data_dir / FILE_NAME
+    kept = f"ledger.before-{datetime.fromtimestamp(time.time(), UTC):%Y%m%d-%H%M%S}.sqlite3"
+    there = [ending for ending in ("-wal", "-shm", "") if ledger.with_name(ledger.name + ending).exists()]
+    for ending in there:  # a log that is left alone would be played into the backup
+        ledger.with_name(ledger.name + ending).rename(data_dir / (kept + ending))
     unfinished.rename(ledger)
-    return kept
+    return kept if "" in there else None
 
 
 def fence(data_dir: Path, word: str) -> None:

@@ -26,9 +26,9 @@ class Mark:
         return 0
 
     def note(self, top: int, *, at_once: bool = False) -> None:
-        """From time to time; where it cannot be written, another time."""
+        """From time to time, and of the first command at once; where it cannot be written, another time."""
         now = time.monotonic()
-        if top != self._noted and (at_once or now - self._noted_at >= NOTED_EVERY):
+        if top != self._noted and (at_once or not self._noted or now - self._noted_at >= NOTED_EVERY):
             self._noted_at = now
             with suppress(OSError):
                 write_whole(self._path, f"{top}\n".encode())

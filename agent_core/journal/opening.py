@@ -10,6 +10,8 @@ from pathlib import Path
 
 from agent_core.clock import Clock, SystemClock, iso
 from agent_core.config.models import LedgerConfig
+from agent_core.journal.lost import lost
+from agent_core.journal.mark import FILE_NAME as MARK_NAME
 from agent_core.journal.rows import INTAKE, MIGRATIONS, BadRow, is_lasting, load
 from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.journal.steadiness import Steadiness
@@ -23,7 +25,7 @@ BUSY_TIMEOUT = 0.25
 
 
 class LedgerDamaged(Exception):
-    """The file is not a sound ledger; the sentence says where its copy is and what to do."""
+    """The file is not a sound ledger, or none where there was one; the sentence says what to do."""
 
 
 class NewerLedger(Exception):
@@ -36,6 +38,8 @@ def open_ledger(
     """Open for writing: check, back up, migrate, load what is unsettled. Raises LedgerDamaged, NewerLedger, sqlite3.Error or OSError."""
     clock = clock or SystemClock()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (gone := lost(path)) is not None:
+        raise LedgerDamaged(gone)
     _make_private(path)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
@@ -62,7 +66,7 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
         raise LedgerDamaged(wrong)
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
-        raise NewerLedger(f"written by a newer edge-console (schema {version}, this one knows {len(migrations)}); update it")
+        raise NewerLedger(newer(version, len(migrations)))
     if 0 < version < len(migrations):
         _back_up(db, path, version)
     for number in range(version, len(migrations)):
@@ -72,6 +76,10 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
     db.execute("PRAGMA cache_size = -1000")
     db.execute("PRAGMA temp_store = MEMORY")
     db.executescript(INTAKE)
+
+
+def newer(version: int, known: int = len(MIGRATIONS)) -> str:
+    return f"written by a newer edge-console (schema {version}, this one knows {known}); update it"
 
 
 def _make_private(path: Path) -> None:
@@ -96,7 +104,8 @@ def _quarantine(path: Path, why: str, clock: Clock) -> str:
         _make_private(unfinished)
         shutil.copyfile(path, unfinished)
         unfinished.rename(target)
-    return f"{path} is damaged ({why}), a copy is {target.name}; no command is run until you move it away, and its memory with it"
+    away = f"you restore a backup, or move it and {MARK_NAME} away, and its memory with them"
+    return f"{path} is damaged ({why}), a copy is {target.name}; no command is run until {away}"
 
 
 def keep_reserve(folder: Path) -> bool:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from agent_core.delays import Delays, Instants, delays
 from agent_core.frames import TEXT_KEYS, Priority
-from agent_core.journal.opening import FILE_NAME
-from agent_core.journal.rows import COLUMNS, UNPROVEN, UNRESOLVED, BadRow, remembered
+from agent_core.journal.lost import lost
+from agent_core.journal.mark import FILE_NAME as MARK_NAME
+from agent_core.journal.opening import FILE_NAME, newer
+from agent_core.journal.rows import COLUMNS, MIGRATIONS, UNPROVEN, UNRESOLVED, BadRow, remembered
 from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import CLOCK_OFFSET, OVERDUE_AFTER, OutboxRow, Remembered
 
 TEXTS = ", ".join(f"json_extract(payload, '$.{key}')" for key in TEXT_KEYS)
 MAX_ATTENTION = 500
+BEGIN_ANEW = f"restore a backup, or move {FILE_NAME} and {MARK_NAME} away, and its memory with them"
 PAGE = 1_000
 """Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
 
@@ -22,33 +25,45 @@ class NoLedger(Exception):
     """There is no readable ledger there; the sentence says why."""
 
 
+class LaterSchema(NoLedger):
+    """A later version of this program has written it, and only that one can judge it."""
+
+
 @contextmanager
 def reading(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """A connection; whatever SQLite says against it, then or later, is NoLedger. Text that is not UTF-8 is read nevertheless."""
     path = data_dir / FILE_NAME
+    if (gone := lost(path)) is not None:
+        raise NoLedger(gone)
     if not path.exists():
         raise NoLedger(f"no ledger in {data_dir}: the agent has not run with this data_dir yet")
     if not path.is_file():  # SQLite would wait for somebody to write into a pipe
         raise NoLedger(f"{path} cannot be read: it is no file")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
+            if (version := db.execute("PRAGMA user_version").fetchone()[0]) > len(MIGRATIONS):
+                raise LaterSchema(f"{path} cannot be judged: {newer(version)}")
             db.text_factory = lambda text: text.decode("utf-8", "replace")
             yield db
     except sqlite3.Error as error:
         raise NoLedger(f"{path} cannot be read: {error}") from None
 
 
-def fault(data_dir: Path) -> str | None:
-    """What is wrong with the ledger; None where it is sound, or not there yet."""
+def fault(data_dir: Path) -> tuple[str, str] | None:
+    """What is wrong with the ledger, and what to do; None where it is sound, or not there yet."""
     path = data_dir / FILE_NAME
+    if (gone := lost(path)) is not None:
+        return gone, "put it back, or restore a backup"
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
         with reading(data_dir) as db:
             wrong = unsound_page(db) or unsound_row(db)
+    except LaterSchema as error:
+        return str(error), "update edge-console"
     except NoLedger as error:
-        return str(error)
-    return None if wrong is None else f"{path} is damaged: {wrong}"
+        return str(error), BEGIN_ANEW
+    return None if wrong is None else (f"{path} is damaged: {wrong}", BEGIN_ANEW)
 
 
 def find(data_dir: Path, command_id: str) -> Remembered | None:

@@ -27,7 +27,7 @@ from agent_core.journal import retention
 from agent_core.journal.mark import Mark
 from agent_core.journal.opening import BUSY_TIMEOUT, FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, top, write
-from agent_core.journal.watch import LedgerMoved, Watch
+from agent_core.journal.watch import LedgerEmptied, LedgerMoved, Watch
 from agent_core.records import Change, CommandAccepted, Key, Named, Remembered, Unresolved
 
 RETRY_SECONDS = 0.5
@@ -258,7 +258,7 @@ class Journal:
             except Exception as error:  # noqa: BLE001  (the thread's edge: nothing is acked that is not written, whatever hinders it)
                 with suppress(sqlite3.Error):
                     db.rollback()
-                    if isinstance(error, LedgerMoved):
+                    if isinstance(error, LedgerMoved) and not isinstance(error, LedgerEmptied):
                         db.execute("PRAGMA wal_checkpoint")
                 self._free_reserve(error)
                 if not self._may_retry(error, trouble):

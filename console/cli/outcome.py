@@ -39,7 +39,7 @@ def _explain(error: Exception) -> int:
         return complain(str(error), USAGE)
     if name == "NotRunning":
         return complain(str(error), NOT_RUNNING)
-    if name in {"BackupUnfit", "DataDirInUse", "NoLedger", "OtherVersion", "SecretUnavailable", "SendError", "ServiceError"}:
+    if name in {"BackupUnfit", "DataDirInUse", "LaterSchema", "NoLedger", "OtherVersion", "SecretUnavailable", "SendError", "ServiceError"}:
         return complain(str(error), FAILED)
     if isinstance(error, ModuleNotFoundError):
         from agent_core.extras import advice

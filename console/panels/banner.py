@@ -44,8 +44,9 @@ def notice_of(view: View) -> Notice | None:
 
 
 def _disk_remedy(trouble: str) -> str:
-    """A damaged ledger is told with its path, which may say anything."""
-    return "move it away" if "damaged" in trouble else "make room" if "full" in trouble else "D looks for the cause"
+    """A ledger that is damaged or gone is told with its path, which may say anything."""
+    remedies = {"damaged": "move it away", "but held commands": "put it back", "full": "make room"}
+    return next((remedy for sign, remedy in remedies.items() if sign in trouble), "D looks for the cause")
 
 
 def _socket_trouble(view: View) -> str:

@@ -113,7 +113,8 @@ def test_f73_a_key_that_is_wrong_in_the_index_alone_is_seen_at_start_and_by_the_
     found = audit(tmp_path)
     assert not found.ok
     assert f"sqlite_autoindex_{table}_1" in str(found.damage)
-    assert "is damaged" in str(fault(tmp_path))
+    what, _ = fault(tmp_path) or ("", "")
+    assert "is damaged" in what
     again = Desk(tmp_path)
     desks.append(again)
     again.journal.start()

@@ -191,4 +191,4 @@ async def test_doctor_sees_a_damaged_ledger(tmp_path: Path) -> None:
         (tmp_path / "state" / FILE_NAME).write_bytes(b"This is a shopping list.\n" * 500)
         text = await run("doctor", *arguments, cwd=tmp_path, expect=1)
     assert "First failing stage: data_dir" in text
-    assert "move ledger.sqlite3 away" in " ".join(text.split())
+    assert "move ledger.sqlite3 and ledger.mark away" in " ".join(text.split())

@@ -22,7 +22,7 @@ NAMES = (
     "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
-KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_soundness", "journal", "attention")
+KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention")
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
 EDGE = tuple(f"tests/agent_core/test_{name}.py" for name in ("framing", "edge"))
 ROOMS = {"journal/": JOURNAL, "channels/": EDGE, "agent.py": EDGE}
@@ -321,6 +321,12 @@ BUGS = (
     ),
     Bug("what needs the operator is forgotten by a restart", "journal/rows.py", 'unwell.get("failed", 0)', "0"),
     Bug("what is forgotten needs the operator for ever", "journal/writer.py", " or found.lapsed != Unresolved():", ":"),
+    Bug("a ledger that was emptied is a new one", "journal/opening.py", "(gone := lost(path)) is not None", "False"),
+    Bug("a log without its ledger is thrown away", "journal/lost.py", "if log.is_file() and log.stat().st_size else", "if False else"),
+    Bug("the first commands are noted late", "journal/mark.py", "at_once or not self._noted or", "at_once or"),
+    Bug("an emptied ledger is written on", "journal/watch.py", "if not self._path.stat().st_size:", "if False:"),
+    Bug("a strange log is played into a backup", "journal/backup.py", 'for ending in ("-wal", "-shm", "") if', 'for ending in ("",) if'),
+    Bug("a later schema is judged", "journal/reader.py", ".fetchone()[0]) > len(MIGRATIONS)", ".fetchone()[0]) > 10_000"),
     Bug(
         "a resolution has no author",
         "journal/rows.py",
