@@ -429,14 +429,19 @@ class Ledger:
         self.start_waiting(now)
         return True
 
-    def refuse(self, command_id: str, now: Moment, error: str = "refused by the operator") -> bool:
-        """End it as failed; False where no such command is held."""
+    def refuse(self, command_id: str, now: Moment) -> bool:
+        """End it as failed, which the operator knows then; False where no such command is held."""
         entry = self._entries.get(command_id)
         if entry is None or entry.state is not HELD:
             return False
-        self.approvals.remove(entry)
-        self._end(entry, FAILED, error, {}, now)
+        self._refuse(entry, "refused by the operator", now)
+        self._unwell[FAILED] -= 1
+        self._change(CommandResolved(entry.seq, Resolution.DISMISSED, now.utc, "the operator"))
         return True
+
+    def _refuse(self, entry: Entry, why: str, now: Moment) -> None:
+        self.approvals.remove(entry)
+        self._end(entry, FAILED, why, {}, now)
 
     def _let_go(self, entry: Entry, now: Moment) -> None:
         """On as a new one; what has fallen due meanwhile is not late, for it was kept back."""
@@ -461,7 +466,7 @@ class Ledger:
             if self.approvals.approves:
                 self._let_go(entry, now)
             else:
-                self.refuse(entry.command.command_id, now, f"refused: nobody approved it within {after:g} s")
+                self._refuse(entry, f"refused: nobody approved it within {after:g} s", now)
         self.start_waiting(now)
 
     # --- cancel and schedule -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from agent_core.attention import Candidate, Kind, case_of
 from agent_core.clock import ManualClock
 from agent_core.config.models import LedgerConfig
-from agent_core.events import Execute, Lost, Recorded, RecordFailed, ReplayRequested, ResolveRequested
+from agent_core.events import Execute, HeldRefused, Lost, Recorded, RecordFailed, ReplayRequested, ResolveRequested
 from agent_core.frames import ack
 from agent_core.journal.audit import audit
 from agent_core.journal.opening import FILE_NAME
@@ -19,7 +19,7 @@ from agent_core.journal.reader import needing_attention
 from agent_core.records import CommandAccepted, CommandEnded, CommandResolved, Memory, Remembered, Resolution, State, Unresolved
 from agent_core.snapshot import CommandsView
 from tests.harness.desk import UTC, Desk, fed, proved, quiet, reopened, took
-from tests.harness.playbook import NOTHING, Playbook, command, lost, records, remembered
+from tests.harness.playbook import NOTHING, Playbook, command, lost, records, remembered, to
 
 CANDIDATES = [{"guid": "A1", "chat": "iMessage;-;+1", "sent_at": "2026-11-05T20:30:00.000Z"}, {"guid": "A2", "chat": "c", "sent_at": "t"}]
 
@@ -98,6 +98,16 @@ def test_a_replay_settles_its_original_and_needs_the_operator_itself_where_it_fa
     book >> ReplayRequested("c1", remembered=past(State.INTERRUPTED)) << records(CommandResolved, CommandAccepted) << Execute
     assert counted(book) == (0, 0, 0)
     book.finish("replay-9-c1", "no such recipient")
+    assert counted(book) == (0, 1, 0)
+
+
+def test_what_the_operator_refuses_needs_nobody_but_what_nobody_approved_does() -> None:
+    book = Playbook(executor={"hold": "all", "hold_timeout_seconds": 30}, backend={"polling": "never"}).online()
+    book.push("c1", "send_message", payload=to("+1")).push("c2", "send_message", payload=to("+2"))
+    book >> HeldRefused("c1") << records(CommandEnded, CommandResolved)
+    assert book.find(records(CommandEnded, CommandResolved)).changes[1] == CommandResolved(1, Resolution.DISMISSED, book.clock.utc, "the operator")
+    assert counted(book) == (0, 0, 0)
+    book.lives(31)
     assert counted(book) == (0, 1, 0)
 
 
