@@ -71,6 +71,15 @@ class EdgeConsole(App[str]):
             id="screenshot",
             key_display="^s",
         ),
+        Binding(
+            "exclamation_mark",
+            "operate('attention')",
+            "Attention",
+            show=False,
+            tooltip="What needs you, and what to do about each",
+            id="attention",
+            key_display="!",
+        ),
         Binding("D", "operate('diagnose')", "Diagnose", show=False, tooltip="Look at the way to the backend, by stages", id="diagnose"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent and quit", id="quit"),
@@ -166,7 +175,7 @@ class EdgeConsole(App[str]):
             self.screen.refresh()
 
     def _foresee(self) -> None:
-        for name in ("inspector", "pages"):
+        for name in ("attention", "inspector", "pages"):
             import_module(f"console.screens.{name}")
 
     def configure(self, options: ConsoleOptions) -> None:
@@ -219,6 +228,7 @@ class EdgeConsole(App[str]):
         self.operations.give_up_silent_replays()
         self.operations.ask_ledger()
         self.operations.renew_delays()
+        self.operations.renew_attention()
         snapshot = self.host.snapshot()
         most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
         news, self._cursor, missed = self.host.feed.since(self._cursor, most)

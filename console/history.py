@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from agent_core.attention import Case, Kind, case_of
 from agent_core.feed import CommandEntry
 from agent_core.filters import Ask
-from agent_core.journal.reader import NoLedger, before
+from agent_core.journal.reader import NoLedger, before, needing_attention
 from agent_core.journal.reader import asked as found
 from agent_core.plain import plain
 from agent_core.records import Remembered, State, Via
@@ -20,7 +21,7 @@ def earlier(data_dir: Path, redactor: Redactor, number: int | None = None) -> li
         records = before(data_dir, number, PAGE)
     except NoLedger:
         return []
-    return [redactor.within(_entry(record)) for record in records if isinstance(record, Remembered)]
+    return [redactor.within(entry_of(record)) for record in records if isinstance(record, Remembered)]
 
 
 def asked(data_dir: Path, ask: Ask, after: int) -> tuple[set[int], int]:
@@ -31,7 +32,14 @@ def asked(data_dir: Path, ask: Ask, after: int) -> tuple[set[int], int]:
         return set(), after
 
 
-def _entry(record: Remembered) -> CommandEntry:
+def needing(data_dir: Path, redactor: Redactor, utc: float) -> list[Case]:
+    """What needs the operator at that time, the gravest kind first, of each the newest first. Raises NoLedger."""
+    records = [redactor.within(record) for record in needing_attention(data_dir, utc) if isinstance(record, Remembered)]
+    return sorted(map(case_of, records), key=lambda case: list(Kind).index(case.kind))
+
+
+def entry_of(record: Remembered) -> CommandEntry:
+    """As the stream shows it."""
     command, thread = record.command, record.command.payload.get("thread_id")
     ran = None if record.started_utc is None or record.finished_utc is None else record.finished_utc - record.started_utc
     acked = None if record.sent_utc is None else record.sent_utc - record.received_utc

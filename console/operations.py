@@ -22,16 +22,18 @@ from agent_core.snapshot import Phase, PollingMode
 from console.host import Host
 from console.panels.details import LATENCY
 from console.panels.lines import Line
-from console.panels.ring import Row
+from console.panels.ring import Row, row_of
 from console.screens.main import Main
 from console.text import grouped, shown, took
 from console.themes import Inks, inks_of
 
 if TYPE_CHECKING:
+    from agent_core.attention import Case
     from agent_core.delays import Delays
     from agent_core.diagnosis.findings import Conclusion, Stage
-    from agent_core.records import Remembered
+    from agent_core.records import Remembered, Resolution
     from console.replay import Batch
+    from console.screens.attention import Attention, Listed
     from console.screens.editor import Draft
     from console.screens.inspector import Inspector
     from console.screens.pages import Beside
@@ -51,6 +53,8 @@ MODES = {
 DELAYS_EVERY = 30.0
 MAX_DRAFTS = 20
 ASK_EVERY = 1.0
+ATTENTION_EVERY, WRITTEN_WITHIN = 10.0, 1.0
+"""Seconds after which the ledger is asked again what needs the operator: at the latest, and where it may not have a change yet."""
 DEFAULT_THEME = "edge-dark"
 
 
@@ -71,6 +75,8 @@ class ConsoleOptions(NamedTuple):
     """Where the console's own state is kept."""
     earlier: "Callable[[int | None], Sequence[CommandEntry]] | None" = None
     """The commands of the ledger before a number, a page of them."""
+    needing: "Callable[[float], Sequence[Case]] | None" = None
+    """What needs the operator at a time, from the ledger. Raises NoLedger."""
     delays: "Callable[[float], Delays | None] | None" = None
     """Whose the delays of the hour before were, from the ledger."""
     keys: Mapping[str, str] = MappingProxyType({})
@@ -106,6 +112,8 @@ class Operations:
         self._kept: State | None = None
         self.delays: Delays | None = None
         self._delays_at = 0.0
+        self._counted: tuple[int, ...] = ()
+        self._attention_at = 0.0
         self._asked_for: Filter | None = None
         self._ask_at = 0.0
         self._answered_to: dict[Ask, int] = {}
@@ -261,14 +269,18 @@ class Operations:
             self.say(f"What this console should remember cannot be written: {plain(error.strerror or error, 100)}.", "warning")
 
     def _is_saved(self) -> bool:
-        """Whether a saved session is shown, whose commands are not this agent's to run; says so."""
-        if self._main.stream.session:
+        """Whether what is chosen is of a saved session, whose commands are not this agent's to run; says so."""
+        if self._of_session:
             self.say("A saved session is only looked at: Esc returns to the live commands.", "warning")
-        return bool(self._main.stream.session)
+        return self._of_session
+
+    @property
+    def _of_session(self) -> bool:
+        return bool(self._main.stream.session) and self._attention is None
 
     def _lookup(self, row: Row) -> "Remembered | None":
         """Its record; of a saved session there is none, whatever has the same id here."""
-        return None if self._main.stream.session else self._host.lookup(row.command_id)
+        return None if self._of_session else self._host.lookup(row.command_id)
 
     def reconnect(self) -> None:
         if self._may_not():
@@ -298,7 +310,7 @@ class Operations:
     def replay(self) -> None:
         if self._may_not() or self._is_saved():
             return
-        rows = [] if self._inspector else self._main.stream.marked
+        rows = self._main.stream.marked if self._app.screen is self._main else []
         if not rows:
             row = self._selected()
             rows = [] if row is None else [row]
@@ -466,6 +478,92 @@ class Operations:
         question = asked("Run it with this payload?", lines, "y run · n leave it")
         self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
 
+    # --- what needs the operator ---
+
+    def attention(self) -> None:
+        if self.options.needing is None:
+            self.say("This console has no ledger to ask.", "warning")
+            return
+        from console.screens.attention import Attention
+
+        self._counted = ()
+        self._app.push_screen(Attention(self._attention_page))
+
+    @property
+    def _attention(self) -> "Attention | None":
+        """The list, where it is open and nothing stands over it."""
+        if self._app.screen is self._main:
+            return None
+        from console.screens.attention import Attention
+
+        return self._app.screen if isinstance(self._app.screen, Attention) else None
+
+    def _attention_page(self, listed: "Listed", width: int, height: int) -> "Sequence[Line]":
+        from console.screens.attention import attention_page
+
+        return attention_page(listed, self._host.snapshot(), self._inks, self._clock.now().utc, self._zone, width, height)
+
+    def renew_attention(self) -> None:
+        """Ask the ledger again where the agent counts differently, and now and then: by a thread."""
+        if self.options.needing is None or self._attention is None:
+            return
+        now, commands = self._clock.now(), self._host.snapshot().commands
+        counted = commands.interrupted, commands.unresolved, commands.overdue, commands.turned_away
+        if counted == self._counted and now.mono < self._attention_at:
+            return
+        self._attention_at = now.mono + (ATTENTION_EVERY if counted == self._counted else WRITTEN_WITHIN)
+        self._counted = counted
+        self._app.run_worker(self._watched(self._look_for_attention(self.options.needing, now.utc)), group="attention")
+
+    async def _look_for_attention(self, needing: "Callable[[float], Sequence[Case]]", utc: float) -> None:
+        from agent_core.journal.reader import NoLedger
+
+        found: Sequence[Case] = ()
+        trouble = ""
+        try:
+            found = await asyncio.to_thread(needing, utc)
+        except NoLedger as error:
+            trouble = str(error)
+        if self._attention is not None:
+            self._attention.tell(found, trouble)
+
+    def _row_needing(self, case: "Case | None") -> Row | None:
+        """As the stream has it, else as the ledger does."""
+        if case is None:
+            return None
+        from console.history import entry_of
+
+        live = self._main.stream.live
+        place = live.find(case.record.seq)
+        return row_of(entry_of(case.record)) if place is None else live.row(place)
+
+    def resolve_as_sent(self) -> None:
+        from agent_core.records import Resolution
+
+        self._resolve(Resolution.SENT, "Only an unknown outcome can be resolved as sent.")
+
+    def dismiss(self) -> None:
+        from agent_core.records import Resolution
+
+        self._resolve(Resolution.DISMISSED, "An ack is settled by its proof alone.")
+
+    def _resolve(self, resolution: "Resolution", otherwise: str) -> None:
+        """Nothing runs by it, so it is not asked about."""
+        screen = self._attention
+        if screen is None or screen.case is None or self._may_not():
+            return
+        if resolution not in screen.case.resolutions:
+            self.say(otherwise, "warning")
+            return
+        import getpass
+
+        from agent_core.events import ResolveRequested
+
+        command_id = screen.case.record.command.command_id
+        self._host.post(ResolveRequested(command_id, resolution, getpass.getuser()))
+        self.say(f"{shown(command_id, 60)}: {resolution}.")
+        screen.action_move(1)
+
     # --- looking ---
 
     @property
@@ -478,6 +576,8 @@ class Operations:
         return self._app.screen if isinstance(self._app.screen, Inspector) else None
 
     def _selected(self) -> Row | None:
+        if self._attention is not None:
+            return self._row_needing(self._attention.case)
         row = self._inspector.row if self._inspector is not None else self._main.stream.selected
         if row is None:
             self.say("No command yet.")
@@ -486,6 +586,11 @@ class Operations:
     def inspect(self) -> None:
         row = self._selected()
         if row is None or self._inspector is not None:
+            return
+        if self._attention is not None:
+            from console.screens.dialog import Dialog
+
+            self._app.push_screen(Dialog("Command", self._record(row)))
             return
         from console.screens.inspector import Inspector
 

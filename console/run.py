@@ -149,11 +149,11 @@ def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
     from agent_core.redaction import Redactor
     from console.delays import last_hour
-    from console.history import asked, earlier
+    from console.history import asked, earlier, needing
     from console.keys import keymap
     from console.operations import ConsoleOptions
 
-    folder = config.data_dir
+    folder, redactor = config.data_dir, Redactor(*config.secrets)
     return ConsoleOptions(
         pictures=folder / "screenshots",
         exports=folder / "exports",
@@ -162,7 +162,8 @@ def console_options(config: "Config") -> "ConsoleOptions":
         asked=partial(asked, folder),
         bell=config.console.bell,
         notify=config.console.notify,
-        earlier=partial(earlier, folder, Redactor(*config.secrets)),
+        earlier=partial(earlier, folder, redactor),
+        needing=partial(needing, folder, redactor),
         delays=partial(last_hour, folder),
         keys=keymap(config.console.keys),
         diagnosis=partial(diagnosed, config),

@@ -36,7 +36,7 @@ def notice_of(view: View) -> Notice | None:
         return Notice("▲ DEAF: a sync brought what the socket should have pushed", "a new one is open; look at the backend", "warn")
     if commands.interrupted:
         many = f"{commands.interrupted} commands" if commands.interrupted > 1 else "1 command"
-        return Notice(f"▲ {many}: outcome unknown", "! shows them, r replays", "warn")
+        return Notice(f"▲ {many}: outcome unknown", "! shows what to do", "warn")
     if commands.held:
         many = f"{commands.held} commands wait" if commands.held > 1 else "1 command waits"
         return Notice(f"◇ HELD: {many} for you", "a approves the selected one, X refuses it", "warn")

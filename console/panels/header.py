@@ -1,9 +1,13 @@
 """Row 1: who talks to whom, and the state as a filled pill."""
 
+from rich.style import Style
+
 from agent_core.snapshot import PollingMode
 from console.panels.lines import Line, line_width, spread
 from console.panels.view import View, status_of
-from console.text import cut, host_of, shown, time_of_day
+from console.text import count, cut, host_of, shown, time_of_day
+
+OPENS_ATTENTION = Style(meta={"@click": "app.operate('attention')"})
 
 
 def header(view: View, width: int, height: int) -> list[Line]:
@@ -32,14 +36,17 @@ def header(view: View, width: int, height: int) -> list[Line]:
 def _badges(view: View, width: int) -> Line:
     """What is not as usual: short words, filled."""
     snapshot = view.snapshot
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, Style]] = []
+    if snapshot.commands.attention:
+        ink = view.inks.pill("bad" if snapshot.commands.interrupted else "warn")
+        found.append((f"! {count(snapshot.commands.attention)}", ink + OPENS_ATTENTION))
     if view.read_only:
-        found.append(("READ-ONLY", "accent"))
+        found.append(("READ-ONLY", view.inks.pill("accent")))
     if snapshot.polling.mode is not PollingMode.AUTO:
-        found.append((f"POLL {snapshot.polling.mode.upper()}", "warn"))
+        found.append((f"POLL {snapshot.polling.mode.upper()}", view.inks.pill("warn")))
     if snapshot.link.deaf:
-        found.append(("DEAF", "warn"))
+        found.append(("DEAF", view.inks.pill("warn")))
     if not snapshot.disk.ok:
-        found.append(("DISK", "bad"))
+        found.append(("DISK", view.inks.pill("bad")))
     room = max(0, (width - 45) // 12)
-    return tuple(piece for word, tone in found[:room] for piece in ((f" {word} ", view.inks.pill(tone)), (" ", view.inks.band)))
+    return tuple(piece for word, ink in found[:room] for piece in ((f" {word} ", ink), (" ", view.inks.band)))

@@ -34,6 +34,14 @@ class Row(NamedTuple):
     effect: str
 
 
+def row_of(entry: CommandEntry) -> Row:
+    """As it is told."""
+    return Row(
+        entry.utc, entry.command_id, entry.command_type, entry.via, entry.status, entry.run_ms, entry.ack_ms, entry.thread_id, entry.error,
+        entry.replay_of, entry.effect,
+    )  # fmt: skip
+
+
 class Ring:
     """The last `capacity` commands in the order of their arrival.
 

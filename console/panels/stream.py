@@ -47,7 +47,7 @@ class Stream(Widget, can_focus=True):
         bound("home,g", "oldest", "Oldest", "Home", "The oldest command kept"),
         bound("end,G", "newest", "Newest", "End", "The newest command, and follow"),
         bound("space", "mark", "Mark", "space", "Mark it, for replays and comparisons"),
-        bound("exclamation_mark", "failures", "Failures", "!", "Only what failed, or all again"),
+        bound("E", "failures", "Failures", None, "Only what failed, or all again"),
         bound("backslash", "toggle_filter", "Filter off", "\\", "The filter off, and on again"),
         bound("n", "jump(1)", "Next match", "n", "The next the filter finds (or that failed)"),
         bound("N", "jump(-1)", "Previous match", "N", "The one before"),

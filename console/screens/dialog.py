@@ -38,7 +38,9 @@ def content_of(lines: Sequence[Line]) -> Content:
 
 def _style(ink: Style) -> ContentStyle:
     colour = ink.color.get_truecolor().hex if ink.color is not None else ""
-    return ContentStyle.parse(f"{'bold ' if ink.bold else ''}{colour}".strip()) + ContentStyle.from_meta(ink.meta)
+    ground = f" on {ink.bgcolor.get_truecolor().hex}" if ink.bgcolor is not None else ""
+    words = f"{'bold ' if ink.bold else ''}{'reverse ' if ink.reverse else ''}{colour}{ground}".strip()
+    return ContentStyle.parse(words) + ContentStyle.from_meta(ink.meta)
 
 
 class Modal(ModalScreen[Result]):

@@ -105,7 +105,9 @@ def test_what_the_operator_refuses_needs_nobody_but_what_nobody_approved_does() 
     book = Playbook(executor={"hold": "all", "hold_timeout_seconds": 30}, backend={"polling": "never"}).online()
     book.push("c1", "send_message", payload=to("+1")).push("c2", "send_message", payload=to("+2"))
     book >> HeldRefused("c1") << records(CommandEnded, CommandResolved)
-    assert book.find(records(CommandEnded, CommandResolved)).changes[1] == CommandResolved(1, Resolution.DISMISSED, book.clock.utc, "the operator")
+    assert book.find(records(CommandEnded, CommandResolved)).changes[1] == CommandResolved(
+        1, Resolution.DISMISSED, book.clock.utc, "the operator"
+    )
     assert counted(book) == (0, 0, 0)
     book.lives(31)
     assert counted(book) == (0, 1, 0)

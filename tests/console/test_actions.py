@@ -248,7 +248,7 @@ async def test_a_curl_line_is_one_that_a_shell_takes_apart_safely() -> None:
 @pytest.mark.parametrize(("key", "kind"), [("j", "jsonl"), ("c", "csv"), ("m", "md")])
 async def test_what_passes_the_filter_is_saved(tmp_path: Path, key: str, kind: str) -> None:
     async with seated(entries=pictured(), exports=tmp_path / "exports") as seat:
-        await seat.press("exclamation_mark", "w", key)
+        await seat.press("E", "w", key)
         await seat.until(lambda: "Saved 3 commands" in seat.toasts())
     (saved,) = (tmp_path / "exports").iterdir()
     assert saved.suffix == f".{kind}"
@@ -259,9 +259,9 @@ async def test_what_passes_the_filter_is_saved(tmp_path: Path, key: str, kind: s
 
 async def test_c6_a_saved_session_is_marked_and_only_looked_at_while_the_live_one_goes_on(tmp_path: Path) -> None:
     async with seated(entries=pictured(), exports=tmp_path) as seat:
-        await seat.press("exclamation_mark", "w", "j")
+        await seat.press("E", "w", "j")
         await seat.until(lambda: "Saved" in seat.toasts())
-        await seat.press("exclamation_mark", "L", "1")
+        await seat.press("E", "L", "1")
         assert "Session commands-20261106-143207-000.jsonl" in bodies(seat)
         assert seat.stream.count == 3
         seat.host.feed.extend([entry(90, "cmd_live")])

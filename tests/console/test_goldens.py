@@ -11,13 +11,16 @@ import pytest
 from agent_core.feed import LogEntry
 from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
 from console.app import EdgeConsole
+from console.operations import ConsoleOptions
 from console.screenshot import svg_of
-from tests.harness.stills import NOON, NOTHING_YET, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, clock, pictured, remembered
+from tests.harness.stills import NOON, NOTHING_YET, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, clock, needing_cases, pictured, remembered
 
 FOLDER = Path(__file__).with_name("goldens")
 SMALL, USUAL, LARGE, TOWER = (80, 24), (120, 36), (200, 60), (80, 50)
+WIDE = (160, 45)
 POLLING = replace(WAITING, commands=replace(WAITING.commands, outbox=12))
 LATER = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3_600),), scheduled_count=1)
+NEEDING = replace(ONLINE, commands=replace(ONLINE.commands, interrupted=1, unresolved=2, overdue=1, turned_away=12))
 EMPTY = replace(NOTHING_YET, latency=LatencyView(), commands=CommandsView())
 
 
@@ -28,6 +31,8 @@ class Picture(NamedTuple):
     keys: tuple[str, ...] = ()
     theme: str = "edge-dark"
     empty: bool = False
+    shows: str = ""
+    """A word that is there once what is asked of the ledger has come."""
 
 
 FILTER = ("slash", *"via:poll,local", "space", *">20ms")
@@ -42,6 +47,9 @@ PICTURES = (
     *(Picture(f"filter-{size[0]}", ONLINE, size, FILTER) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"help-{size[0]}", ONLINE, size, ("question_mark",)) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"empty-{size[0]}", EMPTY, size, empty=True) for size in (SMALL, USUAL, LARGE)),
+    *(Picture(f"attention-{size[0]}", NEEDING, size, ("exclamation_mark",), shows="perhaps") for size in (SMALL, USUAL, WIDE)),
+    Picture("attention-light", NEEDING, USUAL, ("exclamation_mark", "j", "j"), "edge-light", shows="Dismiss"),
+    Picture("attention-none", ONLINE, SMALL, ("exclamation_mark",), empty=True, shows="Nothing"),
     Picture("too-small", ONLINE, (59, 15)),
     Picture("latency", ONLINE, USUAL, ("3",)),
     Picture("link-light", ONLINE, USUAL, ("1",), "edge-light"),
@@ -49,7 +57,7 @@ PICTURES = (
     Picture("log", ONLINE, SMALL, ("5",)),
     Picture("marks-light", ONLINE, USUAL, ("space", "up", "up", "space", "r"), "edge-light"),
     Picture("contrast", WAITING, USUAL, (), "edge-contrast"),
-    Picture("no-colour", WAITING, USUAL, ("exclamation_mark",), "edge-plain"),
+    Picture("no-colour", WAITING, USUAL, ("E",), "edge-plain"),
 )  # fmt: skip
 
 
@@ -58,13 +66,16 @@ async def drawn(picture: Picture) -> str:
     host = StillHost(picture.snapshot, told, {entry.command_id: remembered(entry.command_id) for entry in told})
     for number in range(0 if picture.empty else 12):
         host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
-    app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme)
+    options = ConsoleOptions(needing=lambda _: [] if picture.empty else needing_cases())
+    app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme, options=options)
     async with app.run_test(size=picture.size) as pilot:
         for key in picture.keys:
             await pilot.press(key)
         for widget in app.screen.query("Input, TextArea"):
             widget.cursor_blink = False  # type: ignore[attr-defined]
         await pilot.pause(0.1)
+        while picture.shows not in svg_of(app):
+            await pilot.pause(0.05)
         return svg_of(app)
 
 

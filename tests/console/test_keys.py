@@ -30,7 +30,7 @@ def test_a_sign_is_spelt_as_textual_has_it(char: str) -> None:
     ("wanted", "says"),
     [
         ({"reconect": "f5"}, "reconect is no action: did you mean reconnect?"),
-        ({"xyzzyx": "f5"}, "xyzzyx is no action; there are approve, back, cancel"),
+        ({"xyzzyx": "f5"}, "xyzzyx is no action; there are approve, attention, back"),
         ({"reconnect": "p"}, "p is for reconnect and for polling"),
         ({"polling": "ctrl+c"}, "ctrl+c is for quitting and for polling"),
         ({"reconnect": "f5", "replay": "f5"}, "f5 is for reconnect and for replay"),

@@ -71,7 +71,7 @@ async def test_c12_a_word_of_the_message_is_asked_of_the_ledger() -> None:
         seat.clock.advance(1.1)
         await seat.until(lambda: seat.stream.count == 3)
         assert (Ask("text", "hello"), 3) in questions
-        await seat.press("exclamation_mark")
+        await seat.press("E")
         assert seat.stream.count == 0
 
 
@@ -146,16 +146,16 @@ async def test_n_jumps_to_the_next_match_also_while_the_filter_is_off() -> None:
 
 async def test_failures_only() -> None:
     async with seated(entries=pictured()) as seat:
-        await seat.press("exclamation_mark")
+        await seat.press("E")
         assert "✗ failures only" in bodies(seat)
         assert "3 of 22" in bodies(seat)
-        await seat.press("exclamation_mark")
+        await seat.press("E")
         assert "cmd_5f1cfb10f6" in bodies(seat)
 
 
 async def test_what_arrives_and_changes_goes_through_the_filter() -> None:
     async with seated(entries=[entry(1, "cmd_1", status="running"), entry(2, "cmd_2")]) as seat:
-        await seat.press("exclamation_mark")
+        await seat.press("E")
         assert "Nothing passes the filter" in bodies(seat)
         seat.host.feed.extend([entry(1, "cmd_1", status="failed")])
         seat.host.feed.extend([entry(3, "cmd_3", status="failed")])
@@ -167,7 +167,7 @@ async def test_what_arrives_and_changes_goes_through_the_filter() -> None:
 
 async def test_a_frozen_stream_under_a_filter_loses_nothing() -> None:
     async with seated(entries=[entry(number, status="failed" if number % 2 else "acked") for number in range(1, 101)]) as seat:
-        await seat.press("exclamation_mark", "f")
+        await seat.press("E", "f")
         for number in range(101, 121):
             seat.host.feed.extend([entry(number, status="failed" if number % 2 else "acked")])
         await seat.until(lambda: "10 new" in bodies(seat))
@@ -256,5 +256,5 @@ async def test_a_pattern_that_takes_too_long_is_refused_and_nothing_breaks() -> 
         await seat.press("slash")
         seat.app.screen.query_one(FilterBar).value = r"/(\w|\w\w)*\W$/"
         await seat.until(lambda: "takes too long" in bodies(seat))
-        await seat.press("enter", "n", "backslash", "exclamation_mark", "f", "f")
+        await seat.press("enter", "n", "backslash", "E", "f", "f")
         assert "Commands" in bodies(seat)

@@ -1,14 +1,16 @@
 """A host that stands still, and presents made by hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC
+from types import MappingProxyType
 from typing import Any
 
+from agent_core.attention import Case, case_of
 from agent_core.clock import ManualClock
 from agent_core.events import Event
 from agent_core.feed import CommandEntry, Feed
-from agent_core.frames import Command
+from agent_core.frames import Command, ack
 from agent_core.latency import Histogram, Rolling
 from agent_core.records import Remembered, State, Via
 from agent_core.snapshot import (
@@ -72,8 +74,8 @@ def entry(row: int, command_id: str | None = None, kind: str = "send_message", *
 
 def remembered(command_id: str, kind: str = "send_message", payload: dict[str, Any] | None = None, **rest: Any) -> Remembered:
     command = Command(command_id, kind, payload if payload is not None else {"thread_id": "+13105550100", "text": "hi there"})
-    times: dict[str, Any] = {"received_utc": NOON - 5, "started_utc": NOON - 4.9, "finished_utc": NOON - 4.8}
-    return Remembered(seq=1, command=command, via=Via.WS, state=State.COMPLETED, **times, **rest)
+    given = {"seq": 1, "state": State.COMPLETED, "received_utc": NOON - 5, "started_utc": NOON - 4.9, "finished_utc": NOON - 4.8, **rest}
+    return Remembered(command=command, via=Via.WS, **given)
 
 
 def measured(*milliseconds: float) -> Histogram:
@@ -157,6 +159,24 @@ def pictured() -> list[CommandEntry]:
         )
         for number, (code, kind, via, status, run, ack) in enumerate(PICTURED, 1)
     ]  # fmt: skip
+
+
+CANDIDATES = [{"guid": f"GUID-{n}", "chat": "iMessage;-;+1310", "sent_at": f"2026-11-05T14:31:0{n}Z"} for n in range(6)]
+
+
+def needing_cases() -> list[Case]:
+    """One of each kind."""
+
+    def case(seq: int, state: State, error: str | None = None, result: Mapping[str, Any] = MappingProxyType({})) -> Case:
+        told = ack(f"cmd_{seq}", "failed", NOON, error, result)
+        return case_of(remembered(f"cmd_{seq}", seq=seq, state=state, error=error, ack=told))
+
+    return [
+        case(1, State.INTERRUPTED, "unknown outcome: 6 messages like it", {"candidates": CANDIDATES}),
+        case(2, State.FAILED, "missed: due 1200 s ago"),
+        case(3, State.FAILED, "no such recipient"),
+        case(4, State.COMPLETED),
+    ]
 
 
 def text_of(lines: Iterable[Iterable[tuple[str, object]]]) -> str:
