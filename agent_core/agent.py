@@ -33,7 +33,6 @@ from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
 from agent_core.engine.settings import KEYS as SETTING_KEYS
 from agent_core.engine.settings import settings_of
-from agent_core.entries import Trait
 from agent_core.events import (
     AbortSocket,
     AcksPosted,
@@ -78,7 +77,7 @@ from agent_core.events import (
 )
 from agent_core.feed import Feed, FeedEntry, LogEntry
 from agent_core.frames import Command, dump_status
-from agent_core.handlers import REGISTRY, UNSUPPORTED, check, run, sound, start, timed, traits_for
+from agent_core.handlers import REGISTRY, UNSUPPORTED, check, run, sound, start, traits_for
 from agent_core.journal import Journal
 from agent_core.journal.data_dir import data_dir
 from agent_core.journal.writer import LedgerBusy
@@ -146,7 +145,7 @@ class Agent:
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)
-        traits = {name: self._timed(trait) for name, trait in traits_for(self._messenger, self._registry).items()}
+        traits = traits_for(self._messenger, self._registry, self._held_up)
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now(), self._redactor)
@@ -498,9 +497,6 @@ class Agent:
         async with asyncio.timeout(SETTLE_WITHIN):
             outcome = await self._messenger.settle(effect.mark, effect.message)
             self._accept(RunSettled(effect.seq, None if outcome is None else sound(outcome)))
-
-    def _timed(self, trait: Trait) -> Trait:
-        return trait if trait.inline is None else replace(trait, inline=timed(trait.inline, self._held_up))
 
     def _held_up(self, command: Command, seconds: float) -> None:
         text = f"Command {command.command_id} ({command.command_type}) held up the agent for {seconds:.1f} s; its handler must not block"

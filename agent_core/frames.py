@@ -19,6 +19,7 @@ PAYLOAD_KEYS = ("payload", "parameters", "params", "data", "args")
 TEXT_KEYS = ("text", "message", "message_text")
 SEND_AT_KEYS = ("send_at", "schedule_time", "at")
 NAME_KEYS = ("schedule_id", "message_id")
+_UNNAMED = frozenset(NAME_KEYS).isdisjoint
 TARGET_KEYS = (*NAME_KEYS, "command_id")
 MAX_RESCUED = 128 * 2**10
 """Bytes of a frame in which an id is still looked for, so that a turn stays short."""
@@ -288,8 +289,11 @@ def message_of(command: Command) -> Message:
     text = _first(payload, TEXT_KEYS)
     if not isinstance(text, str) or not text:
         raise FrameError("missing text")
-    names = tuple(dict.fromkeys(filter(None, (_name(payload, key) for key in NAME_KEYS if key in payload))))
-    return Message(thread_of(command), text, _due(command), names)
+    return Message(thread_of(command), text, _due(command), () if _UNNAMED(payload) else _names(payload))
+
+
+def _names(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (_name(payload, key) for key in NAME_KEYS))))
 
 
 def _first(fields: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

@@ -44,36 +44,28 @@ def handles(*command_types: str, trait: Trait) -> Callable[[Handler], Handler]:
     return register
 
 
-def traits_for(messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY) -> dict[str, Trait]:
-    """What the engine needs to know of each type: also the messenger's part, and the handlers that run inline."""
+def traits_for(
+    messenger: Messenger, registry: Mapping[str, tuple[Handler, Trait]] = REGISTRY, held_up: HeldUp = lambda _command, _seconds: None
+) -> dict[str, Trait]:
+    """What the engine needs to know of each type: also the messenger's part, and the handlers that run inline; one that blocks is told."""
     found = {}
     for name, (handler, declared) in registry.items():
         effect = messenger.effect if declared.sends else declared.effect
         idempotent = messenger.idempotent if declared.sends else declared.idempotent
         awaited = iscoroutinefunction(messenger.send if declared.sends else handler)
-        inline = None if awaited or effect is EffectClass.EXTERNAL else _inline(handler, messenger)
+        inline = None if awaited or effect is EffectClass.EXTERNAL else _inline(handler, messenger, held_up)
         found[name] = replace(declared, effect=effect, idempotent=idempotent, settles=declared.sends and messenger.settles, inline=inline)
     return found
 
 
-def _inline(handler: Handler, messenger: Messenger) -> Inline:
+def _inline(handler: Handler, messenger: Messenger, held_up: HeldUp) -> Inline:
     def inline(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
+        began = monotonic()
         outcome = start(handler, command, Context(seq, utc, messenger, message))
+        check(began, command, held_up)
         return outcome if isinstance(outcome, Outcome) else _failed(TypeError("a handler that is awaited must be a coroutine function"))
 
     return inline
-
-
-def timed(inline: Inline, held_up: HeldUp) -> Inline:
-    """The same, with a look at the clock before and after: one that blocks is told."""
-
-    def run_timed(seq: int, command: Command, message: Message | None, utc: float) -> Outcome:
-        began = monotonic()
-        outcome = inline(seq, command, message, utc)
-        check(began, command, held_up)
-        return outcome
-
-    return run_timed
 
 
 @handles("send_message", "send_message_now", "schedule_message", trait=Trait(sends=True))

@@ -30,11 +30,9 @@ class Approvals:
         self.approves = executor.hold_then == "approve"
         """What is done in the operator's place."""
         self._held: OrderedDict[int, Entry] = OrderedDict()
+        self.count = self._held.__len__
         self._filter: Filter | None = None
         self.choose(self._configured)
-
-    def __len__(self) -> int:
-        return len(self._held)
 
     def choose(self, text: str) -> None:
         """Hold what this filter takes from now on: `all`, or none where it is empty. Raises FilterError."""

@@ -51,7 +51,9 @@ class Barrier:
         self._sealed: deque[Sealed] = deque()
         self._ticket = 0
         self._recorded = 0
-        self._accepted = self._written = 0
+        self._accepted = 0
+        self.unwritten = 0
+        """Commands taken that are not on disk."""
         self._last_accepted: str | None = None
         self.change = self._changes.append
         self.hold = self._held.append
@@ -65,6 +67,7 @@ class Barrier:
     def accept(self, change: CommandAccepted) -> None:
         """A change that counts: a command is taken."""
         self._accepted += 1
+        self.unwritten += 1
         if change.entry.via is not LOCAL:
             self._last_accepted = change.entry.command.command_id
         self._changes.append(change)
@@ -98,7 +101,7 @@ class Barrier:
         released: list[Held] = []
         while self.may_release and len(released) < RELEASED_AT_ONCE:
             written = self._sealed.popleft()
-            self.last_command_id, self._written = written.last_command_id, written.accepted
+            self.last_command_id, self.unwritten = written.last_command_id, self._accepted - written.accepted
             released += written.held
         return released
 
@@ -106,8 +109,3 @@ class Barrier:
     def tickets(self) -> int:
         """Records on their way to the disk."""
         return len(self._sealed)
-
-    @property
-    def unwritten(self) -> int:
-        """Commands taken that are not on disk."""
-        return self._accepted - self._written

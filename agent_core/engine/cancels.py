@@ -58,6 +58,7 @@ class Tombstones:
         self._seconds = hours * 3_600
         self._max_count = max_count
         self._by_target: OrderedDict[Target, tuple[str, float]] = OrderedDict()
+        self.count = self._by_target.__len__
 
     def restore(self, tombstones: Iterable[TombstoneAdded], now: Moment) -> None:
         """What an earlier run left."""
@@ -83,6 +84,3 @@ class Tombstones:
     def _drop_old(self, now: Moment) -> None:
         while self._by_target and next(iter(self._by_target.values()))[1] <= now.mono:
             self._by_target.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._by_target)

@@ -401,10 +401,13 @@ class Engine:
             return
         self._link.heard(self._now, frame=True)
         self._link.delivers()
+        take, now, new = self._ledger.take, self._now, False
         for arrival in arrivals:
-            self._suspects.discard(arrival.command.command_id)
-            if self._ledger.take(arrival, WS, self._now):
-                self._link.brought_new(self._now)
+            new |= take(arrival, WS, now)
+        if new:
+            self._link.brought_new(now)
+        if self._suspects:
+            self._suspects.difference_update(arrival.command.command_id for arrival in arrivals)
 
     def _frame_received(self, generation: int, frame: Frame) -> None:
         if not self._link.is_current(generation):

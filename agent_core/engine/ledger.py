@@ -232,7 +232,7 @@ class Ledger:
         if arrival.unread or not self._may_take(now):
             self._rejections.add(command.command_id)
             return False
-        if len(self._schedule) >= self._max_scheduled and self._is_for_later(command, now):
+        if self._schedule.count() >= self._max_scheduled and self._is_for_later(command, now):
             self._turned_away.add(command.command_id)
             return False
         self._rejections.discard(command.command_id)
@@ -329,7 +329,7 @@ class Ledger:
     @property
     def pending(self) -> int:
         """Commands that wait for their turn, for the operator or for the disk."""
-        return max(self._lanes.queued + self.running + len(self.approvals), self._barrier.unwritten)
+        return max(self._lanes.queued + self.running + self.approvals.count(), self._barrier.unwritten)
 
     def _begin(self, entry: Entry, now: Moment, targets: Sequence[Remembered] = ()) -> None:
         """Decide what a new command asks for: end it at once, schedule it, or queue it."""
@@ -354,7 +354,7 @@ class Ledger:
             self._configure(entry, now)
             return
         due = self._address(entry) if entry.trait.sends else None
-        if self._tombstones and (by := self._cancelled_before(entry, now)) is not None:
+        if self._tombstones.count() and (by := self._cancelled_before(entry, now)) is not None:
             self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
@@ -524,7 +524,7 @@ class Ledger:
         for tombstone in filter(None, added):
             self._change(tombstone)
         if None in added:
-            error = f"unknown, and {len(self._tombstones)} cancels of unknown names are remembered already"
+            error = f"unknown, and {self._tombstones.count()} cancels of unknown names are remembered already"
             self._end(entry, FAILED, error, unknown, now)
             return
         self._end(entry, COMPLETED, None, unknown, now)
@@ -810,9 +810,11 @@ class Ledger:
     def forget_settled(self) -> None:
         """Leave to the journal what is settled or far: at a step's end, for the arrivals within it were looked up before it began."""
         self._inline_runs = 0
+        entries, by_seq = self._entries, self._by_seq
         for entry in self._settled:
             entry.outgoing = None
-            self._forget(entry)
+            entries.pop(entry.command.command_id, None)
+            by_seq.pop(entry.seq, None)
             if entry.names:
                 self._names.discard(entry.names, entry.seq)
         self._settled.clear()
@@ -821,9 +823,14 @@ class Ledger:
         for entry in self._acceptances:
             self._leave_if_far(entry)
         self._acceptances.clear()
+        if self._schedule.count():
+            self._keep_the_nearest()
+
+    def _keep_the_nearest(self) -> None:
+        """Of the scheduled messages those are at hand that are due next."""
         for seq in self._schedule.surplus():
-            if (entry_at_hand := self._by_seq.get(seq)) is not None and entry_at_hand.proven:
-                self._leave_if_far(entry_at_hand)
+            if (entry := self._by_seq.get(seq)) is not None and entry.proven:
+                self._leave_if_far(entry)
         if not self._fetching and self._intake_open:
             self._fetch(self._schedule.wanted())
 
@@ -841,9 +848,9 @@ class Ledger:
         """How many items each of its collections holds: all of them are bounded by what is unsettled."""
         return {
             "entries": len(self._entries), "by_seq": len(self._by_seq), "names": len(self._names),
-            "schedule": self._schedule.footprint, "tombstones": len(self._tombstones), "outbox": self.acks.unproven,
+            "schedule": self._schedule.footprint, "tombstones": self._tombstones.count(), "outbox": self.acks.unproven,
             "resolving": len(self._resolving), "rejected_ids": len(self._rejections) + len(self._turned_away),
-            "held": len(self.approvals), "fetching": len(self._fetching), "unread": len(self._unread),
+            "held": self.approvals.count(), "fetching": len(self._fetching), "unread": len(self._unread),
         } | self._lanes.sizes  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
@@ -866,14 +873,14 @@ class Ledger:
         return CommandsView(
             received=counts.received, completed=counts.completed, failed=counts.failed, duplicates=counts.duplicates,
             malformed=malformed, rejected=self.rejected, queued=self._lanes.queued, running=self.running,
-            outbox=self.acks.unproven, proven=self.acks.proven, held=len(self.approvals), interrupted=self._unwell[INTERRUPTED],
+            outbox=self.acks.unproven, proven=self.acks.proven, held=self.approvals.count(), interrupted=self._unwell[INTERRUPTED],
             unresolved=self._unwell[FAILED], overdue=self.acks.overdue(now), turned_away=len(self._rejections) + len(self._turned_away),
             oldest_waiting_utc=self._lanes.waits_since_utc, paused=self.paused,
         )  # fmt: skip
 
     @property
     def scheduled_count(self) -> int:
-        return len(self._schedule) + len(self._unread)
+        return self._schedule.count() + len(self._unread)
 
     def scheduled(self, count: int) -> tuple[ScheduledView, ...]:
         """The next `count` messages due."""

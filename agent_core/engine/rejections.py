@@ -8,6 +8,7 @@ once, and then each interval while a rejected id has not come again: a backend m
 from agent_core.clock import Moment
 
 MAX_RESYNCS = 40
+INFINITY = float("inf")
 
 
 class Rejections:
@@ -20,7 +21,7 @@ class Rejections:
         """It has come again and is taken."""
         self._fresh = False
         """Something was rejected since the last sync that was asked for."""
-        self._resync_at: float | None = None
+        self.wake_at = INFINITY
         self._resyncs = 0
         self.count = 0
         """Rejections since the start."""
@@ -32,19 +33,15 @@ class Rejections:
             self._ids.add(command_id)
 
     @property
-    def wake_at(self) -> float:
-        return float("inf") if self._resync_at is None else self._resync_at
-
-    @property
     def idle(self) -> bool:
         """Nothing was rejected that is still missed."""
-        return self._resync_at is None and not self._fresh and not self._ids
+        return self.wake_at == INFINITY and not self._fresh and not self._ids
 
     def resync_due(self, now: Moment, *, room: bool, every: float) -> bool:
         """Whether the backend is to be asked now; `every` is the interval of polling in seconds."""
         due = now.mono >= self.wake_at
         if not (self._fresh or self._ids):
-            self._resync_at = None
+            self.wake_at = INFINITY
             return False
         asked = room and (self._fresh or due)
         if asked:
@@ -53,7 +50,7 @@ class Rejections:
             if self._resyncs > MAX_RESYNCS:
                 self._ids.clear()
         if asked or due:
-            self._resync_at = now.mono + every
+            self.wake_at = now.mono + every
         return asked
 
     def __len__(self) -> int:

@@ -21,10 +21,8 @@ class Schedule:
         """Up to this due time messages are near."""
         self._heap: list[tuple[float, int]] = []
         self._due: dict[int, float] = {}
+        self.count = self._due.__len__
         self._at_hand: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._due)
 
     def __contains__(self, seq: int) -> bool:
         return seq in self._due
@@ -46,7 +44,9 @@ class Schedule:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Give back what is kept of entries no longer due, now and then."""
+        """Give back what is kept of entries no longer due, now and then; of few none is far."""
+        if len(self._due) <= self._near:
+            self._near_utc = float("inf")
         if len(self._heap) > 4 * len(self._due) + 64:
             self._heap = [(due, number) for number, due in self._due.items()]
             heapq.heapify(self._heap)

@@ -25,11 +25,15 @@ class Mark:
             return max(0, int(self._path.read_text(encoding="ascii")[:20]) - top)
         return 0
 
-    def note(self, top: int, *, at_once: bool = False) -> None:
-        """From time to time, and of the first command at once; where it cannot be written, another time."""
-        now = time.monotonic()
-        if top != self._noted and (at_once or not self._noted or now - self._noted_at >= NOTED_EVERY):
-            self._noted_at = now
+    @property
+    def is_due(self) -> bool:
+        """From time to time, and of the first command at once."""
+        return not self._noted or time.monotonic() - self._noted_at >= NOTED_EVERY
+
+    def note(self, top: int) -> None:
+        """Where it cannot be written, another time."""
+        self._noted_at = time.monotonic()
+        if top != self._noted:
             with suppress(OSError):
                 write_whole(self._path, f"{top}\n".encode())
                 self._noted = top

@@ -149,8 +149,9 @@ class Journal:
     def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
         """What is remembered of these. Raises LedgerBusy."""
         found: list[Remembered] = []
+        bloom = self._bloom
         for key in keys:
-            if isinstance(key, str) and self.is_new(key):
+            if bloom is not None and isinstance(key, str) and key not in bloom:
                 continue
             if (past := self._look_up(key)) is not None:
                 found.append(past)
@@ -158,7 +159,7 @@ class Journal:
 
     def _look_up(self, key: Key) -> Remembered | None:
         if isinstance(key, str):
-            return self._known(key)
+            return self.recall(key)
         return self._named(key.name) if isinstance(key, Named) else next(iter(self.recall_all((key,))), None)
 
     def _named(self, name: str) -> Remembered | None:
@@ -206,7 +207,7 @@ class Journal:
         while (batch := self._next_batch()) is not None and self._write_patiently(db, batch):
             self._tidy(db)
         with suppress(sqlite3.Error):
-            self._mark.note(top(db), at_once=True)
+            self._mark.note(top(db))
             db.close()
 
     def _open_patiently(self) -> sqlite3.Connection | None:
@@ -322,7 +323,8 @@ class Journal:
         """Forget, in small steps and faster than commands come, what is settled and too old or too many; the rest in quiet moments."""
         try:
             ages = self._steadiness.look(db, self._clock.now().utc)
-            self._mark.note(top(db))
+            if self._mark.is_due:
+                self._mark.note(top(db))
             size = self.path.stat().st_size
             if self._untrimmed >= TRIM_EVERY or size > self._size + TRIM_GROWTH:
                 self._size = size

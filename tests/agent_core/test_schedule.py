@@ -12,12 +12,12 @@ def test_due_in_order_of_time_and_never_early() -> None:
     schedule = Schedule()
     for seq, due in ((1, 30.0), (2, 10.0), (3, 20.0), (4, 10.0)):
         schedule.add(seq, due)
-    assert (len(schedule), schedule.next_utc) == (4, 10.0)
+    assert (schedule.count(), schedule.next_utc) == (4, 10.0)
     assert schedule.take_due(9.999) == []
     assert schedule.take_due(20.0) == [(2, 10.0), (4, 10.0), (3, 20.0)]
     assert schedule.soonest(5) == [(1, 30.0)]
     assert schedule.take_due(1e9) == [(1, 30.0)]
-    assert (len(schedule), schedule.next_utc) == (0, None)
+    assert (schedule.count(), schedule.next_utc) == (0, None)
 
 
 def test_removing_what_is_not_there_changes_nothing() -> None:
@@ -26,7 +26,7 @@ def test_removing_what_is_not_there_changes_nothing() -> None:
     schedule.remove(7)
     schedule.remove(1)
     schedule.remove(1)
-    assert len(schedule) == 0
+    assert schedule.count() == 0
 
 
 def test_p10_cancelled_entries_leave_no_growing_heap() -> None:

@@ -323,7 +323,7 @@ BUGS = (
     Bug("what is forgotten needs the operator for ever", "journal/writer.py", " or found.lapsed != Unresolved():", ":"),
     Bug("a ledger that was emptied is a new one", "journal/opening.py", "(gone := lost(path)) is not None", "False"),
     Bug("a log without its ledger is thrown away", "journal/lost.py", "if log.is_file() and log.stat().st_size else", "if False else"),
-    Bug("the first commands are noted late", "journal/mark.py", "at_once or not self._noted or", "at_once or"),
+    Bug("the first commands are noted late", "journal/mark.py", "not self._noted or ", ""),
     Bug("an emptied ledger is written on", "journal/watch.py", "if not self._path.stat().st_size:", "if False:"),
     Bug("a strange log is played into a backup", "journal/backup.py", 'for ending in ("-wal", "-shm", "") if', 'for ending in ("",) if'),
     Bug("a later schema is judged", "journal/reader.py", ".fetchone()[0]) > len(MIGRATIONS)", ".fetchone()[0]) > 10_000"),
@@ -442,7 +442,7 @@ BUGS = (
     Bug(
         "a full schedule takes more",
         "engine/ledger.py",
-        "if len(self._schedule) >= self._max_scheduled and",
+        "if self._schedule.count() >= self._max_scheduled and",
         "if not self._traits and",
     ),
     Bug("a zero time is believed", "frames.py", "    if issued_utc >= FIRST_UTC:\n", "    if issued_utc > float('-inf'):\n"),
