@@ -317,6 +317,47 @@ async def unknown_command(bench: Bench) -> None:
     await socket.alive("an ack for a command that it does not know")
 
 
+# --- events --------------------------------------------------------------------------------------------------------------
+
+
+def event_of(event_id: str, event_type: str = "needs_attention") -> dict[str, Any]:
+    return {"event_id": event_id, "event_type": event_type, "occurred_at": "2026-01-01T00:00:00.000Z", "payload": {}}
+
+
+async def is_named(peer: Peer, event: dict[str, Any]) -> bool:
+    """Whether the answer to a sync that carries the event names it. Raises Broken."""
+    answer = await peer.sync([event])
+    try:
+        return event["event_id"] in frames.parse_sync(answer.content).proven
+    except frames.FrameError as error:
+        raise Broken(f"/edge/sync: {error}") from None
+
+
+@judges("E1")
+async def event_by_socket(bench: Bench) -> None:
+    socket = await (await bench.peer()).dial()
+    events = event_of("conform-event-2"), event_of("conform-event-2"), event_of("conform-event-3", "conform_unknown")
+    for what, event in zip(("an event", "the event again", "an event of an unknown type"), events, strict=True):
+        await socket.send({"type": "event", "data": event})
+        await socket.alive(what)
+
+
+@judges("E2")
+async def event_again(bench: Bench) -> None:
+    peer = await bench.peer()
+    for time in ("once", "twice"):
+        holds(await is_named(peer, event_of("conform-event-4")), f"ack_events does not name the event that came {time}")
+
+
+@judges("E3")
+async def event_by_both_ways(bench: Bench) -> None:
+    peer = await bench.peer()
+    socket = await peer.dial()
+    await socket.send({"type": "event", "data": event_of("conform-event-5")})
+    await socket.alive("an event")
+    holds(await is_named(peer, event_of("conform-event-5")), "ack_events does not name an event that had come by socket")
+
+
 # --- HTTP ----------------------------------------------------------------------------------------------------------------
 
 
@@ -371,14 +412,8 @@ async def carried_ack(bench: Bench) -> None:
 
 @judges("H7")
 async def event_ids(bench: Bench) -> None:
-    peer = await bench.peer()
-    event = {"event_id": "conform-event-1", "event_type": "needs_attention", "occurred_at": "2026-01-01T00:00:00.000Z", "payload": {}}
-    answer = await peer.sync([event])
-    try:
-        named = frames.parse_sync(answer.content).proven
-    except frames.FrameError as error:
-        raise Broken(f"/edge/sync: {error}") from None
-    holds("conform-event-1" in named, "ack_events does not name the event, so that it is sent again and again")
+    event = event_of("conform-event-1")
+    holds(await is_named(await bench.peer(), event), "ack_events does not name the event, so that it is sent again and again")
 
 
 @judges("H8")

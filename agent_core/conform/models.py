@@ -113,17 +113,34 @@ class ErrorFrame(Struct, tag_field="type", tag="error", forbid_unknown_fields=Tr
     timestamp: Instant | UnsetType = UNSET
 
 
-AgentFrame = AckFrame | PingFrame | PongFrame | StatusFrame
+class Event(Struct, forbid_unknown_fields=True):
+    """Something that happened at the agent, once by its id however often it comes."""
+
+    event_id: Id
+    event_type: Annotated[str, Meta(description="message_received, message_status, needs_attention, permission_lost")]
+    occurred_at: Instant
+    payload: Object
+
+
+class EventFrame(Struct, tag_field="type", tag="event", forbid_unknown_fields=True):
+    """agent → backend"""
+
+    data: Event
+
+
+AgentFrame = AckFrame | EventFrame | PingFrame | PongFrame | StatusFrame
 BackendFrame = CommandFrame | ConfigUpdateFrame | ConnectedFrame | ErrorFrame | PingFrame | PongFrame
 
 
 class PendingEvent(Struct):
-    """What travels with a poll: an ack where the backend has no call for it."""
+    """What travels with a poll: an event (`event_id` …), or an ack where the backend has no call for it (`type`, `data`)."""
 
-    event_id: Id
-    event_type: str
-    payload: Object
+    event_id: Id | UnsetType = UNSET
+    event_type: str | UnsetType = UNSET
     occurred_at: Instant | UnsetType = UNSET
+    payload: Object | UnsetType = UNSET
+    type: Literal["command_ack"] | UnsetType = UNSET
+    data: Ack | UnsetType = UNSET
 
 
 class SyncRequest(Struct):
@@ -161,6 +178,6 @@ class RegisterAnswer(Struct):
 
 
 MODELS: tuple[type[Struct], ...] = (
-    CommandFrame, AckFrame, PingFrame, PongFrame, StatusFrame, ConfigUpdateFrame, ConnectedFrame, ErrorFrame,
+    CommandFrame, AckFrame, EventFrame, PingFrame, PongFrame, StatusFrame, ConfigUpdateFrame, ConnectedFrame, ErrorFrame,
     SyncRequest, SyncAnswer, RegisterRequest, RegisterAnswer,
 )  # fmt: skip

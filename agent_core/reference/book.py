@@ -2,7 +2,8 @@
 
 Links are the instance's, orders are the store's (store.py). Where one instance has the store to itself the book is all of it; where several
 share one, the book holds what was given to this instance. A new order is `added`, and owed once the store has it; what an ack says is
-`noted` and must be written before anything that rests on it leaves; what a delivery changes goes along with the next batch.
+`noted`, an agent's event `told`, and both must be written before anything that rests on them leaves; what a delivery changes goes along
+with the next batch.
 """
 
 from collections import deque
@@ -12,6 +13,7 @@ from itertools import islice
 
 from agent_core.plain import plain
 from agent_core.reference.orders import CallError, Order
+from agent_core.reference.told import Told
 
 
 @dataclass(slots=True)
@@ -21,9 +23,10 @@ class Changes:
     new: list[Order] = field(default_factory=list)
     changed: list[Order] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.forgotten)
+        return bool(self.new or self.changed or self.forgotten or self.told)
 
 
 class Book:
@@ -42,6 +45,7 @@ class Book:
         self._new: dict[str, Order] = {}
         self._dirty: dict[str, Order] = {}
         self._forgotten: list[str] = []
+        self._told: list[Told] = []
 
     def __contains__(self, command_id: object) -> bool:
         return command_id in self._orders
@@ -98,6 +102,12 @@ class Book:
             if order.command_id not in self._new:
                 self._dirty[order.command_id] = order
 
+    def tell(self, told: Told) -> None:
+        """An agent's event, to be in the store before anything leaves that says so."""
+        if self._journaled:
+            self.sequence += 1
+            self._told.append(told)
+
     def settle(self, order: Order) -> None:
         """It has its terminal ack."""
         if (open_ := self._open.get(order.agent_id)) is not None:
@@ -142,8 +152,8 @@ class Book:
 
     def changes(self) -> Changes:
         """Since the last call."""
-        found = Changes(list(self._new.values()), list(self._dirty.values()), self._forgotten)
-        self._new, self._dirty, self._forgotten = {}, {}, []
+        found = Changes(list(self._new.values()), list(self._dirty.values()), self._forgotten, self._told)
+        self._new, self._dirty, self._forgotten, self._told = {}, {}, [], []
         return found
 
     def unwritten(self, changes: Changes) -> None:
@@ -152,6 +162,7 @@ class Book:
         kept = {order.command_id: order for order in changes.changed if self._keeps(order)}
         self._dirty = kept | self._dirty
         self._forgotten = changes.forgotten + self._forgotten
+        self._told = changes.told + self._told
 
     def _keeps(self, order: Order) -> bool:
         return self._shared or order.command_id in self._orders

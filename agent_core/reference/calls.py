@@ -17,6 +17,7 @@ from agent_core.reference.hub import Hub
 from agent_core.reference.metrics import CONTENT_TYPE, metrics
 from agent_core.reference.orders import AckWay, CallError, Order, id_of
 from agent_core.reference.tokens import Secrets, bearer_of, check_admin, check_agent
+from agent_core.reference.told import Told
 from agent_core.reference.wire import parse
 
 BODY_MAX = 2**20
@@ -47,6 +48,7 @@ class Shell(Protocol):
     async def order(self, command_id: str) -> Order: ...
     async def orders(self, agent_id: str | None, status: str | None, limit: int) -> list[Order]: ...
     async def agents(self) -> list[dict[str, Any]]: ...
+    async def events(self, agent_id: str | None, event_type: str | None, limit: int) -> list[Told]: ...
     def moved(self) -> None: ...
     async def queue(
         self,
@@ -198,6 +200,7 @@ class AdminCalls:
             ("POST", "/admin/commands", self.queue),
             ("GET", "/admin/commands", self.commands),
             ("GET", "/admin/commands/{command_id:path}", self.command),
+            ("GET", "/admin/events", self.events),
             ("GET", "/admin/agents", self.agents),
             ("POST", "/admin/agents/{agent_id:path}/config", self.configure),
             ("GET", "/admin/faults", self.read_faults),
@@ -228,11 +231,13 @@ class AdminCalls:
 
     async def commands(self, request: Request) -> Response:
         query = request.query_params
-        limit = query.get("limit", "100")
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _LISTED_MAX:
-            raise CallError(400, f"limit: 1 to {_LISTED_MAX} expected")
-        found = await self._shell.orders(query.get("edge_agent_id"), query.get("status"), int(limit))
+        found = await self._shell.orders(query.get("edge_agent_id"), query.get("status"), _limit(query.get("limit", "100")))
         return answer({"commands": [order.view() for order in found]})
+
+    async def events(self, request: Request) -> Response:
+        query = request.query_params
+        found = await self._shell.events(query.get("edge_agent_id"), query.get("event_type"), _limit(query.get("limit", "100")))
+        return answer({"events": [told.view() for told in found]})
 
     async def command(self, request: Request) -> Response:
         return answer((await self._shell.order(request.path_params["command_id"])).view())
@@ -256,3 +261,10 @@ class AdminCalls:
         seconds = checked_seconds(body.pop("seconds", None))
         self._shell.set_faults(body, seconds)
         return answer(self._shell.faults.view() | {"seconds": seconds}, 202)
+
+
+def _limit(text: str) -> int:
+    """Raises CallError."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _LISTED_MAX:
+        raise CallError(400, f"limit: 1 to {_LISTED_MAX} expected")
+    return int(text)

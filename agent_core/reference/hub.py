@@ -23,6 +23,7 @@ from agent_core.reference.durations import Durations
 from agent_core.reference.faults import Faults
 from agent_core.reference.limits import NO_LIMITS, Limits, Window
 from agent_core.reference.orders import ACKS_KEPT, SETTLED, AckSeen, AckWay, CallError, Order, Status, id_of, same_ack, verdict_of
+from agent_core.reference.told import Events, Told, told_of
 from agent_core.reference.wire import parse
 
 REPLACED = 4009
@@ -50,6 +51,7 @@ class Rules:
     limits: Limits = NO_LIMITS
     keep_settled: int = 200_000
     keep_open: int = 200_000
+    keep_events: int = 50_000
     agents: int = 10_000
     poll_count: int = 1_000
     """Commands in one sync answer, at most …"""
@@ -129,6 +131,7 @@ class Hub:
     def __init__(self, rules: Rules | None = None, *, salt: str = "", journaled: bool = False, shared: bool = False) -> None:
         self.rules = rules or Rules()
         self.book = Book(keep_settled=self.rules.keep_settled, keep_open=self.rules.keep_open, journaled=journaled, shared=shared)
+        self.events = Events(self.rules.keep_events)
         self.unknown: list[AckTaken] = []
         self.faults = Faults()
         self.counts: Counter[str] = Counter()
@@ -296,6 +299,9 @@ class Hub:
         elif kind == "ping":
             self.counts["pings"] += 1
             return self._pinged(agent, link, inner, now) if link is not None else None
+        elif kind == "event":
+            if not self._told(agent, inner if isinstance(inner, dict) else frame, "ws", now):
+                self.counts["malformed"] += 1
         elif kind == "status" and isinstance(inner, dict):
             agent.reported = _report(inner)
         elif kind != "pong":
@@ -423,17 +429,32 @@ class Hub:
 
     def _pending_event(self, agent: _Agent, event: Any, now: Moment) -> None:
         """An ack that travels with a poll, or any other event; one with an `event_id` is acknowledged by it (PROTOCOL §3)."""
-        event_id = event.get("event_id") if isinstance(event, dict) else None
+        if not isinstance(event, dict) or "command_ack" not in (event.get("type"), event.get("event_type")):
+            self._told(agent, event if isinstance(event, dict) else {}, "sync", now)
+            return
+        event_id = event.get("event_id")
         if isinstance(event_id, str) and 1 <= len(event_id) <= 200:
             agent.events.append(event_id)
-        if not isinstance(event, dict) or "command_ack" not in (event.get("type"), event.get("event_type")):
-            self.counts["other_events"] += 1
-            return
         inner = event.get("data", event.get("payload"))
         try:
             self.ack(inner if isinstance(inner, dict) else event, AckWay.PENDING_EVENTS, now, agent.agent_id)
         except CallError:
             self.counts["malformed"] += 1
+
+    def _told(self, agent: _Agent, body: Mapping[str, Any], way: str, now: Moment) -> bool:
+        """An event: kept once, and named in the answer to the next sync each time; False where it is none."""
+        told = told_of(agent.agent_id, body, way, now.utc)
+        if told is None:
+            self.counts["other_events"] += 1
+            return False
+        agent.events.append(told.event_id)
+        if self.events.take(told):
+            self.counts["events"] += 1
+            self.book.tell(told)
+        else:
+            self.counts["events_again"] += 1
+            self.book.seal()  # the first one may be on its way to the store still
+        return True
 
     def _serve(self, agent: _Agent, now: Moment) -> list[str]:
         generation = agent.link.generation if agent.link is not None else 0
@@ -513,8 +534,9 @@ class Hub:
 
     # --- what was, and what is ---------------------------------------------------------------------------------------
 
-    def restore(self, orders: Iterable[Order]) -> None:
+    def restore(self, orders: Iterable[Order], events: Iterable[Told] = ()) -> None:
         """What an earlier run wrote down, in its order."""
+        self.events.restore(events)
         kept = list(orders)
         self._number = max([self._number, *(order.number for order in kept)])
         self.book.restore(kept)

@@ -14,6 +14,7 @@ from agent_core.reference.hub import Hub
 from agent_core.reference.orders import CallError, Order, Status, id_of
 from agent_core.reference.postgres import CLAIM_MOST, PostgresStore
 from agent_core.reference.store import StoreDownError
+from agent_core.reference.told import Told
 
 SWEEP_EVERY = 2.0
 SWEEP_AGAIN = 0.02
@@ -123,6 +124,10 @@ class Member:
     async def orders(self, agent_id: str | None, status: str | None, limit: int) -> list[Order]:
         """The newest first. Raises StoreDownError."""
         return await self._store.listed(agent_id, status, limit)
+
+    async def events(self, agent_id: str | None, event_type: str | None, limit: int) -> list[Told]:
+        """The newest first. Raises StoreDownError."""
+        return await self._store.told(agent_id, event_type, limit)
 
     async def configure(self, agent_id: str, settings: dict[str, Any]) -> None:
         """For the agent, wherever it is. Raises CallError or StoreDownError."""

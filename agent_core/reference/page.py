@@ -24,6 +24,7 @@ from agent_core.plain import plain
 from agent_core.reference.faults import Faults, checked_seconds
 from agent_core.reference.orders import CallError, Order
 from agent_core.reference.tokens import same
+from agent_core.reference.told import Told
 from agent_core.reference.wire import parse
 
 SHOWN = 50
@@ -54,6 +55,7 @@ class Shell(Protocol):
     async def agents(self) -> list[dict[str, Any]]: ...
     async def order(self, command_id: str) -> Order: ...
     async def orders(self, agent_id: str | None = None, status: str | None = None, limit: int = 100) -> list[Order]: ...
+    async def events(self, agent_id: str | None = None, event_type: str | None = None, limit: int = 100) -> list[Told]: ...
     async def queue(self, agent_id: str, command_type: str, payload: Any) -> str: ...
     def set_faults(self, body: Mapping[str, Any], seconds: float | None) -> None: ...
 
@@ -74,8 +76,9 @@ class Pages:
     async def front(self, request: Request) -> Response:
         if (refused := self._refused(request)) is not None:
             return refused
-        agents, orders = await self._shell.agents(), await self._shell.orders(limit=SHOWN)
-        parts = ["<h2>Agents</h2>", _agents(agents), "<h2>Commands</h2>", _orders(orders), self._sending(agents)]
+        agents, orders, events = await self._shell.agents(), await self._shell.orders(limit=SHOWN), await self._shell.events(limit=SHOWN)
+        parts = ["<h2>Agents</h2>", _agents(agents), "<h2>Commands</h2>", _orders(orders), "<h2>Events</h2>", _events(events)]
+        parts.append(self._sending(agents))
         if self._shell.may_fault:
             parts.append(self._faults())
         return _page("Reference backend", parts)
@@ -187,6 +190,11 @@ def _orders(orders: Iterable[Order]) -> str:
         for order in orders
     ]
     return _table(("Command", "Agent", "Type", "Status", "Queued"), rows)
+
+
+def _events(events: Iterable[Told]) -> str:
+    rows = [(_text(told.occurred_at), _text(told.agent_id), _text(told.event_type), _text(told.payload)) for told in events]
+    return _table(("Occurred", "Agent", "Type", "What"), rows)
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -23,6 +23,7 @@ from agent_core.reference.book import Changes
 from agent_core.reference.hub import merged_settings
 from agent_core.reference.orders import AckSeen, AckWay, Order, Status
 from agent_core.reference.store import StoreDownError, StoreRefusedError
+from agent_core.reference.told import Told
 
 CONNECT_WITHIN = 3.0
 ANSWER_WITHIN = 5.0
@@ -48,6 +49,19 @@ CREATE TABLE IF NOT EXISTS edge.command (
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS command_open ON edge.command (agent_id, seq) WHERE ack IS NULL;
 CREATE INDEX IF NOT EXISTS command_settled ON edge.command (settled_utc) WHERE ack IS NOT NULL;
+CREATE TABLE IF NOT EXISTS edge.event (
+  agent_id text NOT NULL, event_id text NOT NULL, seq bigint GENERATED ALWAYS AS IDENTITY, event_type text NOT NULL,
+  occurred_at text NOT NULL, payload text NOT NULL, way text NOT NULL, received_utc float8 NOT NULL, PRIMARY KEY (agent_id, event_id)
+);
+CREATE INDEX IF NOT EXISTS event_seq ON edge.event (seq);
+"""
+_TELL = """
+INSERT INTO edge.event (agent_id, event_id, event_type, occurred_at, payload, way, received_utc)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[]) ON CONFLICT DO NOTHING
+"""
+_TOLD = """
+SELECT agent_id, event_id, event_type, occurred_at, payload, way, received_utc FROM edge.event
+WHERE ($1::text IS NULL OR agent_id = $1) AND ($2::text IS NULL OR event_type = $2) ORDER BY seq DESC LIMIT $3
 """
 _INSERT = """
 INSERT INTO edge.command (command_id, origin, agent_id, command_type, body, queued_utc, lease_epoch, lease_at)
@@ -210,6 +224,8 @@ class PostgresStore:
                 taken = await self._insert(connection, changes.new) if changes.new else set()
                 if changes.changed:
                     await connection.execute(_JOIN, *_columns(sorted(changes.changed, key=lambda order: order.command_id)))
+                if changes.told:
+                    await connection.execute(_TELL, *(list(column) for column in zip(*changes.told, strict=True)))
             return taken
 
         return await self._writer.run(work)
@@ -243,9 +259,18 @@ class PostgresStore:
         """The newest first."""
         return await self._orders(_LISTED, agent_id, status, limit)
 
+    async def events(self) -> list[Told]:
+        """None: it is the store that knows them again."""
+        return []
+
+    async def told(self, agent_id: str | None, event_type: str | None, limit: int) -> list[Told]:
+        """The newest first."""
+        return [Told(*row) for row in await self._fetch(_TOLD, agent_id, event_type, limit)]
+
     async def forget(self, older_than: float) -> None:
-        """Settled commands, after so many seconds: their ids may come again from then on."""
+        """Settled commands and events, after so many seconds: their ids may come again from then on."""
         await self._fetch(_OLD, older_than)
+        await self._fetch("DELETE FROM edge.event WHERE received_utc < extract(epoch FROM now()) - $1", older_than)
 
     # --- presence ----------------------------------------------------------------------------------------------------
 

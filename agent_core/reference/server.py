@@ -36,6 +36,7 @@ from agent_core.reference.session import Session
 from agent_core.reference.store import Store, StoreDownError, StoreRefusedError
 from agent_core.reference.stores import is_shared, open_shared, open_store
 from agent_core.reference.tokens import Secrets, check_agent
+from agent_core.reference.told import Told
 from agent_core.reference.writer import Writer
 
 DEMO_SECRET = "demo-secret"  # noqa: S105 - known to all: for loopback only
@@ -364,9 +365,9 @@ class ReferenceBackend:
     async def _open_store(self, url: str) -> None:
         """Raises StoreDownError, StoreRefusedError."""
         shared = open_shared(url, self.hub.epoch) if is_shared(url) else None
-        store: Store = shared or open_store(url)
+        store: Store = shared or open_store(url, self.hub.rules.keep_events)
         try:
-            self.hub.restore(await store.open())
+            self.hub.restore(await store.open(), await store.events())
             if shared is not None:
                 from agent_core.reference.member import Member
 
@@ -453,6 +454,12 @@ class ReferenceBackend:
         if self._member is None:
             return self.hub.orders(agent_id, status, limit)
         return await self._member.orders(agent_id, status, limit)
+
+    async def events(self, agent_id: str | None = None, event_type: str | None = None, limit: int = 100) -> list[Told]:
+        """What agents have told of, the newest first. Raises StoreDownError."""
+        if self._member is None:
+            return self.hub.events.listed(agent_id, event_type, limit)
+        return await self._member.events(agent_id, event_type, limit)
 
     async def agents(self) -> list[dict[str, Any]]:
         """As GET /admin/agents shows them. Raises StoreDownError."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from agent_core.reference.book import Changes
 from agent_core.reference.orders import Order
+from agent_core.reference.told import Told
 
 
 class StoreDownError(Exception):
@@ -22,6 +23,10 @@ class Store(Protocol):
 
     async def open(self) -> list[Order]:
         """The orders that are this instance's from the start. Raises StoreDownError, StoreRefusedError."""
+        ...
+
+    async def events(self) -> list[Told]:
+        """The events that this instance should know again, oldest first. Raises StoreDownError, StoreRefusedError."""
         ...
 
     async def write(self, changes: Changes) -> set[str]:

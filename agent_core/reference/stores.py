@@ -17,13 +17,13 @@ POSTGRES = ("postgresql://", "postgres://")
 FILE_NAME = "backend.sqlite3"
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, keep_events: int) -> Store:
     """`sqlite:PATH`, a file or a directory for it. Raises StoreRefusedError."""
     if url.startswith(SQLITE):
         from agent_core.reference.sqlite import SqliteStore
 
         path = Path(url.removeprefix(SQLITE).removeprefix("//"))
-        return SqliteStore(path / FILE_NAME if path.is_dir() or not path.suffix else path)
+        return SqliteStore(path / FILE_NAME if path.is_dir() or not path.suffix else path, keep_events)
     raise StoreRefusedError(f"a store is sqlite:PATH, or postgresql://…, found {plain(url.partition(':')[0], 40)}:…")
 
 

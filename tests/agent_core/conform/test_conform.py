@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -66,8 +66,19 @@ class Forgets(Hub):
     """What cannot be pushed at once is dropped, and what was pushed is not kept."""
 
     def sync(self, body: Mapping[str, Any], now: Moment) -> str:
-        super().sync(body, now)
-        return '{"commands":[],"ack_events":["conform-event-1"]}'
+        return json.dumps(json.loads(super().sync(body, now)) | {"commands": []})
+
+
+class NamesOnce(Hub):
+    """An event that comes again is not named again."""
+
+    named: ClassVar[set[tuple[object, object]]] = set()
+
+    def sync(self, body: Mapping[str, Any], now: Moment) -> str:
+        answer = json.loads(super().sync(body, now))
+        fresh = [one for one in answer["ack_events"] if not isinstance(one, str) or (body["edge_agent_id"], one) not in self.named]
+        self.named.update((body["edge_agent_id"], one) for one in fresh if isinstance(one, str))
+        return json.dumps(answer | {"ack_events": fresh})
 
 
 class RollsOut(ReferenceBackend):
@@ -117,6 +128,7 @@ FAULTY: dict[str, tuple[type[ReferenceBackend], type[Hub], set[str]]] = {
     "the late end of the old socket unregisters the new one": (ReferenceBackend, Unregisters, {"W11"}),
     "a malformed frame is an uncaught exception": (ReferenceBackend, Crashes, {"W7"}),
     "commands are forgotten while no socket is open": (ReferenceBackend, Forgets, {"C2", "C3", "C4"}),
+    "an event that comes again is not named": (ReferenceBackend, NamesOnce, {"E2"}),
     "acks by HTTP are answered 404 for a while": (RollsOut, Hub, {"A2", "A3", "C6", "H5"}),
     "edge_agent_id is not decoded": (TakesIdsAsTheyCome, Hub, {"W3"}),
 }

@@ -197,6 +197,15 @@ async def test_settings_find_the_agent(pair: Pair) -> None:
     await link.close()
 
 
+async def test_an_event_is_kept_once_whatever_instance_it_comes_to(pair: Pair) -> None:
+    event = {"event_id": "evt_1", "event_type": "seen", "occurred_at": "2026-01-01T00:00:00.000Z", "payload": {"n": 1}}
+    for backend in (*pair, *pair):
+        answer = await call(backend, "POST", "/edge/sync", {"edge_agent_id": AGENT, "pending_events": [event]}, SECRET)
+        assert answer.json()["ack_events"] == ["evt_1"]
+        assert [(told.agent_id, told.event_id, told.payload) for told in await backend.events(AGENT)] == [(AGENT, "evt_1", '{"n":1}')]
+    assert await pair[0].events("other") == []
+
+
 async def test_a_restart_of_all_instances_keeps_everything(clean: Cluster) -> None:
     async with instance(clean.dsn()) as backend:
         names = [await backend.queue(AGENT, "send_message_now", HELLO) for _ in range(3)]
