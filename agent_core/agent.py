@@ -45,6 +45,7 @@ from agent_core.events import (
     ConfigReloaded,
     Effect,
     Event,
+    EventsRecalled,
     Execute,
     Failure,
     Finish,
@@ -59,6 +60,7 @@ from agent_core.events import (
     Probe,
     Recall,
     Recalled,
+    RecallEvents,
     Record,
     RecordFailed,
     Register,
@@ -445,8 +447,8 @@ class Agent:
                 self._spawn_call(self._http.register(), "register", RegistrationFailed)
             case TakeMark() | Settle():
                 self._ask_messenger(effect)
-            case Recall(seqs):
-                self._recall_all(seqs)
+            case Recall() | RecallEvents():
+                self._read(effect)
             case SetLogLevel(level):
                 log.setLevel(LEVELS[level])
             case CancelRunning():
@@ -457,13 +459,17 @@ class Agent:
             case _:
                 raise AssertionError(effect)
 
-    def _recall_all(self, seqs: tuple[int, ...]) -> None:
+    def _read(self, effect: Recall | RecallEvents) -> None:
+        seqs = effect.seqs
         try:
-            self._accept(Recalled(self._journal.recall_all(seqs), seqs))
+            if isinstance(effect, Recall):
+                self._accept(Recalled(self._journal.recall_all(seqs), seqs))
+            else:
+                self._accept(EventsRecalled(self._journal.recall_events(seqs), seqs))
         except LedgerBusy as error:
-            log.debug("the ledger cannot be read (%s): acks wait", error)
+            log.debug("the ledger cannot be read (%s): acks and events wait", error)
             assert self._loop is not None
-            self._loop.call_later(RECALL_AGAIN, self._recall_all, seqs)
+            self._loop.call_later(RECALL_AGAIN, self._read, effect)
 
     def _execute(self, effect: Execute, utc: float) -> None:
         """A coroutine as a task of its own; a plain function has answered."""

@@ -97,6 +97,17 @@ class Ack(Struct):
     """Since when it waits for its proof (monotonic)."""
 
 
+class Outgoing(Struct):
+    """One event on its way to proof; `text` is None where only the journal has it."""
+
+    seq: int
+    event_id: str
+    size: int
+    text: str | None
+    barrier: int = 0
+    """The ping whose pong proves it; 0 while it is not on the socket."""
+
+
 def ack_of(entry: Entry, *, again: bool = False) -> Ack:
     """Its stored ack, to go out once more."""
     assert entry.ack is not None

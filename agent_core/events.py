@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from agent_core.feed import FeedEntry
-from agent_core.frames import Command, Frame, Message
+from agent_core.frames import Command, Frame, Message, Occurrence
 from agent_core.records import Arrival, Change, Memory, Outcome, Remembered, Resolution, Unresolved
 from agent_core.snapshot import PollingMode
 
@@ -172,6 +172,20 @@ class Recalled(Struct, frozen=True, gc=False, tag=True):
     """Those asked for."""
 
 
+class Occurred(Struct, frozen=True, gc=False, tag=True):
+    """Something that the backend is to be told of."""
+
+    occurrence: Occurrence
+
+
+class EventsRecalled(Struct, frozen=True, gc=False, tag=True):
+    """What the journal holds of the events asked for by one `RecallEvents`, by number."""
+
+    texts: tuple[tuple[int, str], ...]
+    seqs: tuple[int, ...]
+    """Those asked for."""
+
+
 class RecordFailed(Struct, frozen=True, gc=False, tag=True):
     """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
 
@@ -319,6 +333,8 @@ Event = (
     | AcksPosted
     | Recorded
     | Recalled
+    | EventsRecalled
+    | Occurred
     | RecordFailed
     | BackendClockRead
     | CommandFinished
@@ -398,6 +414,8 @@ class Poll(Struct, frozen=True, gc=False):
     carried: tuple[tuple[str, str], ...]
     """(command_id, ack) that travel as `pending_events`."""
     status: Mapping[str, Any]
+    events: tuple[tuple[str, str], ...] = ()
+    """(event_id, event) that travel beside them."""
 
 
 class PostAcks(Struct, frozen=True, gc=False):
@@ -415,6 +433,12 @@ class Record(Struct, frozen=True, gc=False):
 
 class Recall(Struct, frozen=True, gc=False):
     """Read these commands from the journal, by number; answer with one Recalled for all, however long it takes."""
+
+    seqs: tuple[int, ...]
+
+
+class RecallEvents(Struct, frozen=True, gc=False):
+    """Read these events from the journal, by number; answer with EventsRecalled, however long it takes."""
 
     seqs: tuple[int, ...]
 
@@ -466,6 +490,7 @@ Effect = (
     | PostAcks
     | Record
     | Recall
+    | RecallEvents
     | Execute
     | TakeMark
     | Settle

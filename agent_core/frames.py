@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import IntEnum
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
@@ -354,6 +355,24 @@ def _name(payload: Mapping[str, Any], key: str) -> str | None:
     return name
 
 
+MESSAGE_RECEIVED, MESSAGE_STATUS = "message_received", "message_status"
+NEEDS_ATTENTION, PERMISSION_LOST = "needs_attention", "permission_lost"
+
+
+class Occurrence(Struct, frozen=True, gc=False, tag=True):
+    """What has happened here and the backend is told: an `event` on the wire, once by its `event_id` (PROTOCOL §2)."""
+
+    event_type: str
+    event_id: str
+    occurred_utc: float
+    payload: Mapping[str, Any]
+
+
+def event_id_of(event_type: str, *what: str) -> str:
+    """The same for the same thing, whoever tells of it and however often."""
+    return "evt_" + blake2b("\0".join((event_type, *what)).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
 class SyncAnswer(Struct, frozen=True, gc=False):
     """The backend's answer to POST /edge/sync (PROTOCOL §3)."""
 
@@ -378,7 +397,7 @@ def parse_sync(raw: bytes) -> SyncAnswer:
             commands.append(item if isinstance(item, Command) else command_of(_envelope(item) if isinstance(item, dict) else {}))
         except FrameError as error:
             malformed.append(str(error))
-    proven = [item.get("command_id") if isinstance(item, dict) else item for item in _items(body, "ack_events")]
+    proven = [item.get("command_id", item.get("event_id")) if isinstance(item, dict) else item for item in _items(body, "ack_events")]
     updates = body.get("config_updates")
     return SyncAnswer(
         tuple(commands),
@@ -429,10 +448,25 @@ def dump_ack(ack: str) -> str:
     return f'{{"type":"command_ack","data":{ack}}}'
 
 
-def dump_sync(agent_id: str | None, last_command_id: str | None, acks: Iterable[str], status: Mapping[str, Any]) -> str:
-    """The body of a sync; acks travel in it byte for byte as they were recorded (PROTOCOL §3)."""
+def event(occurrence: Occurrence) -> str:
+    """An event's object as JSON (PROTOCOL §2)."""
+    return as_json({
+        "event_id": occurrence.event_id, "event_type": occurrence.event_type, "occurred_at": iso(occurrence.occurred_utc),
+        "payload": dict(occurrence.payload),
+    })  # fmt: skip
+
+
+def dump_event(event: str) -> str:
+    """The frame around a stored event."""
+    return f'{{"type":"event","data":{event}}}'
+
+
+def dump_sync(
+    agent_id: str | None, last_command_id: str | None, acks: Iterable[str], status: Mapping[str, Any], events: Iterable[str] = ()
+) -> str:
+    """The body of a sync; acks and events travel in it byte for byte as they were recorded (PROTOCOL §3)."""
     fields = as_json({"edge_agent_id": agent_id, "last_command_id": last_command_id, "status": dict(status)})
-    return f'{fields[:-1]},"pending_events":[{",".join(map(dump_ack, acks))}]}}'
+    return f'{fields[:-1]},"pending_events":[{",".join([*map(dump_ack, acks), *events])}]}}'
 
 
 def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: float) -> str:

@@ -76,6 +76,10 @@ class TextMask:
             return {key: self._any(inner) for key, inner in value.items()}
         return [self._any(inner) for inner in value] if isinstance(value, list | tuple) else value
 
+    def _event(self, text: str) -> str:
+        body = json.loads(text)
+        return json.dumps(body | {"payload": self.payload(body["payload"])}, separators=(",", ":"))
+
     def __call__(self, told: Any) -> Any:
         """An event as JSON has it, without the texts of its commands and messages."""
         match told:
@@ -83,7 +87,9 @@ class TextMask:
                 return [self(inner) for inner in told]
             case {"type": "OutboxRow", "text": str(text)}:
                 return told | {"text": self.text(text)}
-            case {"type": "Command" | "ReplayRequested", "payload": dict(payload)}:
+            case {"type": "EventsRecalled", "texts": list() | tuple() as texts}:
+                return told | {"texts": [(seq, self._event(text)) for seq, text in texts]}
+            case {"type": "Command" | "ReplayRequested" | "Occurrence", "payload": dict(payload)}:
                 return {name: self(inner) for name, inner in told.items()} | {"payload": self.payload(payload)}
             case dict():
                 return {name: self(inner) for name, inner in told.items()}
@@ -105,7 +111,7 @@ def short(effect: Effect) -> str:
         case Send(generation, texts):
             return f"Send {generation} " + ", ".join(map(_frame, texts))
         case Poll(number, last_command_id, carried):
-            return f"Poll {number} after {last_command_id}" + (f" with {_ids(carried)}" if carried else "")
+            return f"Poll {number} after {last_command_id}" + (f" with {_ids(carried + effect.events)}" if carried or effect.events else "")
         case PostAcks(acks):
             return f"PostAcks {_ids(acks)}"
         case Record(ticket, changes):
@@ -124,7 +130,7 @@ def _ids(acks: Iterable[tuple[str, str]]) -> str:
 def _frame(text: str) -> str:
     body = json.loads(text)
     fields = body.get("data") or {}
-    told = [fields.get(key) for key in ("seq", "command_id", "status", "success")]
+    told = [fields.get(key) for key in ("seq", "command_id", "event_id", "status", "success")]
     return " ".join([body["type"], *(str(one) for one in told if one is not None)])
 
 

@@ -223,6 +223,28 @@ class TombstoneRemoved(Struct, frozen=True, gc=False):
     target: Target
 
 
+class EventAdded(Struct, frozen=True, gc=False):
+    """The backend is to be told of it: `text` is the event's object as JSON, sent byte for byte."""
+
+    seq: int
+    event_id: str
+    event_type: str
+    utc: float
+    text: str
+
+
+DROPPED = "dropped"
+"""How an event is settled that the backend will never have."""
+
+
+class EventsSettled(Struct, frozen=True, gc=False):
+    """The backend is known to have these events, or they are dropped; `by` says which, and how."""
+
+    seqs: tuple[int, ...]
+    utc: float
+    by: str
+
+
 HOLD = "hold"
 """The fact's key: which new commands the operator has chosen to hold."""
 CLOCK_OFFSET = "clock_offset"
@@ -255,6 +277,8 @@ Change = (
     | TombstoneRemoved
     | SettingStored
     | SettingDropped
+    | EventAdded
+    | EventsSettled
 )
 
 
@@ -264,6 +288,14 @@ class Scheduled(Struct, frozen=True, gc=False):
     seq: int
     due_utc: float
     names: tuple[str, ...] = ()
+
+
+class OwedEvent(Struct, frozen=True, gc=False):
+    """An event that the backend is not known to have; the journal has its text, of so many characters."""
+
+    seq: int
+    event_id: str
+    size: int
 
 
 class Memory(Struct, frozen=True, gc=False):
@@ -281,3 +313,5 @@ class Memory(Struct, frozen=True, gc=False):
     """Commands that the ledger knew before, by the mark beside it: an older one was put in its place."""
     unresolved: Unresolved = Unresolved()
     scheduled: tuple[Scheduled, ...] = ()
+    events: tuple[OwedEvent, ...] = ()
+    next_event: int = 1

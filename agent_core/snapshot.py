@@ -151,6 +151,15 @@ class CommandsView:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsView:
+    """What the backend is told: made and not yet proven; proven and dropped since the start."""
+
+    unproven: int = 0
+    proven: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyView:
     """The last two minutes."""
 
@@ -206,6 +215,7 @@ class Snapshot:
     link: LinkView = field(default_factory=LinkView)
     polling: PollingView = field(default_factory=PollingView)
     commands: CommandsView = field(default_factory=CommandsView)
+    events: EventsView = field(default_factory=EventsView)
     latency: LatencyView = field(default_factory=LatencyView)
     scheduled: tuple[ScheduledView, ...] = ()
     """The next ten; `scheduled_count` has the number of all."""

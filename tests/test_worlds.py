@@ -299,3 +299,21 @@ def test_after_a_restart_the_link_is_back_within_six_seconds(code: int) -> None:
         world.play_close(code)
         world.go(66)
         assert online(world)
+
+
+# --- events upstream -------------------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_events_over_a_lossy_way_all_arrive_once_and_in_order() -> None:
+    """Of an hour the half is an outage of some kind, and the process is killed each minute."""
+    weathers = (
+        Weather(dial=REFUSED), GONE, Weather(no_up=True, http="hang"), Weather(no_down=True), Weather(late=4.0), Weather(http="hang"),
+        Weather(faults=Faults(ignore_pings=True)), Weather(faults=Faults(silent=True)), Weather(dial="brief", brief_code=1012),
+    )  # fmt: skip
+    script = [Item(36.0 * n, "occur", (100,)) for n in range(100)]
+    script += [Item(60.0 * n + 1, "weather", (f"lossy {n}", weathers[n % len(weathers)], 30.0)) for n in range(60)]
+    script += [Item(60.0 * n + 7.3 * (n % 7), "crash", ((None, "commit")[n % 2], 1.0)) for n in range(60)]
+    result = attempt(7, tuple(sorted(script, key=lambda item: item.at)))
+    assert isinstance(result, Tally), str(result)
+    assert result.counts["events told"] == 10_000
+    assert result.counts["crashes"] >= 40

@@ -93,7 +93,8 @@ class PollingChannel:
     async def poll(self, effect: Poll) -> None:
         """POST /edge/sync."""
         acks = [ack for _, ack in effect.carried]
-        body = frames.dump_sync(self._credentials.agent_id, effect.last_command_id, acks, effect.status)
+        events = [event for _, event in effect.events]
+        body = frames.dump_sync(self._credentials.agent_id, effect.last_command_id, acks, effect.status, events)
         try:
             raw = await self._call("/edge/sync", body.encode())
             answer = frames.parse_sync(raw) if len(raw) <= READ_AT_ONCE else await asyncio.to_thread(frames.parse_sync, raw)

@@ -22,14 +22,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from agent_core.entries import Ack, Entry
+from agent_core.entries import Ack, Entry, Outgoing
 from agent_core.events import Effect, Record
 from agent_core.records import Change, CommandAccepted, Via
 
 LOCAL = Via.LOCAL
 RELEASED_AT_ONCE = 1_000
-Held = Entry | Ack
-"""What waits for the disk: a command whose handler is to start, or an ack that is to go out."""
+Held = Entry | Ack | Outgoing
+"""What waits for the disk: a command whose handler is to start, or an ack or an event that is to go out."""
 
 
 class Sealed(Struct, frozen=True, gc=False):

@@ -34,6 +34,7 @@ from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.settings import Settings, settings_of
+from agent_core.engine.upstream import Upstream
 from agent_core.entries import Trait
 from agent_core.events import (
     AcksPosted,
@@ -48,6 +49,7 @@ from agent_core.events import (
     DrainRequested,
     Effect,
     Event,
+    EventsRecalled,
     Finish,
     FrameReceived,
     Heard,
@@ -59,6 +61,7 @@ from agent_core.events import (
     LedgerOpened,
     Lost,
     MarkTaken,
+    Occurred,
     Opened,
     PollAnswered,
     PollFailed,
@@ -142,9 +145,11 @@ class Engine:
         self._latencies = Latencies()
         self._clock_offset = ClockOffset()
         self._noted_offset: float | None = None
+        self._upstream = Upstream(self._emit, self._barrier.change, self._barrier.hold, self._repeats)
         self._ledger = Ledger(
-            config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, max_in_memory, rows=rows
-        )
+            config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, self._upstream, max_in_memory,
+            rows=rows,
+        )  # fmt: skip
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
         self._dice: Dice = lambda: 0.0
@@ -211,7 +216,7 @@ class Engine:
             backend_url=self._config.backend.url, socket_url=self._config.socket_url,
             started_utc=self._started.utc if self._started else 0.0, clock_offset=self._clock_offset.seconds,
             link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
-            commands=ledger.view(self._malformed, now),
+            commands=ledger.view(self._malformed, now), events=self._upstream.view(),
             latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
@@ -244,6 +249,7 @@ class Engine:
             "history": len(self._history),
             "suspects": len(self._suspects),
             "repeats": len(self._repeats),
+            "events": self._upstream.unproven,
         }
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -309,6 +315,10 @@ class Engine:
                 self._link.registration_failed(failure, now, self._dice)
             case RecordFailed(reason):
                 self._record_failed(reason)
+            case Occurred(occurrence):
+                self._upstream.add(occurrence, now)
+            case EventsRecalled():
+                self._upstream.recalled(event, now)
             case BackendClockRead(least, most):
                 self._clock_offset.read(least, most)
                 self._note_clock_offset()
@@ -384,6 +394,7 @@ class Engine:
             self._say(
                 "ERROR", f"The ledger is an older one, put in place of another. {what}: what the backend sends again of them runs again"
             )
+        self._upstream.restore(memory.events, memory.next_event)
         self._ledger.restore(memory, self._now)
         self._take_again()
 
@@ -419,6 +430,7 @@ class Engine:
                 if answered is not None:
                     self._latencies.pinged(now.mono, answered[1] * 1_000)
                     self._ledger.acks.proved_to(answered[0], now)
+                    self._upstream.proved_to(answered[0], now)
             case frames.Ping():
                 self._emit(Send(generation, (frames.dump_pong(frame, now.utc),)))
             case frames.ConfigUpdate(values):
@@ -449,6 +461,7 @@ class Engine:
         polled, self._polled = self._polled, Polled()
         self._ledger.acks.arrived(event.carried, event.proven, self._now)
         self._ledger.acks.proved_ids(event.proven, "ack_events", self._now)
+        self._upstream.arrived(event.proven, self._now)
         if event.settings:
             self._configure(event.settings)
         if purpose == "safety" and self._link.online:
@@ -621,14 +634,31 @@ class Engine:
         if online and link.pings_ignored:
             ledger.acks.prove_without_pongs(now, post=http)
         ledger.acks.recall(ways)
+        self._couple_events()
         self._post_at = self._next_post(posts_from)
-        if ledger.acks.awaits_pong:
+        if ledger.acks.awaits_pong or self._upstream.awaits_pong:
             link.want_proof(now)
         self._note_history()
         if self._draining and self._stop_by is None:
             self._end_of_drain()
         if self._stop_by is not None:
             self._continue_stop()
+
+    def _couple_events(self) -> None:
+        """By a socket whose pongs prove, else with the polls."""
+        if self._upstream.idle:
+            return
+        if self._by_socket:
+            self._upstream.send(self._link.generation, self._link.barrier)
+        else:
+            self._upstream.unsend()
+
+    def _events_to_carry(self) -> tuple[tuple[str, str], ...]:
+        return () if self._by_socket else self._upstream.carry()
+
+    @property
+    def _by_socket(self) -> bool:
+        return self._link.online and not self._link.pings_ignored
 
     def _next_post(self, posts_from: float) -> float | None:
         """When acks may be posted that may not now, or a refused one is due."""
@@ -642,10 +672,13 @@ class Engine:
         now = self._now
         if self._ledger.resync_due(now, self._polling.every):
             self._polling.sync_soon(now)
+        if self._link.online and self._link.pings_ignored and self._upstream.waits:
+            self._polling.sync_later(now)
         stopping = self._stop_by is not None
         self._polling.couple(
             now, self._dice, possible=self._link.agent_id is not None and not stopping, online=self._link.online,
-            carry=self._ledger.acks.carry, last_command_id=self._barrier.last_command_id, status=self._status,
+            carry=self._ledger.acks.carry, events=self._events_to_carry, last_command_id=self._barrier.last_command_id,
+            status=self._status,
         )  # fmt: skip
 
     def _status(self) -> dict[str, int]:

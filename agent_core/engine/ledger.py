@@ -38,11 +38,12 @@ from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
 from agent_core.engine.settings import Settings
-from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Trait, ack_of
+from agent_core.engine.upstream import Upstream
+from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Outgoing, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, Recall, Recalled, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import FilterError
-from agent_core.frames import Command, FrameError, Target
+from agent_core.frames import NEEDS_ATTENTION, Command, FrameError, Occurrence, Target, event_id_of
 from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import (
@@ -103,6 +104,7 @@ class Ledger:
         repeats: Repeats,
         latencies: Latencies,
         settings: Settings,
+        upstream: Upstream,
         max_in_memory: int = MAX_IN_MEMORY,
         *,
         rows: bool = True,
@@ -117,6 +119,7 @@ class Ledger:
         self._repeats = repeats
         self._latencies = latencies
         self._settings = settings
+        self._upstream = upstream
         self._rejections = Rejections(config.executor.max_pending)
         self._rows = rows
         self._next_seq = 1
@@ -723,6 +726,8 @@ class Ledger:
         if state is not COMPLETED and state is not CANCELLED:
             self.counts.failed += 1
             self._unwell[state] += 1
+            if state is INTERRUPTED:
+                self._tell_unknown(entry, error, result, now)
         if entry.via is LOCAL:
             entry.ack = None
         else:
@@ -741,6 +746,15 @@ class Ledger:
         if entry.ack is None or not self._intake_open:
             self._show(entry)
 
+    def _tell_unknown(self, entry: Entry, error: str | None, result: Mapping[str, Any], now: Moment) -> None:
+        """The backend's people can look, too: nobody else may know whether it was sent."""
+        command_id = entry.command.command_id
+        payload = {"command_id": entry.replay_of or command_id, "error": error} | (
+            {"candidates": result["candidates"]} if "candidates" in result else {}
+        )
+        event_id = event_id_of(NEEDS_ATTENTION, command_id, str(entry.arrived.utc))
+        self._upstream.add(Occurrence(NEEDS_ATTENTION, event_id, now.utc, payload), now)
+
     def _narrate_end(self, entry: Entry, now: Moment) -> None:
         if entry.state is COMPLETED:
             self._emit(LogEntry(now.utc, "INFO", f"Command {entry.command.command_id} executed successfully"))
@@ -756,6 +770,8 @@ class Ledger:
                 self.acks.keep(one, now)
                 if one.terminal or (one.entry.state is SCHEDULED and self._schedule.is_far(one.entry.seq)):
                     self._leave_to_journal(one.entry)
+            elif isinstance(one, Outgoing):
+                self._upstream.keep(one)
             elif one.state is RUNNING:
                 self._emit(Execute(one.seq, one.command, one.message, one.mark))
 

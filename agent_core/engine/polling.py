@@ -114,6 +114,11 @@ class Polling:
         """One sync at once, whoever else brings commands: after an opening, or when there is room again."""
         self._sync_at = now.mono
 
+    def sync_later(self, now: Moment) -> None:
+        """One sync after the interval, where none is due: a poll alone can prove what waits."""
+        if self._sync_at is None:
+            self._sync_at = now.mono + self.every
+
     def woke(self, now: Moment) -> None:
         """The machine or this process slept: what was answered before vouches for nothing; ask again at once."""
         self._works_until = None
@@ -122,7 +127,7 @@ class Polling:
 
     def couple(
         self, now: Moment, dice: Dice, *, possible: bool, online: bool, carry: Callable[[int], tuple[tuple[str, str], ...]],
-        last_command_id: str | None, status: Callable[[], Mapping[str, int]],
+        events: Callable[[], tuple[tuple[str, str], ...]], last_command_id: str | None, status: Callable[[], Mapping[str, int]],
     ) -> None:  # fmt: skip
         """Derive whether polling runs, and send what is due."""
         self._derive(now, possible=possible, online=online)
@@ -144,7 +149,7 @@ class Polling:
             self._next_at = now.mono + self.every * (1 - self._timing.poll_jitter * (1 + dice()) / 2)
         if self._safety_at is not None and purpose != "poll":
             self._safety_at = now.mono + self._timing.safety_sync_every
-        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self.carries else (), status()))
+        self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self.carries else (), status(), events()))
 
     def _derive(self, now: Moment, *, possible: bool, online: bool) -> None:
         wanted = possible and (self._mode is PollingMode.ALWAYS or (self._mode is PollingMode.AUTO and not online))

@@ -1,4 +1,4 @@
-"""What the records prove: no command took effect twice, and each finished one has an ack that is proven or on its way (P1, P2)."""
+"""What the records prove (P1, P2): nothing took effect twice, each finished command has an ack proven or on its way, no event is lost."""
 
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import reading
 from agent_core.journal.soundness import unsound_page, unsound_row
-from agent_core.records import UNWELL, Resolution, State, Via
+from agent_core.records import DROPPED, UNWELL, Resolution, State, Via
 
 ALLOWED = {Resolution.SENT: (State.INTERRUPTED,), Resolution.DISMISSED: UNWELL, Resolution.REPLAYED: UNWELL}
 """What may be resolved so."""
@@ -20,7 +20,11 @@ SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c
  WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
 RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc, resolution, resolved_utc,
  EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq) FROM commands c ORDER BY seq"""
-
+MISSING_EVENTS = """SELECT before + 1, seq - 1 FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS before FROM events)
+ WHERE seq > before + 1 ORDER BY seq"""
+OWED_EVENTS = "SELECT event_id, event FROM events WHERE settled_utc IS NULL ORDER BY seq"
+EVENT_COUNTS = f"""SELECT count(*), count(*) FILTER (WHERE settled_utc IS NULL), count(*) FILTER (WHERE settled_by = '{DROPPED}')
+ FROM events"""
 IN_BOTH = """SELECT here.command_id, here.command_type FROM main.commands here JOIN there.commands t ON t.command_id = here.command_id
  WHERE here.runs > 0 AND t.runs > 0 AND (here.seq, here.started_utc) IS NOT (t.seq, t.started_utc) ORDER BY here.seq"""
 
@@ -28,7 +32,17 @@ IN_BOTH = """SELECT here.command_id, here.command_type FROM main.commands here J
 @dataclass(frozen=True, slots=True)
 class Violation:
     command_id: str
+    """Of an event: its event_id."""
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """Of the events on record: all, those that the backend is owed still, those that it will never have."""
+
+    recorded: int
+    pending: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class Audit:
     interrupted: int
     resolved: int
     """Of which the operator has said what came of them."""
+    events: EventCounts
     violations: tuple[Violation, ...]
     damage: str | None
     """What is wrong with the file itself: a page, an index, a row."""
@@ -87,7 +102,27 @@ def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
                 proven += proven_utc is not None
                 pending += proven_utc is None
                 violations += (Violation(command_id, what) for what in _faults_of(ack, command_id, state))
-    return Audit(commands, finished, proven, pending, interrupted, resolved, tuple(violations), unsound_page(db) or unsound_row(db))
+    violations += _lost_events(db)
+    events = EventCounts(*db.execute(EVENT_COUNTS).fetchone())
+    damage = unsound_page(db) or unsound_row(db)
+    return Audit(commands, finished, proven, pending, interrupted, resolved, events, tuple(violations), damage)
+
+
+def _lost_events(db: sqlite3.Connection) -> Iterator[Violation]:
+    """Numbers go up by one, and rows go from the oldest on: a gap is an event that was neither proven nor dropped."""
+    for first, last in db.execute(MISSING_EVENTS):
+        named = f"event {first}" if first == last else f"events {first} to {last}"
+        yield Violation(named, "is neither proven nor on its way" if first == last else "are neither proven nor on their way")
+    for event_id, text in db.execute(OWED_EVENTS):
+        if not _names(text, event_id):
+            yield Violation(event_id, "is an event that cannot be read")
+
+
+def _names(text: object, event_id: str) -> bool:
+    try:
+        return bool(from_json(str(text))["event_id"] == event_id)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _faults_of(ack: str | None, command_id: str, state: str) -> Iterator[str]:

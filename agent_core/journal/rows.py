@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby, islice
 from typing import Any
 
+from msgspec.structs import astuple
 from pydantic_core import from_json, to_json
 
 from agent_core.frames import Command, Priority, Target, as_json
@@ -19,8 +20,11 @@ from agent_core.records import (
     CommandResolved,
     CommandStarted,
     DuplicateSeen,
+    EventAdded,
+    EventsSettled,
     Memory,
     OutboxRow,
+    OwedEvent,
     Remembered,
     Resolution,
     Scheduled,
@@ -75,7 +79,13 @@ ALTER TABLE commands ADD COLUMN resolution TEXT;
 ALTER TABLE commands ADD COLUMN resolved_utc REAL;
 ALTER TABLE commands ADD COLUMN resolved_by TEXT;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7)
+SCHEMA_8 = """
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL, event_type TEXT NOT NULL, event TEXT, added_utc REAL NOT NULL, settled_utc REAL,
+    settled_by TEXT);
+CREATE INDEX events_owed ON events (seq) WHERE settled_utc IS NULL;
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
@@ -119,6 +129,14 @@ REMOVE_TOMBSTONE = "DELETE FROM tombstones WHERE target = ? AND by_id = ?"
 KEEP = "INSERT OR REPLACE INTO facts (key, value) VALUES (?,?)"
 DROP = "DELETE FROM facts WHERE key = ?"
 
+ADD_EVENTS = "INSERT OR IGNORE INTO events (seq, event_id, event_type, added_utc, event) VALUES {rows}"
+SETTLE_EVENTS = """UPDATE events SET settled_utc = ?, settled_by = ?, event = NULL
+ WHERE seq IN (SELECT value FROM json_each(?)) AND settled_utc IS NULL"""
+SETTLED_KEPT = 10_000
+FORGET_EVENTS = f"""DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - {SETTLED_KEPT}
+ AND seq < coalesce((SELECT min(seq) FROM events WHERE settled_utc IS NULL), 9e18)"""
+"""Of a settled event its text is given up at once, its row when that many younger ones are there: from the oldest on, without a gap."""
+
 Statement = tuple[str, Sequence[Any]]
 NO_EFFECT = ("", "", "")
 
@@ -143,6 +161,8 @@ def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
     for kind, some in groupby(changes, type):
         if kind is CommandAccepted:
             yield from _rows(TAKE, (_new_row(change) for change in some if isinstance(change, CommandAccepted)))
+        elif kind is EventAdded:
+            yield from _rows(ADD_EVENTS, (astuple(change) for change in some))
         else:
             yield from chain.from_iterable(map(_changed, some))
 
@@ -202,7 +222,10 @@ def _changed(change: Change) -> Iterator[Statement]:
             yield KEEP, (key, value)
         case SettingDropped(key):
             yield DROP, (key,)
-        case CommandAccepted():
+        case EventsSettled(seqs, utc, by):
+            yield SETTLE_EVENTS, (utc, by, to_json(seqs).decode())
+            yield FORGET_EVENTS, ()
+        case CommandAccepted() | EventAdded():
             raise AssertionError(change)
 
 
@@ -215,6 +238,9 @@ def top(db: sqlite3.Connection) -> int:
     """The highest number that was given; microseconds. Raises sqlite3.Error."""
     tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
     return db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0] or 0
+
+
+OWED_EVENTS = "SELECT seq, event_id, length(event) FROM events WHERE settled_utc IS NULL ORDER BY seq"
 
 
 def load(db: sqlite3.Connection) -> Memory:
@@ -233,6 +259,8 @@ def load(db: sqlite3.Connection) -> Memory:
         unproven=tuple(seq for (seq,) in unproven),
         unresolved=Unresolved(unwell.get("failed", 0), unwell.get("interrupted", 0)),
         scheduled=tuple(_scheduled(db)),
+        events=tuple(OwedEvent(*row) for row in db.execute(OWED_EVENTS)),
+        next_event=(db.execute("SELECT max(seq) FROM events").fetchone()[0] or 0) + 1,
     )
 
 

@@ -38,6 +38,10 @@ TESTS: Mapping[str, Mapping[str, str]] = {
     "outbox": {"command_id": TEXT, "thread_id": TEXT, "text": TEXT, "sent_utc": REAL},
     "names": {"name": TEXT, "seq": INTEGER},
     "tombstones": {"target": TEXT, "by_id": INTEGER, "cancelled_by": TEXT, "until_utc": REAL},
+    "events": {
+        "event_id": TEXT, "event_type": TEXT, "event": f"({TEXT} OR {{0}} IS NULL AND settled_utc IS NOT NULL)", "added_utc": REAL,
+        "settled_utc": _or_null(REAL), "settled_by": _or_null(TEXT),
+    },
     "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
 }  # fmt: skip
 """What holds for each column; the first one names the row."""

@@ -146,6 +146,14 @@ class Journal:
             raise LedgerBusy(str(error)) from error
         return tuple(_readable(rows))
 
+    def recall_events(self, seqs: Sequence[int]) -> tuple[tuple[int, str], ...]:
+        """The texts of the events of these numbers that the backend is owed. Raises LedgerBusy."""
+        where = f"seq IN ({','.join('?' * len(seqs))}) AND settled_utc IS NULL"
+        try:
+            return tuple(self._open_reader().execute(f"SELECT seq, event FROM events WHERE {where} ORDER BY seq", seqs).fetchall())
+        except (sqlite3.Error, LedgerMoved) as error:
+            raise LedgerBusy(str(error)) from error
+
     def look_up(self, keys: Iterable[Key]) -> tuple[Remembered, ...]:
         """What is remembered of these. Raises LedgerBusy."""
         found: list[Remembered] = []

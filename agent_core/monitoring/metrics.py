@@ -71,6 +71,10 @@ class _Page(Collector):
         yield _gauge("oldest_waiting_seconds", "How long the first command in the queue has waited", waits)
         yield _gauge("acks_unproven", "Acks that are made and not proven", commands.outbox)
         yield _counter("acks_proven", "Acks that the backend is known to have", commands.proven)
+        events = self._snapshot.events
+        yield _gauge("events_unproven", "Events for the backend that it is not known to have", events.unproven)
+        yield _counter("events_proven", "Events that the backend is known to have", events.proven)
+        yield _counter("events_dropped", "Events given up, since the backend took none", events.dropped)
 
     def _latencies(self) -> Iterator[Metric]:
         latency = self._snapshot.latency

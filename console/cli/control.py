@@ -104,7 +104,7 @@ def _as_json(snapshot: "Snapshot") -> str:
 
 def _lines(snapshot: "Snapshot", pid: int) -> list[str]:
     """What an operator wants to know first, a line each."""
-    link, polling, commands = snapshot.link, snapshot.polling, snapshot.commands
+    link, polling, commands, events = snapshot.link, snapshot.polling, snapshot.commands, snapshot.events
     rows = [
         ("agent", f"{snapshot.agent_id or 'no id yet'} (pid {pid}, edge-console {snapshot.version})"),
         ("backend", snapshot.backend_url),
@@ -120,6 +120,7 @@ def _lines(snapshot: "Snapshot", pid: int) -> list[str]:
         ("polling", f"{polling.mode}, {how}"),
         ("commands", f"{commands.received} taken, {commands.completed} completed, {commands.failed} failed, {commands.running} running"),
         ("acks", f"{commands.proven} proven, {commands.outbox} not yet"),
+        ("events", f"{events.proven} proven, {events.unproven} not yet" + (f", {events.dropped} dropped" if events.dropped else "")),
         ("intake", "paused: edge-console resume" if commands.paused else "open"),
         ("scheduled", str(snapshot.scheduled_count)),
         ("disk", "ok" if snapshot.disk.ok else str(snapshot.disk.trouble)),

@@ -308,6 +308,8 @@ def _outbox(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from agent_core.handlers import traits_for
     from agent_core.journal.audit import audit
     from agent_core.messengers.choice import messenger_for
@@ -323,7 +325,7 @@ def _verify(options: argparse.Namespace) -> int:
         print(json.dumps({
             "ok": found.ok, "commands": found.commands, "finished": found.finished, "acks_proven": found.proven,
             "acks_pending": found.pending, "interrupted": found.interrupted, "resolved": found.resolved,
-            "violations": violations, "damage": found.damage,
+            "events": asdict(found.events), "violations": violations, "damage": found.damage,
         }, indent=1))  # fmt: skip
         return OK if found.ok else FAILED
     print(f"{'commands':<13}{found.commands:>9,}")
@@ -332,6 +334,9 @@ def _verify(options: argparse.Namespace) -> int:
         left = found.interrupted - found.resolved
         told = f"of {left:,} the outcome is unknown: see `attention`" if left else "all resolved by the operator"
         print(f"{'interrupted':<13}{found.interrupted:>9,}   {told}")
+    if found.events.recorded:
+        dropped = f", dropped {found.events.dropped:,}" if found.events.dropped else ""
+        print(f"{'events':<13}{found.events.recorded:>9,}   pending {found.events.pending:,}{dropped}")
     print(f"{'violations':<13}{len(found.violations):>9,}")
     for one in found.violations[:VIOLATIONS_SHOWN]:
         print(f"  {plain(one.command_id, 200)}  {plain(one.what)}")

@@ -19,6 +19,7 @@ from agent_core.events import (
     DialFailed,
     DrainRequested,
     Event,
+    EventsRecalled,
     Failure,
     FrameReceived,
     Heard,
@@ -30,6 +31,7 @@ from agent_core.events import (
     LedgerOpened,
     Lost,
     MarkTaken,
+    Occurred,
     Opened,
     PollAnswered,
     PollFailed,
@@ -52,7 +54,20 @@ from agent_core.events import (
     Trouble,
 )
 from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry
-from agent_core.frames import Command, ConfigUpdate, ErrorFrame, Frame, Malformed, Ping, Pong, Priority, Target, Unknown, Welcome
+from agent_core.frames import (
+    Command,
+    ConfigUpdate,
+    ErrorFrame,
+    Frame,
+    Malformed,
+    Occurrence,
+    Ping,
+    Pong,
+    Priority,
+    Target,
+    Unknown,
+    Welcome,
+)
 from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, Resolution, State, TombstoneAdded, Unresolved, Via
 from agent_core.snapshot import PollingMode, Snapshot
 from tests.harness.playbook import Playbook, refused, to
@@ -76,7 +91,7 @@ EVENTS: tuple[Event, ...] = (
     PollAnswered(2, (Arrival(COMMAND, unread=True),), ("cmd_0",), {"odd": [None, True]}, ("no id",), ("cmd_9",)),
     AcksPosted(("a",), ("b",), BAD, unsupported=True), Recorded(4, 1.0, Unresolved(1, 2)), Recalled((PAST,)), RecordFailed("full"),
     MarkTaken(1, "42"), MarkTaken(1, None, "no chat.db"), RunSettled(1, None), RunSettled(1, Outcome("x", unknown=True, final=True)),
-    BackendClockRead(-0.5, 0.75),
+    BackendClockRead(-0.5, 0.75), EventsRecalled(((1, "{}"),), (1, 2)), Occurred(Occurrence("seen", "evt_1", 1.5, {"type": "Ping"})),
     CommandFinished(1), CommandFinished(1, Outcome("x", {"path": "x"}, OutboxRow(1, "cmd_1", "+1", "hi", 3.0))), ReconnectRequested(),
     PollingModeChosen(PollingMode.NEVER), ReplayRequested("cmd_1", {"text": "hi"}, dry_run=True, remembered=PAST), ReplayRequested("cmd_1"),
     HoldChosen("all"), HeldApproved("cmd_1"), HeldRefused("cmd_1"),

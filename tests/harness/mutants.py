@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules",
+    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream",
 )  # fmt: skip
 PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
-KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention")
+KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
 EDGE = tuple(f"tests/agent_core/test_{name}.py" for name in ("framing", "edge"))
 ROOMS = {"journal/": JOURNAL, "channels/": EDGE, "agent.py": EDGE}
@@ -40,6 +40,52 @@ class Bug:
 
 
 BUGS = (
+    Bug("an event goes out before it is on disk", "engine/upstream.py", "        self._hold(event)\n", "        self.keep(event)\n"),
+    Bug(
+        "an earlier ping proves an event",
+        "engine/upstream.py",
+        "        while self._sent and self._sent[0].barrier <= ping:",
+        "        while self._sent and self._sent[0].barrier <= ping + 1:",
+    ),
+    Bug("a lost socket's events are given up", "engine/upstream.py", "        self._waiting.extendleft(reversed(self._sent))\n", ""),
+    Bug("events that come back change their order", "engine/upstream.py", "extendleft(reversed(self._sent))", "extendleft(self._sent)"),
+    Bug(
+        "a poll proves events at a backend that never named one",
+        "engine/upstream.py",
+        "        self._takes_carried = False\n",
+        "        self._takes_carried = True\n",
+    ),
+    Bug(
+        "events overtake by a poll those in flight",
+        "engine/engine.py",
+        "        return () if self._by_socket else self._upstream.carry()",
+        "        return self._upstream.carry()",
+    ),
+    Bug(
+        "more events than may be are in flight",
+        "engine/upstream.py",
+        "self._waiting[0].text is not None and len(self._sent) < IN_FLIGHT:",
+        "self._waiting[0].text is not None:",
+    ),
+    Bug("events are never dropped", "engine/upstream.py", "            self._drop(now)\n", "            pass\n"),
+    Bug(
+        "a dropped event is not written",
+        "engine/upstream.py",
+        "            self._change(EventsSettled(tuple(event.seq for event in dropped), now.utc, DROPPED))\n",
+        "",
+    ),
+    Bug(
+        "rows of events go past one that is owed",
+        "journal/rows.py",
+        "\n AND seq < coalesce((SELECT min(seq) FROM events WHERE settled_utc IS NULL), 9e18)",
+        "",
+    ),
+    Bug(
+        "an event's number is given twice",
+        "journal/rows.py",
+        'FROM events").fetchone()[0] or 0) + 1,',
+        'FROM events").fetchone()[0] or 0),',
+    ),
     Bug(
         "a command to be held runs",
         "engine/ledger.py",

@@ -41,6 +41,7 @@ from agent_core.events import (
     DialFailed,
     Effect,
     Event,
+    EventsRecalled,
     Execute,
     Failure,
     Finish,
@@ -57,6 +58,7 @@ from agent_core.events import (
     Probe,
     Recall,
     Recalled,
+    RecallEvents,
     Record,
     Recorded,
     Send,
@@ -74,6 +76,7 @@ from agent_core.records import (
     CommandEnded,
     CommandReleased,
     CommandStarted,
+    EventAdded,
     Key,
     Memory,
     Named,
@@ -173,6 +176,19 @@ def _acks(kind: type, command_ids: Iterable[str], wanted: dict[str, Any]) -> Phr
     return Phrase(f"an ack by {kind.__name__} of {', '.join(words) or 'nothing'}", fits)
 
 
+def events_in(effect: Effect) -> list[dict[str, Any]]:
+    """The events that leave with this effect, by whichever way."""
+    if isinstance(effect, Poll):
+        return [json.loads(text) for _, text in effect.events]
+    return [frame["data"] for frame in frames_in(effect) if frame["type"] == "event"]
+
+
+def tells(*event_ids: str) -> Phrase:
+    """Exactly these events leave, in this order, by socket or inside a poll."""
+    words = f"tells({', '.join(map(repr, event_ids))})"
+    return Phrase(words, lambda effect: [body["event_id"] for body in events_in(effect)] == list(event_ids))
+
+
 def executes(command_id: str) -> Phrase:
     """A handler starts for this command."""
     return Phrase(f"executes({command_id!r})", lambda effect: isinstance(effect, Execute) and effect.command.command_id == command_id)
@@ -241,6 +257,7 @@ class Playbook:
         self._dialogue: list[str] = []
         self._memory: dict[str, Remembered] = {}
         self._named: dict[str, str] = {}
+        self._events: dict[int, str] = {}
         self._watch = Watch(self.config.timing.poll_within)
         self._born = self.clock.mono
 
@@ -470,6 +487,9 @@ class Playbook:
         for recall in [effect for effect in asked if isinstance(effect, Recall)]:
             if known := [past for past in self._memory.values() if past.seq in recall.seqs]:
                 self._handle(Recalled(tuple(known), recall.seqs))
+        for asking in [effect for effect in asked if isinstance(effect, RecallEvents)]:
+            texts = tuple((seq, self._events[seq]) for seq in asking.seqs if seq in self._events)
+            self._handle(EventsRecalled(texts, asking.seqs))
 
     def _remember(self, changes: Iterable[Change]) -> None:
         """As the journal would."""
@@ -477,6 +497,8 @@ class Playbook:
             if isinstance(change, CommandAccepted):
                 self._memory[change.entry.command.command_id] = change.entry
                 self._named |= dict.fromkeys(change.names, change.entry.command.command_id)
+            elif isinstance(change, EventAdded):
+                self._events[change.seq] = change.text
             for past in list(self._memory.values()):
                 if isinstance(change, CommandEnded) and change.seq == past.seq:
                     self._memory[past.command.command_id] = replace(past, state=change.state, error=change.error, ack=change.ack)
@@ -521,6 +543,7 @@ class Watch:
         self._ended: dict[str, int] = {}
         self._ids: dict[int, Command] = {}
         self._runs: Counter[int] = Counter()
+        self._added: dict[str, int] = {}
 
     def told(self, event: Event) -> None:
         match event:
@@ -570,6 +593,9 @@ class Watch:
                 return "a socket is left open"
             case _:
                 pass
+        early = [body["event_id"] for body in events_in(effect) if self._added.get(body["event_id"], 0) > self._written]
+        if early:
+            return f"the event {early} is not on disk"
         early = [body["command_id"] for body in acks_in(effect) if self._ended.get(body["command_id"], self._ticket + 1) > self._written]
         return f"the ack of {early} is not on disk" if early else None
 
@@ -583,6 +609,8 @@ class Watch:
                     self._ended.setdefault(change.entry.command.command_id, ticket)
             elif isinstance(change, CommandStarted):
                 self._began[change.seq] = ticket
+            elif isinstance(change, EventAdded):
+                self._added.setdefault(change.event_id, ticket)
             elif isinstance(change, UnsentFound):
                 self._runs[change.seq] -= 1
             elif isinstance(change, CommandEnded | CommandReleased) and change.ack is not None and change.seq in self._ids:

@@ -50,10 +50,13 @@ from agent_core.records import (
     CommandResolved,
     CommandStarted,
     DuplicateSeen,
+    EventAdded,
+    EventsSettled,
     Key,
     Memory,
     Named,
     OutboxRow,
+    OwedEvent,
     Remembered,
     Scheduled,
     SettingDropped,
@@ -73,6 +76,7 @@ NO_FAULTS = Faults()
 UTC = 1_793_910_600.0
 NAME = "edge-1"
 ACK_HEAD = '{"type":"command_ack","data":'
+EVENT_HEAD = '{"type":"event","data":'
 TRAITS = {
     "send_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
     "slow_message": Trait(EffectClass.TRANSACTIONAL, idempotent=False, sends=True),
@@ -143,6 +147,10 @@ class Disk:
         self.names: defaultdict[str, list[int]] = defaultdict(list)
         self.facts: dict[str, str] = {}
         self.effects: Counter[str] = Counter()
+        self.events: dict[int, EventAdded] = {}
+        self._event_seqs: dict[str, int] = {}
+        self.settled_events: dict[int, str] = {}
+        """How each of them was settled."""
         self.failing = False
         self.slow = 0.0
         self._queue: deque[tuple[int, tuple[Change, ...]]] = deque()
@@ -252,10 +260,23 @@ class Disk:
             case TombstoneRemoved(target):
                 demand(target in self.tombstones, "a tombstone that is not there is removed", target)
                 del self.tombstones[target]
+            case _:
+                self._apply_rest(change)
+
+    def _apply_rest(self, change: Change) -> None:
+        match change:
             case SettingStored(key, value):
                 self.facts[key] = value
             case SettingDropped(key):
                 self.facts.pop(key, None)
+            case EventAdded(seq):
+                demand(seq == len(self.events) + 1, "an event's number is not the next", seq)
+                self.events[seq] = change
+                self._event_seqs[change.text] = seq
+            case EventsSettled(seqs, _, by):
+                for seq in seqs:
+                    demand(seq in self.events and seq not in self.settled_events, "an event is settled twice, or was never added", seq, by)
+                    self.settled_events[seq] = by
 
     def _send(self, seq: int, effect: OutboxRow | None) -> None:
         if effect is not None:
@@ -295,7 +316,18 @@ class Disk:
             unproven=unproven,
             unresolved=self.unresolved,
             scheduled=scheduled,
+            events=tuple(OwedEvent(one.seq, one.event_id, len(one.text)) for one in self.owed_events),
+            next_event=len(self.events) + 1,
         )
+
+    @property
+    def owed_events(self) -> list[EventAdded]:
+        return [event for seq, event in self.events.items() if seq not in self.settled_events]
+
+    def owes(self, text: str) -> bool:
+        """Whether this event is on disk, and not settled."""
+        seq = self._event_seqs.get(text)
+        return seq is not None and seq not in self.settled_events
 
     @property
     def unresolved(self) -> Unresolved:
@@ -369,6 +401,8 @@ class Network:
         self.wires: dict[int, Wire] = {}
         self.read: dict[str, set[str]] = {}
         """Every ack text that the backend has read, by command."""
+        self.events: dict[str, str] = {}
+        """The events that it has read, by id, in the order in which they came first."""
         self.post: Callable[..., None] | None = None
         self.life = 0
         self.dials: list[float] = []
@@ -508,6 +542,8 @@ class Network:
         elif text is not None and wire.hub_generation is not None:
             if text.startswith(ACK_HEAD):
                 self.note_read(text[len(ACK_HEAD) : -1])
+            elif text.startswith(EVENT_HEAD):
+                self.note_event(text[len(EVENT_HEAD) : -1])
             ending = self.hub.receive(NAME, wire.hub_generation, text, self.now)
             if ending is not None:
                 self.close(wire, ending.code, ending.reason)
@@ -515,6 +551,10 @@ class Network:
 
     def note_read(self, text: str) -> None:
         self.read.setdefault(from_json(text)["command_id"], set()).add(text)
+
+    def note_event(self, text: str) -> None:
+        first = self.events.setdefault(from_json(text)["event_id"], text)
+        demand(first == text, "an event comes again, and says something else:", first, text)
 
     def flush(self) -> None:
         """Send what the hub has for the agent's socket."""
@@ -590,12 +630,17 @@ class Network:
     def poll(self, effect: Poll, within: float) -> None:
         body = {
             "edge_agent_id": NAME, "last_command_id": effect.last_command_id, "status": dict(effect.status),
-            "pending_events": [{"type": "command_ack", "data": from_json(ack)} for _, ack in effect.carried],
+            "pending_events": [
+                *({"type": "command_ack", "data": from_json(ack)} for _, ack in effect.carried),
+                *(from_json(event) for _, event in effect.events),
+            ],
         }  # fmt: skip
 
         def work() -> str:
             for _, ack in effect.carried:
                 self.note_read(ack)
+            for _, event in effect.events:
+                self.note_event(event)
             return self.hub.sync(body, self.now)
 
         def done(result: str | Failure) -> None:

@@ -38,6 +38,7 @@ from agent_core.events import (
     DialFailed,
     Effect,
     Event,
+    EventsRecalled,
     Execute,
     Failure,
     Finish,
@@ -45,8 +46,10 @@ from agent_core.events import (
     HeldApproved,
     HeldRefused,
     HoldChosen,
+    LedgerOpened,
     Lost,
     MarkTaken,
+    Occurred,
     Opened,
     OpenSocket,
     Poll,
@@ -58,6 +61,7 @@ from agent_core.events import (
     Probe,
     Recall,
     Recalled,
+    RecallEvents,
     ReconnectRequested,
     Record,
     Register,
@@ -74,14 +78,16 @@ from agent_core.events import (
     Trouble,
 )
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
-from agent_core.frames import Command, FrameError, Message
+from agent_core.frames import Command, FrameError, Message, Occurrence
 from agent_core.records import (
+    DROPPED,
     AcksProven,
     Arrival,
     CommandAccepted,
     CommandEnded,
     CommandReleased,
     CommandStarted,
+    EventsSettled,
     OutboxRow,
     Outcome,
     Remembered,
@@ -92,7 +98,7 @@ from agent_core.records import (
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
-from tests.harness.virtual import ACK_HEAD, FAIR, INLINE, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
+from tests.harness.virtual import ACK_HEAD, EVENT_HEAD, FAIR, INLINE, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
 
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -218,6 +224,8 @@ class World:
         self.came_due: set[int] = set()
         """Messages that were due when the clock was set: back, perhaps, while they waited for their turn."""
         self.queued = 0
+        self.occurred = 0
+        """Things that the backend is to be told of: whoever sees them begins again, after a crash, with what is not on disk."""
         self.crash_at: str | None = None
         self.process: Process | None = None
         self.asleep_at: float | None = None
@@ -289,6 +297,7 @@ class World:
         self.go(self.time.at + 40, self.settled)
         demand(self.settled(), "what had come to its end began again:", self._unsettled())
         self._check_orders()
+        self._check_events()
         self._check_sizes(process.engine.sizes)
         shown = process.engine.snapshot(self.now()).commands
         demand(Unresolved(shown.unresolved, shown.interrupted) == self.disk.unresolved, "what needs the operator is counted wrong:", shown)
@@ -300,7 +309,8 @@ class World:
         process = self.process
         return (
             process is not None and not process.frozen and self.network.hub.open_count == 0 and process.vitals.outbox == 0
-            and process.vitals.phase in UP and not process.stopping and process.engine.sizes["entries"] == 0
+            and process.vitals.phase in UP and not process.stopping
+            and process.engine.sizes["entries"] == process.engine.sizes["events"] == 0
         )  # fmt: skip
 
     def _unsettled(self) -> str:
@@ -325,6 +335,16 @@ class World:
                 demand(self.caught[command_id] > 0 or trait.settles, "interrupted, though no crash caught it:", command_id)
             elif not (trait.idempotent and self.caught[command_id]):
                 demand(effects == 0, "done, and acknowledged as not done:", command_id, row.state, row.error)
+
+    def _check_events(self) -> None:
+        """All that happened is at the backend, once, and in order."""
+        disk, told = self.disk, self.network.hub.events.listed(NAME, None, 1_000_000)
+        ids = [event.event_id for event in disk.events.values()]
+        demand(set(ids) >= {f"o{number}" for number in range(1, self.occurred + 1)}, "not all that happened is on disk")
+        demand(len(set(ids)) == len(ids), "an event is on disk twice")
+        demand(not disk.owed_events and DROPPED not in disk.settled_events.values(), "events are owed still, or dropped")
+        demand([event.event_id for event in reversed(told)] == ids, "the backend has not every event once, in order")
+        self.tally.counts["events told"] = len(told)
 
     def _check_sizes(self, sizes: dict[str, int]) -> None:
         limits = {"suspects": 1_000, "tombstones": 10_000, "history": 720, "schedule": 2 * 64, "repeats": 200}
@@ -555,6 +575,11 @@ class World:
             self.network.hub.say(NAME, text)
             self.network.flush()
 
+    def play_occur(self, count: int) -> None:
+        self.occurred += count
+        if self.process is not None:
+            self.process.see()
+
     def play_settings(self, values: dict[str, Any]) -> None:
         self.network.hub.configure(NAME, values)
         self.network.flush()
@@ -598,6 +623,8 @@ class Process:
         self._held_back = self._spread_retry = self.polls_fail = False
         self._out: set[int] = set()
         """Whose message has gone out."""
+        self._seen: int | None = None
+        """How much of what occurred the engine has been told; None: its ledger is not open."""
         self._polled_at: float | None = None
         self._answered_at = float("-inf")
         self._disturbed_at = float("-inf")
@@ -648,6 +675,13 @@ class Process:
             self.world.ended()
             return
 
+    def see(self) -> None:
+        """What has occurred since the last look, as a reader with a cursor sees it."""
+        if self._seen is not None:
+            first, self._seen = self._seen + 1, self.world.occurred
+            now = self.world.now().utc
+            self.post(*(Occurred(Occurrence("seen", f"o{number}", now, {"n": number})) for number in range(first, self._seen + 1)))
+
     def _batch(self) -> list[Event]:
         """What came at once; the turns of the link stay apart, so that each can be judged."""
         inbox = self.inbox
@@ -687,6 +721,9 @@ class Process:
             self._perform(effect, now, records)
         if isinstance(turn, Lost | DialFailed):
             self._live = None
+        if any(isinstance(event, LedgerOpened) for event in events):
+            self._seen = sum(event.event_type == "seen" for event in world.disk.events.values())
+            self.see()
         if self.is_started:
             self._check(turn, before, after, now)
 
@@ -746,6 +783,8 @@ class Process:
                 for text in texts:
                     if text.startswith(ACK_HEAD):
                         self._check_ack(text[len(ACK_HEAD) : -1])
+                    elif text.startswith(EVENT_HEAD):
+                        self._check_event(text[len(EVENT_HEAD) : -1])
                 world.network.send(generation, texts)
             case Execute():
                 self._execute(effect, now)
@@ -767,24 +806,24 @@ class Process:
             case SendStatus(generation, scheduled, uptime):
                 demand(generation == self._live and self._opened, "a status for a socket that is not open", effect)
                 world.network.send(generation, (frames.dump_status(scheduled, uptime, 40.0, now.utc),))
-            case Poll(carried=carried):
+            case Poll(carried=carried, events=events):
                 self._poll(effect, now)
+                for _, text in events:
+                    self._check_event(text)
                 for _, text in carried:
                     self._check_ack(text)
             case PostAcks(acks):
                 for _, text in acks:
                     self._check_ack(text)
                 world.network.post_acks(acks, 10.0)
-            case Recall(seqs):
-                world.time.call(world.random.uniform(0, 0.003), self._recall_all, seqs)
+            case Recall() | RecallEvents():
+                world.time.call(world.random.uniform(0, 0.003), self._read, effect)
             case CloseSocket(generation):
                 world.network.finish(generation)
             case Register():
                 world.network.register(10.0)
-            case TakeMark(seq):
-                world.time.call(world.dice() * 0.2, self._mark, seq)
-            case Settle(seq, _, mark):
-                world.time.call(world.dice() * 5.0, self._settle, seq, int(mark))
+            case TakeMark() | Settle():
+                self._ask_messenger(effect)
             case CancelRunning():
                 self.running.clear()
             case Finish():
@@ -792,14 +831,23 @@ class Process:
             case _:
                 pass
 
-    def _recall_all(self, seqs: tuple[int, ...]) -> None:
-        world = self.world
+    def _ask_messenger(self, effect: TakeMark | Settle) -> None:
+        time, dice = self.world.time, self.world.dice
+        if isinstance(effect, TakeMark):
+            time.call(dice() * 0.2, self._mark, effect.seq)
+        else:
+            time.call(dice() * 5.0, self._settle, effect.seq, int(effect.mark))
+
+    def _read(self, effect: Recall | RecallEvents) -> None:
+        world, seqs = self.world, effect.seqs
         if world.process is not self:
             return
         if world.disk.failing or self.frozen:
-            world.time.call(0.5, self._recall_all, seqs)
-        else:
+            world.time.call(0.5, self._read, effect)
+        elif isinstance(effect, Recall):
             self.post(Recalled(tuple(world.disk.rows[seq].entry for seq in sorted(seqs)), seqs))
+        else:
+            self.post(EventsRecalled(tuple((seq, world.disk.events[seq].text) for seq in seqs), seqs))
 
     def _dial(self, generation: int, now: Moment) -> None:
         demand(self._live is None, "a dial while another socket is there:", generation, self._live)
@@ -952,6 +1000,10 @@ class Process:
                         claim = self.claims[seq]
                         read = self.world.network.read.get(claim.command.command_id, ())
                         demand(claim.ack in read, "proven, and the backend has not read it:", claim.command.command_id, change.by)
+                case EventsSettled(seqs, _, by):
+                    for seq in seqs:
+                        read_event = self.world.disk.events[seq].event_id in self.world.network.events
+                        demand(read_event or by == DROPPED, "an event is proven, and the backend has not read it:", seq, by)
 
     def _check_ack(self, text: str) -> None:
         ack = from_json(text)
@@ -962,6 +1014,9 @@ class Process:
         if row.entry.command.command_type in CANCELS and ack["status"] == "completed":
             self.world.forbidden.update(map(str, ack["result"].values()))
         self.world.maybe_die("ack")
+
+    def _check_event(self, text: str) -> None:
+        demand(self.world.disk.owes(text), "an event goes out that is not on disk, or has arrived:", text)
 
     def _check_start(self, seq: int, claim: Claim, now: Moment) -> None:
         lane = claim.lane
@@ -1163,7 +1218,9 @@ def random_script(seed: int, hours: float = 1.5) -> list[Item]:
     while at < hours * 3_600:
         items.append(_random_item(random, at))
         at += random.expovariate(1 / calm) if random.random() < 0.7 else random.uniform(0, 3)
-    return sorted([*items, *_operator(Random(seed), hours)], key=lambda item: item.at) if seed % 4 == 3 else items
+    items += _operator(Random(seed), hours) if seed % 4 == 3 else ()
+    items += _happenings(Random(seed), hours) if seed % 4 == 2 else ()
+    return sorted(items, key=lambda item: item.at)
 
 
 def _operator(random: Random, hours: float) -> Iterator[Item]:
@@ -1174,6 +1231,13 @@ def _operator(random: Random, hours: float) -> Iterator[Item]:
             yield Item(at, "hold", (random.choice(("", "all", "type:send", "thread:t1,t2", "!type:file", "type:(")),))
         else:
             yield Item(at, "decide", (random.random() < 0.6,))
+
+
+def _happenings(random: Random, hours: float) -> Iterator[Item]:
+    """What the backend is told of, now and then in heaps."""
+    at = 0.0
+    while (at := at + random.expovariate(1 / 90)) < hours * 3_600:
+        yield Item(at, "occur", (random.choice((1, 1, 1, 3, 20, 300)),))
 
 
 def _random_item(random: Random, at: float) -> Item:
