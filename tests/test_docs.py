@@ -15,6 +15,10 @@ import yaml
 from agent_core import __version__
 from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Failure, Trouble
+from agent_core.monitoring.metrics import metrics
+from agent_core.reference.hub import Hub
+from agent_core.reference.metrics import metrics as backend_metrics
+from agent_core.snapshot import Snapshot
 from console.cli import outcome as cli_outcome
 from console.cli.main import build_parser
 from tests.harness.documents import DOCS, GENERATED, ROOT, due, numbered_tests, parsers, promises, written
@@ -243,6 +247,31 @@ def test_what_the_protocol_says_of_an_end_is_what_the_engine_does(head: str, tro
     for number, what in told:
         rule = rule_for(Failure(trouble, "", number, retry_after=1.0), first_loss=number == 1001)
         assert RULES[next(words for words in RULES if what.startswith(words))] is rule, f"{number}: {what}"
+
+
+METRICS = metrics(Snapshot(), 0.0) + backend_metrics(Hub(), 0.0, store_down=False)
+DIAGRAM_LINE = re.compile(
+    r"sequenceDiagram|end|(?:alt|else) [^:;]+|participant (\w) as [\w ]+|Note over \w(?:,\w)?: [^#]+|\w(?:->>|-->>)\w: [^#;]+"
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_metric_of_the_documents_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    known = set(re.findall(r"^# TYPE (\w+)", METRICS.decode(), re.MULTILINE))
+    assert set(re.findall(r"\bedge_(?:console|backend)_(?!api\b)[a-z_]+[a-z]\b", text)) <= known, name_of(document)
+
+
+def test_each_diagram_is_one_that_mermaid_draws() -> None:
+    blocks = re.findall(r"^```mermaid\n(.*?)^```$", written("BACKEND.md"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == len(re.findall(r"^\*\*\d\. ", written("BACKEND.md"), re.MULTILINE)) == 8
+    for block in blocks:
+        lines = [line.strip() for line in block.splitlines()]
+        assert [line for line in lines if not DIAGRAM_LINE.fullmatch(line)] == []
+        named = {found[1] for line in lines if (found := DIAGRAM_LINE.fullmatch(line)) and found[1]}
+        used = set(re.findall(r"^(?:Note over )?(\w)(?:,|:|-)", "\n".join(lines), re.MULTILINE)) | set(re.findall(r"(?:>>|,)(\w):", block))
+        assert used <= named
+        assert sum(line.startswith("alt") for line in lines) == lines.count("end")
 
 
 # --- the README ----------------------------------------------------------------------------------------------------------
