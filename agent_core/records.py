@@ -77,6 +77,8 @@ class Remembered(Struct, frozen=True, gc=False):
     resolution: Resolution | None = None
     resolved_utc: float | None = None
     resolved_by: str | None = None
+    names: tuple[str, ...] = ()
+    """Of a compacted message, whose payload is gone: what it called itself."""
 
     @property
     def is_unresolved(self) -> bool:

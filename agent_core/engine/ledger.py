@@ -505,9 +505,16 @@ class Ledger:
         past = {one.seq: one for one in known if one.seq not in self._by_seq}.values()
         by_id: list[Entry | Remembered] = [one for one in past if one.command.command_id == target.name]
         by_id += [own] if own is not None and own is not cancel else []
-        by_name: list[Entry | Remembered] = [one for one in past if one.command.command_id != target.name]
+        by_name: list[Entry | Remembered] = [one for one in past if target.name in self._names_of(one)]
         by_name += [self._by_seq[seq] for seq in self._names.find(target.name) if seq in self._by_seq]
         return sorted((by_id or by_name) if target.by_id else (by_name or by_id), key=lambda one: one.seq)
+
+    def _names_of(self, past: Remembered) -> Sequence[str]:
+        """By which a cancel may name it beside its id; of a compacted one, whose payload is gone, the journal tells."""
+        if self._traits.get(past.command.command_type, INTERNAL).sends:
+            with suppress(FrameError):
+                return frames.message_of(past.command).names
+        return past.names
 
     def cancel(self, command_id: str, past: Remembered | None, now: Moment) -> bool:
         """By the operator; False where no such command is scheduled."""

@@ -115,8 +115,10 @@ def recall_compacted(db: sqlite3.Connection, command_id: str) -> Remembered | No
     if row is None:
         return None
     seq, _, issued, received, via, state, ack = row
+    names = tuple(name for (name,) in db.execute("SELECT name FROM names WHERE seq = ?", (seq,)))
     try:
-        return Remembered(seq, Command(command_id, "", issued_utc=issued), Via(via), State(state), received, ack=_unpacked(ack))
+        command = Command(command_id, "", issued_utc=issued)
+        return Remembered(seq, command, Via(via), State(state), received, ack=_unpacked(ack), names=names)
     except (ValueError, TypeError, zlib.error) as error:
         raise BadRow(seq, command_id, error) from None
 

@@ -84,6 +84,14 @@ def test_f59_of_several_names_the_first_by_which_a_message_waits_counts() -> Non
     assert state_of(book, "c3") == ["scheduled"]
 
 
+def test_f59_each_of_several_names_means_only_who_is_called_so_though_the_journal_knows_more() -> None:
+    book = online()
+    book.push("c1", payload=to("t", schedule_id="s1")).finish("c1").lives(40)
+    assert book.engine.sizes["entries"] == 0
+    scheduled(book, "c2")
+    assert cancel(book, "x", schedule_id="s1", message_id="c2")["result"] == {"cancelled": "c2"}
+
+
 @pytest.mark.parametrize("given", [{"schedule_id": "s1"}, {"message_id": "m1"}, {}])
 def test_f59_a_cancel_that_comes_first_is_remembered_by_each_of_its_names(given: dict[str, str]) -> None:
     book = online()

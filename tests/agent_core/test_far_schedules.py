@@ -71,6 +71,16 @@ def test_f71_p10_without_a_way_for_their_first_acks_no_more_are_at_hand_either()
     assert book.snapshot.commands.outbox == 100
 
 
+def test_f59_f71_a_cancel_by_several_names_means_those_of_the_first_by_which_any_wait() -> None:
+    book = many(online())
+    assert cancel(book, "x", schedule_id="s15", message_id="s16")["result"] == {"cancelled": "c15"}
+    for command_id in ("c30", "c31"):
+        book.push(command_id, "schedule_message", payload=to("t", send_at=book.clock.utc + 2 * DAY, schedule_id="c31"))
+    book.lives(40)
+    assert cancel(book, "y", schedule_id="c31")["result"] == {"cancelled": "c30", "also": ["c31"]}
+    assert book.snapshot.scheduled_count == 19
+
+
 # --- they go out all the same ---------------------------------------------------------------------------------------------------
 
 

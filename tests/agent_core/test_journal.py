@@ -233,9 +233,10 @@ def test_p4_few_commands_with_great_payloads_do_not_grow_the_file_without_bound(
     for seq in range(1, 300):
         great = Command(f"cmd_{seq}", "send_message", {"thread_id": "+1", "text": "x" * 400_000}, issued_utc=UTC)
         done = Remembered(seq, great, Via.WS, State.COMPLETED, UTC, UTC, UTC, runs=1, ack="{}", proven_utc=UTC)
-        desk.write(CommandAccepted(done))
+        desk.write(CommandAccepted(done, names=(f"s{seq}",)))
     assert desk.journal.path.stat().st_size < 64 * 2**20
-    assert desk.found("cmd_1").ack == "{}"
+    assert (desk.found("cmd_1").ack, desk.found("cmd_1").names) == ("{}", ("s1",))
+    assert desk.target("s1").command.command_id == "cmd_1"
 
 
 # --- schema ---------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
     "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream",
 )  # fmt: skip
-PLAYBOOKS = tuple(f"tests/agent_core/test_{name}.py" for name in NAMES)
+PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
 EDGE = tuple(f"tests/agent_core/test_{name}.py" for name in ("framing", "edge"))
@@ -425,6 +425,24 @@ BUGS = (
         "engine/ledger.py",
         "sorted((by_id or by_name) if target.by_id else (by_name or by_id), key",
         "sorted(by_id or by_name, key",
+    ),
+    Bug(
+        "what a cancel means by one name it means by each",
+        "engine/ledger.py",
+        "if target.name in self._names_of(one)]",
+        "if one.command.command_id != target.name]",
+    ),
+    Bug(
+        "a cancel that was completed is forgotten by a restart",
+        "engine/ledger.py",
+        "        self._tombstones.restore(memory.tombstones, now)\n",
+        "",
+    ),
+    Bug(
+        "what waits for its turn cannot be cancelled",
+        "engine/ledger.py",
+        "WAITING = frozenset({QUEUED, SCHEDULED, HELD})",
+        "WAITING = frozenset({SCHEDULED, HELD})",
     ),
     Bug("a set clock ends tombstones", "engine/cancels.py", "found[1] > now.mono:", "found[1] > now.utc - 1_793_909_600:"),
     Bug(
