@@ -95,6 +95,7 @@ from agent_core.snapshot import Snapshot
 if TYPE_CHECKING:
     from agent_core.monitoring.server import Monitoring
     from agent_core.recording import Recorder
+    from agent_core.search import Page, Query
 
 HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
@@ -212,6 +213,12 @@ class Agent:
         from agent_core.journal.reader import find
 
         return self._redactor.within(find(data_dir(self.config), command_id))
+
+    def search(self, query: "Query") -> "Page":
+        """One page of the ledger, read as `lookup` does. Raises FilterError, NoLedger."""
+        from agent_core.journal.search import page
+
+        return page(data_dir(self.config), query, self._redactor.entries)
 
     # --- on the agent's own loop --------------------------------------------------------------------------------
 

@@ -58,9 +58,17 @@ class FilterError(ValueError):
     """What is wrong with a filter, in a few words."""
 
 
+class Condition(NamedTuple):
+    """A term in words: a field (`word`: any of the texts; `>`, `<`: milliseconds; `pattern`), and the values of which one has to hold."""
+
+    field: str
+    values: tuple[str | float, ...]
+
+
 class Term(NamedTuple):
     """One condition. `shared` decides by what rows share; where it cannot, `own` decides by the row's own id and time."""
 
+    condition: Condition
     shared: Callable[[Texts], bool] | None
     own: Judge | None
     negated: bool = False
@@ -75,11 +83,15 @@ class Filter:
         """What only the ledger knows: the numbers of the commands in which it has found it, added to as it answers."""
         self.utc = utc
         """When it was typed: what `since:` counts from."""
-        self._terms = terms
+        self.terms = terms
         self._known: dict[Texts, Rest | None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._terms)
+        return bool(self.terms)
+
+    def only(self, terms: Iterable[Term]) -> "Filter":
+        """The filter of these of its terms."""
+        return Filter(self.text, tuple(terms), self.asked, self.utc)
 
     def holds(self, texts: Texts, command_id: str, milliseconds: float | None, utc: float | None = None, number: int | None = None) -> bool:
         """Whether the row passes; `milliseconds` to its ack, else of its run. Raises FilterError where it asks for more than is told."""
@@ -101,7 +113,7 @@ class Filter:
 
     def _rest(self, texts: Texts) -> "Rest | None":
         rest: list[tuple[Judge, bool]] = []
-        for term in self._terms:
+        for term in self.terms:
             held = term.shared is not None and term.shared(texts)
             if held and term.negated:
                 return None
@@ -112,7 +124,7 @@ class Filter:
         return tuple(rest)
 
 
-FAILURES = Term(lambda texts: texts[2] in BAD, None)
+FAILURES = Term(Condition("status", tuple(sorted(BAD))), lambda texts: texts[2] in BAD, None)
 
 
 def parse(text: str, *, utc: float = 0.0, failures_only: bool = False, asked: "dict[Ask, set[int]] | None" = None) -> Filter:
@@ -180,7 +192,8 @@ def _term(token: str, utc: float, asked: "dict[Ask, set[int]]") -> Term:
         near = difflib.get_close_matches(name.lower(), NAMES, 1)
         raise FilterError(f"no field {name}: {'did you mean ' + near[0] + '?' if near else ', '.join(NAMES)}")
     needle = _unquoted(token).lower()
-    return Term(lambda texts: any(needle in part[:SEARCHED].lower() for part in texts if part), lambda own: needle in own.id)
+    condition = Condition("word", (needle,))
+    return Term(condition, lambda texts: any(needle in part[:SEARCHED].lower() for part in texts if part), lambda own: needle in own.id)
 
 
 def _unquoted(value: str) -> str:
@@ -188,15 +201,16 @@ def _unquoted(value: str) -> str:
 
 
 def _field_term(name: str, value: str) -> Term:
-    if not value:
-        raise FilterError(f"{name}: wants a value")
     needles = tuple(part.lower() for part in value.split(",") if part)
+    if not needles:
+        raise FilterError(f"{name}: wants a value")
+    condition = Condition(name, needles)
     if name == "id":
-        return Term(None, lambda own: any(needle in own.id for needle in needles))
+        return Term(condition, None, lambda own: any(needle in own.id for needle in needles))
     column, known = _FIELDS[name]
     if known:
         return _word_term(name, column, known, needles)
-    return Term(lambda texts: any(needle in (texts[column] or "")[:SEARCHED].lower() for needle in needles), None)
+    return Term(condition, lambda texts: any(needle in (texts[column] or "")[:SEARCHED].lower() for needle in needles), None)
 
 
 def _word_term(name: str, column: int, known: tuple[str, ...], needles: tuple[str, ...]) -> Term:
@@ -208,7 +222,7 @@ def _word_term(name: str, column: int, known: tuple[str, ...], needles: tuple[st
             near = difflib.get_close_matches(needle, known, 1)
             raise FilterError(f"no {name} {needle}: {'did you mean ' + near[0] + '?' if near else ', '.join(known)}")
         meant |= begun
-    return Term(lambda texts: texts[column] in meant, None)
+    return Term(Condition(name, tuple(sorted(meant))), lambda texts: texts[column] in meant, None)
 
 
 def _time_term(token: str) -> Term:
@@ -216,9 +230,10 @@ def _time_term(token: str) -> Term:
     if match is None:
         raise FilterError(f"{token[0]} wants a time, as {token[0]}250ms or {token[0]}2s")
     limit = float(match[2]) * _UNITS[match[3]]
+    condition = Condition(match[1], (limit,))
     if match[1] == ">":
-        return Term(None, lambda own: own.ms is not None and own.ms > limit)
-    return Term(None, lambda own: own.ms is not None and own.ms < limit)
+        return Term(condition, None, lambda own: own.ms is not None and own.ms > limit)
+    return Term(condition, None, lambda own: own.ms is not None and own.ms < limit)
 
 
 def _since_term(value: str, utc: float) -> Term:
@@ -232,7 +247,7 @@ def _since_term(value: str, utc: float) -> Term:
             raise FilterError("since: is for the stream")
         return own.utc >= oldest
 
-    return Term(None, young)
+    return Term(Condition("since", (oldest,)), None, young)
 
 
 def _asked_term(name: str, value: str, asked: "dict[Ask, set[int]]") -> Term:
@@ -247,7 +262,7 @@ def _asked_term(name: str, value: str, asked: "dict[Ask, set[int]]") -> Term:
             raise FilterError(f"{name}: is for the stream")
         return own.number in numbers
 
-    return Term(None, found)
+    return Term(Condition(name, (value,)), None, found)
 
 
 def _one_of(name: str, known: tuple[str, ...], needle: str) -> str:
@@ -276,7 +291,7 @@ def _pattern_term(token: str) -> Term:
         except TimeoutError:
             raise FilterError("this pattern takes too long") from None
 
-    return Term(lambda texts: any(found(part) for part in texts if part), lambda own: found(own.id))
+    return Term(Condition("pattern", (source,)), lambda texts: any(found(part) for part in texts if part), lambda own: found(own.id))
 
 
 _FIELDS: dict[str, tuple[int, tuple[str, ...]]] = {

@@ -227,6 +227,7 @@ class EdgeConsole(App[str]):
         now = self._clock.now()
         self.operations.give_up_silent_replays()
         self.operations.ask_ledger()
+        self.operations.search_ledger()
         self.operations.renew_delays()
         self.operations.renew_attention()
         snapshot = self.host.snapshot()
@@ -369,7 +370,7 @@ class EdgeConsole(App[str]):
 
     def action_leave(self) -> None:
         """The nearest thing to leave."""
-        if not self.operations.cancel_replays():
+        if not (self.operations.cancel_replays() or self.operations.stop_search()):
             self._main.leave()
 
     def action_help(self) -> None:
@@ -403,6 +404,9 @@ class EdgeConsole(App[str]):
 
     def on_stream_at_oldest(self) -> None:
         self.operations.recall()
+
+    def on_stream_wanted(self, event: Stream.Wanted) -> None:
+        self.operations.see(event.query, event.number)
 
     async def on_unmount(self) -> None:
         await self.operations.keep()

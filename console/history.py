@@ -5,23 +5,21 @@ from pathlib import Path
 from agent_core.attention import Case, Kind, case_of
 from agent_core.feed import CommandEntry
 from agent_core.filters import Ask
-from agent_core.journal.reader import NoLedger, before, needing_attention
+from agent_core.journal.reader import NoLedger, needing_attention
 from agent_core.journal.reader import asked as found
+from agent_core.journal.search import page
 from agent_core.plain import plain
 from agent_core.records import Remembered, State, Via
 from agent_core.redaction import Redactor
-
-PAGE = 500
-"""Commands read at once."""
+from agent_core.search import Page, Query
 
 
-def earlier(data_dir: Path, redactor: Redactor, number: int | None = None) -> list[CommandEntry]:
-    """The last commands before that number, by default of all, oldest first; none where there is no ledger to read yet."""
+def searched(data_dir: Path, redactor: Redactor, query: Query) -> Page:
+    """The page of the ledger that is asked for; an empty one where there is no ledger to read yet. Raises FilterError."""
     try:
-        records = before(data_dir, number, PAGE)
+        return page(data_dir, query, redactor.entries)
     except NoLedger:
-        return []
-    return [redactor.within(entry_of(record)) for record in records if isinstance(record, Remembered)]
+        return Page([])
 
 
 def asked(data_dir: Path, ask: Ask, after: int) -> tuple[set[int], int]:

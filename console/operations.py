@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
@@ -16,7 +17,7 @@ from textual.notifications import SeverityLevel
 
 from agent_core.clock import Clock
 from agent_core.feed import CommandEntry, LogEntry
-from agent_core.filters import Ask, Filter
+from agent_core.filters import Ask, Filter, FilterError
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode
 from console.host import Host
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from agent_core.delays import Delays
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.records import Remembered, Resolution
+    from agent_core.search import Page, Query
     from console.replay import Batch
     from console.screens.attention import Attention, Listed
     from console.screens.editor import Draft
@@ -51,6 +53,10 @@ MODES = {
 
 
 DELAYS_EVERY = 30.0
+RECALLED = 500
+"""Commands of the ledger read at once where no filter is."""
+REST = 0.5
+"""Of the time that a page of a search took, until the next one."""
 MAX_DRAFTS = 20
 ASK_EVERY = 1.0
 ATTENTION_EVERY, WRITTEN_WITHIN = 10.0, 1.0
@@ -73,8 +79,8 @@ class ConsoleOptions(NamedTuple):
     """The same by OSC 9."""
     data_dir: Path | None = None
     """Where the console's own state is kept."""
-    earlier: "Callable[[int | None], Sequence[CommandEntry]] | None" = None
-    """The commands of the ledger before a number, a page of them."""
+    ledger: "Callable[[Query], Page] | None" = None
+    """A page of the ledger."""
     needing: "Callable[[float], Sequence[Case]] | None" = None
     """What needs the operator at a time, from the ledger. Raises NoLedger."""
     delays: "Callable[[float], Delays | None] | None" = None
@@ -109,6 +115,10 @@ class Operations:
         self._recalling = False
         self._recalled = False
         """Whether the ledger has been asked for what was before."""
+        self._seeing = False
+        """Whether a far place of the ledger is looked for."""
+        self._none_before: set[int | None] = set()
+        """Before which numbers the ledger has nothing."""
         self._kept: State | None = None
         self.delays: Delays | None = None
         self._delays_at = 0.0
@@ -195,8 +205,10 @@ class Operations:
 
     async def _ask(self, wanted: Filter, asked: "Callable[[Ask, int], tuple[set[int], int]]") -> None:
         answers: dict[Ask, set[int]] = {}
+        live = self._main.stream.live
+        oldest = live.number(live.whole_from) or 1
         for ask in wanted.asked:
-            numbers, last = await asyncio.to_thread(asked, ask, self._answered_to.get(ask, 0))
+            numbers, last = await asyncio.to_thread(asked, ask, self._answered_to.get(ask, oldest - 1))
             if wanted is not self._main.stream.wanted:
                 return
             answers[ask], self._answered_to[ask] = numbers, last
@@ -205,18 +217,76 @@ class Operations:
 
     def recall(self) -> None:
         """Another page of earlier commands, from the ledger: read by a thread, one at a time."""
-        if self.options.earlier is not None and not self._recalling:
+        live = self._main.stream.live
+        number = live.number(live.first)
+        if self.options.ledger is not None and not self._recalling and self._main.stream.search is None and number not in self._none_before:
             self._recalling = True
-            self._app.run_worker(self._watched(self._recall(self.options.earlier)), group="history")
+            self._app.run_worker(self._watched(self._recall(self.options.ledger, number)), group="history")
 
-    async def _recall(self, earlier: "Callable[[int | None], Sequence[CommandEntry]]") -> None:
-        stream = self._main.stream
+    async def _recall(self, ledger: "Callable[[Query], Page]", number: int | None) -> None:
+        from agent_core.search import Query
+
         try:
-            entries = await asyncio.to_thread(earlier, stream.live.oldest_number)
-            if not stream.recall(entries):
-                self.options = self.options._replace(earlier=None)
+            page = await asyncio.to_thread(ledger, Query(before=number, most=RECALLED))
+            if self._main.stream.search is None and not self._main.stream.recall(page.entries):
+                self._none_before.add(number)
         finally:
             self._recalling, self._recalled = False, True
+
+    def search_ledger(self) -> None:
+        """For what the filter wants, from the newest command that is not here on: once for each filter."""
+        stream = self._main.stream
+        sought = stream.sought
+        if (
+            self.options.ledger is None
+            or self._recalling
+            or sought is None
+            or (stream.search is not None and stream.search.query == sought)
+        ):
+            return
+        number = stream.begin_search(sought)
+        self._app.run_worker(self._watched(self._search(self.options.ledger, sought, number)), group="search")
+
+    async def _search(self, ledger: "Callable[[Query], Page]", sought: "Query", number: int | None) -> None:
+        """Page by page, each by a thread; between two of them others have their turn."""
+        stream = self._main.stream
+        while stream.searching(sought):
+            began = time.perf_counter()
+            try:
+                page = await asyncio.to_thread(ledger, replace(sought, before=number))
+            except FilterError as error:
+                stream.stop_search(str(error))
+                return
+            if stream.searching(sought):
+                stream.found(page)
+            number = page.next
+            await asyncio.sleep((time.perf_counter() - began) * REST)
+
+    def see(self, query: "Query", number: int | None) -> None:
+        """A far place of the ledger, with that command, or the first that is found, selected."""
+        if self.options.ledger is not None and not self._seeing:
+            self._seeing = True
+            self._app.run_worker(self._watched(self._see(self.options.ledger, query, number)), group="search")
+
+    async def _see(self, ledger: "Callable[[Query], Page]", query: "Query", number: int | None) -> None:
+        from agent_core.search import Query
+
+        stream = self._main.stream
+        try:
+            page = await asyncio.to_thread(ledger, query)
+            while self._seeing and not page.entries and page.next is not None:
+                stream.progress = f"searching, {1 - page.left:.0%} · Esc stops"
+                query = replace(query, before=page.next) if query.after is None else replace(query, after=page.next)
+                page = await asyncio.to_thread(ledger, query)
+            if self._seeing and page.entries and query.most == 1:
+                number = page.entries[0].row
+                page = await asyncio.to_thread(ledger, Query(after=max(0, number - RECALLED // 2), most=RECALLED))
+        finally:
+            sought, self._seeing, stream.progress = self._seeing, False, ""
+        if sought and page.entries and stream.search is None:
+            stream.visit(page.entries, page.entries[0].row if number is None else number)
+        else:
+            self._app.bell()
 
     def renew_delays(self) -> None:
         """Ask the ledger whose the delays were, now and then while that is shown: by a thread."""
@@ -267,6 +337,11 @@ class Operations:
             await asyncio.to_thread(save, self.options.data_dir, self._kept)
         except OSError as error:
             self.say(f"What this console should remember cannot be written: {plain(error.strerror or error, 100)}.", "warning")
+
+    def stop_search(self) -> bool:
+        """Look no further in the ledger; False where that is not being done."""
+        seeing, self._seeing = self._seeing, False
+        return self._main.stream.stop_search("stopped") or seeing
 
     def _is_saved(self) -> bool:
         """Whether what is chosen is of a saved session, whose commands are not this agent's to run; says so."""

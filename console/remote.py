@@ -9,18 +9,21 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from agent_core.control.client import NotRunning, OtherVersion, Viewer
-from agent_core.control.messages import Answer, Lookup, Past, Post, Present
+from agent_core.control.messages import Answer, Lookup, Past, Post, Present, Search
 from agent_core.events import StopRequested
 from agent_core.feed import Feed, LogEntry
+from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from agent_core.control.messages import Said
+    from collections.abc import Callable
+
+    from agent_core.control.messages import Asked, Said
     from agent_core.events import Event
     from agent_core.records import Remembered
 
 AGAIN_AFTER = 1.0
-LOOKUP_WITHIN = 2.0
+LOOKUP_WITHIN, SEARCH_WITHIN = 2.0, 5.0
 
 
 class RemoteHost:
@@ -34,7 +37,7 @@ class RemoteHost:
         self._viewer: Viewer | None = None
         self._pid: int | None = None
         self._numbers = count(1)
-        self._asked: dict[int, Future[Remembered | None]] = {}
+        self._asked: dict[int, Future[Answer]] = {}
         self._over = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="viewer", daemon=True)
@@ -57,12 +60,21 @@ class RemoteHost:
             self._say("WARNING", "The agent is not running: nothing was asked of it")
 
     def lookup(self, command_id: str) -> "Remembered | None":
+        answer = self._answer(lambda number: Lookup(number, command_id), LOOKUP_WITHIN)
+        return None if answer is None else answer.record
+
+    def search(self, query: Query) -> Page:
+        """A page of the ledger; an empty one, the last, where the agent does not answer. Blocks."""
+        answer = self._answer(lambda number: Search(number, query), SEARCH_WITHIN)
+        return Page([]) if answer is None or answer.page is None else answer.page
+
+    def _answer(self, ask: "Callable[[int], Asked]", within: float) -> Answer | None:
         viewer, number = self._viewer, next(self._numbers)
         answer = self._asked[number] = Future()
         try:
             if viewer is not None:
-                viewer.send(Lookup(number, command_id))
-                return answer.result(LOOKUP_WITHIN)
+                viewer.send(ask(number))
+                return answer.result(within)
         except (OSError, TimeoutError):
             self._say("WARNING", "The agent does not answer")
         finally:
@@ -121,11 +133,11 @@ class RemoteHost:
                 if dropped:
                     self._say("WARNING", f"{dropped:,} feed entries came faster than this console could read them")
                 self.feed.extend(entries)
-            case Answer(number, record, refused):
-                if refused is not None:
-                    self._say("WARNING", f"The agent refused: {refused}")
-                if (asked := self._asked.get(number)) is not None:
-                    asked.set_result(record)
+            case Answer() as answer:
+                if answer.refused is not None:
+                    self._say("WARNING", f"The agent refused: {answer.refused}")
+                if (asked := self._asked.get(answer.number)) is not None:
+                    asked.set_result(answer)
 
     def _wait_for_another(self) -> None:
         self._say("WARNING", "The agent has ended; waiting for one to start")

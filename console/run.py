@@ -128,7 +128,7 @@ def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     host = RemoteHost(path, read_only=read_only)
     host.start()
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
-    options = console_options(config)
+    options = console_options(config)._replace(ledger=host.search)
 
     def opened(crash: str | None) -> EdgeConsole:
         return EdgeConsole(
@@ -149,7 +149,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
     """Where the console saves, which keys it has, and what it can ask."""
     from agent_core.redaction import Redactor
     from console.delays import last_hour
-    from console.history import asked, earlier, needing
+    from console.history import asked, needing, searched
     from console.keys import keymap
     from console.operations import ConsoleOptions
 
@@ -162,7 +162,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
         asked=partial(asked, folder),
         bell=config.console.bell,
         notify=config.console.notify,
-        earlier=partial(earlier, folder, redactor),
+        ledger=partial(searched, folder, redactor),
         needing=partial(needing, folder, redactor),
         delays=partial(last_hour, folder),
         keys=keymap(config.console.keys),

@@ -2,7 +2,7 @@
 
     viewer ──► Attach                     first of all; the agent has said Greeting by then
     agent  ──► Present, Past, Past …      the whole present, then all of the past that is kept; both again whenever there is news
-    viewer ──► Post, Lookup               at any time, numbered by the viewer; each gets its Answer
+    viewer ──► Post, Lookup, Search       at any time, numbered by the viewer; each gets its Answer
 
 The present may be merged: a viewer that reads slowly sees the newest. The past is never merged: what a viewer was too slow for is counted.
 """
@@ -31,6 +31,7 @@ from agent_core.events import (
 from agent_core.feed import FeedEntry
 from agent_core.plain import plain
 from agent_core.records import Remembered
+from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
 
 MAX_ASKED = 2**20
@@ -65,10 +66,11 @@ class Past(Struct, frozen=True, tag=True):
 
 
 class Answer(Struct, frozen=True, tag=True):
-    """To the Post or Lookup of this number: the record that was looked for, or why it was refused."""
+    """To the Post, Lookup or Search of this number: the record that was looked for, the page that was found, or why it was refused."""
 
     number: int
     record: Remembered | None = None
+    page: Page | None = None
     refused: str | None = None
 
 
@@ -90,8 +92,15 @@ class Lookup(Struct, frozen=True, tag=True):
     command_id: str
 
 
+class Search(Struct, frozen=True, tag=True):
+    """For one page of the ledger: a viewer asks for the next when it wants it."""
+
+    number: int
+    query: Query
+
+
 Said = Greeting | Present | Past | Answer
-Asked = Attach | Post | Lookup
+Asked = Attach | Post | Lookup | Search
 
 _encoder = msgspec.json.Encoder(enc_hook=mapping)
 _said = msgspec.json.Decoder(Said)

@@ -17,11 +17,14 @@ from msgspec.structs import replace
 from agent_core import __version__
 from agent_core.codec import FORMAT, CodecError
 from agent_core.control.address import is_ours, peer_uid, socket_path, too_long
-from agent_core.control.messages import MAX_ASKED, Answer, Attach, Greeting, Lookup, Past, Post, Present, asked_of, dump
+from agent_core.control.messages import MAX_ASKED, Answer, Attach, Greeting, Lookup, Past, Post, Present, Search, asked_of, dump
 from agent_core.events import Event, ReplayRequested, ResolveRequested
 from agent_core.feed import Feed
+from agent_core.filters import FilterError
+from agent_core.journal.reader import NoLedger
 from agent_core.plain import plain
 from agent_core.records import Remembered
+from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
 
 log = logging.getLogger("edge")
@@ -39,6 +42,7 @@ class Viewed(Protocol):
     def snapshot(self) -> Snapshot: ...
     def post(self, event: Event) -> None: ...
     def lookup(self, command_id: str) -> Remembered | None: ...
+    def search(self, query: Query) -> Page: ...
     def look_on(self, viewers: int) -> None:
         """How many viewers want feed entries now."""
         ...
@@ -156,9 +160,17 @@ class ControlServer:
                 case Lookup(number, command_id):
                     record = await asyncio.to_thread(self._agent.lookup, command_id)
                     writer.write(dump(Answer(number, record)))
+                case Search(number, query):
+                    writer.write(dump(await self._found(number, query)))
                 case Attach():
                     raise CodecError("a viewer attached twice")
             await writer.drain()
+
+    async def _found(self, number: int, query: Query) -> Answer:
+        try:
+            return Answer(number, page=await asyncio.to_thread(self._agent.search, query))
+        except (FilterError, NoLedger) as error:
+            return Answer(number, refused=plain(error, 200))
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

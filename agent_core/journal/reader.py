@@ -15,6 +15,12 @@ from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import CLOCK_OFFSET, OVERDUE_AFTER, OutboxRow, Remembered
 
 TEXTS = ", ".join(f"json_extract(payload, '$.{key}')" for key in TEXT_KEYS)
+ASKED = {
+    "text": f"CASE WHEN json_valid(payload) THEN coalesce({TEXTS}) END LIKE ? ESCAPE '\\'",
+    "payload": "payload LIKE ? ESCAPE '\\'",
+    "priority": "priority = ?",
+}
+"""What only the ledger knows of a command, as SQL."""
 MAX_ATTENTION = 500
 BEGIN_ANEW = f"restore a backup, or move {FILE_NAME} and {MARK_NAME} away, and its memory with them"
 PAGE = 1_000
@@ -100,28 +106,24 @@ def commands(data_dir: Path, state: str | None = None, last: int | None = None) 
             after = rows[-1][0]
 
 
-def before(data_dir: Path, seq: int | None, most: int) -> list[Remembered | BadRow]:
-    """The newest commands before that number, or of all: at most so many, oldest first. Raises NoLedger."""
-    page = f"SELECT {COLUMNS} FROM commands WHERE ? IS NULL OR seq < ? ORDER BY seq DESC LIMIT ?"
-    with reading(data_dir) as db:
-        return list(map(_read, reversed(db.execute(page, (seq, seq, most)).fetchall())))
-
-
 def asked(data_dir: Path, field: str, value: str, after: int) -> tuple[set[int], int]:
     """The commands behind that number that have `value` as their priority, in their message's text, or anywhere in their payload; and
     the last number that there is. Raises NoLedger.
     """
-    part = "%" + value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    where = {
-        "priority": "priority = ?",
-        "text": f"CASE WHEN json_valid(payload) THEN coalesce({TEXTS}) END LIKE ? ESCAPE '\\'",
-        "payload": "payload LIKE ? ESCAPE '\\'",
-    }[field]
-    wanted = Priority[value.upper()].value if field == "priority" else part
     with reading(data_dir) as db:
         last = db.execute("SELECT max(seq) FROM commands").fetchone()[0] or 0
-        found = db.execute(f"SELECT seq FROM commands WHERE seq > ? AND seq <= ? AND {where}", (after, last, wanted)).fetchall()
+        page = f"SELECT seq FROM commands WHERE seq > ? AND seq <= ? AND {ASKED[field]}"
+        found = db.execute(page, (after, last, operand(field, value))).fetchall()
     return {seq for (seq,) in found}, last
+
+
+def operand(field: str, value: str) -> str | int:
+    """What is compared with the field: the priority's number, or a pattern that finds the text anywhere."""
+    return Priority[value.upper()].value if field == "priority" else like(value)
+
+
+def like(part: str) -> str:
+    return "%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 def needing_attention(data_dir: Path, utc: float, most: int = MAX_ATTENTION) -> list[Remembered | BadRow]:

@@ -52,6 +52,7 @@ class Ring:
         self.capacity = capacity
         self.first = 0
         self.end = 0
+        self._gap: int | None = None
         self._numbers = array("q")
         self._order = array("q")
         """For each position the highest number so far: sorted, so a number is found by bisection."""
@@ -92,11 +93,35 @@ class Ring:
             del fresh[:room]
         return places
 
-    def put_before(self, entries: Sequence[CommandEntry]) -> range:
-        """Before all that is there, oldest first; their positions. What is there already, or has no room, is left out."""
+    @property
+    def whole_from(self) -> int:
+        """The position from which on none is missing; before it, if it is not the first, are some that were picked from further back."""
+        return self.first if self._gap is None else max(self.first, self._gap)
+
+    @property
+    def room(self) -> int:
+        """For how many more there is room before what is there."""
+        return self.capacity - (self.end - self.first)
+
+    def number(self, position: int) -> int | None:
+        """The number there, of those that came in order; None where nothing is kept there."""
+        return self._order[position % self.capacity] if self.first <= position < self.end else None
+
+    def forget_before(self, position: int) -> None:
+        """Nothing before that position is kept; what is left has no gap."""
+        self.first = max(self.first, min(position, self.end))
+        self._gap = None
+        self._late = {late: place for late, place in self._late.items() if place >= self.first}
+
+    def put_before(self, entries: Sequence[CommandEntry], *, apart: bool = False) -> range:
+        """Before all that is there, oldest first; their positions. What is there already, or has no room, is left out.
+
+        `apart`: between them and what is there some are missing.
+        """
+        if apart and self.whole_from == self.first:
+            self._gap = self.first
         entries = [entry for entry in entries if self.find(entry.row) is None]
-        room = self.capacity - (self.end - self.first)
-        entries = entries[max(0, len(entries) - room) :]
+        entries = entries[max(0, len(entries) - self.room) :]
         self._stretch()
         for entry in reversed(entries):
             slot = (self.first - 1) % self.capacity
@@ -120,11 +145,6 @@ class Ring:
             column.frombytes(bytes(missing * column.itemsize))
         self._ids += [""] * missing
         self._texts += [_NOTHING] * missing
-
-    @property
-    def oldest_number(self) -> int | None:
-        """The number of the oldest one kept that came in order; None while there is none."""
-        return self._order[self.first % self.capacity] if self.end > self.first else None
 
     def find(self, number: int) -> int | None:
         """The position of that number, or None."""
@@ -266,8 +286,11 @@ class FilteredView:
         if self.filter is None:
             return
         places = sorted(positions)
-        passing = set(self._ring.passing(self.filter, places))
-        found = self._found
+        passed = self._ring.passing(self.filter, places)
+        found, passing = self._found, set(passed)
+        if places and places[-1] < (found[self._head] if self.count else self._ring.end):
+            found[self._head : self._head] = passed
+            return
         for position in places:
             if position in passing and (not found or position > found[-1]):
                 found.append(position)

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
+from msgspec.structs import replace
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -15,7 +16,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agent_core.feed import CommandEntry
-from agent_core.filters import BAD, Ask, Filter, FilterError, parse
+from agent_core.filters import BAD, Ask, Condition, Filter, FilterError, parse
+from agent_core.search import Page, Query
 from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound
@@ -28,8 +30,21 @@ RULE = Style(underline=True)
 """Under the last row of a day."""
 MOST_MARKS = 1_000
 JUMP_WITHIN = 0.5
+VISITED, AHEAD = 500, 100
+"""Commands that are shown of a far place in the ledger, and how many before the last of them more are asked for."""
 _Key = tuple[int, bool, bool, bool, bool]
 _HEADING = (-1, False, False, False, False)
+
+
+class Search(NamedTuple):
+    """How far the ledger has been looked through for what the filter wants."""
+
+    query: Query
+    looked: int = 0
+    left: float = 1.0
+    running: bool = True
+    ended_by: str = ""
+    """Why it is not looked for further."""
 
 
 class Stream(Widget, can_focus=True):
@@ -73,6 +88,15 @@ class Stream(Widget, can_focus=True):
     class AtOldest(Message):
         """The oldest command that is kept has been reached."""
 
+    class Wanted(Message):
+        """What is to be seen is further back in the ledger: the oldest, what is around a command, or what the next match is."""
+
+        def __init__(self, query: Query, number: int | None = None) -> None:
+            """`number`: the command to be selected there; None: the first that is found."""
+            super().__init__()
+            self.query = query
+            self.number = number
+
     def __init__(self, *, id: str, capacity: int = 50_000) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self.live = Ring(capacity)
@@ -89,6 +113,8 @@ class Stream(Widget, can_focus=True):
         self.trouble = ""
         """What is wrong with the filter being typed."""
         self.progress = ""
+        self.search: Search | None = None
+        """Of the ledger, for what the filter wants; None: nothing was searched."""
         self._passing = FilteredView(self.ring)
         self.viewport = Viewport(self._passing)
         self._marks: set[int] = set()
@@ -126,11 +152,79 @@ class Stream(Widget, can_focus=True):
     def recall(self, entries: Sequence[CommandEntry]) -> bool:
         """Earlier commands, before those that are there; whether there was any, and room for it."""
         places = self.live.put_before(entries)
+        self._grown_before(places)
+        return len(places) > 0
+
+    def visit(self, entries: Sequence[CommandEntry], number: int) -> None:
+        """These commands of the ledger, apart from the newest ones if some are between; that one selected."""
+        live, viewport = self.live, self.viewport
+        selected = None if viewport.selected is None else live.number(viewport.selected)
+        stays = selected is not None and number <= selected <= entries[-1].row
+        row = viewport.row_of_selected if stays else 0
+        self._forget_before(live.whole_from)
+        oldest = live.number(live.first)
+        live.put_before(entries, apart=oldest is not None and entries[-1].row < oldest)
+        self._show_again()
+        position = live.find(selected if stays and selected is not None else number)
+        if position is not None:
+            viewport.select_on(row, position)
+            self.refresh()
+
+    def _grown_before(self, places: range) -> None:
         if self.ring is self.live:
             with suppress(FilterError):
                 self._passing.changed(places)
-            self._redraw()
-        return len(places) > 0
+            self.refresh()
+
+    def _forget_before(self, position: int) -> None:
+        """The positions before it are free for other commands."""
+        self.live.forget_before(position)
+        if self.ring is self.live:
+            self._marks = {mark for mark in self._marks if mark >= self.live.first}
+            self.viewport.stay_behind(self.live.first)
+
+    # --- the whole ledger -------------------------------------------------------------------------------------------
+
+    @property
+    def sought(self) -> Query | None:
+        """What the ledger is to be searched for; None where nothing is filtered, or a saved session is shown."""
+        wanted = self._passing.filter
+        return None if wanted is None or self.session else Query(wanted.text, wanted.utc, self.failures_only)
+
+    def begin_search(self, sought: Query) -> int | None:
+        """There is room for what is found; the number before which to look, None for all."""
+        live = self.live
+        self.search = Search(sought)
+        self._forget_before(max(live.whole_from, live.end - live.capacity // 2))
+        self._show_again()
+        return live.number(live.first)
+
+    def searching(self, sought: Query) -> bool:
+        """Whether it is that which is looked for, still."""
+        return self.search is not None and self.search.query is sought and self.search.running
+
+    def found(self, page: Page) -> None:
+        """The ledger has these, too."""
+        search, wanted = self.search, self._passing.filter
+        if search is None or wanted is None:
+            return
+        hold = {term.condition for term in wanted.terms if not term.negated}
+        for ask, numbers in wanted.asked.items():
+            if Condition(ask.field, (ask.value,)) in hold:
+                numbers.update(entry.row for entry in page.entries)
+        places = self.live.put_before(page.entries, apart=True)
+        self.search = search._replace(looked=search.looked + page.looked, left=page.left, running=page.next is not None)
+        if not self.live.room:
+            self.stop_search("the newest of them")
+        self._grown_before(places)
+
+    def stop_search(self, why: str) -> bool:
+        """Look no further; False where nothing is looked for."""
+        if self.search is None or not self.search.running:
+            return False
+        self.search = self.search._replace(running=False, ended_by=why)
+        self.refresh()
+        return True
 
     @property
     def at_the_oldest(self) -> bool:
@@ -181,7 +275,17 @@ class Stream(Widget, can_focus=True):
             asked = None if self.session else wanted.asked
             wanted = parse(wanted.text, utc=wanted.utc, failures_only=self.failures_only, asked=asked)
         self._passing = self.viewport.passing = FilteredView(self.ring, wanted)
+        if self.search is not None and self.search.query != self.sought:
+            self.search = None
+            self._leave_far()
         self._redraw()
+
+    def _leave_far(self) -> None:
+        """Keep the newest commands, of which none is missing."""
+        if self.live.whole_from > self.live.first:
+            self._forget_before(self.live.whole_from)
+            self._passing = self.viewport.passing = FilteredView(self.ring, self._passing.filter)
+            self._redraw()
 
     def _show_again(self) -> None:
         """Look through with what is chosen; what takes too long is put off, and said."""
@@ -211,7 +315,10 @@ class Stream(Widget, can_focus=True):
             return
         step = -step if self.viewport.newest_first else step
         ring = self.ring
-        ahead = range(at + 1, ring.end) if step > 0 else range(at - 1, ring.first - 1, -1)
+        low, high = ring.first, ring.end
+        if self._passing.filter is None:
+            low, high = (low, ring.whole_from) if at < ring.whole_from else (ring.whole_from, high)
+        ahead = range(at + 1, high) if step > 0 else range(at - 1, low - 1, -1)
         wanted = self.wanted or parse("", failures_only=True)
         by = time.perf_counter() + JUMP_WITHIN
         for start in range(0, len(ahead), 512):
@@ -227,7 +334,12 @@ class Stream(Widget, can_focus=True):
             if place is not None:
                 self._select(place)
                 return
-        self.app.bell()
+        here = ring.number(low if step < 0 else high - 1)
+        if here is None or self.session or self._passing.filter is not None or (step > 0 and high == ring.end):
+            self.app.bell()
+            return
+        query = Query(wanted.text, wanted.utc, not self.wanted, most=1)
+        self.post_message(self.Wanted(replace(query, before=here) if step < 0 else replace(query, after=here)))
 
     # --- what the operator does -------------------------------------------------------------------------------------
 
@@ -254,6 +366,8 @@ class Stream(Widget, can_focus=True):
 
     def follow(self, on: bool) -> None:
         """Stay at the newest command, or freeze what is shown."""
+        if on and self.search is None:
+            self._leave_far()
         self.viewport.follow(on)
         self.refresh()
 
@@ -306,10 +420,24 @@ class Stream(Widget, can_focus=True):
         self.refresh()
         if self.at_the_oldest:
             self.post_message(self.AtOldest())
+        selected = self.viewport.selected
+        if selected is not None and self._at_the_gap:
+            number = self.live.number(selected) or 0
+            self.post_message(self.Wanted(Query(after=max(0, number - VISITED // 2), most=VISITED), number))
+
+    @property
+    def _at_the_gap(self) -> bool:
+        """Whether a place is near where commands of the ledger are missing."""
+        gap = self.live.whole_from
+        if self.session or self._passing.filter is not None or gap == self.live.first:
+            return False
+        return self.viewport.top - AHEAD < self._passing.rank(gap) < self.viewport.end + AHEAD
 
     def action_oldest(self) -> None:
         if self._passing.count:
             self._select(self._passing.at(0))
+        if not self.session and self._passing.filter is None:
+            self.post_message(self.Wanted(Query(after=0, most=VISITED)))
 
     def action_newest(self) -> None:
         self.follow(True)
@@ -417,7 +545,7 @@ class Stream(Widget, can_focus=True):
         here, below = self.viewport.position_on(row), self.viewport.position_on(row + 1)
         if here is None or below is None:
             return False
-        if not self.session and (here < 0) != (below < 0):
+        if not self.session and ((here < 0) != (below < 0) or (below == self.live.whole_from and self._passing.filter is None)):
             return True
         return day_of(self.ring.row(here).utc, look.zone) != day_of(self.ring.row(below).utc, look.zone)
 
@@ -458,8 +586,7 @@ class Stream(Widget, can_focus=True):
             text = cut(shown(self.wanted.text, 200), 60)
             lit = ("/" + text, inks.accent) if self.filter_on else (f"(/{text} is off)", inks.muted)
             title = (*title, (" · ", inks.muted), lit)
-        if self._passing.filter is not None:
-            title = (*title, (f" · {grouped(self._passing.count)} of {grouped(self.ring.end - self.ring.first)}", inks.muted))
+        title = (*title, *self._shown_of(look))
         if self.viewport.newest_first:
             title = (*title, (" · newest first", inks.muted))
         if self._marks:
@@ -470,6 +597,20 @@ class Stream(Widget, can_focus=True):
         if self.trouble:
             title = (*title, (" · ", inks.muted), (f"▲ {shown(self.trouble, 120)}", inks.tone("warn", bold=True)))
         return title
+
+    def _shown_of(self, look: Look) -> Line:
+        """How many pass of how many, and how far the ledger is looked through."""
+        search, inks = self.search, look.inks
+        whole = self.ring.end - self.ring.whole_from
+        if self._passing.filter is None:
+            far = self.live.whole_from > self.live.first and not self.session
+            return ((" · earlier, End for the newest", inks.tone("warn")),) if far else ()
+        if search is None:
+            return ((f" · {grouped(self._passing.count)} of {grouped(whole)}", inks.muted),)
+        line: Line = ((f" · {grouped(self._passing.count)} of {grouped(whole + search.looked)}", inks.muted),)
+        if search.running:
+            return (*line, (f" so far · {1 - search.left:.0%} · Esc stops", inks.tone("accent", bold=True)))
+        return (*line, (f" · {search.ended_by}", inks.tone("warn"))) if search.ended_by else line
 
     def _foot_strip(self, look: Look, width: int, edge: Style) -> Strip:
         self._frame = (self._frame[0], self._foot())

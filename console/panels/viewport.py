@@ -126,6 +126,16 @@ class Viewport:
                 self._bottom = position + 1
             self._seen = max(self._seen, self._bottom)
 
+    @property
+    def row_of_selected(self) -> int:
+        """Which row of the window it is on, 0 being the oldest's."""
+        return 0 if self.selected is None else self.passing.rank(self.selected) - self.top
+
+    def select_on(self, row: int, position: int) -> None:
+        """Frozen, with that one selected, so many rows behind the oldest on the screen."""
+        self._picked, self._following = position, False
+        self._bottom = self._seen = self._after(self.passing.rank(position) + self.height - 1 - row)
+
     def move(self, rows: int) -> None:
         """The cursor down by so many rows, or up; past the newest: follow."""
         position = self.selected
@@ -162,6 +172,11 @@ class Viewport:
         """There is more: the picked one must not be pushed out of sight, so freeze when it has reached the edge."""
         if self._following and self._picked is not None and self.passing.rank(self._picked) < self.top:
             self._freeze_at(self.passing.rank(self._picked) + self.height)
+
+    def stay_behind(self, first: int) -> None:
+        """The positions before that one will mean something else."""
+        self._bottom, self._seen = max(self._bottom, first), max(self._seen, first)
+        self._picked = None if self._picked is None else max(self._picked, first)
 
     def _freeze_at(self, end: int) -> None:
         self._following = False

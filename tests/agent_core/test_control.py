@@ -15,11 +15,13 @@ import pytest
 from agent_core.codec import FORMAT
 from agent_core.control.address import MAX_PATH, socket_path
 from agent_core.control.client import NotRunning, OtherVersion, Viewer
-from agent_core.control.messages import Answer, Attach, Greeting, Lookup, Past, Post, Present, dump
+from agent_core.control.messages import Answer, Attach, Greeting, Lookup, Past, Post, Present, Search, dump
 from agent_core.events import PollingModeChosen, StopRequested
 from agent_core.feed import CommandEntry
 from agent_core.reference.server import ReferenceBackend
+from agent_core.search import Query
 from agent_core.snapshot import Phase, PollingMode
+from console.remote import RemoteHost
 from tests.harness.rig import AGENT, ROOT, Living, config, descriptors_of, living, message, online_at, program, served, settled, until
 
 T = TypeVar("T")
@@ -256,3 +258,24 @@ async def test_status_says_by_its_exit_code_how_the_agent_stands(tmp_path: Path)
             await backend.up()
             here.agent.snapshot()
             assert await waiting.ends() == 0
+
+
+async def test_c9_a_viewer_searches_the_ledger_a_page_at_a_time(tmp_path: Path) -> None:
+    async with running(tmp_path) as (_, backend):
+        ids = [await backend.queue(AGENT, "send_message_now", message(text)) for text in ("hello", "bye", "hello")]
+        await settled(backend, *ids)
+        with await attached(tmp_path, read_only=True, past=False) as viewer:
+            for query in (Query("text:hello"), Query("text:hello", most=1), Query("status:foo")):
+                viewer.send(Search(1, query))
+            whole, newest, wrong = [await next_of(viewer, Answer) for _ in range(3)]
+            assert whole.page is not None
+            assert newest.page is not None
+            assert [entry.command_id for entry in whole.page.entries] == [ids[0], ids[2]]
+            assert ([entry.command_id for entry in newest.page.entries], newest.page.next) == ([ids[2]], newest.page.entries[0].row)
+            assert wrong.refused is not None
+            assert "no status foo" in wrong.refused
+        remote = RemoteHost(socket_path(tmp_path))
+        await asyncio.to_thread(remote.start)
+        found = await asyncio.to_thread(remote.search, Query("text:bye"))
+        remote.stop()
+        assert [entry.command_id for entry in found.entries] == [ids[1]]

@@ -1,0 +1,137 @@
+"""Commands of the whole ledger that pass a filter, a bounded part of it at a time.
+
+What SQLite can judge, it judges, without the interpreter's lock: so the agent in the same process goes on. It looks at the texts as they
+were written and may let through what is shown otherwise: whoever shows the commands filters them once more.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import ValidationError, convert
+
+from agent_core.feed import CommandEntry, FeedEntry
+from agent_core.filters import Filter, Term, parse
+from agent_core.journal.reader import ASKED, like, operand, reading
+from agent_core.plain import plain
+from agent_core.search import MAX_FOUND, Page, Query
+
+SLICE = 10_000
+"""Numbers looked at in one statement."""
+PAGE_WITHIN = 0.05
+"""Seconds that the interpreter may take over what SQLite could not judge."""
+THREAD_CHARACTERS = 100
+EFFECT = "external"
+"""What the ledger does not tell is taken for the worst."""
+
+STATUS = "CASE WHEN state <> 'completed' THEN state WHEN proven_utc IS NOT NULL OR via = 'local' THEN 'acked' ELSE 'outbox' END"
+THREAD = "CASE WHEN json_valid(payload) AND json_type(payload, '$.thread_id') = 'text' THEN json_extract(payload, '$.thread_id') END"
+RUN, ACK = "max(0, finished_utc - started_utc) * 1000", "max(0, sent_utc - received_utc) * 1000"
+_TEXTS = {"id": "command_id", "type": "command_type", "error": "error", "replay": "replay_of", "thread": THREAD}
+_WORDS = {"via": "via", "status": STATUS}
+ROW = f"seq, received_utc, command_id, command_type, via, {STATUS}, {THREAD}, {RUN}, {ACK}, error, proven_utc IS NOT NULL, replay_of"
+
+
+def page(data_dir: Path, query: Query, redacted: Callable[[list[FeedEntry]], list[FeedEntry]]) -> Page:
+    """The next part. Raises FilterError, NoLedger."""
+    wanted = parse(query.text, utc=query.utc, failures_only=query.failures_only)
+    with reading(data_dir) as db:
+        return _page(db, query, wanted, redacted)
+
+
+def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callable[[list[FeedEntry]], list[FeedEntry]]) -> Page:
+    back = query.after is None
+    first, last = db.execute("SELECT (SELECT min(seq) FROM commands), (SELECT max(seq) FROM commands)").fetchone()
+    start = _start(db, query)
+    if start is None:
+        return Page([])
+    low, high = (max(first, start - SLICE + 1), start) if back else (start, min(last, start + SLICE - 1))
+    conditions = [_condition(term) for term in wanted.terms]
+    where = " AND ".join(["seq BETWEEN ? AND ?", *(condition.sql for condition in conditions if condition is not None)])
+    values = [value for condition in conditions if condition is not None for value in condition.values]
+    rest = wanted.only(term for term, condition in zip(wanted.terms, conditions, strict=True) if condition is None or not condition.exact)
+    most, by = min(query.most, MAX_FOUND), time.perf_counter() + PAGE_WITHIN
+    entries: list[FeedEntry] = []
+    for entry in _entries(db, where, [low, high, *values], back=back):
+        if not rest or _passes(rest, entry):
+            entries.append(_shown(entry))
+        if len(entries) == most or time.perf_counter() > by:
+            low, high = (entry.row, high) if back else (low, entry.row)
+            break
+    looked = db.execute("SELECT count(*) FROM commands WHERE seq BETWEEN ? AND ?", (low, high)).fetchone()[0]
+    if back:
+        entries.reverse()
+    found: list[Any] = redacted(entries)
+    behind = low - first if back else last - high
+    return Page(found, (low if back else high) if behind else None, looked, behind / (last - first + 1))
+
+
+def _start(db: sqlite3.Connection, query: Query) -> int | None:
+    """The first number to look at; None where there is none that way."""
+    if query.after is not None:
+        found = db.execute("SELECT min(seq) FROM commands WHERE seq > ?", (query.after,))
+    elif query.before is not None:
+        found = db.execute("SELECT max(seq) FROM commands WHERE seq < ?", (query.before,))
+    else:
+        found = db.execute("SELECT max(seq) FROM commands")
+    number: int | None = found.fetchone()[0]
+    return number
+
+
+def _entries(db: sqlite3.Connection, where: str, values: list[Any], *, back: bool) -> Iterator[CommandEntry]:
+    """Rows that can be read, as the console knows commands."""
+    for row in db.execute(f"SELECT {ROW} FROM commands WHERE {where} ORDER BY seq {'DESC' if back else 'ASC'}", values):
+        with suppress(ValidationError):
+            yield convert(row, CommandEntry, strict=False)
+
+
+def _shown(entry: CommandEntry) -> CommandEntry:
+    thread, error = entry.thread_id, entry.error
+    return entry._replace(thread_id=thread and plain(thread, THREAD_CHARACTERS), error=error and plain(error))
+
+
+def _passes(rest: Filter, entry: CommandEntry) -> bool:
+    texts = entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of
+    return rest.holds(texts, entry.command_id, entry.run_ms if entry.ack_ms is None else entry.ack_ms, entry.utc)
+
+
+class _Sql(NamedTuple):
+    """A condition for SQLite; where it is not `exact` it lets more through than the term."""
+
+    sql: str
+    values: tuple[str | float, ...]
+    exact: bool = True
+
+
+def _condition(term: Term) -> _Sql | None:
+    """None: SQLite cannot judge it."""
+    name, values = term.condition
+    found: _Sql | None = None
+    if name in _WORDS:
+        found = _Sql(f"{_WORDS[name]} IN ({', '.join('?' * len(values))})", values)
+    elif name == "effect":
+        found = _Sql("1" if EFFECT in values else "0", ())
+    elif name in {">", "<"}:
+        found = _Sql(f"coalesce(coalesce({ACK}, {RUN}) {name} ?, 0)", values)
+    elif name == "since":
+        found = _Sql("received_utc >= ?", values)
+    elif name in ASKED:
+        found = _Sql(f"coalesce({ASKED[name]}, 0)", tuple(operand(name, str(value)) for value in values))
+    elif not term.negated and all(str(value).isascii() for value in values):
+        found = _text_condition(name, values)
+    return found and found._replace(sql=f"NOT ({found.sql})") if term.negated else found
+
+
+def _text_condition(name: str, values: tuple[str | float, ...]) -> _Sql | None:
+    """Of texts that are shown in another form than they have in the ledger, where they are long or cannot be printed."""
+    if name == "word" and str(values[0]) not in EFFECT:
+        columns = ["via", STATUS, *_TEXTS.values()]
+    elif name in _TEXTS:
+        columns = [_TEXTS[name]]
+    else:
+        return None
+    sql = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns for _ in values)
+    return _Sql(f"({sql})", tuple(like(str(value)) for _ in columns for value in values), exact=False)
