@@ -10,7 +10,8 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
-from msgspec import Struct
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, to_builtins
 from pydantic_core import from_json, to_json
 
 from agent_core.clock import iso
@@ -475,18 +476,28 @@ def dump_status(scheduled: int, uptime_seconds: float, memory_mb: float, utc: fl
     return as_json({"type": "status", "data": counts, "timestamp": iso(utc)})
 
 
+class _AckBody(Struct, frozen=True, gc=False):
+    command_id: str
+    status: str | UnsetType
+    success: bool | UnsetType
+    error: str | None
+    timestamp: str
+    completed_at: str | None
+    result: dict[str, Any]
+
+
 def ack(
     command_id: str, status: str, utc: float, error: str | None = None, result: Mapping[str, Any] | None = None, dialect: str = "superset"
 ) -> str:
     """An ack's `data` object as JSON: `status` received, completed or failed, in the configured dialect (PROTOCOL §2)."""
     at = iso(utc)
-    body = {
-        "command_id": command_id, "status": status, "success": status != "failed", "error": error, "timestamp": at,
-        "completed_at": at if status == "completed" else None, "result": dict(result) if result else {},
-    }  # fmt: skip
-    if dialect != "superset":
-        del body["success" if dialect == "status" else "status"]
-    return as_json(body)
+    body = _AckBody(
+        command_id, UNSET if dialect == "success" else status, UNSET if dialect == "status" else status != "failed", error, at,
+        at if status == "completed" else None, {},
+    )  # fmt: skip
+    if result or error:
+        return as_json(to_builtins(body) | {"result": dict(result or {})})
+    return msgspec.json.encode(body).decode()
 
 
 def as_json(body: Mapping[str, Any], *, nan: Literal["null", "constants"] = "null") -> str:
