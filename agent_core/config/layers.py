@@ -44,6 +44,13 @@ RENAMED = {
     "timing.tls_least": "timing.tls_min_wait",
     "messenger.dwell_seconds": "messenger.delay_seconds",
 }
+PAIRS = {"console.keys": "keys, as {reconnect: f5}"}
+LISTS = {
+    "policy.allow_recipients": "recipients, as [+13105550100, ann@example.org]",
+    "policy.deny_recipients": "recipients, as [+13105550100, ann@example.org]",
+    "policy.deny_types": "command types, as [update_config]",
+}
+"""What the keys take that are no plain mappings and lists."""
 SECRET_SOURCES = ("auth.secret_file", "auth.keychain", "auth.secret_command")
 _PREFIX = "EDGE__"
 _SECRETS = {"auth.secret": "EDGE_SECRET", "messenger.token": "EDGE_MESSENGER_TOKEN"}
@@ -112,9 +119,9 @@ class Key:
         if self.name.endswith("url"):
             return "a wss:// URL" if "websocket" in self.name else "an https:// URL"
         if self.kind == dict[str, str]:
-            return "names with keys, as {reconnect: f5}" if self.name == "console.keys" else "names with values, as {account: mine}"
+            return f"names with {PAIRS.get(self.name, 'values, as {account: mine}')}"
         if self.kind == tuple[str, ...]:
-            return "a list of words, as [python3, send.py]"
+            return f"a list of {LISTS.get(self.name, 'words, as [python3, send.py]')}"
         if self.kind is str:
             return f"text of at most {bound['max_length']} characters"
         return {bool: "true or false", Path: "a path"}.get(self.kind, "a secret")
@@ -155,7 +162,7 @@ def keys() -> dict[str, Key]:
 
 
 _KEYS = keys()
-_SECTIONS = {name.partition(".")[0] for name in _KEYS if "." in name}
+_SECTIONS = {name[:end] for name in _KEYS for end, character in enumerate(name) if character == "."}
 
 
 def variable(name: str) -> str:
@@ -220,15 +227,17 @@ class _Layers:
         self.problem(Place(at, "", Path(), (layer, trouble.line or 0)), trouble.sentence)
 
     def read_file(self, tree: Branch, label: str, base: Path) -> None:
-        for name, node in tree.values.items():
-            place = Place(f"{label}:{tree.lines[name]}", name, base, (Layer.FILE, tree.lines[name]))
+        self._read_section(tree, "", label, base)
+
+    def _read_section(self, tree: Branch, prefix: str, label: str, base: Path) -> None:
+        for leaf, node in tree.values.items():
+            name, line = prefix + leaf, tree.lines[leaf]
+            place = Place(f"{label}:{line}", name, base, (Layer.FILE, line))
             if name in _SECTIONS and isinstance(node, Branch):
-                for leaf, inner in node.values.items():
-                    line = node.lines[leaf]
-                    self._key(inner, Place(f"{label}:{line}", f"{name}.{leaf}", base, (Layer.FILE, line)))
+                self._read_section(node, f"{name}.", label, base)
             elif name in _SECTIONS and not is_empty(node):
                 self.problem(place, f"expected a section (keys with values), found {kind_of(node)}")
-            elif "." in name and name in _KEYS:
+            elif "." in leaf and name in _KEYS:
                 self.problem(place, "expected the key indented under its section, found the two in one")
             elif name not in _SECTIONS:
                 self._key(node, place)
@@ -261,8 +270,11 @@ class _Layers:
             self.values[key.name] = _converted(key, Scalar(key.default, 0), Path())
         nested: dict[str, Any] = {}
         for name, value in self.values.items():
-            section, _, leaf = name.rpartition(".")
-            (nested.setdefault(section, {}) if section else nested)[leaf] = value
+            *sections, leaf = name.split(".")
+            inside = nested
+            for section in sections:
+                inside = inside.setdefault(section, {})
+            inside[leaf] = value
         try:
             return Config.model_validate(nested)
         except ValidationError as error:

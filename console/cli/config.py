@@ -3,8 +3,10 @@
 import argparse
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +129,10 @@ def _settings(found: "Loaded") -> Iterator[Setting]:
             yield Setting(name, value, place.rank[0].words, place.where)
 
 
-def _value(values: Mapping[str, Any], name: str, key: "Key", found: "Loaded") -> Any:
+def _value(values: Any, name: str, key: "Key", found: "Loaded") -> Any:
     if key.secret:
         return "***" if name in found.places else None
-    section, _, leaf = name.rpartition(".")
-    value = values[section][leaf] if section else values[leaf]
+    value = reduce(getitem, name.split("."), values)
     return {name: "***" if SECRETIVE.search(name) else text for name, text in value.items()} if isinstance(value, dict) else value
 
 
