@@ -153,7 +153,7 @@ class Agent:
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now(), self._redactor)
         self._credentials = Credentials(config, self._redactor, source_of(config.auth), self._say)
-        self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock)
+        self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock, policy=config.policy)
         self._inbox: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -37,6 +37,7 @@ class CommandEntry(NamedTuple):
     run_ms: float | None = None
     ack_ms: float | None = None
     error: str | None = None
+    """Why it failed; of one that is queued, for what it waits beside its turn."""
     proven: bool = False
     replay_of: str | None = None
     effect: str = "external"

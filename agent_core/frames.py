@@ -62,6 +62,8 @@ class Command(Struct, frozen=True, gc=False, tag=True):
     warnings: tuple[str, ...] = ()
     invalid: str | None = None
     """Why it cannot be run, where the id is good enough to say so in a failed ack."""
+    expires_utc: float | None = None
+    """From then on it is not to be run."""
 
 
 class Ping(Struct, frozen=True, gc=False, tag=True):
@@ -197,7 +199,13 @@ def command_of(fields: Mapping[str, Any]) -> Command:
     warnings: list[str] = []
     priority = _priority(fields.get("priority", payload.get("priority")), warnings)
     issued_utc = _issued(fields.get("timestamp"), warnings)
-    return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid)
+    expires_utc = None
+    if (expires := fields.get("expires_at", payload.get("expires_at"))) is not None:
+        try:
+            expires_utc = instant(expires, warnings)
+        except FrameError as error:
+            invalid = invalid or f"invalid expires_at: {error}"
+    return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid, expires_utc)
 
 
 def _is_type(value: Any) -> TypeGuard[str]:

@@ -79,6 +79,8 @@ class Remembered(Struct, frozen=True, gc=False):
     resolved_by: str | None = None
     names: tuple[str, ...] = ()
     """Of a compacted message, whose payload is gone: what it called itself."""
+    changed_by: str | None = None
+    """Which command has changed its text or its time since it came."""
 
     @property
     def is_unresolved(self) -> bool:
@@ -289,6 +291,7 @@ class Scheduled(Struct, frozen=True, gc=False):
 
     seq: int
     due_utc: float
+    """Or when it expires, if that is earlier."""
     names: tuple[str, ...] = ()
 
 
@@ -298,6 +301,14 @@ class OwedEvent(Struct, frozen=True, gc=False):
     seq: int
     event_id: str
     size: int
+
+
+class Sent(Struct, frozen=True, gc=False):
+    """A command that was started: a message, if its type is one that sends."""
+
+    command_type: str
+    thread_id: str
+    utc: float
 
 
 class Memory(Struct, frozen=True, gc=False):
@@ -317,3 +328,5 @@ class Memory(Struct, frozen=True, gc=False):
     scheduled: tuple[Scheduled, ...] = ()
     events: tuple[OwedEvent, ...] = ()
     next_event: int = 1
+    sent: tuple[Sent, ...] = ()
+    """What was started of late, oldest first, and before that the last to each thread; only where the policy asks for it."""

@@ -192,6 +192,15 @@ class ScheduledView:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitView:
+    """What the policy keeps back: at which key of the configuration, how many threads, and when the first of them may go on."""
+
+    key: str
+    threads: int
+    until_utc: float
+
+
+@dataclass(frozen=True, slots=True)
 class DiskView:
     """`ok` or the trouble in one sentence; while in trouble nothing new is taken."""
 
@@ -222,6 +231,7 @@ class Snapshot:
     scheduled_count: int = 0
     hold: str = ""
     """Which new commands are held: a filter, `all`, or none."""
+    waits: tuple[WaitView, ...] = ()
     disk: DiskView = field(default_factory=DiskView)
     stopping: bool = False
     gone: bool = False

@@ -4,6 +4,7 @@ The models below are the documentation's source: every key, its bounds and its m
 """
 
 import ipaddress
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -263,6 +264,55 @@ class Schedule(Section):
     max: int = Field(10_000, ge=1, le=1_000_000, description="messages waiting for their time; past it new ones are left to the backend")
 
 
+class Rate(Section):
+    """A bucket of `count` tokens, each of which comes back `seconds` after it was taken; with a count of 0 there is none."""
+
+    count: int = Field(0, ge=0, le=100_000, description="at most so many …; 0 = no limit")
+    seconds: float = Field(3_600, ge=0.05, le=86_400 * 7, description="… in any so many seconds")
+
+
+class QuietHours(Section):
+    start: str | None = Field(None, max_length=5, description="the time of day from which nothing is sent, as 22:00; empty: none")
+    end: str | None = Field(None, max_length=5, validate_default=True, description="and that from which it is again, as 07:00")
+    zone: str = Field("UTC", max_length=100, description="whose clock that is, as Europe/Berlin")
+
+    @field_validator("start", "end")
+    @classmethod
+    def _time_of_day(cls, text: str | None, others: ValidationInfo) -> str | None:
+        if text is not None and not re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", text):
+            raise ValueError("expected a time of day, as 22:00")
+        start = others.data.get("start")
+        if others.field_name == "end" and "start" in others.data and ((text is None) is not (start is None) or (text and text == start)):
+            raise ValueError("expected both start and end, or none of them, and two times of day")
+        return text
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        from zoneinfo import ZoneInfo
+
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("expected a time zone's name, as Europe/Berlin") from None
+        return zone
+
+
+class Policy(Section):
+    allow_recipients: tuple[str, ...] = Field((), max_length=10_000, description="whom alone messages may go to; empty: to all")
+    deny_recipients: tuple[str, ...] = Field((), max_length=10_000, description="whom none may go to")
+    deny_types: tuple[str, ...] = Field((), max_length=1_000, description="command types that are refused")
+    per_recipient: Rate = Field(Rate(), description="Messages to each recipient; what must wait waits, in order, and is not lost")
+    per_new_conversation: Rate = Field(Rate(), description="Messages to recipients to whom none was sent, as far as the ledger remembers")
+    total: Rate = Field(Rate(), description="Messages in all")
+    quiet_hours: QuietHours = Field(QuietHours(), description="When none are sent: they wait for the end")
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which the last token is back; 0 where there is no bucket."""
+        return max((rate.seconds for rate in (self.per_recipient, self.per_new_conversation, self.total) if rate.count), default=0.0)
+
+
 class LedgerConfig(Section):
     retention_days: float = Field(30, gt=0, le=3_650, description="how long the id of a finished command is remembered")
     retention_count: int = Field(200_000, ge=100, le=5_000_000, description="how many ids are remembered")
@@ -323,6 +373,7 @@ class Config(Section):
     messenger: Messenger = Field(Messenger(), description="Where messages go")
     executor: Executor = Field(Executor(), description="How commands run")
     schedule: Schedule = Field(Schedule(), description="Messages due later")
+    policy: Policy = Field(Policy(), description="What may be sent, to whom and how fast; it holds for every messenger")
     ledger: LedgerConfig = Field(LedgerConfig(), description="What is remembered, so that nothing runs twice")
     ack: Ack = Field(Ack(), description="How commands are acknowledged")
     auth: Auth = Field(Auth(), description="How the backend knows this agent")

@@ -21,6 +21,7 @@ class Command(Struct, forbid_unknown_fields=True):
     payload: Object
     priority: Literal["immediate", "high", "normal", "low", "deferred"] | UnsetType | None = UNSET
     timestamp: Annotated[Instant | UnsetType, Meta(description="when it was issued")] = UNSET
+    expires_at: Annotated[Instant | UnsetType | None, Meta(description="from then on it is not to be run")] = UNSET
 
 
 class Ack(Struct, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from agent_core.channels.credentials import Credentials, fingerprint
 from agent_core.config import Config
 from agent_core.diagnosis.findings import Stage, failed, ok, warning
 from agent_core.diagnosis.mac import login_findings, power_findings
+from agent_core.diagnosis.policy import told
 from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, exposed
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
@@ -100,6 +101,9 @@ class Machine:
             except OSError as error:
                 return failed(str(error), "nothing is sent whose record cannot be read", "mend what the sentence names")
         return ok("; ".join([self._config.messenger.kind, *map(str, plugins)]))
+
+    async def policy(self) -> Stage:
+        return ok(told(self._config.policy))
 
     async def unattended(self) -> Stage:
         """On a Mac alone."""

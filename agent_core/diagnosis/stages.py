@@ -1,6 +1,6 @@
 """Why does it not connect? The way to the backend, stage by stage, with the link's own dial and the polling's own call.
 
-    configuration, secret, data_dir, disk, messenger, proxy, (unattended) │ dns, tcp, tls │ health, clock │ lock │
+    configuration, secret, data_dir, disk, messenger, policy, proxy, (unattended) │ dns, tcp, tls │ health, clock │ lock │
     register, upgrade, auth, pong, sync
 
 What is of this machine comes first, then the network from below upwards; `unattended` is of a Mac alone. `lock` stands right before what
@@ -62,7 +62,7 @@ class _Diagnosis:
         secretless = ""
         for name, look in (
             ("configuration", machine.configuration), ("secret", machine.secret), ("data_dir", machine.data_dir), ("disk", machine.disk),
-            ("messenger", machine.messenger), ("proxy", self._reach.proxy),
+            ("messenger", machine.messenger), ("policy", machine.policy), ("proxy", self._reach.proxy),
         ):  # fmt: skip
             stage = await self._look(name, look)
             if name == "secret" and stage.verdict is Verdict.FAILED:

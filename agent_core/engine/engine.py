@@ -199,9 +199,11 @@ class Engine:
     def _next_deadline(self) -> float:
         if self._ledger.may_start or self._barrier.may_release:
             return self._now.mono
-        times = [self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.resync_at]
-        if (due := self._ledger.next_due_utc) is not None:
-            times.append(self._now.mono + max(0.0, due - self._now.utc))
+        times = [
+            self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.resync_at, self._ledger.paced_until(self._now)
+        ]  # fmt: skip
+        dues = (self._ledger.next_due_utc, self._ledger.next_expiry_utc)
+        times += [self._now.mono + max(0.0, due - self._now.utc) for due in dues if due is not None]
         if (at := self._ledger.decision_at) is not None:
             times.append(at)
         times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
@@ -219,6 +221,7 @@ class Engine:
             commands=ledger.view(self._malformed, now), events=self._upstream.view(),
             latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
+            waits=ledger.waits(now),
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
         )  # fmt: skip
 
@@ -602,6 +605,8 @@ class Engine:
             self._ledger.fire_due(now)
         if (at := self._ledger.decision_at) is not None and at <= now.mono:
             self._ledger.decide_overdue(now)
+        if (at := self._ledger.next_expiry_utc) is not None and at <= now.utc:
+            self._ledger.expire(now)
         if self._link.status_due(now):
             uptime = now.mono - self._started.mono if self._started else 0.0
             self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))

@@ -4,7 +4,7 @@ Immediate and high commands go before the others of their lane, and a lane in wh
 take turns in the order in which they could go on.
 
 Invariants: at most one command of a lane runs; a lane where nothing runs and nothing waits is forgotten; a lane where nothing runs stands
-in the queue for each kind of command that waits in it, once. Every step takes constant time.
+in the queue for each kind of command that waits in it, once, unless its next command was put back (pace.py). Each step takes constant time.
 """
 
 from collections import OrderedDict
@@ -62,6 +62,24 @@ class Lanes:
         self.queued -= 1
         return lane.running
 
+    def put_back(self, entry: Entry) -> None:
+        """Its turn is over and it is the next of its lane again; the lane waits until `recall`."""
+        lane = self._lanes[entry.lane]
+        lane.running = None
+        waiting = lane.urgent if entry.command.priority.overtakes else lane.normal
+        waiting[entry.seq] = entry
+        waiting.move_to_end(entry.seq, last=False)
+        self.queued += 1
+
+    def recall(self, name: str) -> None:
+        """A lane that waits may go on."""
+        lane = self._lanes[name]
+        if lane.running is None:
+            if lane.urgent:
+                self._urgent[name] = lane
+            if lane.normal:
+                self._normal[name] = lane
+
     def resume(self, entry: Entry) -> None:
         """It has run in an earlier life and does so still: its turn is from now until `leave`."""
         lane = self._lanes.setdefault(entry.lane, Lane())
@@ -91,6 +109,11 @@ class Lanes:
             ready.pop(name, None)
         if not (lane.running or lane.urgent or lane.normal):
             del self._lanes[name]
+
+    def count(self, name: str) -> int:
+        """How many wait in this lane."""
+        lane = self._lanes[name]
+        return len(lane.urgent) + len(lane.normal)
 
     @property
     def sizes(self) -> dict[str, int]:

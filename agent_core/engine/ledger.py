@@ -27,13 +27,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from agent_core import frames
-from agent_core.clock import Moment
+from agent_core.clock import Moment, iso
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
 from agent_core.engine.approvals import Approvals
 from agent_core.engine.barrier import Barrier, Held
 from agent_core.engine.cancels import CANCELS, Names, Tombstones
 from agent_core.engine.lanes import Lanes
+from agent_core.engine.policy import pace_of, rules_of
+from agent_core.engine.recipients import recipient
 from agent_core.engine.rejections import Rejections
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.schedule import Schedule
@@ -66,7 +68,7 @@ from agent_core.records import (
     UnsentFound,
     Via,
 )
-from agent_core.snapshot import CommandsView, ScheduledView
+from agent_core.snapshot import CommandsView, ScheduledView, WaitView
 
 OUTCOME_UNKNOWN = "interrupted: outcome unknown"
 CONFIGURES = "update_config"
@@ -128,6 +130,10 @@ class Ledger:
         self._names = Names()
         self.approvals = Approvals(config.executor)
         self._lanes = Lanes()
+        self._rules, self._pace = rules_of(config.policy), pace_of(config.policy)
+        """None where the policy asks for nothing of the kind: then a command costs no more than a look at that."""
+        self._expiries = Schedule()
+        """Of commands that wait, but for those that are due later."""
         self._inline_runs = 0
         self._schedule = Schedule(max(2, max_in_memory // 5))
         self._turned_away = Rejections(MAX_TURNED_AWAY)
@@ -166,6 +172,9 @@ class Ledger:
         self._unwell = {FAILED: memory.unresolved.failed, INTERRUPTED: memory.unresolved.interrupted}
         self._tombstones.restore(memory.tombstones, now)
         self.acks.owe(memory.unproven)
+        if self._pace is not None:
+            sends = [(recipient(one.thread_id), one.utc) for one in memory.sent if self._traits.get(one.command_type, INTERNAL).sends]
+            self._pace.restore(sends, now)
         for one in memory.scheduled:
             self._schedule.add(one.seq, one.due_utc, at_hand=False)
             self._names.add(one.names, one.seq)
@@ -175,11 +184,12 @@ class Ledger:
     def _restore(self, past: Remembered, now: Moment) -> None:
         entry = self._adopt(past, now)
         if past.state is SCHEDULED and past.due_utc is not None:
-            self._schedule.add(entry.seq, past.due_utc)
+            self._schedule.add(entry.seq, _first(past.due_utc, past.command.expires_utc))
             if past.ack is not None and past.proven_utc is None:
                 self.acks.keep(ack_of(entry), now)
         elif past.state is HELD:
             self.approvals.add(entry)
+            self._let_expire(entry)
         elif past.state is RUNNING and not entry.trait.repeatable and past.mark is not None and entry.trait.settles and entry.message:
             self._lanes.resume(entry)
             self.running += 1
@@ -254,7 +264,7 @@ class Ledger:
         original = past.replay_of or past.command.command_id
         command_id = f"replay-{self._next_seq}-{original}"[:200]
         fields = past.command.payload if payload is None else payload
-        command = replace(past.command, command_id=command_id, payload=fields, issued_utc=None, warnings=())
+        command = replace(past.command, command_id=command_id, payload=fields, issued_utc=None, expires_utc=None, warnings=())
         entry = self._new(command, LOCAL, now)
         entry.replay_of = original
         self._begin(entry, now)
@@ -326,8 +336,9 @@ class Ledger:
 
     @property
     def under_way(self) -> int:
-        """Commands that come to their end by themselves: neither due later nor held."""
-        return max(self._lanes.queued + self.running, self._barrier.unwritten)
+        """Commands that come to their end by themselves: neither due later, nor held, nor waiting for the policy."""
+        paced = sum(map(self._lanes.count, self._pace.waiting)) if self._pace is not None else 0
+        return max(self._lanes.queued - paced + self.running, self._barrier.unwritten)
 
     @property
     def pending(self) -> int:
@@ -343,6 +354,10 @@ class Ledger:
             self._end(entry, FAILED, f"unsupported_command_type: {plain(command.command_type, 100)}", {}, now)
         elif command.issued_utc is not None and command.issued_utc <= self._horizon_utc:
             self._end(entry, FAILED, "expired: older than the ledger remembers", {}, now)
+        elif command.expires_utc is not None and command.expires_utc <= now.utc:
+            self._end(entry, FAILED, _expired(command), {}, now)
+        elif self._rules is not None and (why := self._rules.against_type(command.command_type)) is not None:
+            self._end(entry, FAILED, why, {}, now)
         else:
             try:
                 self._admit(entry, now, targets)
@@ -359,13 +374,15 @@ class Ledger:
         due = self._address(entry) if entry.trait.sends else None
         if self._tombstones.count() and (by := self._cancelled_before(entry, now)) is not None:
             self._end(entry, CANCELLED, f"cancelled by {by}", {}, now)
+        elif self._rules is not None and entry.trait.sends and (why := self._rules.against_recipient(entry.lane)) is not None:
+            self._end(entry, FAILED, why, {}, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
         elif self.approvals.text and entry.via is not LOCAL and self._is_to_be_held(entry, now):
             self._keep_back(entry, due, now)
         elif due is not None and due > now.utc:
             self._plan(entry, due, now)
-        elif self._intake_open and entry.trait.inline is not None and entry.lane not in self._lanes:
+        elif self._intake_open and self._pace is None and entry.trait.inline is not None and entry.lane not in self._lanes:
             self._run_inline(entry, entry.trait.inline, now)
         else:
             self._enqueue(entry)
@@ -418,6 +435,7 @@ class Ledger:
 
     def _keep_back(self, entry: Entry, due_utc: float | None, now: Moment) -> None:
         entry.due_utc, entry.state = due_utc, HELD
+        self._let_expire(entry)
         self.approvals.add(entry)
         self._accepted(entry, now)
         self._show(entry)
@@ -561,10 +579,11 @@ class Ledger:
             self.approvals.remove(victim)
         else:
             self._lanes.withdraw(victim)
+            self._leave_gate(victim)
 
     def _plan(self, entry: Entry, due_utc: float, now: Moment) -> None:
         entry.due_utc, entry.state = due_utc, SCHEDULED
-        self._schedule.add(entry.seq, due_utc)
+        self._schedule.add(entry.seq, _first(due_utc, entry.command.expires_utc))
         if entry.via is not LOCAL:
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
             entry.ack = frames.ack(entry.command.command_id, "received", now.utc, None, {"schedule_id": schedule_id}, self._dialect)
@@ -591,9 +610,13 @@ class Ledger:
         self.start_waiting(now)
 
     def _fire(self, entry: Entry, due: float, now: Moment) -> None:
-        if now.utc - due > self._config.schedule.max_late_seconds:
+        if _is_expired(entry, now):
+            self._end(entry, FAILED, _expired(entry.command), {}, now)
+        elif now.utc - due > self._config.schedule.max_late_seconds:
             self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
         else:
+            if self._pace is not None:  # it may wait for long, and is not late for that, also after a restart
+                self._change(CommandReleased(entry.seq, now.utc, QUEUED, entry.ack))
             self._enqueue(entry)
 
     def _is_scheduled(self, seq: int) -> bool:
@@ -611,6 +634,7 @@ class Ledger:
     def _enqueue(self, entry: Entry) -> None:
         entry.state = QUEUED
         self._lanes.add(entry)
+        self._let_expire(entry)
 
     @property
     def may_start(self) -> bool:
@@ -619,13 +643,67 @@ class Ledger:
 
     def start_waiting(self, now: Moment) -> None:
         """Start what may start, at most `executor.concurrency` at once."""
+        self._start_ready(now)
+        while self._pace is not None and (lanes := self._pace.release(now)):
+            for lane in lanes:
+                self._lanes.recall(lane)
+            self._start_ready(now)
+
+    def _start_ready(self, now: Moment) -> None:
         while self.may_start and self._inline_runs < MAX_INLINE_PER_STEP:
             entry = self._lanes.take()
+            if (self._pace is not None or entry.command.expires_utc is not None) and not self._may_go(entry, now):
+                continue
             if (inline := entry.trait.inline) is None:
                 self._execute(entry, now)
             else:
                 self._run_inline(entry, inline, now)
                 self._lanes.leave(entry)
+
+    def _may_go(self, entry: Entry, now: Moment) -> bool:
+        """It is its turn, and the policy has a token for it; else it waits at the head of its lane, or has expired."""
+        if _is_expired(entry, now):
+            self._lanes.leave(entry)
+            self._leave_gate(entry)
+            self._end(entry, FAILED, _expired(entry.command), {}, now)
+            return False
+        if self._pace is None or not entry.trait.sends:
+            return True
+        urgent = entry.command.priority.overtakes
+        wait = self._pace.ask(entry.lane, recipient(entry.lane), now, urgent=urgent)
+        if wait is None:
+            entry.waits = None
+            return True
+        self._lanes.put_back(entry)
+        waits, entry.waits = entry.waits, f"waits for {wait.gate}, until {iso(wait.until_utc)[:16]}Z"
+        if entry.waits != waits and not entry.fresh:
+            self._show(entry)
+        return False
+
+    def _leave_gate(self, entry: Entry) -> None:
+        if self._pace is not None and entry.lane not in self._lanes:
+            self._pace.leave(entry.lane)
+
+    def _let_expire(self, entry: Entry) -> None:
+        if entry.command.expires_utc is not None:
+            self._expiries.add(entry.seq, entry.command.expires_utc)
+
+    @property
+    def next_expiry_utc(self) -> float | None:
+        return self._expiries.next_utc if self._intake_open else None
+
+    def expire(self, now: Moment) -> None:
+        """End what waits and is not to be run any more."""
+        for seq, _ in self._expiries.take_due(now.utc):
+            entry = self._by_seq.get(seq)
+            if entry is not None and (entry.state is QUEUED or entry.state is HELD):
+                self._withdraw(entry)
+                self._end(entry, FAILED, _expired(entry.command), {}, now)
+        self.start_waiting(now)
+
+    def paced_until(self, now: Moment) -> float:
+        """When something that waits for the policy may go on (monotonic)."""
+        return self._pace.wake_at(now) if self._pace is not None and self._intake_open else float("inf")
 
     def _begin_to_run(self, entry: Entry, now: Moment) -> None:
         entry.state, entry.began_at = RUNNING, now.mono
@@ -728,6 +806,8 @@ class Ledger:
         if entry.state is SCHEDULED or entry.state is HELD:
             entry.timed_from = now.mono
         entry.state, entry.error = state, error
+        if entry.command.expires_utc is not None:
+            self._expiries.remove(entry.seq)
         done = state is COMPLETED
         self.counts.completed += done
         if state is not COMPLETED and state is not CANCELLED:
@@ -779,6 +859,8 @@ class Ledger:
                     self._leave_to_journal(one.entry)
             elif isinstance(one, Outgoing):
                 self._upstream.keep(one)
+            elif one.state is RUNNING and _is_expired(one, now):
+                self._finish(one, Outcome(error=_expired(one.command)), now)
             elif one.state is RUNNING:
                 self._emit(Execute(one.seq, one.command, one.message, one.mark))
 
@@ -874,7 +956,8 @@ class Ledger:
             "schedule": self._schedule.footprint, "tombstones": self._tombstones.count(), "outbox": self.acks.unproven,
             "resolving": len(self._resolving), "rejected_ids": len(self._rejections) + len(self._turned_away),
             "held": self.approvals.count(), "fetching": len(self._fetching), "unread": len(self._unread),
-        } | self._lanes.sizes  # fmt: skip
+            "expiries": self._expiries.footprint,
+        } | self._lanes.sizes | (self._pace.sizes if self._pace is not None else {})  # fmt: skip
 
     # --- words and views -----------------------------------------------------------------------------------------
 
@@ -913,8 +996,14 @@ class Ledger:
             if entry is None:
                 continue
             schedule_id = entry.names[0] if entry.names else entry.command.command_id
-            rows.append(ScheduledView(plain(schedule_id, 200), entry.command.command_id, plain(entry.lane, 100), due))
+            due_utc = due if entry.due_utc is None else entry.due_utc
+            rows.append(ScheduledView(plain(schedule_id, 200), entry.command.command_id, plain(entry.lane, 100), due_utc))
         return tuple(rows)
+
+    def waits(self, now: Moment) -> tuple[WaitView, ...]:
+        """What the policy keeps back."""
+        found = self._pace.waits(now) if self._pace is not None else ()
+        return tuple(WaitView(wait.gate, threads, wait.until_utc) for wait, threads in found)
 
     def _accepted(self, entry: Entry, now: Moment, effect: OutboxRow | None = None) -> None:
         """As it stands: what has begun or ended did so in this step."""
@@ -944,12 +1033,25 @@ class Ledger:
         command = entry.command
         return CommandEntry(
             entry.seq, entry.arrived.utc, command.command_id, command.command_type, entry.via, status,
-            plain(entry.lane, 100) if entry.lane else None, entry.run_ms, entry.ack_ms, plain(entry.error) if entry.error else None,
+            plain(entry.lane, 100) if entry.lane else None, entry.run_ms, entry.ack_ms, plain(entry.error) if entry.error else entry.waits,
             entry.proven, entry.replay_of, entry.trait.effect,
         )  # fmt: skip
 
     def _say(self, now: Moment, level: str, text: str) -> None:
         self._emit(LogEntry(now.utc, level, plain(text)))
+
+
+def _first(due_utc: float, expires_utc: float | None) -> float:
+    """When something is to be done about a scheduled message."""
+    return due_utc if expires_utc is None else min(due_utc, expires_utc)
+
+
+def _is_expired(entry: Entry, now: Moment) -> bool:
+    return entry.command.expires_utc is not None and entry.command.expires_utc <= now.utc
+
+
+def _expired(command: Command) -> str:
+    return f"expired: its expires_at, {iso(command.expires_utc or 0.0)}, has passed"
 
 
 def _itself(arrival: Arrival) -> Remembered | None:

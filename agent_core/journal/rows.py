@@ -85,20 +85,24 @@ CREATE TABLE events (
     settled_by TEXT);
 CREATE INDEX events_owed ON events (seq) WHERE settled_utc IS NULL;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8)
+SCHEMA_9 = """
+ALTER TABLE commands ADD COLUMN expires_utc REAL;
+ALTER TABLE commands ADD COLUMN changed_by TEXT;
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8, SCHEMA_9)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of, mark, unsent,"
-    " released_utc, resolution, resolved_utc, resolved_by"
+    " released_utc, resolution, resolved_utc, resolved_by, expires_utc, changed_by"
 )
 UNENDED = "state IN ('queued', 'running', 'scheduled', 'held')"
 BEGUN = "state IN ('queued', 'running', 'held')"
 UNPROVEN = "proven_utc IS NULL AND ack IS NOT NULL"
 UNRESOLVED = "state IN ('failed', 'interrupted') AND resolution IS NULL"
 REQUIRED = "seq, command_id, command_type, payload, priority, via, state, received_utc, runs"
-NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of"
+NULLABLE = "issued_utc, invalid, started_utc, finished_utc, due_utc, error, ack, proven_utc, replay_of, expires_utc"
 INTAKE = f"""CREATE TEMP VIEW intake AS SELECT {REQUIRED}, {NULLABLE}, NULL thread_id, NULL text, NULL sent_utc, NULL names FROM commands;
 CREATE TEMP TRIGGER take INSTEAD OF INSERT ON intake BEGIN
  INSERT INTO commands ({REQUIRED}, {NULLABLE})
@@ -183,12 +187,13 @@ def _new_row(change: CommandAccepted) -> Sequence[Any]:
     entry = change.entry
     command = entry.command
     payload = as_json(dict(command.payload), nan="constants")
-    issued, started, due = command.issued_utc, entry.started_utc, entry.due_utc
+    issued, started, due, expires = command.issued_utc, entry.started_utc, entry.due_utc, command.expires_utc
     return (
         entry.seq, command.command_id, command.command_type, payload, command.priority._value_, entry.via._value_, entry.state._value_,
         entry.received_utc, entry.runs, "" if issued is None else issued, command.invalid or "", "" if started is None else started,
         entry.finished_utc or "", "" if due is None else due, entry.error or "", entry.ack or "", entry.proven_utc or "",
-        entry.replay_of or "", *_effect(change.effect), to_json(change.names).decode() if change.names else "",
+        entry.replay_of or "", "" if expires is None else expires, *_effect(change.effect),
+        to_json(change.names).decode() if change.names else "",
     )  # fmt: skip
 
 
@@ -268,7 +273,9 @@ def _scheduled(db: sqlite3.Connection) -> Iterator[Scheduled]:
     names: dict[int, tuple[str, ...]] = {}
     for seq, name in db.execute("SELECT seq, name FROM names JOIN commands USING (seq) WHERE state = 'scheduled'"):
         names[seq] = (*names.get(seq, ()), name)
-    for seq, due in db.execute("SELECT seq, due_utc FROM commands WHERE state = 'scheduled' ORDER BY seq"):
+    for seq, due in db.execute(
+        "SELECT seq, min(due_utc, coalesce(expires_utc, due_utc)) FROM commands WHERE state = 'scheduled' ORDER BY seq"
+    ):
         yield Scheduled(seq, due, names.get(seq, ()))
 
 
@@ -313,14 +320,14 @@ def _remembered(row: tuple[Any, ...]) -> Remembered:
     (
         seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
         runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent, released,
-        resolution, resolved_utc, resolved_by,
+        resolution, resolved_utc, resolved_by, expires, changed_by,
     ) = row  # fmt: skip
-    command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid)
+    command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid, expires_utc=expires)
     return Remembered(
         seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
         Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
         released,
-        Resolution(resolution) if resolution else None, resolved_utc, resolved_by,
+        Resolution(resolution) if resolution else None, resolved_utc, resolved_by, changed_by=changed_by,
     )  # fmt: skip
 
 

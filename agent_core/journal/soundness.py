@@ -29,8 +29,9 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         "due_utc": f"({REAL} OR {{0}} IS NULL AND state <> 'scheduled')", "runs": INTEGER, "duplicates": INTEGER,
         "duplicate_via": _or_null(VIA), "resolution": _or_null(RESOLUTION),
         **dict.fromkeys(("issued_utc", "started_utc", "finished_utc", "duplicate_utc", "sent_utc", "proven_utc"), _or_null(REAL)),
-        "released_utc": _or_null(REAL), "resolved_utc": f"({REAL} OR {{0}} IS NULL AND resolution IS NULL)",
-        **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of", "resolved_by"), _or_null(TEXT)),
+        **dict.fromkeys(("released_utc", "expires_utc"), _or_null(REAL)),
+        "resolved_utc": f"({REAL} OR {{0}} IS NULL AND resolution IS NULL)",
+        **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of", "resolved_by", "changed_by"), _or_null(TEXT)),
     },
     "compacted": {
         "command_id": TEXT, "issued_utc": _or_null(REAL), "received_utc": REAL, "via": VIA, "state": STATE, "ack": _or_null(BLOB),

@@ -21,12 +21,13 @@ from msgspec.structs import replace
 from rbloom import Bloom
 
 from agent_core.clock import Clock, SystemClock
-from agent_core.config.models import LedgerConfig
+from agent_core.config.models import LedgerConfig, Policy
 from agent_core.events import LedgerOpened, Recorded, RecordFailed
 from agent_core.journal import retention
 from agent_core.journal.mark import Mark
 from agent_core.journal.opening import BUSY_TIMEOUT, FILE_NAME, RESERVE_NAME, LedgerDamaged, keep_reserve, open_ledger
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, top, write
+from agent_core.journal.sent import sent
 from agent_core.journal.watch import LedgerEmptied, LedgerMoved, Watch
 from agent_core.records import Change, CommandAccepted, Key, Named, Remembered, Unresolved
 
@@ -72,12 +73,13 @@ class Journal:
 
     def __init__(
         self, data_dir: Path, limits: LedgerConfig, post: Post, *, clock: Clock | None = None, migrations: Sequence[str] = MIGRATIONS,
-        look_every: float = LOOK_EVERY,
+        look_every: float = LOOK_EVERY, policy: Policy | None = None,
     ) -> None:  # fmt: skip
-        """Each `look_every` seconds it is looked whether the file is still there."""
+        """Each `look_every` seconds it is looked whether the file is still there; `policy` says what is asked of earlier runs."""
         self.path = data_dir / FILE_NAME
         self._mark = Mark(data_dir)
         self._limits = limits
+        self._policy = policy or Policy()
         self._post = post
         self._clock = clock or SystemClock()
         self._migrations = migrations
@@ -223,6 +225,8 @@ class Journal:
         while True:
             try:
                 db, memory, self._steadiness = open_ledger(self.path, self._limits, self._clock, self._migrations)
+                forgotten = self._mark.ahead_of(memory.next_seq - 1)
+                memory = replace(memory, forgotten=forgotten, sent=tuple(sent(db, self._policy, self._clock.now().utc)))
                 self._horizon_utc = memory.horizon_utc
                 self._fill_bloom(db)
                 self._watch = Watch(self.path)
@@ -231,7 +235,7 @@ class Journal:
                     return None
             else:
                 self._reserved = keep_reserve(self.path.parent)
-                self._post(LedgerOpened(replace(memory, forgotten=self._mark.ahead_of(memory.next_seq - 1))))
+                self._post(LedgerOpened(memory))
                 return db
 
     def _fill_bloom(self, db: sqlite3.Connection) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pydantic_core import to_json
@@ -22,6 +23,8 @@ from agent_core.reference.wire import parse
 
 BODY_MAX = 2**20
 _LISTED_MAX = 10_000
+_MORE = ("timestamp", "expires_at")
+"""What a command may say of itself beside what the backend says of it."""
 
 Call = Callable[[Request], Awaitable[Response]]
 
@@ -58,6 +61,7 @@ class Shell(Protocol):
         *,
         command_id: str | None = None,
         priority: str | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> str: ...
     def set_faults(self, body: Mapping[str, Any], seconds: float | None) -> None: ...
     async def configure(self, agent_id: str, settings: dict[str, Any]) -> None: ...
@@ -218,7 +222,7 @@ class AdminCalls:
 
     async def queue(self, request: Request) -> Response:
         body = await body_of(request)
-        if unknown := body.keys() - {"edge_agent_id", "command_type", "payload", "priority", "command_id"}:
+        if unknown := body.keys() - {"edge_agent_id", "command_type", "payload", "priority", "command_id", *_MORE}:
             raise CallError(400, f"unknown key {plain(min(unknown), 60)}")
         command_id = await self._shell.queue(
             body.get("edge_agent_id", ""),
@@ -226,6 +230,7 @@ class AdminCalls:
             body.get("payload", {}),
             command_id=body.get("command_id"),
             priority=body.get("priority"),
+            more={key: body[key] for key in _MORE if key in body},
         )
         return answer({"command_id": command_id}, 202)
 

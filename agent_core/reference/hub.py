@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -154,9 +155,10 @@ class Hub:
         *,
         command_id: str | None = None,
         priority: str | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> Order:
         """A new command, owed to the agent from now on. Raises what `compose` and `Book.add` raise."""
-        order = self.compose(agent_id, command_type, payload, now, command_id=command_id, priority=priority)
+        order = self.compose(agent_id, command_type, payload, now, command_id=command_id, priority=priority, more=more)
         self.book.add(order)
         self.owe(order, now)
         return order
@@ -170,8 +172,9 @@ class Hub:
         *,
         command_id: str | None = None,
         priority: str | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> Order:
-        """A command as it would be kept. Raises CallError (400)."""
+        """A command as it would be kept, with what `more` it is to say of itself. Raises CallError (400)."""
         if not isinstance(payload, Mapping):
             raise CallError(400, "payload: an object expected")
         if priority is not None and priority not in _PRIORITIES:
@@ -180,8 +183,8 @@ class Hub:
         command_type = id_of(command_type, "command_type")
         self._number += 1
         chosen = self._new_id() if command_id is None else id_of(command_id, "command_id")
-        fields = {"command_id": chosen, "command_type": command_type, "payload": payload}
-        body = _json("payload", fields | ({"priority": priority} if priority else {}) | {"timestamp": iso(now.utc)})
+        fields = {"command_id": chosen, "command_type": command_type, "payload": payload, "timestamp": iso(now.utc)} | dict(more)
+        body = _json("payload", fields | ({"priority": priority} if priority else {}))
         return Order(self._number, chosen, agent.agent_id, command_type, body, now.utc)
 
     def owe(self, order: Order, now: Moment) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -289,11 +289,13 @@ class ReferenceBackend:
         *,
         command_id: str | None = None,
         priority: str | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
         """Owe the agent a command, pushed at once where it has a socket; returns its id. Raises CallError or StoreDownError."""
         if self._writer is not None and self._writer.overfull:
             raise StoreDownError("the store cannot be written now")
-        order = self.hub.compose(agent_id, command_type, payload, self.clock.now(), command_id=command_id, priority=priority)
+        now = self.clock.now()
+        order = self.hub.compose(agent_id, command_type, payload, now, command_id=command_id, priority=priority, more=more)
         try:
             self.hub.book.add(order)
         except CallError:

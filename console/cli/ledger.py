@@ -175,7 +175,7 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
     return {
         "command_id": command.command_id, "command_type": command.command_type, "status": record.state, "via": WAYS[record.via],
         "payload": to_jsonable_python(dict(command.payload), inf_nan_mode="null"), "priority": command.priority.name.lower(),
-        "issued_utc": _iso(command.issued_utc), **{name: _iso(utc) for name, utc in at.items()},
+        "issued_utc": _iso(command.issued_utc), "expires_utc": _iso(command.expires_utc), **{name: _iso(utc) for name, utc in at.items()},
         "runs": record.runs, "duplicates": record.duplicates,
         "duplicate_via": WAYS[record.duplicate_via] if record.duplicate_via is not None else None,
         "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of,
@@ -243,7 +243,8 @@ def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
         again = f"came again {record.duplicates} times, last then" if record.duplicates > 1 else "came again"
         steps.append((f"duplicate({WAYS[record.duplicate_via]})", record.duplicate_utc, again))
     if record.released_utc is not None:
-        steps.append(("released", record.released_utc, "it was held for the operator"))
+        fell_due = record.due_utc is not None and record.due_utc <= record.released_utc
+        steps.append(("released", record.released_utc, "it was due" if fell_due else "it was held for the operator"))
     if record.started_utc is not None:
         steps.append(("ran", record.started_utc, f"started {record.runs} times, last then" if record.runs > 1 else ""))
     if record.finished_utc is not None:
@@ -272,6 +273,8 @@ def _particulars(record: "Remembered") -> Iterator[tuple[str, str]]:
         yield "priority", record.command.priority.name.lower()
     if record.due_utc is not None and record.state != "scheduled":
         yield "was due", _long(record.due_utc)
+    if record.command.expires_utc is not None:
+        yield "expires", _long(record.command.expires_utc)
     if record.replay_of is not None:
         yield "replay of", plain(record.replay_of, 200)
     if record.ack is not None:

@@ -157,7 +157,7 @@ def _bar(row: Row, column: Column, look: Look) -> Line:
 
 
 def _rest(row: Row, column: Column, look: Look) -> Line:
-    """The room that is left: why it failed, else the time to the ack."""
+    """The room that is left: why it failed or waits, else the time to the ack."""
     return _note(row, column, look) if row.error else _bar(row, column, look)
 
 
@@ -173,7 +173,7 @@ def _thread(row: Row, column: Column, look: Look) -> Line:
 
 def _note(row: Row, column: Column, look: Look) -> Line:
     if row.error:
-        return ((_aligned(column, shown(row.error, 200)), look.inks.tone("bad")),)
+        return ((_aligned(column, shown(row.error, 200)), look.inks.tone("note" if row.status == "queued" else "bad")),)
     text = f"replay of {shown(row.replay_of, 200)}" if row.replay_of else ""
     return ((_aligned(column, text), look.inks.muted),)
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from rich.style import Style
 
-from agent_core.snapshot import Phase, PollingMode
+from agent_core.snapshot import Phase, PollingMode, WaitView
 from console.delays import clock, table
 from console.panels.connection import availability
 from console.panels.latency import PERCENTILES, whole
@@ -180,6 +180,7 @@ def _schedule(view: View, inner: int, height: int) -> list[Line]:
                "warn" if commands.outbox and snapshot.link.phase is not Phase.ONLINE else "bright"),
         _field(view, "waiting to run", f"{grouped(commands.queued)} queued, {commands.running} running"),
         _field(view, "scheduled", grouped(snapshot.scheduled_count)),
+        *(_wait(view, wait) for wait in snapshot.waits),
         BLANK,
     ]  # fmt: skip
     if height < 8:
@@ -201,6 +202,11 @@ def _schedule(view: View, inner: int, height: int) -> list[Line]:
             )
         )
     return lines
+
+
+def _wait(view: View, wait: WaitView) -> Line:
+    until = moment(wait.until_utc, view.now.utc, view.zone)
+    return _field(view, "kept back", f"{grouped(wait.threads)} threads by {wait.key}, the first until {until}", "note")
 
 
 LATENCY = 3

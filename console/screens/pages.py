@@ -135,7 +135,9 @@ def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | 
         lines.append(_field("thread", shown(row.thread_id, 300), inks))
     if row.replay_of:
         lines.append(_field("replay of", shown(row.replay_of, 300), inks))
-    if row.error:
+    if row.error and row.status == "queued":
+        lines.append((("policy    ", inks.muted), (shown(row.error), inks.tone("note"))))
+    elif row.error:
         lines.append((("error     ", inks.muted), (shown(row.error), inks.tone("bad"))))
     if record is None:
         return [*lines, BLANK, (("The journal has no record of it (any more).", inks.muted),)]
@@ -186,6 +188,7 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
         (record.received_utc, f"received ({record.via})"),
         (record.duplicate_utc, f"came again ×{record.duplicates} ({record.duplicate_via})"),
         (record.due_utc, "due"),
+        (record.command.expires_utc, "expires"),
         (record.started_utc, "started" if record.runs <= 1 else f"started, run {record.runs}"),
         (record.finished_utc, f"{record.state}"),
         (record.resolved_utc, f"resolved as {record.resolution} by {shown(record.resolved_by or '?', 60)}"),

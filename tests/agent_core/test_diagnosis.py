@@ -20,7 +20,22 @@ from tests.harness.faultproxy import FaultProxy
 from tests.harness.rig import AGENT, SECRET, HttpStub, config, for_a_while, http_answer, living, message, served, settled
 
 NOTICED = ("upgrade", "auth", "pong", "sync")
-ALL = ("configuration", "secret", "data_dir", "disk", "messenger", "proxy", "dns", "tcp", "tls", "health", "clock", "lock", *NOTICED)
+ALL = (
+    "configuration",
+    "secret",
+    "data_dir",
+    "disk",
+    "messenger",
+    "policy",
+    "proxy",
+    "dns",
+    "tcp",
+    "tls",
+    "health",
+    "clock",
+    "lock",
+    *NOTICED,
+)
 
 
 class Looked(dict[str, Stage]):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream",
+    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "policy",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
@@ -85,6 +85,62 @@ BUGS = (
         "journal/rows.py",
         'FROM events").fetchone()[0] or 0) + 1,',
         'FROM events").fetchone()[0] or 0),',
+    ),
+    Bug("a token is not taken", "engine/pace.py", "            self._total.taken.append(mono)\n", "            pass\n"),
+    Bug("a new recipient stays new", "engine/pace.py", "        self._known[recipient] = None\n", ""),
+    Bug("a newcomer takes the token for which others wait", "engine/pace.py", "        return let_go + others - (", "        return 0 * ("),
+    Bug("what an earlier run has sent does not count", "engine/ledger.py", "            self._pace.restore(sends, now)\n", ""),
+    Bug("a lane whose message is gone waits on", "engine/ledger.py", "            self._pace.leave(entry.lane)\n", "            pass\n"),
+    Bug(
+        "a message that the policy keeps back is late",
+        "engine/ledger.py",
+        "                self._change(CommandReleased(entry.seq, now.utc, QUEUED, entry.ack))\n",
+        "                pass\n",
+    ),
+    Bug(
+        "what was put back is behind the others of its lane",
+        "engine/lanes.py",
+        "        waiting.move_to_end(entry.seq, last=False)\n",
+        "",
+    ),
+    Bug(
+        "urgent ones wait behind the others",
+        "engine/pace.py",
+        "(self.urgent or self.normal).popitem",
+        "(self.normal or self.urgent).popitem",
+    ),
+    Bug("quiet hours never end for who waits", "engine/pace.py", "self._quiet.until(now.utc) is None):", "False):"),
+    Bug("quiet hours past midnight are none", "engine/quiet.py", "shown >= self._start or shown < self._end", "False"),
+    Bug("a number without its country is another", "engine/recipients.py", "in self._by_tail.get(one[-TAIL:], ())", "in ()"),
+    Bug(
+        "an expired command runs when it comes",
+        "engine/ledger.py",
+        "command.expires_utc <= now.utc:\n            self._end(",
+        "command.expires_utc <= 0:\n            self._end(",
+    ),
+    Bug(
+        "what waits does not expire",
+        "engine/ledger.py",
+        "            self._expiries.add(entry.seq, entry.command.expires_utc)\n",
+        "            pass\n",
+    ),
+    Bug(
+        "what is scheduled expires when it is due",
+        "engine/ledger.py",
+        "if expires_utc is None else min(due_utc, expires_utc)\n",
+        "if expires_utc is None else due_utc\n",
+    ),
+    Bug(
+        "what expires while the disk stalls is sent",
+        "engine/ledger.py",
+        "            elif one.state is RUNNING and _is_expired(one, now):\n",
+        "            elif False:\n",
+    ),
+    Bug(
+        "a denied recipient is written to",
+        "engine/ledger.py",
+        "(why := self._rules.against_recipient(entry.lane)) is not None",
+        "(why := self._rules.against_recipient(entry.lane)) == ''",
     ),
     Bug(
         "a command to be held runs",

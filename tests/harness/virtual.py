@@ -240,7 +240,8 @@ class Disk:
                 row.entry = replace(row.entry, state=State.RUNNING, started_utc=utc, runs=row.entry.runs + 1, mark=mark)
             case CommandReleased(seq, utc, state, ack):
                 row = self.rows[seq]
-                demand(row.entry.state is State.HELD, "released, but not held", row.entry.command.command_id)
+                waited = row.entry.state in {State.HELD, State.SCHEDULED}
+                demand(waited, "released, but neither held nor due", row.entry.command.command_id)
                 row.entry = replace(row.entry, state=state, released_utc=utc, ack=ack)
                 row.texts |= {ack} if ack else set()
             case UnsentFound(seq):

@@ -369,14 +369,15 @@ def test_a_taken_id_or_a_bad_command_is_refused() -> None:
     talk = Talk()
     talk.queue(command_id="mine")
     now = talk.clock.now()
-    for kind, payload, named, status in (
+    wrong: tuple[tuple[str, Any, dict[str, Any], int], ...] = (
         ("send", {}, {"command_id": "mine"}, 409),
         ("send", {}, {"command_id": "a\nb"}, 400),
         ("send", {}, {"command_id": "x" * 201}, 400),
         ("send", [], {}, 400),
         ("", {}, {}, 400),
         ("send", {}, {"priority": "urgent"}, 400),
-    ):
+    )
+    for kind, payload, named, status in wrong:
         with pytest.raises(CallError) as refused:
             talk.hub.queue(AGENT, kind, payload, now, **named)
         assert refused.value.status == status
