@@ -105,7 +105,7 @@ CLOSE_WITHIN = 2.0
 SETTLE_WITHIN = 900.0
 SLOW_TURN = 0.1
 WATCH_EVERY = 1.0
-AT_ONCE = frozenset((*SETTING_KEYS.values(), "backend.polling"))
+AT_ONCE = frozenset((*SETTING_KEYS.values(), "backend.polling", "console.texts", "console.bell", "console.notify"))
 """The keys that change while the agent runs; the others wait for its next start."""
 MAX_ARRIVALS = 500
 """Commands taken in one turn: a few ten milliseconds with what must be looked up (PROMISES P11)."""

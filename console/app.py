@@ -80,6 +80,9 @@ class EdgeConsole(App[str]):
             id="attention",
             key_display="!",
         ),
+        Binding(
+            "m", "operate('mask')", "Mask", show=False, tooltip="Mask to whom messages go and what they say, or show it again", id="mask"
+        ),
         Binding("D", "operate('diagnose')", "Diagnose", show=False, tooltip="Look at the way to the backend, by stages", id="diagnose"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent and quit", id="quit"),
@@ -180,6 +183,7 @@ class EdgeConsole(App[str]):
 
     def configure(self, options: ConsoleOptions) -> None:
         """The configuration is known now."""
+        self.operations.reconfigure(options)
         self.operations.options = options
         if options.data_dir is not None:
             self.operations.restore(options.data_dir)
@@ -189,6 +193,10 @@ class EdgeConsole(App[str]):
             self._keys = tuple(self._footer_keys())
         if options.pictures is not None and heeded(signal.SIGUSR1) and threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.operations.save_picture)
+
+    def reconfigure(self, options: ConsoleOptions) -> None:
+        """What may change while it runs, from a configuration that was read anew."""
+        self.operations.reconfigure(options)
 
     def watch_app_focus(self, focused: bool) -> None:
         """While nobody looks, look less often."""
@@ -230,7 +238,7 @@ class EdgeConsole(App[str]):
         self.operations.search_ledger()
         self.operations.renew_delays()
         self.operations.renew_attention()
-        snapshot = self.host.snapshot()
+        snapshot = self.operations.snapshot()
         most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
         news, self._cursor, missed = self.host.feed.since(self._cursor, most)
         stopping = self._quit_by is not None
@@ -246,6 +254,7 @@ class EdgeConsole(App[str]):
             self._main.detail,
             self._keys,
             self.operations.delays,
+            self.operations.masked,
         )
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
@@ -293,7 +302,7 @@ class EdgeConsole(App[str]):
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(
             snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only,
-            self.operations.delays,
+            self.operations.masked, self.operations.delays,
         )  # fmt: skip
 
     def _ended(self) -> bool:

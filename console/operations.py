@@ -19,8 +19,9 @@ from agent_core.clock import Clock
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import Ask, Filter, FilterError
 from agent_core.plain import plain
-from agent_core.snapshot import Phase, PollingMode
+from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.host import Host
+from console.masks import masked_case, masked_record, masked_row, masked_snapshot, masked_within
 from console.panels.details import LATENCY
 from console.panels.lines import Line
 from console.panels.ring import Row, row_of
@@ -73,6 +74,8 @@ class ConsoleOptions(NamedTuple):
     asked: "Callable[[Ask, int], tuple[set[int], int]] | None" = None
     """What the ledger finds behind a number, and the last number."""
     log_file: Path | None = None
+    texts: str = "shown"
+    """Of messages: `shown`, `masked` until the operator wants to see them, or `off`."""
     bell: bool = False
     """Ring where the link is lost or an outcome becomes unknown."""
     notify: bool = False
@@ -124,6 +127,7 @@ class Operations:
         self._delays_at = 0.0
         self._counted: tuple[int, ...] = ()
         self._attention_at = 0.0
+        self._masked = False
         self._asked_for: Filter | None = None
         self._ask_at = 0.0
         self._answered_to: dict[Ask, int] = {}
@@ -140,7 +144,7 @@ class Operations:
     def say(self, text: str, severity: SeverityLevel = "information") -> None:
         """In place of what was said before: the lower right corner is the newest commands'."""
         self._app.clear_notifications()
-        self._app.notify(plain(text, 300), severity=severity, markup=False)
+        self._app.notify(plain(masked_within(text) if self.masked else text, 300), severity=severity, markup=False)
 
     def failed(self, error: Exception) -> None:
         """One that nobody expected: it is said and logged, once a minute each, and the console goes on."""
@@ -191,6 +195,48 @@ class Operations:
         if self._read_only:
             self.say("This console only looks (--read-only).", "warning")
         return self._read_only
+
+    # --- what may be seen ---
+
+    def reconfigure(self, options: ConsoleOptions) -> None:
+        """What may change at any time; what is the same now leaves the operator's choice alone."""
+        if options.texts != self.options.texts:
+            self._masked = options.texts == "masked"
+            self._unsay()
+        self.options = self.options._replace(texts=options.texts, bell=options.bell, notify=options.notify)
+
+    @property
+    def masked(self) -> bool:
+        """Whether to whom messages go, and what they say, is hidden: on the screen, and in all that is copied or saved."""
+        return self._masked or self.options.texts == "off"
+
+    def mask(self) -> None:
+        if self.options.texts == "off":
+            self.say("Texts are off: console.texts in the configuration says so.", "warning")
+            return
+        self._masked = not self._masked
+        self._unsay()
+        if self._inspector is not None:
+            self._inspector.renew(anew=True)
+        if self._attention is not None:
+            self._attention.renew()
+
+    def _unsay(self) -> None:
+        """What was said in plain words, also where it is only on its way to the screen."""
+        self._app.call_later(self._app.clear_notifications)
+
+    def snapshot(self) -> Snapshot:
+        """The present, as it may be seen."""
+        snapshot = self._host.snapshot()
+        return masked_snapshot(snapshot) if self.masked else snapshot
+
+    def _row(self, row: Row) -> Row:
+        return masked_row(row) if self.masked else row
+
+    def _look_up(self, command_id: str) -> "Remembered | None":
+        """Its record, as it may be seen."""
+        record = self._host.lookup(command_id)
+        return masked_record(record) if record is not None and self.masked else record
 
     # --- what the ledger and the last console knew ---
 
@@ -355,7 +401,7 @@ class Operations:
 
     def _lookup(self, row: Row) -> "Remembered | None":
         """Its record; of a saved session there is none, whatever has the same id here."""
-        return None if self._of_session else self._host.lookup(row.command_id)
+        return None if self._of_session else self._look_up(row.command_id)
 
     def reconnect(self) -> None:
         if self._may_not():
@@ -397,8 +443,8 @@ class Operations:
         from console.screens.dialog import Question, SternQuestion
         from console.screens.pages import replay_page
 
-        record = self._host.lookup(rows[0].command_id) if len(rows) == 1 else None
-        lines = replay_page(rows, record, self._inks)
+        record = self._look_up(rows[0].command_id) if len(rows) == 1 else None
+        lines = replay_page(list(map(self._row, rows)), record, self._inks)
         title = f"Replay these {len(rows)} commands?" if len(rows) > 1 else "Replay this command?"
         stern = any(row.effect == "external" for row in rows)
         asked = SternQuestion if stern else Question
@@ -457,7 +503,7 @@ class Operations:
         from console.screens.dialog import Question
         from console.screens.pages import replay_page
 
-        lines = replay_page([row], self._host.lookup(row.command_id), self._inks)[:-3]
+        lines = replay_page([self._row(row)], self._look_up(row.command_id), self._inks)[:-3]
         request = CancelRequested(row.command_id)
         question = Question("Cancel this message?", lines, "y cancel it · n leave it")
         self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
@@ -470,11 +516,12 @@ class Operations:
         from agent_core.events import HoldChosen
         from console.screens.dialog import Choice
 
-        now, wanted = self._host.snapshot().hold, self._main.stream.wanted.text
+        now, wanted = self.snapshot().hold, self._main.stream.wanted.text
         ways = {"n": ("", "none"), "a": (HOLD_ALL, "all")} | (
-            {"f": (wanted, f"what the filter takes: {shown(wanted, 60)}")} if wanted else {}
+            {"f": (wanted, f"what the filter takes: {shown(masked_within(wanted) if self.masked else wanted, 60)}")} if wanted else {}
         )
-        choices = [(key, f"{said}{'  (now)' if text == now else ''}") for key, (text, said) in ways.items()]
+        chosen = self._host.snapshot().hold
+        choices = [(key, f"{said}{'  (now)' if text == chosen else ''}") for key, (text, said) in ways.items()]
         title = "Hold new commands" + (f": now {shown(now, 40)}" if now else "")
         self._app.push_screen(Choice(title, choices, lambda key: self._host.post(HoldChosen(ways[key][0])), self._inks))
 
@@ -498,7 +545,7 @@ class Operations:
         from console.screens.dialog import SternQuestion
         from console.screens.pages import replay_page
 
-        lines = replay_page([row], self._host.lookup(row.command_id), self._inks)[:-3]
+        lines = replay_page([self._row(row)], self._look_up(row.command_id), self._inks)[:-3]
         request = HeldApproved(row.command_id) if approve else HeldRefused(row.command_id)
         title, what = ("Let this command run?", "y let it run (enter does not)") if approve else ("Refuse this command?", "y refuse it")
         self._app.push_screen(
@@ -507,6 +554,9 @@ class Operations:
 
     def edit(self) -> None:
         if self._may_not() or self._is_saved():
+            return
+        if self.masked:
+            self.say("An editor shows the text, which is masked: m shows it.", "warning")
             return
         row = self._selected()
         record = None if row is None else self._host.lookup(row.command_id)
@@ -576,7 +626,9 @@ class Operations:
     def _attention_page(self, listed: "Listed", width: int, height: int) -> "Sequence[Line]":
         from console.screens.attention import attention_page
 
-        return attention_page(listed, self._host.snapshot(), self._inks, self._clock.now().utc, self._zone, width, height)
+        if self.masked and listed.cases:
+            listed = listed._replace(cases=list(map(masked_case, listed.cases)))
+        return attention_page(listed, self.snapshot(), self._inks, self._clock.now().utc, self._zone, width, height)
 
     def renew_attention(self) -> None:
         """Ask the ledger again where the agent counts differently, and now and then: by a thread."""
@@ -680,7 +732,7 @@ class Operations:
     def _record(self, row: Row) -> list[Line]:
         from console.screens.pages import record_page
 
-        return record_page(row, self._lookup(row), self._inks, self._zone, self._beside(row))
+        return record_page(self._row(row), self._lookup(row), self._inks, self._zone, self._beside(row))
 
     def _beside(self, row: Row) -> "Beside | None":
         """What to compare with: of a replay its original, else the command marked last before or after it."""
@@ -690,7 +742,7 @@ class Operations:
         if other is None:
             marked = [mark.command_id for mark in self._main.stream.marked if mark.command_id != row.command_id]
             name, other = "the marked one", marked[-1] if marked else None
-        record = None if other is None else self._host.lookup(other)
+        record = None if other is None else self._look_up(other)
         return None if record is None else Beside(name, record)
 
     def copy(self) -> None:
@@ -701,7 +753,8 @@ class Operations:
         from console.screens.dialog import Choice
 
         snapshot = self._host.snapshot()
-        found = copies(row, self._lookup(row), snapshot.agent_id, snapshot.backend_url)
+        record = None if self.masked else self._lookup(row)
+        found = copies(self._row(row), record, snapshot.agent_id, snapshot.backend_url)
         texts = {key: text for key, _, text in found}
         self._app.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self.copy_text(texts[key]), self._inks))
 
@@ -731,7 +784,7 @@ class Operations:
         self._app.push_screen(Choice(title, kinds, lambda key: self._save_rows(FORMATS[key]), self._inks))
 
     def _save_rows(self, kind: str) -> None:
-        rows = list(self._main.stream.filtered)
+        rows = list(map(self._row, self._main.stream.filtered))
         self._app.run_worker(self._watched(self._write_rows(rows, kind)), name="save rows", exclusive=True, group="rows")
 
     async def _write_rows(self, rows: list[Row], kind: str) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -62,10 +63,15 @@ def run_console(
         nonlocal options
         config = configured(stack)
         options = console_options(config)
-        agent = logging_agent(config, stack, recorder, env_file, anew())
+        agent = logging_agent(config, stack, recorder, env_file, _heard(anew(), reloaded))
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
         return agent
+
+    def reloaded(config: "Config") -> None:
+        nonlocal options
+        options = console_options(config)
+        app.call_later(app.reconfigure, options)
 
     def opened(crash: str | None) -> EdgeConsole:
         nonlocal app
@@ -94,6 +100,19 @@ def run_console(
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return app.return_code or 0
+
+
+def _heard(origin: "Origin | None", tell: "Callable[[Config], None]") -> "Origin | None":
+    """The same; each configuration that is read there anew is told."""
+    if origin is None:
+        return None
+
+    def load() -> "Config":
+        config = origin.load()
+        tell(config)
+        return config
+
+    return replace(origin, load=load)
 
 
 def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"], host: Host) -> "EdgeConsole":
@@ -160,6 +179,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
         log_file=config.logging.file or folder / "edge-console.log",
         data_dir=folder,
         asked=partial(asked, folder),
+        texts=config.console.texts,
         bell=config.console.bell,
         notify=config.console.notify,
         ledger=partial(searched, folder, redactor),

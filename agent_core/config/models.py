@@ -358,6 +358,9 @@ class Console(Section):
     """How the console is worked. What its keys may be called, the console knows (console/keys.py)."""
 
     keys: dict[str, str] = Field({}, description="other keys for actions, by name, as {reconnect: f5, replay: ctrl+r}; ? shows the names")
+    texts: Literal["shown", "masked", "off"] = Field(
+        "shown", description="to whom messages go and what they say; m masks them and shows them again; off: never shown"
+    )
     bell: bool = Field(False, description="ring the terminal's bell when the link is lost, and when a command's outcome becomes unknown")
     notify: bool = Field(False, description="the same as a notification of the terminal (OSC 9)")
 

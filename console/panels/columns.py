@@ -47,12 +47,13 @@ class Column(NamedTuple):
 
 
 class Look(NamedTuple):
-    """How it is drawn: the inks, the zone of the times, the day that it is, and for ages instead of times the second."""
+    """How it is drawn: the inks, the zone of the times, the day that it is, for ages the second, and whether it is masked."""
 
     inks: Inks
     zone: tzinfo | None
     today: date
     now: int | None = None
+    masked: bool = False
 
 
 @lru_cache(maxsize=16)

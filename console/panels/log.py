@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from agent_core.feed import LogEntry
+from console.masks import masked_within
 from console.panels.lines import BLANK, Line, framed
 from console.panels.pane import WHEEL_ROWS, Pane, bound
 from console.panels.view import View
@@ -48,6 +49,7 @@ class LogRows:
         self._width = 0
         self._words: tuple[str, ...] = ()
         self._least = 0
+        self._masked = False
 
     @property
     def end(self) -> int:
@@ -87,6 +89,14 @@ class LogRows:
         self._words, self._least = tuple(words.lower().split()), least
         self._width = 0
 
+    def mask(self, masked: bool) -> None:
+        if masked != self._masked:
+            self._masked, self._width = masked, 0
+
+    def text_of(self, entry: LogEntry) -> str:
+        """As it may be seen."""
+        return masked_within(entry.text) if self._masked else entry.text
+
     def lay_out(self, width: int) -> bool:
         """All that is new, or all of it where the width or the choice is another one; whether anything is different."""
         before = self.end, self.first
@@ -100,7 +110,7 @@ class LogRows:
         for number in range(max(self._laid, oldest), self._told):
             entry = self.entry(number)
             if self._passes(entry):
-                texts = wrapped(shown(entry.text, 4_000), width, MOST_ROWS)
+                texts = wrapped(shown(self.text_of(entry), 4_000), width, MOST_ROWS)
                 self._rows.extend(LogRow(number, not part, text) for part, text in enumerate(texts))
         self._laid = self._told
         return before != (self.end, self.first)
@@ -171,6 +181,7 @@ class Log(Pane, can_focus=True):
 
     def show(self, view: View) -> None:
         self._zone = view.zone
+        self.rows.mask(view.masked)
         if self.display and self.size.height and self.rows.lay_out(max(8, self.size.width - 4 - HEAD - 9)):
             self.viewport.grown()
         super().show(view)
@@ -236,7 +247,7 @@ class Log(Pane, can_focus=True):
         position = self.viewport.selected
         if position is not None:
             entry = self.rows.entry(self.rows.row(position).number)
-            self.post_message(self.Copied(f"{moment(entry.utc, 0.0, self._zone)} {entry.level} {entry.text}"))
+            self.post_message(self.Copied(f"{moment(entry.utc, 0.0, self._zone)} {entry.level} {self.rows.text_of(entry)}"))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()

@@ -18,6 +18,7 @@ from textual.widget import Widget
 from agent_core.feed import CommandEntry
 from agent_core.filters import BAD, Ask, Condition, Filter, FilterError, parse
 from agent_core.search import Page, Query
+from console.masks import masked_row, masked_within
 from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound
@@ -233,7 +234,7 @@ class Stream(Widget, can_focus=True):
 
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
-        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), int(view.now.utc) if self.ages else None)
+        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), int(view.now.utc) if self.ages else None, view.masked)
         self._view = view
         if look != self._look:
             self._look = look
@@ -553,6 +554,7 @@ class Stream(Widget, can_focus=True):
         position, cursor, thumb, marked, ruled = key
         inks = look.inks
         row = self.ring.row(position)
+        row = masked_row(row) if look.masked else row
         try:
             cells = command_line(row, columns_for(width - 4), look, earlier=position < 0)
         except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
@@ -583,7 +585,7 @@ class Stream(Widget, can_focus=True):
         if self.failures_only:
             title = (*title, (" · ", inks.muted), ("✗ failures only", inks.tone("bad")))
         if self.wanted:
-            text = cut(shown(self.wanted.text, 200), 60)
+            text = cut(shown(masked_within(self.wanted.text) if look.masked else self.wanted.text, 200), 60)
             lit = ("/" + text, inks.accent) if self.filter_on else (f"(/{text} is off)", inks.muted)
             title = (*title, (" · ", inks.muted), lit)
         title = (*title, *self._shown_of(look))
@@ -592,6 +594,7 @@ class Stream(Widget, can_focus=True):
         if self._marks:
             title = (*title, (f" · ◆ {len(self._marks)} marked", inks.tone("note")))
         row = self.selected
+        row = masked_row(row) if row is not None and look.masked else row
         if row is not None and not self.trouble and reason_hidden(row, columns_for(self.size.width - 4)):
             title = (*title, (" · ", inks.muted), (f"✗ {shown(row.error or '', 200)}", inks.tone("bad")))
         if self.trouble:

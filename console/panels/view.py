@@ -31,6 +31,8 @@ class View:
     keys: tuple[Key, ...] = ()
     stopping: bool = False
     read_only: bool = False
+    masked: bool = False
+    """To whom messages go and what they say is not to be seen."""
     delays: Delays | None = None
     """Whose the last hour's delays were, once the ledger has been asked."""
 

@@ -46,6 +46,7 @@ class Attention(Dialog):
         Binding("R", "app.operate('reconnect')", "Reconnect", show=False),
         Binding("enter", "app.operate('inspect')", "All of it", key_display="⏎"),
         Binding("y", "app.operate('copy')", "Copy", show=False),
+        Binding("m", "app.operate('mask')", "Mask", show=False),
         Binding("escape,q,exclamation_mark", "leave", "Close", key_display="Esc"),
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),

@@ -18,6 +18,7 @@ class Inspector(Dialog):
         Binding("J", "step(1)", "Next command", show=False),
         Binding("K", "step(-1)", "Command before", show=False),
         Binding("y", "app.operate('copy')", "Copy"),
+        Binding("m", "app.operate('mask')", "Mask", show=False),
         Binding("r", "app.operate('replay')", "Replay"),
         Binding("e", "app.operate('edit')", "Edit and replay"),
     ]
@@ -28,10 +29,10 @@ class Inspector(Dialog):
         self._stream = stream
         self._draw = draw
 
-    def renew(self) -> None:
-        """What has changed is shown."""
+    def renew(self, *, anew: bool = False) -> None:
+        """What has changed is shown; `anew`: all of it."""
         row = self._stream.selected
-        if row is not None and row != self.row:
+        if row is not None and (anew or row != self.row):
             self.row = row
             self.show(self._draw(row))
 

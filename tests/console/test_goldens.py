@@ -33,6 +33,8 @@ class Picture(NamedTuple):
     empty: bool = False
     shows: str = ""
     """A word that is there once what is asked of the ledger has come."""
+    then: tuple[str, ...] = ()
+    """Keys for then."""
 
 
 FILTER = ("slash", *"via:poll,local", "space", *">20ms")
@@ -48,7 +50,7 @@ PICTURES = (
     *(Picture(f"help-{size[0]}", ONLINE, size, ("question_mark",)) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"empty-{size[0]}", EMPTY, size, empty=True) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"attention-{size[0]}", NEEDING, size, ("exclamation_mark",), shows="perhaps") for size in (SMALL, USUAL, WIDE)),
-    Picture("attention-light", NEEDING, USUAL, ("exclamation_mark", "j", "j"), "edge-light", shows="Dismiss"),
+    Picture("attention-light", NEEDING, USUAL, ("exclamation_mark",), "edge-light", shows="perhaps", then=("j", "j")),
     Picture("attention-none", ONLINE, SMALL, ("exclamation_mark",), empty=True, shows="Nothing"),
     Picture("too-small", ONLINE, (59, 15)),
     Picture("latency", ONLINE, USUAL, ("3",)),
@@ -76,6 +78,7 @@ async def drawn(picture: Picture) -> str:
         await pilot.pause(0.1)
         while picture.shows not in svg_of(app):
             await pilot.pause(0.05)
+        await pilot.press(*picture.then)
         return svg_of(app)
 
 
