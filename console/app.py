@@ -469,8 +469,7 @@ def _action(node: DOMNode, binding: Binding) -> str:
 
 
 def run(app: EdgeConsole) -> int:
-    """Run the console in this terminal to its end; the exit code. The collector rests until the first paint, then works rarely."""
-    gc.disable()
+    """Run the console in this terminal to its end; the exit code. A collector that rests until the first paint works again after it."""
     try:
         app.run()
     finally:

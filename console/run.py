@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -140,6 +141,7 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
 
 def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning."""
+    gc.disable()
     from agent_core import gc_tuning
     from console.app import EdgeConsole
     from console.remote import RemoteHost

@@ -1,5 +1,6 @@
 """The app, driven by keys against a host that stands still."""
 
+import gc
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -673,8 +674,10 @@ class Fragile(EdgeConsole):
     def __init__(self, host: StillHost, how: str, crash_before: str | None = None) -> None:
         super().__init__(host, clock=clock(), crash_before=crash_before, on_first_paint=self.begin)
         self.how = how
+        self.collects = False
 
     def begin(self) -> None:
+        self.collects = gc.isenabled()
         self.set_timer(0.1, self.break_)
 
     def break_(self) -> None:
@@ -705,7 +708,10 @@ def test_c18_a_console_that_breaks_is_opened_anew_over_the_same_agent(how: str) 
         opened.append(crash)
         return Headless(host, "ends", crash)
 
+    gc.disable()  # as until the first picture
     last = keep_open(Headless(host, how), again, host)
+    assert isinstance(last, Fragile)
+    assert last.collects, "else its memory would grow for ever"
     assert opened == [f"ZeroDivisionError: {how}"]
     assert (last.crash, last.return_code, host.stops) == (None, 0, 0)
 
