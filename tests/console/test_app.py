@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual._styles_cache import StylesCache
 from textual.events import AppBlur, AppFocus, Key
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -666,6 +667,23 @@ async def test_c18_a_second_enter_in_the_palette_does_nothing() -> None:
             await seat.until(lambda: len(seat.host.posted) > before and len(seat.app.screen_stack) == 1)  # noqa: B023 - awaited before the next turn
             await seat.pilot.pause(0.2)
             assert len(seat.host.posted) == before + 1
+
+
+async def test_c16_what_stood_over_the_panels_leaves_nothing_behind() -> None:
+    def caches() -> int:
+        gc.collect()
+        return sum(isinstance(each, StylesCache) for each in gc.get_objects())
+
+    async with seated() as seat:
+        counts: list[int] = []
+        for _ in range(6):
+            await seat.press("question_mark")
+            await seat.until(lambda: len(seat.app.screen_stack) == 2)
+            await seat.press("escape")
+            await seat.until(lambda: len(seat.app.screen_stack) == 1)
+            await seat.pilot.pause(0.2)
+            counts.append(caches())
+        assert counts[-1] <= counts[0] + 2, counts
 
 
 class Fragile(EdgeConsole):
