@@ -4,10 +4,10 @@ import gc
 
 
 def tune_headless() -> None:
-    """After the start, which runs without collections: rare ones, since the engine makes no cycles."""
+    """After the start, which runs without collections: small ones, for the engine makes no cycles, but each HTTP call of httpx does."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
+    gc.set_threshold(5_000, 10, 10)
     gc.enable()
 
 
