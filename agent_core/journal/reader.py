@@ -49,6 +49,7 @@ def reading(data_dir: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
             if (version := db.execute("PRAGMA user_version").fetchone()[0]) > len(MIGRATIONS):
                 raise LaterSchema(f"{path} cannot be judged: {newer(version)}")
+            db.execute("PRAGMA cache_size = -256")  # each page is read about once
             db.text_factory = lambda text: text.decode("utf-8", "replace")
             yield db
     except sqlite3.Error as error:

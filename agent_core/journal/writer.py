@@ -137,6 +137,7 @@ class Journal:
         if self._reader is None:
             self._look()
             self._reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, cached_statements=8)
+            self._reader.execute("PRAGMA cache_size = -1000")
         return self._reader
 
     def recall_all(self, seqs: Sequence[int]) -> tuple[Remembered, ...]:
