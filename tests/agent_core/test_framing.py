@@ -189,7 +189,7 @@ async def test_what_comes_together_is_handed_over_together() -> None:
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
-        (Frame(Opcode.TEXT, b"masked").serialize(mask=True), CloseCode.PROTOCOL_ERROR),
+        pytest.param(Frame(Opcode.TEXT, b"masked").serialize(mask=True), CloseCode.PROTOCOL_ERROR, id="masked"),
         (frame(Opcode.TEXT, text(MOST + 1)), CloseCode.MESSAGE_TOO_BIG),
         (frame(Opcode.BINARY, text(MOST + 1)), CloseCode.MESSAGE_TOO_BIG),
         (b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff", CloseCode.MESSAGE_TOO_BIG),
