@@ -149,8 +149,8 @@ class AcksPosted(Struct, frozen=True, gc=False, tag=True):
     """Neither ack call is there, as far as is known: acks go as `pending_events` of a poll."""
     refused: tuple[tuple[str, int], ...] = ()
     """(command_id, HTTP status) of acks that were refused, each for itself."""
-    broke_at: str | None = None
-    """The one of `failed` whose call met that trouble."""
+    tried: tuple[str, ...] = ()
+    """Those of `failed` whose calls met that trouble."""
 
 
 class Recorded(Struct, frozen=True, gc=False, tag=True):

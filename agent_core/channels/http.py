@@ -1,6 +1,7 @@
 """The HTTP side, by `httpx`: one POST each, with a total deadline and a bounded answer; no policy, no retry (ARCHITECTURE §8)."""
 
 import asyncio
+import codecs
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ READ_AT_ONCE = 64 * 2**10
 """Bytes of an answer that are read without a thread: about 5 ms."""
 MISSING = frozenset({404, 405})
 ERRORS_IN_A_ROW = 3
-"""Acks answered with 5xx one after the other: then it is no matter of these acks."""
+"""Acks answered with 5xx one after the other, or with 404 where nothing else was ever answered: it is no matter of these acks."""
+NO_ACK_CALL = Failure(Trouble.HTTP, "the backend has no call for acks", 404)
 
 
 class HttpTrouble(Exception):
@@ -109,48 +111,64 @@ class PollingChannel:
             self._post(PollAnswered(effect.number, arrivals, answer.proven, settings, answer.malformed, carried))
 
     async def post_acks(self, acks: tuple[tuple[str, str], ...]) -> None:
-        """POST each ack on its own. One that is refused holds up no other; trouble that the next would meet, too, ends the batch."""
+        """POST each ack on its own. One that is refused holds up no other; trouble that the next would meet, too, ends the batch.
+
+        As long as no call has answered 2xx, a 404 is about the ack where another one is taken, and else about the call.
+        """
         proven: list[str] = []
         refused: list[tuple[str, int]] = []
+        unfound: list[str] = []
+        tried: tuple[str, ...] = ()
         failure: Failure | None = None
-        missing, in_a_row = False, 0
-        broke_at: str | None = None
+        in_a_row = 0
         for command_id, ack in acks:
             try:
                 await self._post_ack(ack)
             except HttpTrouble as error:
                 status = error.failure.status
-                if status is None or _concerns_all(error.failure) or error.missing:
-                    failure, missing = error.failure, error.missing
-                    broke_at = None if missing else command_id
+                if status is None or _concerns_all(error.failure):
+                    failure, tried = error.failure, (command_id,)
                     break
-                refused.append((command_id, status))
-                in_a_row = in_a_row + 1 if status >= 500 else 0
+                if error.missing:
+                    unfound.append(command_id)
+                else:
+                    refused.append((command_id, status))
+                in_a_row = in_a_row + 1 if error.missing or status >= 500 else 0
                 if in_a_row >= ERRORS_IN_A_ROW:
-                    failure = error.failure
+                    failure = None if error.missing else error.failure
                     break
             else:
                 proven.append(command_id)
                 in_a_row = 0
+        if self._ack_path is not None or refused:
+            refused += ((command_id, 404) for command_id in unfound)
+        elif unfound and failure is None:
+            failure, tried = NO_ACK_CALL, tuple(unfound)
         done = {*proven, *(command_id for command_id, _ in refused)}
         failed = tuple(command_id for command_id, _ in acks if command_id not in done)
-        self._post(AcksPosted(tuple(proven), failed, failure, missing, tuple(refused), broke_at))
+        self._post(AcksPosted(tuple(proven), failed, failure, failure is NO_ACK_CALL, tuple(refused), tried))
 
     async def _post_ack(self, ack: str) -> None:
         """By the path that has answered 2xx before, whose 404 is about this ack; else by the first that is there. Raises HttpTrouble."""
         if self._ack_path is not None:
-            await self._call(self._ack_path, ack.encode())
+            await self._give(ack, self._ack_path)
             return
         for path in ACK_PATHS:
             try:
-                await self._call(path, ack.encode())
+                await self._give(ack, path)
             except HttpTrouble as error:
                 if error.failure.status not in MISSING:
                     raise
             else:
                 self._ack_path = path
                 return
-        raise HttpTrouble(Failure(Trouble.HTTP, "the backend has no call for acks", 404), missing=True)
+        raise HttpTrouble(NO_ACK_CALL, missing=True)
+
+    async def _give(self, ack: str, path: str) -> None:
+        """A web page is no backend's answer but a portal's, which has taken nothing. Raises HttpTrouble."""
+        answer = await self._call(path, ack.encode())
+        if answer.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
+            raise HttpTrouble(Failure(Trouble.GARBAGE, f"{path}: a web page in the place of an answer"))
 
     # --- one call --------------------------------------------------------------------------------------------
 

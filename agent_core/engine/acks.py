@@ -280,14 +280,14 @@ class Acks:
         An ack whose call broke off counts as refused, too, unless polls fail as well.
         """
         accepted, refused = set(event.proven), {command_id: f"HTTP {status}" for command_id, status in event.refused}
-        if event.broke_at is not None and event.failure is not None and not polls_fail:
-            refused[event.broke_at] = event.failure.detail
+        if event.failure is not None and not (event.unsupported or polls_fail):
+            refused |= dict.fromkeys(event.tried, event.failure.detail)
         batch, self._posted = self._posted, ()
         self._prove([ack for ack in batch if ack.entry.command.command_id in accepted], "http", now)
         rest = [ack for ack in batch if ack.entry.command.command_id not in accepted]
         left = [ack for ack in rest if ack.entry.command.command_id not in refused]
-        self._kept.extend(ack for ack in left if ack.entry.command.command_id == event.broke_at)
-        self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id != event.broke_at)
+        self._kept.extend(ack for ack in left if ack.entry.command.command_id in event.tried)
+        self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id not in event.tried)
         if event.proven and self._calls_in_trouble:
             self._forgive(now)
         self._calls_in_trouble = event.failure is not None or (self._calls_in_trouble and not event.proven)

@@ -99,7 +99,7 @@ async def test_f57_fifty_refusals_hold_up_no_other() -> None:
 @pytest.mark.parametrize("status", [401, 403, 429, 302])
 async def test_f57_what_concerns_all_ends_the_batch(status: int) -> None:
     (event,), calls = await channel_says(lambda _path, name: status if name == "b" else 200, ("a", "b", "c"))
-    assert (event.proven, event.failed, event.refused, event.broke_at) == (("a",), ("b", "c"), (), "b")
+    assert (event.proven, event.failed, event.refused, event.tried) == (("a",), ("b", "c"), (), ("b",))
     assert event.failure is not None
     assert event.failure.status == status
     assert len(calls) == 2
@@ -109,7 +109,7 @@ async def test_f57_a_backend_that_fails_three_times_in_a_row_is_left_alone() -> 
     (event,), calls = await channel_says(lambda _path, _name: 503, tuple("abcdef"))
     assert (event.proven, [name for name, _ in event.refused], event.failed) == ((), ["a", "b", "c"], ("d", "e", "f"))
     assert event.failure is not None
-    assert event.broke_at is None
+    assert event.tried == ()
     assert len(calls) == 3
 
 
@@ -125,16 +125,42 @@ async def test_f56_a_path_that_has_answered_stays_whatever_it_says_of_one_ack(pa
 
 
 async def test_f56_paths_that_are_missing_are_tried_again() -> None:
-    there: set[str] = set()
     answers = iter((404, 405, 404, 200, 404))
-    events, calls = await channel_says(lambda _path, _name: next(answers), ("a", "b"), ("a",), ("b",))
-    assert there == set()
-    assert [(event.proven, event.failed, event.unsupported) for event in events] == [
-        ((), ("a", "b"), True),
-        (("a",), (), False),
-        ((), (), False),
+    events, calls = await channel_says(lambda _path, _name: next(answers), ("a",), ("a",), ("b",))
+    assert [(event.proven, event.failed, event.tried, event.unsupported) for event in events] == [
+        ((), ("a",), ("a",), True),
+        (("a",), (), (), False),
+        ((), (), (), False),
     ]
     assert [path for path, _ in calls] == [*ACK_PATHS, *ACK_PATHS, ACK_PATHS[1]]
+
+
+@pytest.mark.parametrize("unknown", [("x",), ("x", "y")])
+async def test_f56_an_ack_that_nobody_knows_does_not_hide_the_call_for_acks(unknown: tuple[str, ...]) -> None:
+    (event,), _ = await channel_says(lambda _path, name: 404 if name in unknown else 200, (*unknown, "a"))
+    assert (event.proven, event.failed, event.unsupported) == (("a",), (), False)
+    assert event.refused == tuple((name, 404) for name in unknown)
+
+
+async def test_f56_after_three_that_nobody_knows_the_call_counts_as_missing_and_others_are_tried_next() -> None:
+    (event,), calls = await channel_says(lambda _path, _name: 404, tuple("abcd"))
+    assert (event.failed, event.tried, event.unsupported) == (tuple("abcd"), tuple("abc"), True)
+    assert len(calls) == 3 * len(ACK_PATHS)
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>", b"\xef\xbb\xbf\r\n <html>"])
+async def test_f12_a_portals_page_proves_no_ack(page: bytes) -> None:
+    came: list[Event] = []
+    async with HttpStub(lambda _path: http_answer(page)) as stub:
+        where = config(Path("unused"), stub.url)
+        channel = PollingChannel(where, Credentials(where), SystemClock(), came.append)
+        await channel.post_acks((("a", "{}"),))
+        await channel.close()
+    (event,) = came
+    assert isinstance(event, AcksPosted)
+    assert (event.proven, event.failed) == ((), ("a",))
+    assert event.failure is not None
+    assert event.failure.trouble is Trouble.GARBAGE
 
 
 # --- what the engine makes of them --------------------------------------------------------------------------------------------
@@ -171,7 +197,7 @@ def test_f57_an_ack_at_which_each_call_breaks_off_holds_up_no_other(trouble: Fai
     def broken() -> AcksPosted:
         ids = tuple(command_id for command_id, _ in book.find(PostAcks).acks)
         at = ids.index("bad") if "bad" in ids else len(ids)
-        return AcksPosted(ids[:at], ids[at:], trouble, broke_at="bad") if ids[at:] else AcksPosted(ids)
+        return AcksPosted(ids[:at], ids[at:], trouble, tried=("bad",)) if ids[at:] else AcksPosted(ids)
 
     seen = lives(book, 6 * HOUR, broken)
     assert all(len(of(seen, one)) == 1 for one in good)
@@ -189,7 +215,7 @@ def test_f57_an_ack_at_which_calls_break_off_is_posted_ever_later_whatever_else_
     def answer() -> AcksPosted:
         whole = posted(book, **fates)
         at = whole.proven.index("bad") if "bad" in whole.proven else None
-        return whole if at is None else AcksPosted(whole.proven[:at], whole.proven[at:], refused(), broke_at="bad")
+        return whole if at is None else AcksPosted(whole.proven[:at], whole.proven[at:], refused(), tried=("bad",))
 
     times = Counter[str]()
     for number in range(100):
@@ -202,7 +228,7 @@ def test_f57_an_ack_at_which_calls_break_off_is_posted_ever_later_whatever_else_
 def test_f57_where_polls_fail_too_no_ack_is_to_blame() -> None:
     book = done(offline(), "a", "b")
     book.after(15).fail_poll(refused())
-    book >> AcksPosted((), ("a",), refused(), broke_at="a")
+    book >> AcksPosted((), ("a",), refused(), tried=("a",))
     book.untold("does not take the ack")
     book.after(15) << posts("b", "a")
 
@@ -271,7 +297,8 @@ def carrying(*command_ids: str) -> Playbook:
     """The backend has no call for acks; these are carried by the poll in flight."""
     book = done(offline(), *command_ids)
     book >> posted(book, *command_ids, failure=http(404), unsupported=True)
-    book.after(15) << carries(*command_ids)
+    book.after(15) << Poll
+    assert sorted(command_id for command_id, _ in book.find(Poll).carried) == sorted(command_ids)
     return book
 
 

@@ -21,10 +21,10 @@ NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
     "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "policy",
 )  # fmt: skip
-PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py")
+PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
-EDGE = tuple(f"tests/agent_core/test_{name}.py" for name in ("framing", "edge"))
+EDGE = ("tests/fuzz/test_acks.py", *(f"tests/agent_core/test_{name}.py" for name in ("ack_calls", "framing", "edge")))
 ROOMS = {"journal/": JOURNAL, "channels/": EDGE, "agent.py": EDGE}
 """What must catch a bug where no world goes and no playbook."""
 
@@ -507,6 +507,13 @@ BUGS = (
         "                refused.append((command_id, status))\n",
         "                failure = error.failure\n                break\n",
     ),
+    Bug("a portal's page proves an ack", "channels/http.py", '.lstrip().startswith(b"<"):', '.lstrip() == b"<":'),
+    Bug(
+        "an ack that nobody knows hides the call for acks",
+        "channels/http.py",
+        "                    unfound.append(command_id)\n",
+        "                    unfound.append(command_id)\n                    break\n",
+    ),
     Bug(
         "one 404 gives up a path that has answered",
         "channels/http.py",
@@ -528,14 +535,14 @@ BUGS = (
     Bug(
         "an ack at which calls break off stays first",
         "engine/acks.py",
-        "        self._kept.extend(ack for ack in left if ack.entry.command.command_id == event.broke_at)\n"
-        "        self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id != event.broke_at)\n",
+        "        self._kept.extend(ack for ack in left if ack.entry.command.command_id in event.tried)\n"
+        "        self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id not in event.tried)\n",
         "        self._kept.extendleft(reversed(left))\n",
     ),
     Bug(
         "an ack at which calls break off is posted each interval",
         "engine/acks.py",
-        "            refused[event.broke_at] = event.failure.detail\n",
+        "            refused |= dict.fromkeys(event.tried, event.failure.detail)\n",
         "            pass\n",
     ),
     Bug(

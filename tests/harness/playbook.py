@@ -661,5 +661,5 @@ def posted(
     ids = [command_id for command_id, _ in book.find(PostAcks).acks]
     alone = tuple((one, status) for one, status in (refused or {}).items() if one in ids)
     proven = tuple(one for one in ids if one not in failed and one not in dict(alone))
-    broke_at = failed[0] if failed and failure is not None and not unsupported else None
-    return AcksPosted(proven, failed, failure, unsupported, alone, broke_at)
+    tried = failed[:1] if failure is not None else ()
+    return AcksPosted(proven, failed, failure, unsupported, alone, tried)

@@ -729,5 +729,5 @@ class PostRun:
 
     def _end(self, failure: Failure | None, *, unsupported: bool = False) -> None:
         failed = tuple(command_id for command_id, _ in self._acks if command_id not in set(self._proven))
-        broke_at = failed[0] if failure is not None and not unsupported else None
-        self._network.answer(AcksPosted(tuple(self._proven), failed, failure, unsupported, broke_at=broke_at))
+        tried = failed[:1] if failure is not None else ()
+        self._network.answer(AcksPosted(tuple(self._proven), failed, failure, unsupported, tried=tried))
