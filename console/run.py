@@ -202,23 +202,44 @@ async def diagnosed(config: "Config", *, force: bool) -> "tuple[list[Stage], Con
     return stages, conclude(stages, config)
 
 
-def take_screenshot(configured: Configured, options: argparse.Namespace, recorder: "Recorder | None") -> int:
-    """One picture after `options.after` seconds."""
-    host = LocalHost(lambda stack: logging_agent(configured(stack), stack, recorder))
+def picture_of_demo(configured: Configured, options: argparse.Namespace) -> int:
+    """One picture of an agent of its own, after `options.after` seconds."""
+    host = LocalHost(lambda stack: logging_agent(configured(stack), stack))
     host.start()
-    from agent_core.files import write_whole
-    from console.app import EdgeConsole
-    from console.screenshot import png_of
-
-    output: Path = options.output
-    app = EdgeConsole(host, theme=f"edge-{options.theme}")
     try:
-        svg = asyncio.run(capture(app, options.size, options.after))
+        svg = _drawn(host, options)
     finally:
         host.stop()
         host.join(STOP_WITHIN)
         if host.failure is not None:
             raise host.failure
+    return _saved(svg, options.output)
+
+
+def picture_of_running(config: "Config", options: argparse.Namespace) -> int:
+    """The same of the agent that runs with this data_dir. Raises NotRunning, OtherVersion, OSError."""
+    from agent_core.control.address import socket_path
+    from console.remote import RemoteHost
+
+    host = RemoteHost(socket_path(config.data_dir.expanduser()), read_only=True)
+    host.start()
+    try:
+        svg = _drawn(host, options, console_options(config)._replace(data_dir=None))
+    finally:
+        host.stop()
+    return _saved(svg, options.output)
+
+
+def _drawn(host: Host, options: argparse.Namespace, console: "ConsoleOptions | None" = None) -> str:
+    from console.app import EdgeConsole
+
+    return asyncio.run(capture(EdgeConsole(host, theme=f"edge-{options.theme}", options=console), options.size, options.after))
+
+
+def _saved(svg: str, output: Path) -> int:
+    from agent_core.files import write_whole
+    from console.screenshot import png_of
+
     write_whole(output, png_of(svg) if output.suffix == ".png" else svg.encode())
     return 0
 
@@ -244,7 +265,7 @@ async def capture(app: "EdgeConsole", size: tuple[int, int], after: float) -> st
 
 
 def logging_agent(
-    config: "Config", stack: ExitStack, recorder: "Recorder | None", env_file: Path | None = None, origin: "Origin | None" = None
+    config: "Config", stack: ExitStack, recorder: "Recorder | None" = None, env_file: Path | None = None, origin: "Origin | None" = None
 ) -> "Agent":
     """An agent that logs to its file."""
     import socket

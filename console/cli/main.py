@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent_core import __version__
-from console.cli.options import add_run_options, configuration, env_file, origin, overrides, seconds
+from console.cli.options import add_config_options, add_demo_option, add_run_options, configuration, env_file, origin, overrides, seconds
 from console.cli.outcome import OK, USAGE, complain, outcome
 
 if TYPE_CHECKING:
@@ -110,10 +110,11 @@ def build_parser() -> argparse.ArgumentParser:
     service.add_parsers(commands, partial(_run_headless, service=True))
     about.add_parsers(commands, parser)
 
-    screenshot = commands.add_parser("screenshot", help="a picture of the console, with no terminal at all")
-    add_run_options(screenshot)
+    screenshot = commands.add_parser("screenshot", help="a picture of the running agent's console, or of a demo's; it needs no terminal")
+    add_config_options(screenshot)
+    add_demo_option(screenshot)
     screenshot.add_argument("--size", type=_size, default=(120, 36), metavar="COLSxROWS", help="default: 120x36")
-    screenshot.add_argument("--after", type=seconds, default=3.0, metavar="SECONDS", help="how long to run first (default: 3)")
+    screenshot.add_argument("--after", type=seconds, default=3.0, metavar="SECONDS", help="how long to look first (default: 3)")
     screenshot.add_argument("--theme", choices=("dark", "light"), default="dark")
     screenshot.add_argument("-o", "--output", type=_picture, required=True, metavar="FILE", help="FILE.svg or FILE.png")
     screenshot.set_defaults(command=_screenshot)
@@ -226,7 +227,8 @@ def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
 
 
 def _screenshot(options: argparse.Namespace) -> int:
-    from console.cli import recordings
-    from console.run import take_screenshot
+    from console.run import picture_of_demo, picture_of_running
 
-    return take_screenshot(partial(_configured, options), options, recordings.recorder_for(options))
+    if options.demo:
+        return picture_of_demo(partial(_configured, options), options)
+    return picture_of_running(configuration(options), options)

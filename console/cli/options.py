@@ -22,10 +22,14 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """For the commands that run an agent."""
     add_config_options(parser)
-    parser.add_argument("--demo", action="store_true", default=SUPPRESS, help="against a reference backend inside, with traffic")
+    add_demo_option(parser)
     parser.add_argument("--for", dest="seconds", type=seconds, default=SUPPRESS, metavar="SECONDS", help="stop after so long")
     masked = "keep the run's events there, message texts masked, for `replay`"
     parser.add_argument("--record", type=Path, default=SUPPRESS, metavar="FILE", help=masked)
+
+
+def add_demo_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--demo", action="store_true", default=SUPPRESS, help="against a reference backend inside, with traffic")
 
 
 def seconds(text: str) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 from agent_core.control.address import socket_path
 from agent_core.control.client import NotRunning, Viewer
 from agent_core.reference.server import BackendThread
-from tests.harness.rig import AGENT, SECRET, message, options, write_config
+from console.screenshot import BAR, CELL, LINE, PAD
+from tests.harness.rig import AGENT, SECRET, config, living, message, options, program, served, settled, write_config
 from tests.harness.terminal import Terminal
 
 ENVIRONMENT = {"EDGE_SECRET": SECRET}
@@ -55,3 +56,23 @@ def test_an_agent_that_ends_and_starts_again_is_followed_and_q_only_detaches(tmp
                     terminal.press("q")
                     assert terminal.ends() == 0
                     assert another.poll() is None
+
+
+async def test_a_screenshot_is_of_the_running_agent_and_starts_none(tmp_path: Path) -> None:
+    async with served() as backend:
+        words = [*write_config(tmp_path, backend.url), "--size", "100x30", "--theme", "light", "--after", "0.5"]
+        async with program("screenshot", "-o", "none.svg", *words, cwd=tmp_path) as nobody:
+            assert await nobody.ends() == 4
+            assert nobody.err == [f"edge-console: no agent runs with data_dir {tmp_path}/state; `edge-console --no-ui` starts one"]
+        assert not (tmp_path / "none.svg").exists()
+        async with living(config(tmp_path / "state", backend.url), viewed=False) as here:
+            await here.online()
+            await settled(backend, await backend.queue(AGENT, "send_message_now", message(), command_id="cmd_seen"))
+            async with program("screenshot", "-o", "one.svg", *words, cwd=tmp_path) as picture:
+                assert await picture.ends() == 0, picture.err
+            drawn = (tmp_path / "one.svg").read_text()
+            assert "● ONLINE" in drawn
+            assert "cmd_seen" in drawn, "what an agent that nobody watched has done is in its ledger"
+            assert f'width="{100 * CELL + 2 * PAD}" height="{30 * LINE + BAR + PAD}"' in drawn
+            assert here.now.link.dials == 1
+            assert not (tmp_path / "state" / "console.json").exists()
