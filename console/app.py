@@ -1,16 +1,13 @@
 """The console: draws snapshots, posts events, holds no truth of its own."""
 
 import asyncio
-import gc
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual._styles_cache import StylesCache
@@ -18,7 +15,6 @@ from textual.actions import ActionParseResult
 from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
-from textual.filter import NoColor
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
@@ -29,14 +25,14 @@ from agent_core.plain import plain
 from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
 from console.alerts import Alerts
+from console.base import ScreenApp
 from console.host import Host
-from console.operations import DEFAULT_THEME, ConsoleOptions, Operations, logged
+from console.operations import DEFAULT_THEME, ConsoleOptions, Operations
 from console.panels.log import Log
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting, status_of
 from console.screens.main import Main
-from console.terminal import DetachableDriver
-from console.themes import PALETTES, PLAIN, inks_of, theme_of
+from console.themes import PALETTES, inks_of
 
 TICK = 0.1
 BLURRED_TICK = 1.0
@@ -53,12 +49,9 @@ HINT_SECONDS = 3.0
 KEEP_EVERY = 2.0
 
 
-class EdgeConsole(App[str]):
+class EdgeConsole(ScreenApp[str]):
     """Looks at a host. `run()` returns None, or the one line that says why it had to end (then `return_code` is 1)."""
 
-    CSS_PATH = Path(__file__).with_name("console.tcss")
-    TITLE = "edge-console"
-    ALLOW_SELECT = False
     COMMAND_PALETTE_DISPLAY = "^p"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R", "operate('reconnect')", "Reconnect", tooltip="Dial now, whatever the backoff says", id="reconnect"),
@@ -109,14 +102,7 @@ class EdgeConsole(App[str]):
         """`zone` is of the times shown, None the operator's own; `options` may come later, by `configure`.
         `crash_before`: what ended the console in whose place this one is.
         """
-        super().__init__(driver_class=DetachableDriver)
-        for name in self.available_themes:
-            self.unregister_theme(name)
-        for palette in PALETTES.values():
-            self.register_theme(theme_of(palette))
-        self.theme = theme
-        self._colour_filters = self._filters
-        self._filter_colours(theme)
+        super().__init__(theme)
         self.host = host
         self._clock = clock or SystemClock()
         self._zone = zone
@@ -140,8 +126,6 @@ class EdgeConsole(App[str]):
         self._hinted_until = 0.0
         self._alerts = Alerts()
         self._palette_open = False
-        self.crash: str | None = None
-        """What ended it, where nobody asked for the end; the agent goes on."""
 
     @classmethod
     def named_bindings(cls) -> list[Binding]:
@@ -154,7 +138,6 @@ class EdgeConsole(App[str]):
         return self._main
 
     def on_mount(self) -> None:
-        self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._keys = tuple(self._footer_keys())
         if self._options is not None:
             self.configure(self._options)
@@ -206,12 +189,8 @@ class EdgeConsole(App[str]):
             self._pulse = self.set_interval(TICK if focused else BLURRED_TICK, self._tick)
 
     def _theme_changed(self, theme: Theme) -> None:
-        self._filter_colours(theme.name)
+        super()._theme_changed(theme)
         self._tick()
-
-    def _filter_colours(self, theme: str) -> None:
-        """Textual's own widgets have no colour where the panels have none."""
-        self._filters = [NoColor()] if theme == PLAIN.name else self._colour_filters
 
     async def run_action(
         self, action: "str | ActionParseResult", default_namespace: DOMNode | None = None, namespaces: Mapping[str, DOMNode] | None = None
@@ -317,13 +296,6 @@ class EdgeConsole(App[str]):
             self.exit()
             return True
         return False
-
-    def _fatal_error(self) -> None:
-        # Where Textual itself cannot go on. Its own way prints the locals of every frame, and a local may be a secret.
-        error = sys.exc_info()[1]
-        if error is not None:
-            self.crash = logged(error)
-        self.exit(return_code=1)
 
     # --- keys -------------------------------------------------------------------------------------------------------
 
@@ -469,12 +441,3 @@ def _action(node: DOMNode, binding: Binding) -> str:
     if binding.action.startswith("app."):
         return binding.action
     return f"{'app' if isinstance(node, App) else 'screen' if isinstance(node, Screen) else 'focused'}.{binding.action}"
-
-
-def run(app: EdgeConsole) -> int:
-    """Run the console in this terminal to its end; the exit code. A collector that rests until the first paint works again after it."""
-    try:
-        app.run()
-    finally:
-        gc.enable()
-    return app.return_code or 0

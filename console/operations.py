@@ -1,9 +1,7 @@
 """What the operator asks for: of the link, of commands, of files."""
 
 import asyncio
-import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
@@ -20,6 +18,7 @@ from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import Ask, Filter, FilterError
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode, Snapshot
+from console.base import logged
 from console.host import Host
 from console.masks import masked_case, masked_record, masked_row, masked_snapshot, masked_within
 from console.panels.details import LATENCY
@@ -92,15 +91,6 @@ class ConsoleOptions(NamedTuple):
     """Other keys for actions, by name; `console.keys.judge` has judged them."""
     diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
     """With `force` it dials beside the agent."""
-
-
-def logged(error: BaseException) -> str:
-    """Its name and words, and in the log where it came from; no local value, which may be a secret."""
-    frames = traceback.extract_tb(error.__traceback__)[-8:]
-    way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    said = f"{type(error).__name__}: {plain(error, 200)}"
-    logging.getLogger("edge").error("The console failed: %s (%s)", said, way)
-    return said
 
 
 class Operations:

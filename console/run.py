@@ -121,7 +121,7 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
 
     Where it fails again and again the agent goes on without it, until it is told to stop.
     """
-    from console.app import run
+    from console.base import run
 
     failed_at: deque[float] = deque(maxlen=MAX_FAILURES)
     while True:

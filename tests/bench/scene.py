@@ -14,7 +14,8 @@ from agent_core.clock import SystemClock
 from agent_core.feed import CommandEntry
 from agent_core.filters import parse
 from agent_core.snapshot import Snapshot
-from console.app import EdgeConsole, run
+from console.app import EdgeConsole
+from console.base import run
 from console.panels.ring import FilteredView, Ring
 from console.panels.stream import Stream
 from console.screenshot import png_of, svg_of
