@@ -49,6 +49,7 @@ from agent_core.events import (
     Execute,
     Failure,
     Finish,
+    FollowDeliveries,
     LedgerOpened,
     MarkTaken,
     OpenSocket,
@@ -58,6 +59,7 @@ from agent_core.events import (
     PollingModeChosen,
     PostAcks,
     Probe,
+    ReadInbound,
     Recall,
     Recalled,
     RecallEvents,
@@ -93,6 +95,7 @@ from agent_core.secret_sources import SecretMissing, Secrets, SecretUnavailable,
 from agent_core.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from agent_core.messengers.imessage.watcher import InboundWatcher
     from agent_core.monitoring.server import Monitoring
     from agent_core.recording import Recorder
     from agent_core.search import Page, Query
@@ -147,6 +150,7 @@ class Agent:
         self._told += (LogEntry(utc, "INFO", f"Loaded {plugin}") for plugin in load_plugins())
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
+        self._inbound = self._watcher()
         self._registry = dict(REGISTRY)
         traits = traits_for(self._messenger, self._registry, self._held_up)
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
@@ -259,10 +263,20 @@ class Agent:
             if monitoring is not None:
                 monitoring.stop()
             await self._http.close()
+            if self._inbound is not None:
+                self._inbound.close()
             await self._close_messenger()
             self._journal.close()
             if self._recorder is not None:
                 self._recorder.close()
+
+    def _watcher(self) -> "InboundWatcher | None":
+        """Raises MessengerError."""
+        if not self.config.inbound.enabled:
+            return None
+        from agent_core.messengers.imessage.watcher import watcher_for
+
+        return watcher_for(self.config, self.post, self._clock)
 
     def _monitored(self) -> "Monitoring | None":
         if self.config.monitoring.port is None:
@@ -456,6 +470,17 @@ class Agent:
                 self._ask_messenger(effect)
             case Recall() | RecallEvents():
                 self._read(effect)
+            case _:
+                self._perform_rare(effect)
+
+    def _perform_rare(self, effect: Effect) -> None:
+        match effect:
+            case ReadInbound(cursor):
+                assert self._inbound is not None
+                self._inbound.read_from(cursor)
+            case FollowDeliveries(guids):
+                assert self._inbound is not None
+                self._inbound.follow(guids)
             case SetLogLevel(level):
                 log.setLevel(LEVELS[level])
             case CancelRunning():

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from agent_core.feed import FeedEntry
 from agent_core.frames import Command, Frame, Message, Occurrence
-from agent_core.records import Arrival, Change, Memory, Outcome, Remembered, Resolution, Unresolved
+from agent_core.records import Arrival, Change, Delivery, Memory, Outcome, Remembered, Resolution, Unresolved
 from agent_core.snapshot import PollingMode
 
 # --- what can go wrong with an attempt, a link or a call ------------------------------------------------------------
@@ -186,6 +186,27 @@ class EventsRecalled(Struct, frozen=True, gc=False, tag=True):
     """Those asked for."""
 
 
+class InboundRead(Struct, frozen=True, gc=False, tag=True):
+    """What has come in, up to the cursor; `skipped` messages are too old to be told."""
+
+    cursor: str
+    occurrences: tuple[Occurrence, ...]
+    skipped: int = 0
+
+
+class DeliveriesSeen(Struct, frozen=True, gc=False, tag=True):
+    """Messages that were sent have come further."""
+
+    deliveries: tuple[Delivery, ...]
+
+
+class InboundFailed(Struct, frozen=True, gc=False, tag=True):
+    """What comes in cannot be read; it is tried again. `permission` is what the system does not allow, where it is that."""
+
+    reason: str
+    permission: str | None = None
+
+
 class RecordFailed(Struct, frozen=True, gc=False, tag=True):
     """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
 
@@ -335,6 +356,9 @@ Event = (
     | Recalled
     | EventsRecalled
     | Occurred
+    | InboundRead
+    | DeliveriesSeen
+    | InboundFailed
     | RecordFailed
     | BackendClockRead
     | CommandFinished
@@ -443,6 +467,18 @@ class RecallEvents(Struct, frozen=True, gc=False):
     seqs: tuple[int, ...]
 
 
+class ReadInbound(Struct, frozen=True, gc=False):
+    """Watch for what comes in behind this cursor (None: from now on); answer with one InboundRead, however long it takes."""
+
+    cursor: str | None
+
+
+class FollowDeliveries(Struct, frozen=True, gc=False):
+    """Watch how far these messages come, too, which were sent; answer with DeliveriesSeen as they do."""
+
+    guids: tuple[str, ...]
+
+
 class Execute(Struct, frozen=True, gc=False):
     """Run the handler, one with no answer at hand; answer with CommandFinished. `message` is what a sending command asks for."""
 
@@ -491,6 +527,8 @@ Effect = (
     | Record
     | Recall
     | RecallEvents
+    | ReadInbound
+    | FollowDeliveries
     | Execute
     | TakeMark
     | Settle

@@ -140,6 +140,8 @@ class Outcome(Struct, frozen=True):
     """Nobody can say whether it took effect; `error` says why."""
     final: bool = False
     """Whoever could find out has looked already."""
+    permission: str | None = None
+    """What the system does not allow this program, where it is that."""
 
 
 # --- changes, in the past tense; the journal has one statement for each --------------------------------------------
@@ -249,6 +251,46 @@ class EventsSettled(Struct, frozen=True, gc=False):
     by: str
 
 
+FINAL = frozenset({"read", "failed"})
+"""The statuses of a delivery after which none comes."""
+
+
+class Delivery(Struct, frozen=True, gc=False, tag=True):
+    """How far a message that was sent has come: sent, delivered, read, or failed with Messages' `code`."""
+
+    guid: str
+    status: str
+    code: int = 0
+    utc: float | None = None
+    """When, where that is known."""
+
+
+class ReceiptAdded(Struct, frozen=True, gc=False):
+    """A command has sent this message: its delivery is followed."""
+
+    guid: str
+    command_id: str
+    utc: float
+
+
+class ReceiptChanged(Struct, frozen=True, gc=False):
+    """Its delivery has come so far."""
+
+    guid: str
+    status: str
+    utc: float
+
+
+class Receipt(Struct, frozen=True, gc=False):
+    """A message that a command has sent, and how far its delivery had come when it was last looked."""
+
+    guid: str
+    command_id: str
+    status: str | None = None
+
+
+INBOUND_CURSOR = "inbound_cursor"
+"""The fact's key: up to where what came in has been told."""
 HOLD = "hold"
 """The fact's key: which new commands the operator has chosen to hold."""
 CLOCK_OFFSET = "clock_offset"
@@ -283,6 +325,8 @@ Change = (
     | SettingDropped
     | EventAdded
     | EventsSettled
+    | ReceiptAdded
+    | ReceiptChanged
 )
 
 
@@ -330,3 +374,5 @@ class Memory(Struct, frozen=True, gc=False):
     next_event: int = 1
     sent: tuple[Sent, ...] = ()
     """What was started of late, oldest first, and before that the last to each thread; only where the policy asks for it."""
+    receipts: tuple[Receipt, ...] = ()
+    """The last ones, oldest first."""

@@ -237,6 +237,11 @@ class Messenger(Section):
         return checked_secret(token)
 
 
+class Inbound(Section):
+    enabled: bool = Field(False, description="tell the backend what comes in at Messages, and what becomes of what was sent")
+    catch_up_hours: float = Field(24, gt=0, le=720, description="after an outage, messages of the last hours are told")
+
+
 HOLD_ALL = "all"
 """In the place of a filter: every new command."""
 
@@ -374,6 +379,7 @@ class Config(Section):
     timing: Timing = Field(Timing(), description="Every timer, in seconds (0.05 and more)")
     backoff: Backoff = Field(Backoff(), description="The ladder of waits between attempts to connect: 1, 2, 4 … 60 seconds")
     messenger: Messenger = Field(Messenger(), description="Where messages go")
+    inbound: Inbound = Field(Inbound(), description="What comes in (a Mac's Messages, messenger.chat_db)")
     executor: Executor = Field(Executor(), description="How commands run")
     schedule: Schedule = Field(Schedule(), description="Messages due later")
     policy: Policy = Field(Policy(), description="What may be sent, to whom and how fast; it holds for every messenger")

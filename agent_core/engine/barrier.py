@@ -23,13 +23,13 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from agent_core.entries import Ack, Entry, Outgoing
-from agent_core.events import Effect, Record
+from agent_core.events import Effect, ReadInbound, Record
 from agent_core.records import Change, CommandAccepted, Via
 
 LOCAL = Via.LOCAL
 RELEASED_AT_ONCE = 1_000
-Held = Entry | Ack | Outgoing
-"""What waits for the disk: a command whose handler is to start, or an ack or an event that is to go out."""
+Held = Entry | Ack | Outgoing | ReadInbound
+"""What waits for the disk: a command whose handler is to start, an ack or an event that is to go out, a look at what else has come in."""
 
 
 class Sealed(Struct, frozen=True, gc=False):

@@ -29,6 +29,7 @@ from agent_core.engine.acks import MAX_IN_MEMORY, Route
 from agent_core.engine.backoff import Dice
 from agent_core.engine.barrier import Barrier
 from agent_core.engine.clock_offset import ClockOffset
+from agent_core.engine.inbound import Inbound
 from agent_core.engine.ledger import Ledger
 from agent_core.engine.link import Link
 from agent_core.engine.polling import Polling
@@ -45,6 +46,7 @@ from agent_core.events import (
     CommandsPolled,
     CommandsReceived,
     ConfigReloaded,
+    DeliveriesSeen,
     DialFailed,
     DrainRequested,
     Effect,
@@ -56,6 +58,8 @@ from agent_core.events import (
     HeldApproved,
     HeldRefused,
     HoldChosen,
+    InboundFailed,
+    InboundRead,
     IntakePaused,
     IntakeResumed,
     LedgerOpened,
@@ -90,7 +94,7 @@ from agent_core.filters import FilterError
 from agent_core.frames import Frame, as_json
 from agent_core.latency import Latencies
 from agent_core.plain import plain
-from agent_core.records import CLOCK_OFFSET, HOLD, Arrival, SettingDropped, SettingStored, Via
+from agent_core.records import CLOCK_OFFSET, HOLD, INBOUND_CURSOR, Arrival, SettingDropped, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
@@ -146,9 +150,12 @@ class Engine:
         self._clock_offset = ClockOffset()
         self._noted_offset: float | None = None
         self._upstream = Upstream(self._emit, self._barrier.change, self._barrier.hold, self._repeats)
+        self._inbound = Inbound(
+            self._emit, self._barrier.change, self._barrier.hold, self._repeats, self._upstream, enabled=config.inbound.enabled
+        )
         self._ledger = Ledger(
-            config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, self._upstream, max_in_memory,
-            rows=rows,
+            config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, self._upstream, self._inbound,
+            max_in_memory, rows=rows,
         )  # fmt: skip
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
@@ -322,6 +329,12 @@ class Engine:
                 self._upstream.add(occurrence, now)
             case EventsRecalled():
                 self._upstream.recalled(event, now)
+            case InboundRead():
+                self._inbound.read(event, now)
+            case DeliveriesSeen():
+                self._inbound.seen(event, now)
+            case InboundFailed():
+                self._inbound.failed(event, now)
             case BackendClockRead(least, most):
                 self._clock_offset.read(least, most)
                 self._note_clock_offset()
@@ -389,6 +402,7 @@ class Engine:
         memory = event.memory
         self._barrier.restore(memory.last_command_id)
         kept = dict(memory.kept)
+        cursor = kept.pop(INBOUND_CURSOR, None)
         if (hold := kept.pop(HOLD, None)) is not None:
             self._restore_hold(hold)
         self._apply(self._settings.restore({key.removeprefix("setting."): value for key, value in kept.items()}))
@@ -398,6 +412,7 @@ class Engine:
                 "ERROR", f"The ledger is an older one, put in place of another. {what}: what the backend sends again of them runs again"
             )
         self._upstream.restore(memory.events, memory.next_event)
+        self._inbound.restore(cursor, memory.receipts)
         self._ledger.restore(memory, self._now)
         self._take_again()
 

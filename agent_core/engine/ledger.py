@@ -33,6 +33,7 @@ from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
 from agent_core.engine.approvals import Approvals
 from agent_core.engine.barrier import Barrier, Held
 from agent_core.engine.cancels import CANCELS, Names, Tombstones
+from agent_core.engine.inbound import Inbound
 from agent_core.engine.lanes import Lanes
 from agent_core.engine.policy import pace_of, rules_of
 from agent_core.engine.recipients import recipient
@@ -42,7 +43,7 @@ from agent_core.engine.schedule import Schedule
 from agent_core.engine.settings import Settings
 from agent_core.engine.upstream import Upstream
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Outgoing, Trait, ack_of
-from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, Recall, Recalled, RunSettled, Settle, TakeMark
+from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, ReadInbound, Recall, Recalled, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import FilterError
 from agent_core.frames import NEEDS_ATTENTION, Command, FrameError, Occurrence, Target, event_id_of
@@ -107,6 +108,7 @@ class Ledger:
         latencies: Latencies,
         settings: Settings,
         upstream: Upstream,
+        inbound: Inbound,
         max_in_memory: int = MAX_IN_MEMORY,
         *,
         rows: bool = True,
@@ -122,6 +124,7 @@ class Ledger:
         self._latencies = latencies
         self._settings = settings
         self._upstream = upstream
+        self._inbound = inbound
         self._rejections = Rejections(config.executor.max_pending)
         self._rows = rows
         self._next_seq = 1
@@ -790,7 +793,18 @@ class Ledger:
             self._latencies.run.add(now.mono, entry.run_ms)
         self._lanes.leave(entry)
         self._complete(entry, outcome, now)
+        if entry.trait.settles:
+            self._note_receipt(entry, outcome, now)
         self.start_waiting(now)
+
+    def _note_receipt(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
+        """Where the messenger has a record: the delivery of what it sent is followed by its GUID there."""
+        guid = outcome.result.get("guid")
+        if entry.state is COMPLETED and isinstance(guid, str):
+            self._inbound.permission_found("automation")
+            self._inbound.sent(guid, entry.replay_of or entry.command.command_id, now)
+        elif outcome.permission is not None:
+            self._inbound.permission_lost(outcome.permission, outcome.error or "", now)
 
     def _complete(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
         error = outcome.error.encode("utf-8", "replace").decode() if outcome.error else None
@@ -859,6 +873,8 @@ class Ledger:
                     self._leave_to_journal(one.entry)
             elif isinstance(one, Outgoing):
                 self._upstream.keep(one)
+            elif isinstance(one, ReadInbound):
+                self._emit(one)
             elif one.state is RUNNING and _is_expired(one, now):
                 self._finish(one, Outcome(error=_expired(one.command)), now)
             elif one.state is RUNNING:

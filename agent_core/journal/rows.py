@@ -12,6 +12,7 @@ from agent_core.frames import Command, Priority, Target, as_json
 from agent_core.plain import plain
 from agent_core.records import (
     HOLD,
+    INBOUND_CURSOR,
     AcksProven,
     Change,
     CommandAccepted,
@@ -25,6 +26,9 @@ from agent_core.records import (
     Memory,
     OutboxRow,
     OwedEvent,
+    Receipt,
+    ReceiptAdded,
+    ReceiptChanged,
     Remembered,
     Resolution,
     Scheduled,
@@ -89,7 +93,11 @@ SCHEMA_9 = """
 ALTER TABLE commands ADD COLUMN expires_utc REAL;
 ALTER TABLE commands ADD COLUMN changed_by TEXT;
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8, SCHEMA_9)
+SCHEMA_10 = """
+CREATE TABLE receipts (
+    number INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE, command_id TEXT NOT NULL, status TEXT, sent_utc REAL NOT NULL, changed_utc REAL);
+"""
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8, SCHEMA_9, SCHEMA_10)
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
@@ -136,6 +144,11 @@ DROP = "DELETE FROM facts WHERE key = ?"
 ADD_EVENTS = "INSERT OR IGNORE INTO events (seq, event_id, event_type, added_utc, event) VALUES {rows}"
 SETTLE_EVENTS = """UPDATE events SET settled_utc = ?, settled_by = ?, event = NULL
  WHERE seq IN (SELECT value FROM json_each(?)) AND settled_utc IS NULL"""
+ADD_RECEIPT = "INSERT OR IGNORE INTO receipts (guid, command_id, sent_utc) VALUES (?,?,?)"
+CHANGE_RECEIPT = "UPDATE receipts SET status = ?, changed_utc = ? WHERE guid = ?"
+RECEIPTS_KEPT = 10_000
+FORGET_RECEIPTS = f"DELETE FROM receipts WHERE number <= (SELECT max(number) FROM receipts) - {RECEIPTS_KEPT}"
+RECEIPTS = "SELECT guid, command_id, status FROM (SELECT * FROM receipts ORDER BY number DESC LIMIT 1000) ORDER BY number"
 SETTLED_KEPT = 10_000
 FORGET_EVENTS = f"""DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - {SETTLED_KEPT}
  AND seq < coalesce((SELECT min(seq) FROM events WHERE settled_utc IS NULL), 9e18)"""
@@ -227,11 +240,22 @@ def _changed(change: Change) -> Iterator[Statement]:
             yield KEEP, (key, value)
         case SettingDropped(key):
             yield DROP, (key,)
+        case EventsSettled() | ReceiptAdded() | ReceiptChanged():
+            yield from _upstream_changed(change)
+        case CommandAccepted() | EventAdded():
+            raise AssertionError(change)
+
+
+def _upstream_changed(change: EventsSettled | ReceiptAdded | ReceiptChanged) -> Iterator[Statement]:
+    match change:
         case EventsSettled(seqs, utc, by):
             yield SETTLE_EVENTS, (utc, by, to_json(seqs).decode())
             yield FORGET_EVENTS, ()
-        case CommandAccepted() | EventAdded():
-            raise AssertionError(change)
+        case ReceiptAdded(guid, command_id, utc):
+            yield ADD_RECEIPT, (guid, command_id, utc)
+            yield FORGET_RECEIPTS, ()
+        case ReceiptChanged(guid, status, utc):
+            yield CHANGE_RECEIPT, (status, utc, guid)
 
 
 def _tombstones(db: sqlite3.Connection) -> Iterator[TombstoneAdded]:
@@ -257,7 +281,7 @@ def load(db: sqlite3.Connection) -> Memory:
     return Memory(
         tuple(_unended(db)),
         tuple(_tombstones(db)),
-        tuple((key, value) for key, value in facts.items() if key.startswith("setting.") or key == HOLD),
+        tuple((key, value) for key, value in facts.items() if key.startswith("setting.") or key in {HOLD, INBOUND_CURSOR}),
         next_seq=top(db) + 1,
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),
@@ -266,6 +290,7 @@ def load(db: sqlite3.Connection) -> Memory:
         scheduled=tuple(_scheduled(db)),
         events=tuple(OwedEvent(*row) for row in db.execute(OWED_EVENTS)),
         next_event=(db.execute("SELECT max(seq) FROM events").fetchone()[0] or 0) + 1,
+        receipts=tuple(Receipt(*row) for row in db.execute(RECEIPTS)),
     )
 
 

@@ -43,6 +43,9 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         "event_id": TEXT, "event_type": TEXT, "event": f"({TEXT} OR {{0}} IS NULL AND settled_utc IS NOT NULL)", "added_utc": REAL,
         "settled_utc": _or_null(REAL), "settled_by": _or_null(TEXT),
     },
+    "receipts": {
+        "guid": TEXT, "command_id": TEXT, "status": _or_null(TEXT), "sent_utc": REAL, "changed_utc": _or_null(REAL),
+    },
     "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
 }  # fmt: skip
 """What holds for each column; the first one names the row."""

@@ -11,6 +11,7 @@ from agent_core.messengers.imessage.chats import Recipient
 
 LOCKED_WITHIN = 2.0
 MAX_BODY = 2**20
+DENIED = ("authorization denied", "unable to open")
 APPLE_EPOCH = 978_307_200
 MARK = "SELECT coalesce(max(ROWID), 0) FROM message"
 CHATS = """SELECT guid FROM chat WHERE chat_identifier = ? AND guid LIKE ? AND (? IS NULL OR service_name = ? COLLATE NOCASE)
@@ -23,6 +24,9 @@ OWN_ROWS = """SELECT m.guid, m.service, coalesce(c.guid, ''), m.text, m.attribut
 
 class ChatDbUnreadable(OSError):
     """Why, and what to do."""
+
+    is_denied = False
+    """The file is there, and the system keeps it from this program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,13 @@ class ChatDb:
 
     def mark(self) -> int:
         """What stands there now, whatever is sent from here on comes above it."""
-        with self._opened() as db:
+        with self.opened() as db:
             mark: int = db.execute(MARK).fetchone()[0]
             return mark
 
     def live_chat(self, to: Recipient, service: str | None) -> str | None:
         """The id that Messages uses for it now; ids change with the system's version."""
-        with self._opened() as db:
+        with self.opened() as db:
             kind = "%;+;%" if to.group else "%;-;%"
             found = db.execute(CHATS, (to.identifier, kind, service, service)).fetchone()
             return found[0] if found else None
@@ -58,7 +62,7 @@ class ChatDb:
     def sent(self, mark: int, to: Recipient, text: str) -> list[Row]:
         """What this account has sent since `mark` to that chat with that text, oldest first."""
         wanted = _comparable(text)
-        with self._opened() as db:
+        with self.opened() as db:
             return [
                 Row(guid, service or "", chat, error or 0, utc_of(date or 0))
                 for guid, service, chat, plain, body, error, date in db.execute(OWN_ROWS, (mark, to.identifier))
@@ -66,14 +70,16 @@ class ChatDb:
             ]
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def opened(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True, timeout=LOCKED_WITHIN)) as db:
                 yield db
         except sqlite3.Error as error:
             there = self.path.exists()
             remedy = "give this program Full Disk Access" if there else "is Messages set up for this user?"
-            raise ChatDbUnreadable(f"{self.path} cannot be read ({error}): {remedy}") from None
+            unreadable = ChatDbUnreadable(f"{self.path} cannot be read ({error}): {remedy}")
+            unreadable.is_denied = there and any(word in str(error) for word in DENIED)
+            raise unreadable from None
 
 
 def utc_of(date: int) -> float:

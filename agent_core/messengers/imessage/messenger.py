@@ -13,7 +13,7 @@ from agent_core.frames import Command, Message
 from agent_core.messengers.base import Context, Messenger, MessengerError
 from agent_core.messengers.imessage.chat_db import ChatDb, ChatDbUnreadable, Row
 from agent_core.messengers.imessage.chats import Recipient, recipient_of
-from agent_core.messengers.imessage.ways import MAX_TEXT, NO_SUCH_OBJECT, Addressee, AppleScript, Doubtful, Imsg, Refused, Way
+from agent_core.messengers.imessage.ways import MAX_TEXT, NO_SUCH_OBJECT, NOT_ALLOWED, Addressee, AppleScript, Doubtful, Imsg, Refused, Way
 from agent_core.records import Outcome
 
 ROW_WITHIN = 8.0
@@ -51,7 +51,9 @@ class IMessageMessenger(Messenger):
             _check(message.text)
             async with self._one_at_a_time:
                 guid = await self._ask(to, message.text)
-        except (ValueError, Refused, ChatDbUnreadable) as error:
+        except Refused as refused:
+            return Outcome(error=str(refused), permission="automation" if refused.number == NOT_ALLOWED else None)
+        except (ValueError, ChatDbUnreadable) as error:
             return Outcome(error=str(error))
         except Doubtful as doubt:
             return await self._seen(mark, to, message.text, None, Outcome(error=str(doubt), unknown=True))
@@ -126,9 +128,7 @@ def _check(text: str) -> None:
 
 def imessage(config: Config) -> IMessageMessenger:
     """Of this configuration. Raises MessengerError off a Mac, unless a database is named by configuration."""
-    settings = config.messenger
-    if sys.platform != "darwin" and settings.chat_db is None:
-        raise MessengerError("it needs a Mac (or messenger.chat_db, the database of a bench)")
+    settings, path = config.messenger, chat_db_of(config)
     way = settings.way
     if way == "auto":
         way = "imsg" if shutil.which("imsg") else "applescript"
@@ -136,5 +136,13 @@ def imessage(config: Config) -> IMessageMessenger:
     if shutil.which(program) is None:
         raise MessengerError(f"{program} is not on the PATH ({os.environ.get('PATH', '')})")
     service = None if settings.service == "auto" else settings.service
-    db, by = ChatDb((settings.chat_db or CHAT_DB).expanduser()), Imsg() if way == "imsg" else AppleScript()
+    db, by = ChatDb(path), Imsg() if way == "imsg" else AppleScript()
     return IMessageMessenger(db, by, service, settle_within=settings.settle_seconds)
+
+
+def chat_db_of(config: Config) -> Path:
+    """Raises MessengerError off a Mac, unless it is named by configuration."""
+    path = config.messenger.chat_db
+    if path is None and sys.platform != "darwin":
+        raise MessengerError("it needs a Mac (or messenger.chat_db, the database of a bench)")
+    return (path or CHAT_DB).expanduser()

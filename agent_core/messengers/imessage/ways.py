@@ -32,11 +32,11 @@ SCRIPT = """on run argv
 end run"""
 MAX_TEXT = 100_000
 """Bytes; a system takes no longer argument."""
-NO_SUCH_OBJECT = -1728
+NO_SUCH_OBJECT, NOT_ALLOWED = -1728, -1743
 REFUSALS = {
     NO_SUCH_OBJECT: "Messages knows no such recipient",
     -1719: "no {service} account is signed in: see the settings of Messages (SMS needs Text Message Forwarding on the phone)",
-    -1743: "this program may not control Messages: allow it in System Settings, Privacy & Security, Automation",
+    NOT_ALLOWED: "this program may not control Messages: allow it in System Settings, Privacy & Security, Automation",
     -600: "Messages does not run, and could not be started",
     -10810: "Messages does not run, and could not be started",
 }

@@ -16,6 +16,8 @@ from typing import Any, Self
 from agent_core.reference.messages.chat_db import ChatDb, apple_time
 from agent_core.reference.messages.programs import PORT_FILE
 
+ACCOUNT = "+13105550199"
+"""The number of this account."""
 SENT_AFTER, DELIVERED_AFTER, READ_AFTER = 0.05, 0.2, 1.0
 LATE_BY, UNROUTABLE_AFTER = 3.0, 2.0
 MAX_REQUEST = 2**22
@@ -88,10 +90,23 @@ class MessagesApp:
         chat = self.db.chat_of(target)
         return self._send(self.db.person(target) if chat is None else chat, text)
 
-    def receive(self, sender: str, text: str, group: str | None = None) -> str:
-        """A message comes in."""
+    def receive(self, sender: str, text: str, group: str | None = None, *, utc: float | None = None, files: Iterable[Path] = ()) -> str:
+        """A message comes in, with files that are in the folder `Attachments`; `utc`: it was sent then, and the cloud brings it back."""
         chat = self.db.person(sender) if group is None else self.db.group(group, [sender])
-        return self.db.add(chat, text, sender=sender, is_delivered=1)
+        return self.db.add(chat, text, sender=sender, utc=utc, files=files, is_delivered=1, destination_caller_id=ACCOUNT)
+
+    def receive_old(self, sender: str, messages: Iterable[tuple[str, float]]) -> None:
+        """The cloud brings old messages back, all at once."""
+        chat = self.db.person(sender)
+        with self.db.together():
+            for text, utc in messages:
+                self.db.add(chat, text, sender=sender, utc=utc, is_delivered=1, destination_caller_id=ACCOUNT)
+
+    def note_to_self(self, text: str) -> None:
+        """A message to this account's own number, which comes back as a second row."""
+        chat = self.db.person(ACCOUNT)
+        self.db.add(chat, text)
+        self.db.add(chat, text, sender=ACCOUNT, destination_caller_id=ACCOUNT)
 
     # --- requests --------------------------------------------------------------------------------------------
 

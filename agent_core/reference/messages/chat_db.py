@@ -3,7 +3,8 @@
 import sqlite3
 import time
 import uuid
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from agent_core.reference.messages.typedstream import attributed
 APPLE_EPOCH = 978_307_200
 """2001-01-01 in Unix seconds; the date columns count nanoseconds from there."""
 PERSON, GROUP = 45, 43
+TRANSFERRING, FINISHED = 3, 5
 SCHEMA = """
 CREATE TABLE handle (ROWID INTEGER PRIMARY KEY AUTOINCREMENT UNIQUE, id TEXT NOT NULL, country TEXT, service TEXT NOT NULL,
  uncanonicalized_id TEXT, person_centric_id TEXT, UNIQUE (id, service));
@@ -94,21 +96,50 @@ class ChatDb:
         found = self._db.execute("SELECT ROWID FROM chat WHERE guid = ?", (guid,)).fetchone()
         return found[0] if found else None
 
-    def add(self, chat: int | None, text: str | None, *, sender: str | None = None, utc: float | None = None, **columns: Any) -> str:
+    def add(
+        self, chat: int | None, text: str | None, *, sender: str | None = None, utc: float | None = None, files: Iterable[Path] = (),
+        **columns: Any,
+    ) -> str:  # fmt: skip
         """A message in one transaction with what it belongs to; its GUID. Without `sender` it is this account's own."""
         guid, at = str(uuid.uuid4()).upper(), apple_time(time.time() if utc is None else utc)
         with closing(self._db.cursor()) as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("SAVEPOINT adding")
             service, handle = self._service_and_handle(cursor, chat, sender)
             row = {
                 "guid": guid, "attributedBody": attributed(text) if text is not None else None, "handle_id": handle, "service": service,
                 "date": at, "is_from_me": sender is None, "is_finished": sender is not None, "is_empty": text is None, "part_count": 1,
             } | columns  # fmt: skip
             cursor.execute(f"INSERT INTO message ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+            message = cursor.lastrowid
+            for file in files:
+                self._attach(cursor, message, file)
             if chat is not None:
-                cursor.execute("INSERT INTO chat_message_join VALUES (?, ?, ?)", (chat, cursor.lastrowid, at))
-            cursor.execute("COMMIT")
+                cursor.execute("INSERT INTO chat_message_join VALUES (?, ?, ?)", (chat, message, at))
+            cursor.execute("RELEASE adding")
         return guid
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is added within is one transaction."""
+        self._db.execute("BEGIN IMMEDIATE")
+        yield
+        self._db.execute("COMMIT")
+
+    def _attach(self, cursor: sqlite3.Cursor, message: int | None, file: Path) -> None:
+        """The file may be on its way still: then the row says so, until `arrived`."""
+        guid, there = str(uuid.uuid4()).upper(), file.exists()
+        cursor.execute(
+            "INSERT INTO attachment (guid, original_guid, filename, mime_type, transfer_name, total_bytes, transfer_state)"
+            " VALUES (?, ?, ?, 'image/png', ?, ?, ?)",
+            (guid, guid, str(file), file.name, file.stat().st_size if there else 1, FINISHED if there else TRANSFERRING),
+        )
+        cursor.execute("INSERT INTO message_attachment_join VALUES (?, ?)", (message, cursor.lastrowid))
+        cursor.execute("UPDATE message SET cache_has_attachments = 1 WHERE ROWID = ?", (message,))
+
+    def arrived(self, file: Path) -> None:
+        """The attachment's file is there now."""
+        size = file.stat().st_size
+        self._db.execute("UPDATE attachment SET transfer_state = ?, total_bytes = ? WHERE filename = ?", (FINISHED, size, str(file)))
 
     def change(self, guid: str, **columns: Any) -> None:
         self._db.execute(f"UPDATE message SET {', '.join(f'{name} = ?' for name in columns)} WHERE guid = ?", (*columns.values(), guid))

@@ -1,0 +1,134 @@
+"""What comes in, and what becomes of what was sent, on its way into the ledger (PROMISES P1).
+
+    ReadInbound(cursor) ──► (the watcher) ──► InboundRead(cursor, occurrences) ──► events and cursor in one Record ──► ReadInbound(cursor) …
+
+The cursor moves in the commit that has the events, and no more is asked for until that is written: so what came in is told once, whenever
+the process dies, and a slow or full disk leaves the rest where it is.
+
+An *echo* is a message of our own that comes back as another's: it has the GUID of one that a command has sent, and is not told.
+
+Invariants: at most one ReadInbound is out; a delivery's status goes up only, and ends with `read` or `failed`.
+"""
+
+from collections.abc import Callable, Iterable
+
+from agent_core.clock import Moment
+from agent_core.engine.repeats import Repeats
+from agent_core.engine.upstream import Upstream
+from agent_core.events import DeliveriesSeen, Effect, FollowDeliveries, InboundFailed, InboundRead, ReadInbound
+from agent_core.feed import LogEntry
+from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, Occurrence, event_id_of
+from agent_core.plain import plain
+from agent_core.records import FINAL, INBOUND_CURSOR, Change, Delivery, Receipt, ReceiptAdded, ReceiptChanged, SettingStored
+
+MAX_FOLLOWED = 1_000
+"""Messages whose delivery is followed, the last ones."""
+RANKS = {None: 0, "sent": 1, "delivered": 2, "read": 3, "failed": 3}
+
+
+class Inbound:
+    """One machine; every method is a step. Where it is not `enabled` nothing is read, and nothing followed."""
+
+    def __init__(
+        self, emit: Callable[[Effect], None], change: Callable[[Change], None], hold: Callable[[ReadInbound], None], repeats: Repeats,
+        upstream: Upstream, *, enabled: bool,
+    ) -> None:  # fmt: skip
+        self.enabled = enabled
+        self._emit = emit
+        self._change = change
+        self._hold = hold
+        self._repeats = repeats
+        self._upstream = upstream
+        self._receipts: dict[str, Receipt] = {}
+        self._echoes: set[str] = set()
+        """The ids of the events that would be told of our own messages."""
+        self._lost: set[str] = set()
+        """Permissions that are not there."""
+        self._failing = False
+
+    def restore(self, cursor: str | None, receipts: Iterable[Receipt]) -> None:
+        """Take up what an earlier run has left."""
+        if not self.enabled:
+            return
+        for receipt in receipts:
+            self._add(receipt)
+        self._emit(ReadInbound(cursor))
+        if guids := tuple(receipt.guid for receipt in self._receipts.values() if receipt.status not in FINAL):
+            self._emit(FollowDeliveries(guids))
+
+    # --- what comes in -----------------------------------------------------------------------------------------------
+
+    def read(self, event: InboundRead, now: Moment) -> None:
+        echoes = [one for one in event.occurrences if one.event_id in self._echoes]
+        for occurrence in event.occurrences:
+            if occurrence.event_id not in self._echoes:
+                self._upstream.add(occurrence, now)
+        self._change(SettingStored(INBOUND_CURSOR, event.cursor))
+        self._hold(ReadInbound(event.cursor))
+        told = len(event.occurrences) - len(echoes)
+        if told:
+            self._repeats.say(now, "INFO", "messages that came in", f"{told} message(s) came in")
+        if echoes:
+            self._repeats.say(now, "INFO", "echoes", f"{len(echoes)} message(s) of our own came back; they are not told")
+        if event.skipped:
+            self._say(now, "INFO", f"{event.skipped} old message(s) were brought back to Messages; they are not told")
+        self._regained(now)
+
+    def failed(self, event: InboundFailed, now: Moment) -> None:
+        self._failing = True
+        self._say(now, "ERROR", f"What comes in cannot be read: {event.reason}")
+        if event.permission is not None:
+            self.permission_lost(event.permission, event.reason, now)
+
+    def _regained(self, now: Moment) -> None:
+        if self._failing:
+            self._failing = False
+            self._lost.discard("full_disk_access")
+            self._say(now, "INFO", "What comes in can be read again")
+
+    def permission_lost(self, permission: str, detail: str, now: Moment) -> None:
+        """Told once, until something shows that it is there again."""
+        if permission not in self._lost:
+            self._lost.add(permission)
+            event_id = event_id_of(PERMISSION_LOST, permission, f"{now.utc:.3f}")
+            self._upstream.add(Occurrence(PERMISSION_LOST, event_id, now.utc, {"permission": permission, "detail": detail}), now)
+
+    def permission_found(self, permission: str) -> None:
+        self._lost.discard(permission)
+
+    # --- what becomes of what was sent -------------------------------------------------------------------------------
+
+    def sent(self, guid: str, command_id: str, now: Moment) -> None:
+        """A command has sent this message."""
+        if self.enabled and guid not in self._receipts:
+            self._add(Receipt(guid, command_id))
+            self._change(ReceiptAdded(guid, command_id, now.utc))
+            self._emit(FollowDeliveries((guid,)))
+
+    def _add(self, receipt: Receipt) -> None:
+        self._receipts[receipt.guid] = receipt
+        self._echoes.add(event_id_of(MESSAGE_RECEIVED, receipt.guid))
+        if len(self._receipts) > MAX_FOLLOWED:
+            oldest = next(iter(self._receipts))
+            del self._receipts[oldest]
+            self._echoes.discard(event_id_of(MESSAGE_RECEIVED, oldest))
+
+    def seen(self, event: DeliveriesSeen, now: Moment) -> None:
+        for delivery in event.deliveries:
+            known = self._receipts.get(delivery.guid)
+            if known is not None and known.status not in FINAL and RANKS.get(delivery.status, 0) > RANKS[known.status]:
+                self._advance(known, delivery, now)
+
+    def _advance(self, known: Receipt, delivery: Delivery, now: Moment) -> None:
+        self._receipts[known.guid] = Receipt(known.guid, known.command_id, delivery.status)
+        self._change(ReceiptChanged(known.guid, delivery.status, now.utc))
+        payload = {
+            "command_id": known.command_id, "guid": known.guid, "status": delivery.status, "code": delivery.code or None,
+        }  # fmt: skip
+        event_id = event_id_of(MESSAGE_STATUS, known.guid, delivery.status)
+        self._upstream.add(Occurrence(MESSAGE_STATUS, event_id, delivery.utc or now.utc, payload), now)
+        if delivery.status == "failed":
+            self._say(now, "WARNING", f"The message of command {known.command_id} was not delivered: error {delivery.code}")
+
+    def _say(self, now: Moment, level: str, text: str) -> None:
+        self._emit(LogEntry(now.utc, level, plain(text)))

@@ -1,0 +1,182 @@
+"""Messages that come in, on the bench with a real agent and backend: each told once, and what is none not at all."""
+
+import hashlib
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, event_id_of
+from agent_core.journal.audit import audit
+from agent_core.journal.reader import reading as open_ledger
+from agent_core.reference.messages.app import ACCOUNT, Fault, MessagesApp
+from agent_core.reference.messages.programs import install
+from agent_core.reference.server import ReferenceBackend
+from agent_core.reference.told import Told
+from tests.harness.rig import AGENT, Living, config, for_a_while, living, message, served, settled, until
+
+ANNA, BEN = "+13105550100", "+13105550101"
+HOUR = 3_600.0
+
+
+@dataclass
+class Desk:
+    """A bench, an agent that watches it, and the backend that hears of it."""
+
+    app: MessagesApp
+    backend: ReferenceBackend
+    here: Living
+
+    def told(self, event_type: str = MESSAGE_RECEIVED) -> list[Told]:
+        """Oldest first."""
+        return list(reversed(self.backend.hub.events.listed(None, event_type, 100_000)))
+
+    def payloads(self, event_type: str = MESSAGE_RECEIVED) -> list[dict[str, Any]]:
+        return [told.view()["payload"] for told in self.told(event_type)]
+
+    def texts(self) -> list[str]:
+        return [payload["text"] for payload in self.payloads()]
+
+    async def tells(self, *texts: str) -> None:
+        await until(lambda: self.texts() == list(texts), f"{texts} and not {self.texts()}\n" + "\n".join(self.here.lines[-10:]))
+
+
+def reading(folder: Path, url: str, **sections: Any) -> Any:
+    messenger = {"kind": "imessage", "chat_db": str(folder / "chat.db"), "settle_seconds": 1}
+    return config(folder / "state", url, messenger=messenger, **({"inbound": {"enabled": True}} | sections))
+
+
+@asynccontextmanager
+async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch, **sections: Any) -> AsyncIterator[Desk]:
+    """The agent has taken its first look."""
+    monkeypatch.setenv("PATH", f"{install(folder)}:{os.environ['PATH']}")
+    async with MessagesApp(folder) as app, served() as backend, living(reading(folder, backend.url, **sections)) as here:
+        await here.online()
+        await until(lambda: "inbound_cursor" in facts(folder))
+        yield Desk(app, backend, here)
+
+
+def facts(folder: Path) -> set[str]:
+    with open_ledger(folder / "state") as db:
+        return {key for (key,) in db.execute("SELECT key FROM facts")}
+
+
+async def test_what_comes_in_is_told_and_what_is_no_message_of_others_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk(tmp_path, monkeypatch) as at:
+        at.app.type(ANNA, "from here")
+        at.app.note_to_self("a note")
+        guid = at.app.receive(ANNA, "hello 👋\n“EOF”")
+        at.app.receive(BEN, "all of you", group="chat77")
+        at.app.db.add(at.app.db.group("chat77", [BEN]), None, sender=BEN, item_type=2, group_title="Renamed")
+        at.app.receive(ANNA, "x" * 30_000)
+        await at.tells("hello 👋\n“EOF”", "all of you", "x" * 20_000)
+        first, second, third = at.payloads()
+        assert first == {
+            "guid": guid, "thread_id": ANNA, "sender": ANNA, "text": "hello 👋\n“EOF”", "is_group": False, "service": "iMessage",
+            "attachments": [],
+        }  # fmt: skip
+        assert (second["thread_id"], second["sender"], second["is_group"]) == ("chat77", BEN, True)
+        assert third["text_length"] == 30_000
+        assert at.told()[0].event_id == event_id_of(MESSAGE_RECEIVED, guid)
+        assert ACCOUNT not in str(at.payloads())
+        await for_a_while(0.5, lambda: len(at.told()) == 3)
+
+
+async def test_a_back_fill_of_five_thousand_old_rows_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk(tmp_path, monkeypatch) as at:
+        at.app.receive(ANNA, "before")
+        at.app.receive_old(BEN, [(f"old {number}", time.time() - (7 + number) * HOUR) for number in range(5_000)])
+        at.app.receive(ANNA, "after")
+        await at.tells("before", "after")
+        assert await at.here.hears("5000 old message")
+        assert len(at.here.said("old message")) == 1
+        assert at.backend.hub.counts["events"] == 2
+
+
+async def test_an_outage_is_caught_up_as_far_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came while the agent was down is no back-fill, however old; past catch_up_hours it is not told."""
+    monkeypatch.setenv("PATH", f"{install(tmp_path)}:{os.environ['PATH']}")
+    async with MessagesApp(tmp_path) as app, served() as backend:
+        own = reading(tmp_path, backend.url, inbound={"enabled": True, "catch_up_hours": 20})
+        app.receive(ANNA, "before the first start")
+        async with living(own) as here:
+            await here.online()
+            await until(lambda: "inbound_cursor" in facts(tmp_path))
+        with closing(sqlite3.connect(tmp_path / "state" / "ledger.sqlite3")) as db:  # it was down for two days
+            rowid = db.execute("SELECT value FROM facts WHERE key = 'inbound_cursor'").fetchone()[0].partition("@")[0]
+            db.execute("UPDATE facts SET value = ? WHERE key = 'inbound_cursor'", (f"{rowid}@{time.time() - 48 * HOUR:.0f}",))
+            db.commit()
+        app.receive(ANNA, "two days ago", utc=time.time() - 47 * HOUR)
+        app.receive(ANNA, "this morning", utc=time.time() - 12 * HOUR)
+        app.receive(ANNA, "now")
+        async with living(own) as here:
+            at = Desk(app, backend, here)
+            await at.tells("this morning", "now")
+            await here.hears("1 old message")
+
+
+async def test_attachments_are_named_once_their_files_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "Attachments"
+    folder.mkdir()
+    here, late, outside = folder / "a.png", folder / "b.png", tmp_path / "secret"
+    here.write_bytes(b"picture")
+    outside.write_bytes(b"no attachment")
+    async with desk(tmp_path, monkeypatch) as at:
+        at.app.receive(ANNA, "two", files=[here, late])
+        at.app.receive(ANNA, "behind it")
+        await for_a_while(0.5, lambda: not at.told())
+        late.write_bytes(b"later")
+        at.app.db.arrived(late)
+        await at.tells("two", "behind it")
+        named = [{key: one[key] for key in ("name", "type", "bytes", "sha256")} for one in at.payloads()[0]["attachments"]]
+        assert named == [
+            {"name": file.name, "type": "image/png", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for file, content in ((here, b"picture"), (late, b"later"))
+        ]
+
+
+async def test_what_became_of_a_message_is_told_and_never_less_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk(tmp_path, monkeypatch) as at:
+        at.app.read_receipts = True
+        good = await at.backend.queue(AGENT, "send_message_now", message("hi", thread=ANNA))
+        await settled(at.backend, good)
+        at.app.faults.append(Fault.UNROUTABLE)
+        bad = await at.backend.queue(AGENT, "send_message_now", message("hi", thread=BEN))
+        await until(lambda: {("read", good), ("failed", bad)} <= {(p["status"], p["command_id"]) for p in at.payloads(MESSAGE_STATUS)})
+        statuses = [p["status"] for p in at.payloads(MESSAGE_STATUS) if p["command_id"] == good]
+        assert statuses == sorted(statuses, key=["sent", "delivered", "read"].index)
+        (failed,) = [p for p in at.payloads(MESSAGE_STATUS) if p["command_id"] == bad and p["status"] == "failed"]
+        assert failed["code"] == 22
+        assert at.texts() == []
+
+
+async def test_a_database_that_is_not_readable_is_a_permission_lost_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk(tmp_path, monkeypatch) as at:
+        (tmp_path / "chat.db").rename(tmp_path / "kept.db")
+        with closing(socket.socket(socket.AF_UNIX)) as closed:  # there, and nobody may open it
+            closed.bind(str(tmp_path / "chat.db"))
+        await at.here.hears("What comes in cannot be read", within=20)
+        await until(lambda: [payload["permission"] for payload in at.payloads(PERMISSION_LOST)] == ["full_disk_access"])
+        (tmp_path / "chat.db").unlink()
+        (tmp_path / "kept.db").rename(tmp_path / "chat.db")
+        at.app.receive(ANNA, "back")
+        await at.tells("back")
+        await at.here.hears("can be read again")
+
+
+async def test_the_audit_of_an_agent_that_reads_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk(tmp_path, monkeypatch) as at:
+        for number in range(250):
+            at.app.receive(ANNA, f"m {number}")
+        await at.tells(*(f"m {number}" for number in range(250)))
+        await at.here.until(lambda s: s.events.unproven == 0)
+    found = audit(tmp_path / "state")
+    assert found.ok
+    assert (found.events.recorded, found.events.pending) == (250, 0)
