@@ -16,6 +16,7 @@ from agent_core.events import (
     CommandsPolled,
     CommandsReceived,
     ConfigReloaded,
+    DeliveriesSeen,
     DialFailed,
     DrainRequested,
     Event,
@@ -26,6 +27,8 @@ from agent_core.events import (
     HeldApproved,
     HeldRefused,
     HoldChosen,
+    InboundFailed,
+    InboundRead,
     IntakePaused,
     IntakeResumed,
     LedgerOpened,
@@ -68,7 +71,7 @@ from agent_core.frames import (
     Unknown,
     Welcome,
 )
-from agent_core.records import Arrival, Memory, OutboxRow, Outcome, Remembered, Resolution, State, TombstoneAdded, Unresolved, Via
+from agent_core.records import Arrival, Delivery, Memory, OutboxRow, Outcome, Remembered, Resolution, State, TombstoneAdded, Unresolved, Via
 from agent_core.snapshot import PollingMode, Snapshot
 from tests.harness.playbook import Playbook, refused, to
 from tests.harness.stills import FAILING, OFFLINE, ONLINE, POLL_ONLY, REFUSED, STOPPING, WAITING, present
@@ -92,6 +95,8 @@ EVENTS: tuple[Event, ...] = (
     AcksPosted(("a",), ("b",), BAD, unsupported=True), Recorded(4, 1.0, Unresolved(1, 2)), Recalled((PAST,)), RecordFailed("full"),
     MarkTaken(1, "42"), MarkTaken(1, None, "no chat.db"), RunSettled(1, None), RunSettled(1, Outcome("x", unknown=True, final=True)),
     BackendClockRead(-0.5, 0.75), EventsRecalled(((1, "{}"),), (1, 2)), Occurred(Occurrence("seen", "evt_1", 1.5, {"type": "Ping"})),
+    InboundRead("7@1", (Occurrence("seen", "evt_1", 1.5, {"text": "hi"}),), 3), InboundFailed("denied", "full_disk_access"),
+    DeliveriesSeen((Delivery("G", "failed", 22, 1.5),)),
     CommandFinished(1), CommandFinished(1, Outcome("x", {"path": "x"}, OutboxRow(1, "cmd_1", "+1", "hi", 3.0))), ReconnectRequested(),
     PollingModeChosen(PollingMode.NEVER), ReplayRequested("cmd_1", {"text": "hi"}, dry_run=True, remembered=PAST), ReplayRequested("cmd_1"),
     HoldChosen("all"), HeldApproved("cmd_1"), HeldRefused("cmd_1"),

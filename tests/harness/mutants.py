@@ -19,13 +19,14 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "policy",
+    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "policy",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
 EDGE = ("tests/fuzz/test_acks.py", *(f"tests/agent_core/test_{name}.py" for name in ("ack_calls", "framing", "edge")))
-ROOMS = {"journal/": JOURNAL, "channels/": EDGE, "agent.py": EDGE}
+INBOUND = ("tests/agent_core/messengers/test_inbound.py", "tests/agent_core/messengers/test_incoming.py")
+ROOMS = {"journal/": JOURNAL, "messengers/imessage/in": INBOUND, "channels/": EDGE, "agent.py": EDGE}
 """What must catch a bug where no world goes and no playbook."""
 
 
@@ -40,6 +41,64 @@ class Bug:
 
 
 BUGS = (
+    Bug(
+        "what comes in is read on before it is on disk",
+        "engine/inbound.py",
+        "        self._hold(ReadInbound(",
+        "        self._emit(ReadInbound(",
+    ),
+    Bug(
+        "the cursor is not recorded with the events",
+        "engine/inbound.py",
+        "        self._change(SettingStored(INBOUND_CURSOR, event.cursor))\n",
+        "",
+    ),
+    Bug("an echo is told", "engine/inbound.py", "if occurrence.event_id not in self._echoes:\n", "if occurrence:\n"),
+    Bug(
+        "an echo of an earlier run is told",
+        "engine/inbound.py",
+        "        for receipt in receipts:\n            self._add(receipt)\n",
+        "        self._receipts = {receipt.guid: receipt for receipt in receipts}\n",
+    ),
+    Bug("a delivery goes back", "engine/inbound.py", " and RANKS.get(delivery.status, 0) > RANKS[known.status]:", ":"),
+    Bug(
+        "a delivery does not end",
+        "engine/inbound.py",
+        "known is not None and known.status not in FINAL and ",
+        "known is not None and ",
+    ),
+    Bug("a receipt is not recorded", "engine/inbound.py", "            self._change(ReceiptAdded(guid, command_id, now.utc))\n", ""),
+    Bug(
+        "a permission that is lost is told at each look",
+        "engine/inbound.py",
+        "            self._lost.add(permission)\n",
+        "",
+    ),
+    Bug(
+        "of a back-fill all is told",
+        "messengers/imessage/incoming.py",
+        "        return Verdict.STALE\n",
+        "        return Verdict.TELL\n",
+    ),
+    Bug(
+        "after an outage all is stale",
+        "messengers/imessage/incoming.py",
+        "min(looked_utc, now_utc)",
+        "now_utc",
+    ),
+    Bug("our own messages are told", "messengers/imessage/incoming.py", "    if row.is_from_me:\n        return Verdict.OWN\n", ""),
+    Bug(
+        "notes to oneself are told",
+        "messengers/imessage/incoming.py",
+        "row.sender in own or row.sender in row.addressed",
+        "row.sender in own",
+    ),
+    Bug(
+        "any file is an attachment",
+        "messengers/imessage/inbox.py",
+        "path.is_relative_to(self._root.resolve()) and ",
+        "",
+    ),
     Bug("an event goes out before it is on disk", "engine/upstream.py", "        self._hold(event)\n", "        self.keep(event)\n"),
     Bug(
         "an earlier ping proves an event",

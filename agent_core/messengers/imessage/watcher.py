@@ -26,7 +26,7 @@ LOOK_ON = 0.3
 SCANNED, TOLD_AT_ONCE = 500, 100
 CHAT_WITHIN, FILES_WITHIN = 5.0, 10.0
 """Seconds for which a row waits for its chat, or for the files of its attachments; those behind it wait, too."""
-SKIPPED_AFTER = 2.0
+SKIPPED_AFTER = 1.0
 """Seconds without another back-fill row: then their number is told, once."""
 MAX_FOLLOWED = 1_000
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, event_id_of
-from agent_core.journal.audit import audit
 from agent_core.journal.reader import reading as open_ledger
 from agent_core.reference.messages.app import ACCOUNT, Fault, MessagesApp
 from agent_core.reference.messages.programs import install
 from agent_core.reference.server import ReferenceBackend
 from agent_core.reference.told import Told
+from tests.harness.inbound_torture import torture
 from tests.harness.rig import AGENT, Living, config, for_a_while, living, message, served, settled, until
 
 ANNA, BEN = "+13105550100", "+13105550101"
@@ -171,12 +171,7 @@ async def test_a_database_that_is_not_readable_is_a_permission_lost_and_found(tm
         await at.here.hears("can be read again")
 
 
-async def test_the_audit_of_an_agent_that_reads_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with desk(tmp_path, monkeypatch) as at:
-        for number in range(250):
-            at.app.receive(ANNA, f"m {number}")
-        await at.tells(*(f"m {number}" for number in range(250)))
-        await at.here.until(lambda s: s.events.unproven == 0)
-    found = audit(tmp_path / "state")
-    assert found.ok
-    assert (found.events.recorded, found.events.pending) == (250, 0)
+async def test_kills_and_checkpoints_lose_nothing_and_tell_nothing_twice() -> None:
+    violations, figures = await torture(rows=200, kills=3, seed=16)
+    assert violations == []
+    assert figures["events at the backend"] == figures["rows that came in"] == 200
