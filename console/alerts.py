@@ -14,18 +14,23 @@ class Alerts:
     def __init__(self) -> None:
         self._title = ""
         self._before: Status | None = None
-        self._unknown = 0
+        self._unknown = self._attention = 0
 
     def next(self, snapshot: Snapshot, status: Status, *, bell: bool, notify: bool) -> str:
-        """The title where it is another one; where a link that was well is in trouble, or an outcome has become unknown, a call."""
+        """The title where it is another one; a call where a link that was well is in trouble, or more needs the operator than before."""
         name = plain(snapshot.agent_id or snapshot.host, 60)
         title = f"{status.glyph} {status.word} {name}".strip()
         sent = f"\x1b]2;{title}\x07" if title != self._title else ""
         lost = self._before is not None and not self._before.degraded and status.degraded
-        unknown = snapshot.commands.interrupted > self._unknown
-        self._title, self._before, self._unknown = title, status, snapshot.commands.interrupted
-        if (lost or unknown) and bell:
+        unknown, attention = snapshot.commands.interrupted, snapshot.commands.attention
+        why = ""
+        if unknown > self._unknown:
+            why = ": the outcome of a command is unknown"
+        elif attention > self._attention:
+            why = f": {attention} command{' needs' if attention == 1 else 's need'} attention"
+        self._title, self._before, self._unknown, self._attention = title, status, unknown, attention
+        if (lost or why) and bell:
             sent += "\x07"
-        if (lost or unknown) and notify:
-            sent += f"\x1b]9;{title}{': the outcome of a command is unknown' if unknown else ''}\x07"
+        if (lost or why) and notify:
+            sent += f"\x1b]9;{title}{why}\x07"
         return sent

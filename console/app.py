@@ -171,6 +171,8 @@ class EdgeConsole(ScreenApp[str]):
         self.operations.options = options
         if options.data_dir is not None:
             self.operations.restore(options.data_dir)
+        if options.begin_with:
+            self.operations.begin_with(options.begin_with)
         self.operations.recall()
         if options.keys:
             self.set_keymap(dict(options.keys))

@@ -18,7 +18,7 @@ ACTIONS: Mapping[str, str] = {
     "attention": "exclamation_mark", "mask": "m", "help": "question_mark", "quit": "q", "palette": "ctrl+p,colon", "suspend": "ctrl+z",
     "up": "up,k", "down": "down,j", "page_up": "pageup", "page_down": "pagedown", "oldest": "home,g", "newest": "end,G", "mark": "space",
     "failures": "E", "filter_off": "backslash", "next_match": "n", "previous_match": "N", "order": "o", "times": "t",
-    "level": "l", "hold": "h", "approve": "a", "refuse": "X",
+    "level": "l", "sort": "S", "filters": "F", "columns": "C", "hold": "h", "approve": "a", "refuse": "X",
 }  # fmt: skip
 """What the app and the stream bind."""
 RESERVED = ("ctrl+c", "ctrl+q")

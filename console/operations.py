@@ -15,15 +15,17 @@ from textual.notifications import SeverityLevel
 
 from agent_core.clock import Clock
 from agent_core.feed import CommandEntry, LogEntry
-from agent_core.filters import Ask, Filter, FilterError
+from agent_core.filters import Ask, Filter, FilterError, parse
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode, Snapshot
 from console.base import logged
 from console.host import Host
 from console.masks import masked_case, masked_record, masked_row, masked_snapshot, masked_within
+from console.panels.columns import column_title
 from console.panels.details import LATENCY
 from console.panels.lines import Line
 from console.panels.ring import Row, row_of
+from console.panels.sorting import arranged
 from console.screens.main import Main
 from console.text import grouped, shown, took
 from console.themes import Inks, inks_of
@@ -58,6 +60,8 @@ RECALLED = 500
 REST = 0.5
 """Of the time that a page of a search took, until the next one."""
 MAX_DRAFTS = 20
+SAVED_KEYS = "123456789abcefghijklmnopqrtuvwxyz"
+"""The keys of saved filters; s saves, d deletes."""
 ASK_EVERY = 1.0
 ATTENTION_EVERY, WRITTEN_WITHIN = 10.0, 1.0
 """Seconds after which the ledger is asked again what needs the operator: at the latest, and where it may not have a change yet."""
@@ -87,6 +91,8 @@ class ConsoleOptions(NamedTuple):
     """What needs the operator at a time, from the ledger. Raises NoLedger."""
     delays: "Callable[[float], Delays | None] | None" = None
     """Whose the delays of the hour before were, from the ledger."""
+    begin_with: str = ""
+    """The filter of the start, or the name of a saved one."""
     keys: Mapping[str, str] = MappingProxyType({})
     """Other keys for actions, by name; `console.keys.judge` has judged them."""
     diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
@@ -108,6 +114,8 @@ class Operations:
         self._recalling = False
         self._recalled = False
         """Whether the ledger has been asked for what was before."""
+        self.saved: dict[str, str] = {}
+        """Filters by their names."""
         self._seeing = False
         """Whether a far place of the ledger is looked for."""
         self._none_before: set[int | None] = set()
@@ -352,15 +360,20 @@ class Operations:
                 self._app.theme = kept.theme
             for text in kept.filters:
                 self._main.history.add(text)
-            self._main.stream.turn(kept.newest_first, kept.ages)
+            self.saved = kept.saved
+            self._main.stream.present(arranged(kept.newest_first, kept.ages, kept.sort, kept.hidden))
+            self._main.set_class(kept.zoomed, "-zoom")
         self._kept = self._state
 
     @property
     def _state(self) -> "State":
         from console.state import State
 
-        stream = self._main.stream
-        return State(self._app.theme, self._main.history.kept, stream.viewport.newest_first, stream.ages)
+        shown = self._main.stream.arrangement
+        return State(
+            self._app.theme, self._main.history.kept, self.saved, shown.newest_first, shown.ages, shown.sort, tuple(sorted(shown.hidden)),
+            self._main.has_class("-zoom"),
+        )  # fmt: skip
 
     async def keep(self) -> None:
         """Write down what has changed since, for the next console."""
@@ -759,6 +772,101 @@ class Operations:
         for program in programs():
             self._app.run_worker(self._watched(hand_to(program, text)), name=program[0], group="clipboard")
         self.say(f"Copied {shown(text, 60)}")
+
+    # --- the stream's looks ---
+
+    def begin_with(self, text: str) -> None:
+        """The filter of the start, or the name of a saved one."""
+        self._apply(self.saved.get(text, text))
+
+    def _apply(self, text: str) -> None:
+        try:
+            self._main.stream.apply_filter(parse(text, utc=self._clock.now().utc))
+        except FilterError as error:
+            self.say(f"{error}.", "warning")
+        else:
+            self._main.history.add(text)
+
+    def filters(self) -> None:
+        """The saved ones: apply, save, delete."""
+        from console.screens.dialog import Choice
+
+        wanted, saved = self._main.stream.wanted.text, dict(zip(SAVED_KEYS, sorted(self.saved), strict=False))
+        choices = [(key, f"{shown(name, 30)}   {shown(self.saved[name], 100)}") for key, name in saved.items()]
+        choices += [("s", f"save /{shown(wanted, 60)}")] if wanted else []
+        choices += [("d", "delete one")] if saved else []
+        if not choices:
+            self.say("No saved filter: / makes one, then F saves it.", "warning")
+            return
+        does: dict[str, Callable[[], None]] = {"s": self._save_filter, "d": partial(self._delete_filter, saved)}
+        self._app.push_screen(
+            Choice("Saved filters", choices, lambda key: does.get(key, lambda: self._apply(self.saved[saved[key]]))(), self._inks)
+        )
+
+    def _save_filter(self) -> None:
+        """The app asks: the dialog that led here is gone before the answer comes."""
+        from console.screens.name import NameDialog
+
+        wanted = self._main.stream.wanted.text
+
+        def named(name: str | None) -> None:
+            if name is None:
+                return
+            if len(self.saved) >= len(SAVED_KEYS) and name not in self.saved:
+                self.say("There are too many saved filters: delete one.", "warning")
+                return
+            self.saved = {**self.saved, name: wanted}
+            self.say(f"Saved as {shown(name, 40)}: F applies it, --filter starts with it.")
+
+        self._app.call_next(self._app.push_screen, NameDialog(f"Save /{shown(wanted, 60)} as"), named)
+
+    def _delete_filter(self, saved: Mapping[str, str]) -> None:
+        from console.screens.dialog import Choice, Question
+
+        def choose(key: str) -> None:
+            name = saved[key]
+            lines: list[Line] = [((f"{shown(name, 40)}   {shown(self.saved[name], 200)}", self._inks.text),)]
+            question = Question("Delete this filter?", lines, "y delete it · n leave it")
+            self._app.call_next(self._app.push_screen, question, lambda agreed: self._delete(name) if agreed else None)
+
+        self._app.push_screen(Choice("Delete a saved filter", [(key, shown(name, 40)) for key, name in saved.items()], choose, self._inks))
+
+    def _delete(self, name: str) -> None:
+        self.saved = {one: text for one, text in self.saved.items() if one != name}
+        self.say(f"Deleted {shown(name, 40)}.")
+
+    def sort(self) -> None:
+        """By a column, or as they came."""
+        from console.screens.dialog import Choice
+
+        stream = self._main.stream
+        names = dict(zip("123456789abc", [column.name for column in stream.columns], strict=False))
+        choices = [("0", "as they came, newest last"), *((key, column_title(name)) for key, name in names.items())]
+        sort = stream.arrangement.sort
+        now = "as they came" if sort is None else f"by {column_title(sort.column)}"
+        title = f"Sort: now {now}; the same column again turns it round"
+
+        def choose(key: str) -> None:
+            if key == "0":
+                stream.present(stream.arrangement._replace(sort=None, newest_first=False))
+            else:
+                stream.sort_by(names[key])
+
+        self._app.push_screen(Choice(title, choices, choose, self._inks))
+
+    def columns(self) -> None:
+        """Each there or not, until the dialog is left."""
+        from console.screens.dialog import Choice
+
+        stream, hidden = self._main.stream, self._main.stream.arrangement.hidden
+        names = dict(zip("123456789abc", [column.name for column in stream.all_columns], strict=False))
+        choices = [(key, f"{' ' if name in hidden else '✓'} {column_title(name)}") for key, name in names.items()]
+
+        def choose(key: str) -> None:
+            stream.present(stream.arrangement._replace(hidden=hidden ^ {names[key]}))
+            self.columns()
+
+        self._app.push_screen(Choice("Columns", choices, choose, self._inks))
 
     # --- files ---
 

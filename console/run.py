@@ -43,7 +43,7 @@ SWITCH_AFTER = 0.0001
 def run_console(
     configured: Configured, verdict: Callable[[], int], env_file: Path, seconds: float | None, recorder: "Recorder | None",
     anew: "Callable[[], Origin | None]", *,
-    read_only: bool, demo: bool,
+    read_only: bool, demo: bool, begin_with: str,
 ) -> int:  # fmt: skip
     """Open the console; returns the exit code: at once, where `verdict`, which may take its time, is not 0.
 
@@ -63,7 +63,7 @@ def run_console(
     def begin(stack: ExitStack) -> "Agent":
         nonlocal options
         config = configured(stack)
-        options = console_options(config)
+        options = console_options(config, begin_with)
         agent = logging_agent(config, stack, recorder, env_file, _heard(anew(), reloaded))
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
@@ -139,7 +139,7 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
     return app
 
 
-def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
+def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: str) -> int:
     """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning."""
     gc.disable()
     from agent_core import gc_tuning
@@ -149,7 +149,7 @@ def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     host = RemoteHost(path, read_only=read_only)
     host.start()
     theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
-    options = console_options(config)._replace(ledger=host.search)
+    options = console_options(config, begin_with)._replace(ledger=host.search)
 
     def opened(crash: str | None) -> EdgeConsole:
         return EdgeConsole(
@@ -166,8 +166,8 @@ def run_attached(config: "Config", path: Path, *, read_only: bool) -> int:
     return app.return_code or 0
 
 
-def console_options(config: "Config") -> "ConsoleOptions":
-    """Where the console saves, which keys it has, and what it can ask."""
+def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
+    """Where the console saves, which keys it has, with which filter it begins, and what it can ask."""
     from agent_core.redaction import Redactor
     from console.delays import last_hour
     from console.history import asked, needing, searched
@@ -187,6 +187,7 @@ def console_options(config: "Config") -> "ConsoleOptions":
         ledger=partial(searched, folder, redactor),
         needing=partial(needing, folder, redactor),
         delays=partial(last_hour, folder),
+        begin_with=begin_with,
         keys=keymap(config.console.keys),
         diagnosis=partial(diagnosed, config),
     )

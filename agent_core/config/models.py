@@ -366,7 +366,7 @@ class Console(Section):
     texts: Literal["shown", "masked", "off"] = Field(
         "shown", description="to whom messages go and what they say; m masks them and shows them again; off: never shown"
     )
-    bell: bool = Field(False, description="ring the terminal's bell when the link is lost, and when a command's outcome becomes unknown")
+    bell: bool = Field(False, description="ring the terminal's bell when the link is lost, and when a command newly needs attention")
     notify: bool = Field(False, description="the same as a notification of the terminal (OSC 9)")
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from console.cli.options import add_config_options, configuration, seconds
+from console.cli.options import add_config_options, add_filter_option, configuration, judge_filter, seconds
 from console.cli.outcome import FAILED, NOT_ONLINE, OK, USAGE, complain
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def add_parsers(commands: Any) -> None:
     attach = commands.add_parser("attach", help="open the console over the agent that runs with this data_dir; q detaches")
     add_config_options(attach)
     attach.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help="only look: the agent refuses the rest")
+    add_filter_option(attach)
     attach.set_defaults(command=_attach)
 
     status = commands.add_parser("status", help="how the running agent stands; exit 0: online, 3: not online, 4: not running")
@@ -56,7 +57,9 @@ def _attach(options: argparse.Namespace) -> int:
         return complain("the console needs a terminal; `edge-console status` needs none", USAGE)
     from console.run import run_attached
 
-    return run_attached(configuration(options), agent_socket(options), read_only=options.read_only)
+    config = configuration(options)
+    judge_filter(options, config.data_dir)
+    return run_attached(config, agent_socket(options), read_only=options.read_only, begin_with=options.filter)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent_core import __version__
-from console.cli.options import add_config_options, add_demo_option, add_run_options, configuration, env_file, origin, overrides, seconds
+from console.cli.options import (
+    add_config_options,
+    add_demo_option,
+    add_filter_option,
+    add_run_options,
+    configuration,
+    env_file,
+    judge_filter,
+    origin,
+    overrides,
+    seconds,
+)
 from console.cli.outcome import OK, USAGE, complain, outcome
 
 if TYPE_CHECKING:
@@ -54,10 +65,11 @@ def _root(*, add_help: bool = True) -> Parser:
     """What a run without a command takes: alone it is understood before any command is imported."""
     parser = Parser(prog="edge-console", add_help=add_help, description="The edge agent and its console. Without a command: run both.")
     parser.add_argument("--version", action="version", version=f"edge-console {__version__}")
-    parser.set_defaults(config=None, data_dir=None, demo=False, seconds=None, record=None)
+    parser.set_defaults(config=None, data_dir=None, demo=False, seconds=None, record=None, filter="")
     add_run_options(parser)
     parser.add_argument("--no-ui", action="store_true", help="run the agent without the console")
     parser.add_argument("--read-only", action="store_true", help="the console only looks: it refuses all that changes anything")
+    add_filter_option(parser)
     parser.add_argument("--log-format", choices=("text", "json"), help="of the lines of --no-ui")
     parser.set_defaults(command=_run)
     return parser
@@ -171,7 +183,7 @@ def _run(options: argparse.Namespace) -> int:
     secrets = env_file(options)
     return run_console(
         partial(_configured, options), verdict, secrets, options.seconds, recorder, partial(_anew, options),
-        read_only=options.read_only, demo=options.demo,
+        read_only=options.read_only, demo=options.demo, begin_with=options.filter,
     )  # fmt: skip
 
 
@@ -195,9 +207,12 @@ def _judge(options: argparse.Namespace) -> int:
     from agent_core.messengers.choice import messenger_for
     from agent_core.plugins import load_plugins
 
-    if not options.demo:
+    if options.demo:
+        judge_filter(options, options.data_dir or Path())
+    else:
         with ExitStack() as stack:
             config = _configured(options, stack)
+            judge_filter(options, config.data_dir)
             load_plugins()
             messenger_for(config)
     return OK

@@ -32,6 +32,24 @@ def add_demo_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demo", action="store_true", default=SUPPRESS, help="against a reference backend inside, with traffic")
 
 
+def add_filter_option(parser: argparse.ArgumentParser) -> None:
+    """For the commands that open a console."""
+    parser.add_argument("--filter", default=argparse.SUPPRESS, metavar="EXPR", help="begin with that filter, or the saved one of that name")
+
+
+def judge_filter(options: argparse.Namespace, data_dir: Path) -> None:
+    """Raises ConfigError where the console cannot begin with it."""
+    if options.filter:
+        from agent_core.config.layers import ConfigError
+        from agent_core.filters import FilterError
+        from console.state import filter_named
+
+        try:
+            filter_named(data_dir.expanduser(), options.filter)
+        except FilterError as error:
+            raise ConfigError([f"--filter: {error}"]) from None
+
+
 def seconds(text: str) -> float:
     """An argument's type: more than 0."""
     try:

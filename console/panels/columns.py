@@ -10,6 +10,7 @@ from agent_core.filters import BAD
 from console.panels.latency import SLOW_MS, tone_of
 from console.panels.lines import Line, Piece
 from console.panels.ring import Row
+from console.panels.sorting import Sort
 from console.text import ago, day_of, fit, fit_right, milliseconds, minute_of_day, short_id, shown, stamp, time_of_day, width_of
 from console.themes import Inks
 
@@ -57,8 +58,8 @@ class Look(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def columns_for(width: int) -> tuple[Column, ...]:
-    """The columns of a row of `width` cells, with the gap after each in its width."""
+def columns_for(width: int, hidden: frozenset[str] = frozenset()) -> tuple[Column, ...]:
+    """The columns of a row of `width` cells, with the gap after each in its width; what is left has the room of the hidden ones."""
     if width < 74:
         sizes = {"time": 9, "id": 9, "type": 0, "via": 6, "status": 12, "ack": 8}
     elif width < 96:
@@ -69,17 +70,36 @@ def columns_for(width: int) -> tuple[Column, ...]:
         sizes = {"time": 13, "id": 20, "type": 22, "via": 6, "status": 14, "run": 9, "ack": 10, "rest": 0}
     else:
         sizes = {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "thread": 18, "note": 0}
+    sizes = {name: size for name, size in sizes.items() if name not in hidden} or {"id": 0}
+    if 0 not in sizes.values():
+        sizes[list(sizes)[-1]] = 0
     rest = width - sum(sizes.values())
     return tuple(Column(name, size or max(0, rest)) for name, size in sizes.items())
 
 
-def heading(columns: tuple[Column, ...], inks: Inks) -> Line:
-    """The titles, over their figures."""
+def heading(columns: tuple[Column, ...], inks: Inks, sort: Sort | None = None) -> Line:
+    """The titles, over their figures; an arrow at that of the order."""
     cells: list[tuple[str, Style]] = []
     for column in columns:
         title = "ID" if column.name == "id" and column.width < 16 else _TITLES[column.name]
-        cells.append((_aligned(column, title), inks.head))
+        sorted_by = sort is not None and sort.column == column.name
+        arrow = "" if sort is None or not sorted_by else "▼" if sort.descending else "▲"
+        cells.append((_aligned(column, title + arrow), inks.key if sorted_by else inks.head))
     return tuple(cells)
+
+
+def column_at(columns: tuple[Column, ...], x: int) -> str | None:
+    """The name of the column over that cell."""
+    for column in columns:
+        x -= column.width
+        if x < 0:
+            return column.name
+    return None
+
+
+def column_title(name: str) -> str:
+    """What a dialog calls it."""
+    return _TITLES[name].removesuffix(" ms").lower() or {"bar": "bar", "rest": "reason, or bar"}[name]
 
 
 def command_line(row: Row, columns: tuple[Column, ...], look: Look, *, earlier: bool = False) -> Line:
@@ -87,7 +107,7 @@ def command_line(row: Row, columns: tuple[Column, ...], look: Look, *, earlier: 
     pieces: list[Piece] = []
     for column in columns:
         pieces += _CELLS[column.name](row, column, look)
-    if earlier:
+    if earlier and columns[0].name == "time":
         pieces[0] = (pieces[0][0], look.inks.faint)
     return tuple(pieces)
 

@@ -70,6 +70,16 @@ class LogRows:
     def at(self, rank: int) -> int:
         return self.first + rank
 
+    @property
+    def last(self) -> int:
+        return self.end - 1
+
+    def upto(self, position: int) -> int:
+        return self.rank(position + 1)
+
+    def since(self, position: int) -> int:
+        return self.count - self.rank(position)
+
     def row(self, position: int) -> LogRow:
         return self._rows[position - self.first]
 

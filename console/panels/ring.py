@@ -324,6 +324,19 @@ class FilteredView:
             return min(max(position, self._ring.first), self._ring.end) - self._ring.first
         return max(0, bisect_left(self._found, position) - self._head)
 
+    @property
+    def last(self) -> int:
+        """The position that stands for the end, whatever comes before it."""
+        return self._ring.end - 1
+
+    def upto(self, position: int) -> int:
+        """How many are up to this position, it included."""
+        return self.rank(position + 1)
+
+    def since(self, position: int) -> int:
+        """How many have come at or after this position."""
+        return self.count - self.rank(position)
+
     def at(self, rank: int) -> int:
         """The position of that rank, between 0 and `count`."""
         return self._ring.first + rank if self.filter is None else self._found[self._head + rank]

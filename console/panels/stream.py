@@ -19,10 +19,11 @@ from agent_core.feed import CommandEntry
 from agent_core.filters import BAD, Ask, Condition, Filter, FilterError, parse
 from agent_core.search import Page, Query
 from console.masks import masked_row, masked_within
-from console.panels.columns import Look, columns_for, command_line, heading, reason_hidden
+from console.panels.columns import Column, Look, column_at, column_title, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound
 from console.panels.ring import FilteredView, Ring, Row
+from console.panels.sorting import Arrangement, SortedView, first_sort
 from console.panels.view import View
 from console.panels.viewport import Viewport
 from console.text import count, cut, day_of, grouped, shown
@@ -69,6 +70,9 @@ class Stream(Widget, can_focus=True):
         bound("N", "jump(-1)", "Previous match", "N", "The one before"),
         bound("o", "turn", "Order", "o", "Newest last, or newest first"),
         bound("t", "ages", "Times", "t", "The time of day, or how long ago"),
+        bound("F", "app.operate('filters')", "Filters", None, "Saved filters: apply, save the one that is on, delete"),
+        bound("S", "app.operate('sort')", "Sort", None, "In the order of a column, or newest last; also a click on its head"),
+        bound("C", "app.operate('columns')", "Columns", None, "Which columns there are"),
         bound("slash", "screen.filter", "Filter", "/", "Show only some commands"),
         bound("f", "screen.follow", "Follow", None, "Follow the newest command, or freeze"),
         bound("r", "app.operate('replay')", "Replay", None, "Run the selected or marked commands again"),
@@ -116,10 +120,10 @@ class Stream(Widget, can_focus=True):
         self.progress = ""
         self.search: Search | None = None
         """Of the ledger, for what the filter wants; None: nothing was searched."""
-        self._passing = FilteredView(self.ring)
+        self._passing: FilteredView | SortedView = FilteredView(self.ring)
         self.viewport = Viewport(self._passing)
         self._marks: set[int] = set()
-        self.ages = False
+        self.arrangement = Arrangement()
         self._view: View | None = None
         self._look: Look | None = None
         self._drawn: dict[_Key, Strip] = {}
@@ -230,11 +234,12 @@ class Stream(Widget, can_focus=True):
     @property
     def at_the_oldest(self) -> bool:
         """Whether the oldest command that passes is on the screen, and it is a live one."""
-        return not self.session and self.viewport.top == 0
+        return not self.session and self.arrangement.sort is None and self.viewport.top == 0
 
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
-        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), int(view.now.utc) if self.ages else None, view.masked)
+        now = int(view.now.utc) if self.arrangement.ages else None
+        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), now, view.masked)
         self._view = view
         if look != self._look:
             self._look = look
@@ -275,7 +280,7 @@ class Stream(Widget, can_focus=True):
         if self.failures_only or (self.session and wanted.asked):  # a session's numbers are none of the ledger's
             asked = None if self.session else wanted.asked
             wanted = parse(wanted.text, utc=wanted.utc, failures_only=self.failures_only, asked=asked)
-        self._passing = self.viewport.passing = FilteredView(self.ring, wanted)
+        self._look_at(wanted)
         if self.search is not None and self.search.query != self.sought:
             self.search = None
             self._leave_far()
@@ -285,8 +290,14 @@ class Stream(Widget, can_focus=True):
         """Keep the newest commands, of which none is missing."""
         if self.live.whole_from > self.live.first:
             self._forget_before(self.live.whole_from)
-            self._passing = self.viewport.passing = FilteredView(self.ring, self._passing.filter)
+            self._look_at(self._passing.filter)
             self._redraw()
+
+    def _look_at(self, wanted: Filter | None) -> None:
+        passing = FilteredView(self.ring, wanted)
+        self._passing = self.viewport.passing = (
+            passing if self.arrangement.sort is None else SortedView(self.ring, passing, self.arrangement.sort)
+        )
 
     def _show_again(self) -> None:
         """Look through with what is chosen; what takes too long is put off, and said."""
@@ -315,28 +326,34 @@ class Stream(Widget, can_focus=True):
         if at is None:
             return
         step = -step if self.viewport.newest_first else step
-        ring = self.ring
-        low, high = ring.first, ring.end
-        if self._passing.filter is None:
-            low, high = (low, ring.whole_from) if at < ring.whole_from else (ring.whole_from, high)
-        ahead = range(at + 1, high) if step > 0 else range(at - 1, low - 1, -1)
+        ring, passing = self.ring, self._passing
+        low, high = 0, passing.count
+        if self._is_as_it_came:
+            gap = passing.rank(ring.whole_from)
+            low, high = (low, gap) if at < ring.whole_from else (gap, high)
+        ahead = range(passing.rank(at) + 1, high) if step > 0 else range(passing.rank(at) - 1, low - 1, -1)
         wanted = self.wanted or parse("", failures_only=True)
         by = time.perf_counter() + JUMP_WITHIN
         for start in range(0, len(ahead), 512):
             try:
-                found = ring.passing(wanted, ahead[start : start + 512])
+                found = ring.passing(wanted, [passing.at(rank) for rank in ahead[start : start + 512]])
             except FilterError as error:
                 self.blame(str(error))
                 return
             if time.perf_counter() > by:
                 self.blame("this pattern takes too long")
                 return
-            place = next((position for position in found if self._passing.has(position)), None)
-            if place is not None:
-                self._select(place)
+            if found:
+                self._select(found[0])
                 return
-        here = ring.number(low if step < 0 else high - 1)
-        if here is None or self.session or self._passing.filter is not None or (step > 0 and high == ring.end):
+        here = ring.number(passing.at(low if step < 0 else high - 1)) if low < high else None
+        if (
+            here is None
+            or self.session
+            or passing.filter is not None
+            or self.arrangement.sort is not None
+            or (step > 0 and high == passing.count)
+        ):
             self.app.bell()
             return
         query = Query(wanted.text, wanted.utc, not self.wanted, most=1)
@@ -362,7 +379,7 @@ class Stream(Widget, can_focus=True):
 
     @property
     def filtered(self) -> Iterator[Row]:
-        """All that pass the filter, oldest first."""
+        """All that pass the filter, in their order."""
         return (self.ring.row(self._passing.at(rank)) for rank in range(self._passing.count))
 
     def follow(self, on: bool) -> None:
@@ -397,15 +414,29 @@ class Stream(Widget, can_focus=True):
         self.refresh()
 
     def action_turn(self) -> None:
-        self.turn(not self.viewport.newest_first, self.ages)
+        if self.arrangement.sort is None:
+            self.present(self.arrangement._replace(newest_first=not self.arrangement.newest_first))
+        else:
+            self.present(self.arrangement._replace(sort=self.arrangement.sort.turned))
 
     def action_ages(self) -> None:
-        self.turn(self.viewport.newest_first, not self.ages)
+        self.present(self.arrangement._replace(ages=not self.arrangement.ages))
 
-    def turn(self, newest_first: bool, ages: bool) -> None:
-        """Which end is on top, and whether ages stand in the place of times."""
-        self.viewport.newest_first, self.ages = newest_first, ages
-        self.refresh()
+    def sort_by(self, column: str) -> None:
+        """In the order of that column; again: the other way round; once more: as they came."""
+        first, now = first_sort(column), self.arrangement.sort
+        self.present(self.arrangement._replace(sort=first.turned if now == first else None if now == first.turned else first))
+
+    def present(self, arrangement: Arrangement) -> None:
+        """Show it so from now on."""
+        before, self.arrangement = self.arrangement, arrangement
+        self.viewport.newest_first = arrangement.newest_first or arrangement.sort is not None
+        if arrangement.sort != before.sort:
+            if self.search is None:
+                self._leave_far()
+            self.viewport.follow(True)
+            self._show_again()
+        self._redraw()
         if self._view is not None:
             self.show(self._view)
 
@@ -427,17 +458,22 @@ class Stream(Widget, can_focus=True):
             self.post_message(self.Wanted(Query(after=max(0, number - VISITED // 2), most=VISITED), number))
 
     @property
+    def _is_as_it_came(self) -> bool:
+        """Whether the live commands are shown with no filter and in no other order: then more of the ledger can come before them."""
+        return not self.session and self.arrangement.sort is None and self._passing.filter is None
+
+    @property
     def _at_the_gap(self) -> bool:
         """Whether a place is near where commands of the ledger are missing."""
         gap = self.live.whole_from
-        if self.session or self._passing.filter is not None or gap == self.live.first:
+        if not self._is_as_it_came or gap == self.live.first:
             return False
         return self.viewport.top - AHEAD < self._passing.rank(gap) < self.viewport.end + AHEAD
 
     def action_oldest(self) -> None:
         if self._passing.count:
             self._select(self._passing.at(0))
-        if not self.session and self._passing.filter is None:
+        if self._is_as_it_came:
             self.post_message(self.Wanted(Query(after=0, most=VISITED)))
 
     def action_newest(self) -> None:
@@ -452,6 +488,11 @@ class Stream(Widget, can_focus=True):
         self._scroll(WHEEL_ROWS)
 
     def on_click(self, event: events.Click) -> None:
+        if event.y == 1:
+            column = column_at(self.columns, event.x - 2)
+            if column is not None:
+                self.sort_by(column)
+            return
         position = self.viewport.position_on(event.y - 2)
         if position is not None:
             self._select(position)
@@ -519,6 +560,16 @@ class Stream(Widget, can_focus=True):
         self._drawn.clear()
         self._window.clear()
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Those that are shown."""
+        return columns_for(self.size.width - 4, self.arrangement.hidden)
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """Those that there is room for."""
+        return columns_for(self.size.width - 4)
+
     def _strip(self, y: int, look: Look, width: int, selected: int | None) -> Strip:
         inks = look.inks
         edge = inks.edge_warn if self.session else inks.edge_lit if self.has_focus else inks.edge
@@ -528,7 +579,7 @@ class Stream(Widget, can_focus=True):
             return self._foot_strip(look, width, edge)
         if y == 1:
             if _HEADING not in self._drawn:
-                row: Line = ((" ", inks.text), *heading(columns_for(width - 4), inks))
+                row: Line = ((" ", inks.text), *heading(self.columns, inks, self.arrangement.sort))
                 self._drawn[_HEADING] = self._bordered(row, width, edge, inks.ground, look, thumb=False)
             return self._drawn[_HEADING]
         position = self.viewport.position_on(y - 2)
@@ -544,7 +595,7 @@ class Stream(Widget, can_focus=True):
     def _ends_day(self, row: int, look: Look) -> bool:
         """Whether the next row is of another day, or of the time since this console began, whose positions count from 0."""
         here, below = self.viewport.position_on(row), self.viewport.position_on(row + 1)
-        if here is None or below is None:
+        if here is None or below is None or self.arrangement.sort is not None:
             return False
         if not self.session and ((here < 0) != (below < 0) or (below == self.live.whole_from and self._passing.filter is None)):
             return True
@@ -556,7 +607,7 @@ class Stream(Widget, can_focus=True):
         row = self.ring.row(position)
         row = masked_row(row) if look.masked else row
         try:
-            cells = command_line(row, columns_for(width - 4), look, earlier=position < 0)
+            cells = command_line(row, self.columns, look, earlier=position < 0)
         except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
             cells = ((f"✗ cannot be drawn: {type(error).__name__}: {shown(error, 100)}", inks.tone("bad")),)
         ground = inks.cursor if cursor else inks.failed if row.status in BAD else inks.ground
@@ -589,13 +640,15 @@ class Stream(Widget, can_focus=True):
             lit = ("/" + text, inks.accent) if self.filter_on else (f"(/{text} is off)", inks.muted)
             title = (*title, (" · ", inks.muted), lit)
         title = (*title, *self._shown_of(look))
-        if self.viewport.newest_first:
+        if self.arrangement.sort is not None:
+            title = (*title, (" · by ", inks.muted), (column_title(self.arrangement.sort.column), inks.accent))
+        elif self.arrangement.newest_first:
             title = (*title, (" · newest first", inks.muted))
         if self._marks:
             title = (*title, (f" · ◆ {len(self._marks)} marked", inks.tone("note")))
         row = self.selected
         row = masked_row(row) if row is not None and look.masked else row
-        if row is not None and not self.trouble and reason_hidden(row, columns_for(self.size.width - 4)):
+        if row is not None and not self.trouble and reason_hidden(row, self.columns):
             title = (*title, (" · ", inks.muted), (f"✗ {shown(row.error or '', 200)}", inks.tone("bad")))
         if self.trouble:
             title = (*title, (" · ", inks.muted), (f"▲ {shown(self.trouble, 120)}", inks.tone("warn", bold=True)))

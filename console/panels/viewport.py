@@ -1,7 +1,7 @@
 """The window on the stream: which commands are on the screen, and which one is selected. No terminal is needed to know.
 
-Every state is kept in positions, whose meaning never changes, so a filter, which changes what is between them, changes no state;
-a rank counts what passes the filter from the oldest kept.
+Every state is kept in positions, whose meaning never changes, so a filter or another order, which changes what is between them, changes no
+state; a rank counts what passes the filter, from the oldest kept or from the end of the order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Passing(Protocol):
-    """What passes a filter, of all positions from `first` to `end`."""
+    """What passes a filter, of all positions from `first` to `end`, in the order of their arrival or in another."""
 
     @property
     def first(self) -> int: ...
@@ -28,6 +28,19 @@ class Passing(Protocol):
         """The position of that rank, between 0 and `count`."""
         ...
 
+    @property
+    def last(self) -> int:
+        """The position that stands for the end."""
+        ...
+
+    def upto(self, position: int) -> int:
+        """How many there are up to this position, it included."""
+        ...
+
+    def since(self, position: int) -> int:
+        """How many passed that have come at or after this position."""
+        ...
+
 
 class Viewport:
     """Follows the newest, or stays while frozen. The selected one is the newest until another is picked; it never slides out of sight."""
@@ -39,7 +52,7 @@ class Viewport:
         self.newest_first = False
         self._following = True
         self._bottom = 0
-        """One past the last position shown, while frozen."""
+        """The last position shown, while frozen."""
         self._seen = 0
         """One past the newest position that the operator has been shown, while frozen."""
         self._picked: int | None = None
@@ -53,13 +66,13 @@ class Viewport:
     @property
     def new(self) -> int:
         """How many have come, while frozen, that the operator has not been shown."""
-        return 0 if self._following else self.passing.count - self.passing.rank(max(self._seen, self.passing.first))
+        return 0 if self._following else self.passing.since(max(self._seen, self.passing.first))
 
     @property
     def end(self) -> int:
         """One past the rank of the newest on the screen."""
         count = self.passing.count
-        return count if self._following else max(self.passing.rank(self._bottom), min(count, self.height))
+        return count if self._following else max(self.passing.upto(self._bottom), min(count, self.height))
 
     @property
     def top(self) -> int:
@@ -106,7 +119,7 @@ class Viewport:
         if on:
             self._picked = None
         elif self._following:
-            self._bottom = self._seen = self.passing.end
+            self._bottom, self._seen = self.passing.last, self.passing.end
             self._picked = self.selected
         self._following = on
 
@@ -121,10 +134,10 @@ class Viewport:
             self._freeze_at(end)
         if not self._following:
             if rank < top:
-                self._bottom = self._after(rank + self.height - 1)
+                self._bottom = self._at(rank + self.height - 1)
             elif rank >= end:
-                self._bottom = position + 1
-            self._seen = max(self._seen, self._bottom)
+                self._bottom = position
+            self._seen = max(self._seen, self._bottom + 1)
 
     @property
     def row_of_selected(self) -> int:
@@ -134,7 +147,8 @@ class Viewport:
     def select_on(self, row: int, position: int) -> None:
         """Frozen, with that one selected, so many rows behind the oldest on the screen."""
         self._picked, self._following = position, False
-        self._bottom = self._seen = self._after(self.passing.rank(position) + self.height - 1 - row)
+        self._bottom = self._at(self.passing.rank(position) + self.height - 1 - row)
+        self._seen = self._bottom + 1
 
     def move(self, rows: int) -> None:
         """The cursor down by so many rows, or up; past the newest: follow."""
@@ -162,8 +176,8 @@ class Viewport:
             if count <= self.height:
                 return
             self._freeze_at(end)
-        self._bottom = self._after(max(min(self.height, count), end + rows) - 1)
-        self._seen = max(self._seen, self._bottom)
+        self._bottom = self._at(max(min(self.height, count), end + rows) - 1)
+        self._seen = max(self._seen, self._bottom + 1)
         position = self.selected
         if position is not None:
             self._picked = self.passing.at(min(max(self.passing.rank(position), self.top), self.end - 1))
@@ -180,9 +194,9 @@ class Viewport:
 
     def _freeze_at(self, end: int) -> None:
         self._following = False
-        self._bottom = self._seen = self._after(end - 1)
+        self._bottom = self._at(end - 1)
+        self._seen = self._bottom + 1
 
-    def _after(self, rank: int) -> int:
-        """One past the position of that rank."""
-        count = self.passing.count
-        return self.passing.end if rank >= count - 1 else self.passing.at(max(0, rank)) + 1
+    def _at(self, rank: int) -> int:
+        """The position of that rank, or that which stands for the end."""
+        return self.passing.last if rank >= self.passing.count - 1 else self.passing.at(max(0, rank))

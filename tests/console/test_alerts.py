@@ -37,6 +37,16 @@ def test_c15_an_outcome_that_becomes_unknown_calls() -> None:
     assert sent(alerts, ONLINE) == ""
 
 
+def test_c15_what_newly_needs_attention_calls() -> None:
+    alerts = Alerts()
+    sent(alerts)
+    for failed, word in ((1, "1 command needs"), (3, "3 commands need")):
+        needing = replace(ONLINE, commands=replace(ONLINE.commands, unresolved=failed))
+        assert sent(alerts, needing) == f"\x07\x1b]9;● ONLINE mac-mini-01: {word} attention\x07"
+        assert sent(alerts, needing) == ""
+    assert sent(alerts, ONLINE) == ""
+
+
 def test_c15_a_hostile_name_sends_nothing_else() -> None:
     for raw in HOSTILE:
         said = sent(Alerts(), replace(ONLINE, agent_id=raw))

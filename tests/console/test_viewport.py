@@ -26,6 +26,16 @@ class Numbers:
     def at(self, rank: int) -> int:
         return self._passing[rank]
 
+    @property
+    def last(self) -> int:
+        return self.end - 1
+
+    def upto(self, position: int) -> int:
+        return self.rank(position + 1)
+
+    def since(self, position: int) -> int:
+        return self.count - self.rank(position)
+
 
 def window(end: int, height: int = 5, *, first: int = 0, modulus: int = 1) -> tuple[Viewport, Numbers]:
     numbers = Numbers(first, end, modulus)
