@@ -136,7 +136,7 @@ class FaultProxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):  # asyncio.streams asks it how it ended
                 await self._connect(pair, reader)
         finally:
             self._tasks.discard(task)

@@ -48,8 +48,10 @@ MAX_MB = {"console": 120.0}
 MAX_DESCRIPTORS, MAX_THREADS = 32, 16
 QUIET_WITHIN = 90.0
 COMMANDS_A_SECOND = 15
-FILL, MAX_OPEN, ACKED_WITHIN = 50_000, 5_000, 60.0
+FILL, MAX_OPEN, ACKED_WITHIN = 50_000, 2_000, 60.0
 """Commands before the first minute; how many without an ack at most, and for how many seconds at that number."""
+NOTED_EVERY = 5_000
+"""Commands between two looks into the outbox while it is filled: the oldest are forgotten when the ledger is large enough."""
 SENDS = ("send_message", "send_message_now", "schedule_message")
 KEYS = ("j", "k", "g", "G", "f", "1", "2", "3", "4", "5", "z", "z", "?", "\x1b", "/", "st", "\x1b", "\x1b")
 """What an operator does who only looks."""
@@ -73,6 +75,8 @@ class Subject:
     """Ids of cancels, and of what each cancels."""
     planned: list[str] = field(default_factory=list)
     """What may be cancelled."""
+    sent: dict[int, str] = field(default_factory=dict)
+    """The ids in the outbox by their numbers, those that have been forgotten, too."""
 
     @property
     def agent_id(self) -> str:
@@ -87,6 +91,9 @@ class Subject:
         path = self.folder / "config.yaml"
         path.write_text(json.dumps(body | {"edge": {"agent_id": self.agent_id}}))
         return ["--config", str(path)]
+
+    def note_sent(self) -> None:
+        self.sent |= {row.seq: row.command_id for row in outbox(self.data_dir)}
 
     def sample(self, minutes: float) -> None:
         with suppress(OSError):
@@ -224,6 +231,8 @@ async def fill(backend: ReferenceBackend, subject: Subject, dice: random.Random)
     """As many commands as the stream keeps, in clear weather, no faster than they are acknowledged."""
     while len(subject.orders) < FILL:
         await command(backend, subject, dice)
+        if len(subject.orders) % NOTED_EVERY == 0:
+            subject.note_sent()
         await backend.until(lambda hub: hub.open_count < MAX_OPEN, ACKED_WITHIN)
 
 
@@ -276,7 +285,8 @@ async def _queue(backend: ReferenceBackend, subject: Subject, kind: str, payload
 
 def judge(subject: Subject) -> dict[str, list[str]]:
     """Violations by kind, each with its ids: what the backend was told against what the outbox holds."""
-    sent = Counter(row.command_id for row in outbox(subject.data_dir))
+    subject.note_sent()
+    sent = Counter(subject.sent.values())
     completed = {name for name, order in subject.orders.items() if order.status is Status.COMPLETED}
     messages = {name for name in completed if subject.orders[name].command_type in SENDS}
     return {
