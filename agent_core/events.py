@@ -147,8 +147,8 @@ class AcksPosted(Struct, frozen=True, gc=False, tag=True):
     """That trouble."""
     unsupported: bool = False
     """Neither ack call is there, as far as is known: acks go as `pending_events` of a poll."""
-    refused: tuple[tuple[str, int], ...] = ()
-    """(command_id, HTTP status) of acks that were refused, each for itself."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """(command_id, why) of acks that were not taken, each for itself."""
     tried: tuple[str, ...] = ()
     """Those of `failed` whose calls met that trouble."""
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from agent_core import __version__, frames
+from agent_core.channels.ack_batch import NO_ACK_CALL, AckBatch
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.network import failure_of, http_date, proxy_for, retry_after, tls_context
 from agent_core.clock import Clock
 from agent_core.config import Config
 from agent_core.events import (
-    AcksPosted,
     BackendClockRead,
     Event,
     Failure,
@@ -34,19 +34,14 @@ ACK_PATHS = ("/edge/command/ack", "/edge/ack_command")
 READ_AT_ONCE = 64 * 2**10
 """Bytes of an answer that are read without a thread: about 5 ms."""
 MISSING = frozenset({404, 405})
-ERRORS_IN_A_ROW = 3
-"""Acks answered with 5xx one after the other, or with 404 where nothing else was ever answered: it is no matter of these acks."""
-NO_ACK_CALL = Failure(Trouble.HTTP, "the backend has no call for acks", 404)
 
 
 class HttpTrouble(Exception):
     """A call that brought no good answer."""
 
-    def __init__(self, failure: Failure, *, missing: bool = False) -> None:
-        """`missing`: there is nothing to call."""
+    def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
         self.failure = failure
-        self.missing = missing
 
 
 class PollingChannel:
@@ -111,42 +106,17 @@ class PollingChannel:
             self._post(PollAnswered(effect.number, arrivals, answer.proven, settings, answer.malformed, carried))
 
     async def post_acks(self, acks: tuple[tuple[str, str], ...]) -> None:
-        """POST each ack on its own. One that is refused holds up no other; trouble that the next would meet, too, ends the batch.
-
-        As long as no call has answered 2xx, a 404 is about the ack where another one is taken, and else about the call.
-        """
-        proven: list[str] = []
-        refused: list[tuple[str, int]] = []
-        unfound: list[str] = []
-        tried: tuple[str, ...] = ()
-        failure: Failure | None = None
-        in_a_row = 0
+        """POST each ack on its own; one that is refused holds up no other."""
+        batch = AckBatch(tuple(command_id for command_id, _ in acks))
         for command_id, ack in acks:
+            failure: Failure | None = None
             try:
                 await self._post_ack(ack)
             except HttpTrouble as error:
-                status = error.failure.status
-                if status is None or _concerns_all(error.failure):
-                    failure, tried = error.failure, (command_id,)
-                    break
-                if error.missing:
-                    unfound.append(command_id)
-                else:
-                    refused.append((command_id, status))
-                in_a_row = in_a_row + 1 if error.missing or status >= 500 else 0
-                if in_a_row >= ERRORS_IN_A_ROW:
-                    failure = None if error.missing else error.failure
-                    break
-            else:
-                proven.append(command_id)
-                in_a_row = 0
-        if self._ack_path is not None or refused:
-            refused += ((command_id, 404) for command_id in unfound)
-        elif unfound and failure is None:
-            failure, tried = NO_ACK_CALL, tuple(unfound)
-        done = {*proven, *(command_id for command_id, _ in refused)}
-        failed = tuple(command_id for command_id, _ in acks if command_id not in done)
-        self._post(AcksPosted(tuple(proven), failed, failure, failure is NO_ACK_CALL, tuple(refused), tried))
+                failure = error.failure
+            if not batch.answered(command_id, failure):
+                break
+        self._post(batch.outcome)
 
     async def _post_ack(self, ack: str) -> None:
         """By the path that has answered 2xx before, whose 404 is about this ack; else by the first that is there. Raises HttpTrouble."""
@@ -162,7 +132,7 @@ class PollingChannel:
             else:
                 self._ack_path = path
                 return
-        raise HttpTrouble(NO_ACK_CALL, missing=True)
+        raise HttpTrouble(NO_ACK_CALL)
 
     async def _give(self, ack: str, path: str) -> None:
         """A web page is no backend's answer but a portal's, which has taken nothing. Raises HttpTrouble."""
@@ -259,12 +229,6 @@ def open_client(url: str, within: float, connections: int = 4) -> "httpx.AsyncCl
         timeout=within,
         limits=httpx.Limits(max_connections=connections, keepalive_expiry=90),
     )
-
-
-def _concerns_all(failure: Failure) -> bool:
-    """What one call met the next would meet, too: no answer, another's answer, a refusal of the agent, a request to wait."""
-    status = failure.status
-    return status is None or status < 400 or status in {401, 403, 429} or failure.retry_after is not None
 
 
 def _registration(answer: dict[str, Any]) -> tuple[str, str | None]:

@@ -176,8 +176,9 @@ class Acks:
             self._emit(Recall(self._recalling))
 
     def post(self, now: Moment) -> None:
-        """Send the oldest kept acks by HTTP."""
+        """Send the oldest kept acks by HTTP, those that were never refused before the others."""
         if self._kept and not self._posted:
+            self._kept = deque(sorted(self._kept, key=lambda ack: ack.refusals > 0))
             self._posted = self._take_kept(POST_BATCH)
             for ack in self._posted:
                 ack.sent_utc = now.utc
@@ -279,7 +280,7 @@ class Acks:
 
         An ack whose call broke off counts as refused, too, unless polls fail as well.
         """
-        accepted, refused = set(event.proven), {command_id: f"HTTP {status}" for command_id, status in event.refused}
+        accepted, refused = set(event.proven), dict(event.refused)
         if event.failure is not None and not (event.unsupported or polls_fail):
             refused |= dict.fromkeys(event.tried, event.failure.detail)
         batch, self._posted = self._posted, ()

@@ -390,8 +390,8 @@ BUGS = (
     Bug(
         "a failed post counts as proof",
         "engine/acks.py",
-        "        accepted, refused = set(event.proven), {",
-        "        accepted, refused = {ack.entry.command.command_id for ack in self._posted}, {",
+        "        accepted, refused = set(event.proven), ",
+        "        accepted, refused = {ack.entry.command.command_id for ack in self._posted}, ",
     ),
     Bug(
         "ack before record",
@@ -562,16 +562,16 @@ BUGS = (
     Bug("a set clock ends tombstones", "engine/cancels.py", "found[1] > now.mono:", "found[1] > now.utc - 1_793_909_600:"),
     Bug(
         "a refused ack holds up the others",
-        "channels/http.py",
-        "                refused.append((command_id, status))\n",
-        "                failure = error.failure\n                break\n",
+        "channels/ack_batch.py",
+        "return self._in_a_row < TROUBLES_IN_A_ROW and not",
+        "return failure is None and not",
     ),
     Bug("a portal's page proves an ack", "channels/http.py", '.lstrip().startswith(b"<"):', '.lstrip() == b"<":'),
     Bug(
         "an ack that nobody knows hides the call for acks",
-        "channels/http.py",
-        "                    unfound.append(command_id)\n",
-        "                    unfound.append(command_id)\n                    break\n",
+        "channels/ack_batch.py",
+        "        return self._in_a_row < TROUBLES_IN_A_ROW and",
+        "        return failure is not NO_ACK_CALL and self._in_a_row < TROUBLES_IN_A_ROW and",
     ),
     Bug(
         "one 404 gives up a path that has answered",

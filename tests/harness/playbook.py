@@ -659,7 +659,7 @@ def posted(
 ) -> AcksPosted:
     """The answer to the latest PostAcks: all proven but these, at the first of which the call broke off where there is a failure."""
     ids = [command_id for command_id, _ in book.find(PostAcks).acks]
-    alone = tuple((one, status) for one, status in (refused or {}).items() if one in ids)
+    alone = tuple((one, f"HTTP {status}") for one, status in (refused or {}).items() if one in ids)
     proven = tuple(one for one in ids if one not in failed and one not in dict(alone))
     tried = failed[:1] if failure is not None else ()
     return AcksPosted(proven, failed, failure, unsupported, alone, tried)
