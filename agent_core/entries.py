@@ -75,6 +75,8 @@ class Entry(Struct):
     replay_of: str | None = None
     mark: str | None = None
     unsent: int = 0
+    changed_by: str | None = None
+    """Which command has changed its text or its time since it came."""
     waits: str | None = None
     """For what it waits beside its turn, in a few words."""
 

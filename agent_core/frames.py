@@ -10,7 +10,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
-import msgspec
+import msgspec.structs
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 from pydantic_core import from_json, to_json
 
@@ -22,6 +22,7 @@ TEXT_KEYS = ("text", "message", "message_text")
 SEND_AT_KEYS = ("send_at", "schedule_time", "at")
 NAME_KEYS = ("schedule_id", "message_id")
 _UNNAMED = frozenset(NAME_KEYS).isdisjoint
+MAX_LISTED = 100
 TARGET_KEYS = (*NAME_KEYS, "command_id")
 MAX_RESCUED = 128 * 2**10
 """Bytes of a frame in which an id is still looked for, so that a turn stays short."""
@@ -200,7 +201,8 @@ def command_of(fields: Mapping[str, Any]) -> Command:
     priority = _priority(fields.get("priority", payload.get("priority")), warnings)
     issued_utc = _issued(fields.get("timestamp"), warnings)
     expires_utc = None
-    if (expires := fields.get("expires_at", payload.get("expires_at"))) is not None:
+    expires = fields.get("expires_at")
+    if (expires := payload.get("expires_at") if expires is None else expires) is not None:
         try:
             expires_utc = instant(expires, warnings)
         except FrameError as error:
@@ -380,6 +382,51 @@ class Occurrence(Struct, frozen=True, gc=False, tag=True):
 def event_id_of(event_type: str, *what: str) -> str:
     """The same for the same thing, whoever tells of it and however often."""
     return "evt_" + blake2b("\0".join((event_type, *what)).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+class Rescheduling(Struct, frozen=True, gc=False):
+    """What is to change of a scheduled message; None: nothing."""
+
+    text: str | None
+    due_utc: float | None
+
+
+def rescheduling_of(command: Command) -> Rescheduling:
+    """Raises FrameError, naming the field."""
+    text, due = _first(command.payload, TEXT_KEYS), _first(command.payload, SEND_AT_KEYS)
+    if text is None and due is None:
+        raise FrameError("missing text or send_at")
+    if text is not None and (not isinstance(text, str) or not text):
+        raise FrameError("invalid text: expected some")
+    try:
+        return Rescheduling(text, None if due is None else instant(due))
+    except FrameError as error:
+        raise FrameError(f"invalid send_at: {error}") from None
+
+
+def rescheduled(command: Command, change: Rescheduling) -> Command:
+    """The message with another text or time, in the emitted form."""
+    fields = dict(command.payload)
+    for keys, value in ((TEXT_KEYS, change.text), (SEND_AT_KEYS, None if change.due_utc is None else iso(change.due_utc))):
+        if value is not None:
+            fields = {key: held for key, held in fields.items() if key not in keys} | {keys[0]: value}
+    return msgspec.structs.replace(command, payload=fields)
+
+
+def listed_of(command: Command) -> int:
+    """How many scheduled messages a list is to have: `limit`, 1 to 100, which is the default. Raises FrameError."""
+    limit = command.payload.get("limit", MAX_LISTED)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_LISTED:
+        raise FrameError(f"invalid limit: 1 to {MAX_LISTED} expected")
+    return limit
+
+
+def listed(command: Command, due_utc: float) -> dict[str, Any]:
+    """A scheduled message, as a list has it. Raises FrameError."""
+    message = message_of(command)
+    schedule_id = message.names[0] if message.names else command.command_id
+    fields = {"command_id": command.command_id, "schedule_id": schedule_id, "thread_id": message.thread_id, "send_at": iso(due_utc)}
+    return fields if command.expires_utc is None else fields | {"expires_at": iso(command.expires_utc)}
 
 
 class SyncAnswer(Struct, frozen=True, gc=False):

@@ -173,6 +173,15 @@ class CommandReleased(Struct, frozen=True, gc=False):
     ack: str | None = None
 
 
+class CommandChanged(Struct, frozen=True, gc=False):
+    """A scheduled message has another text or time, by which command."""
+
+    seq: int
+    payload: Mapping[str, Any]
+    due_utc: float
+    by: str
+
+
 class UnsentFound(Struct, frozen=True, gc=False):
     """The run that was under way is known to have sent nothing: the command waits for another."""
 
@@ -314,6 +323,7 @@ Change = (
     CommandAccepted
     | CommandStarted
     | CommandReleased
+    | CommandChanged
     | UnsentFound
     | CommandEnded
     | AcksProven

@@ -18,6 +18,8 @@ from agent_core.frames import Target
 from agent_core.records import TombstoneAdded, TombstoneRemoved
 
 CANCELS = frozenset({"cancel_message", "cancel_scheduled"})
+RESCHEDULES = frozenset({"change_scheduled", "reschedule_message"})
+"""They name their message in the same way."""
 
 
 class Names:

@@ -19,7 +19,7 @@ high go first; cancels act at once; memory holds what is unsettled, the journal 
 (`Arrival`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
 from agent_core.engine.approvals import Approvals
 from agent_core.engine.barrier import Barrier, Held
-from agent_core.engine.cancels import CANCELS, Names, Tombstones
+from agent_core.engine.cancels import CANCELS, RESCHEDULES, Names, Tombstones
 from agent_core.engine.inbound import Inbound
 from agent_core.engine.lanes import Lanes
 from agent_core.engine.policy import pace_of, rules_of
@@ -46,12 +46,13 @@ from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inlin
 from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, ReadInbound, Recall, Recalled, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import FilterError
-from agent_core.frames import NEEDS_ATTENTION, Command, FrameError, Occurrence, Target, event_id_of
+from agent_core.frames import NEEDS_ATTENTION, Command, FrameError, Occurrence, Rescheduling, Target, event_id_of
 from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import (
     Arrival,
     CommandAccepted,
+    CommandChanged,
     CommandEnded,
     CommandReleased,
     CommandResolved,
@@ -73,7 +74,8 @@ from agent_core.snapshot import CommandsView, ScheduledView, WaitView
 
 OUTCOME_UNKNOWN = "interrupted: outcome unknown"
 CONFIGURES = "update_config"
-ENGINES_OWN = CANCELS | {CONFIGURES}
+LISTS = "list_scheduled"
+ENGINES_OWN = CANCELS | RESCHEDULES | {CONFIGURES, LISTS}
 QUEUED, RUNNING, SCHEDULED, HELD, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
 WAITING = frozenset({QUEUED, SCHEDULED, HELD})
 MAX_DECIDED_PER_STEP = 200
@@ -123,8 +125,7 @@ class Ledger:
         self._repeats = repeats
         self._latencies = latencies
         self._settings = settings
-        self._upstream = upstream
-        self._inbound = inbound
+        self._upstream, self._inbound = upstream, inbound
         self._rejections = Rejections(config.executor.max_pending)
         self._rows = rows
         self._next_seq = 1
@@ -141,7 +142,6 @@ class Ledger:
         self._schedule = Schedule(max(2, max_in_memory // 5))
         self._turned_away = Rejections(MAX_TURNED_AWAY)
         """What the schedule had no room for."""
-        self._told_schedule_full = False
         self._fetching: set[int] = set()
         """Scheduled messages that the journal is asked for."""
         self._unread: dict[int, float] = {}
@@ -149,7 +149,7 @@ class Ledger:
         self._acceptances: list[Entry] = []
         """Whose first ack is proven or left to the journal, of scheduled messages."""
         self._tombstones = Tombstones(config.ledger.tombstone_hours, config.executor.max_pending)
-        self._told_full = False
+        self._told_full = self._told_schedule_full = False
         self._intake_open = False
         self.paused = False
         """By the operator: nothing new is taken, all else goes on."""
@@ -159,6 +159,8 @@ class Ledger:
         self.counts = Counts()
         self._unwell = {FAILED: 0, INTERRUPTED: 0}
         """Commands that the operator has not settled, of earlier runs, too."""
+        self._changed: set[int] = set()
+        """Messages whose change may not be on disk yet: they stay at hand."""
         self._resolving: set[int] = set()
         """Settled, while the journal may not know it yet."""
         self.acks = Acks(
@@ -209,7 +211,7 @@ class Ledger:
         entry = Entry(
             past.seq, past.command, self._traits.get(past.command.command_type, INTERNAL), past.via, past.state, arrived, fresh=False,
             due_utc=past.due_utc, error=past.error, ack=past.ack, proven=past.proven_utc is not None, replay_of=past.replay_of,
-            unsent=past.unsent,
+            unsent=past.unsent, changed_by=past.changed_by,
         )  # fmt: skip
         if entry.trait.sends:
             with suppress(FrameError):
@@ -222,12 +224,25 @@ class Ledger:
         """What must be looked up in the journal before this command is taken: what is not at hand of its id and of what it cancels."""
         entry = self._entries.get(command.command_id)
         keys: Sequence[Key] = (command.command_id,) if entry is None or entry.command.payload is ON_DISK else ()
-        if command.command_type in CANCELS:
+        if command.command_type in ENGINES_OWN:
             with suppress(FrameError):
-                for target in frames.cancel_targets(command):
-                    far = sorted(seq for seq in self._names.find(target.name) if seq not in self._by_seq)
-                    keys = (*keys, target.name, Named(target.name), *far[:MAX_NAMED])
+                return (*keys, *self._needed_by(command))
         return keys
+
+    def _needed_by(self, command: Command) -> Iterator[Key]:
+        """For what the engine does itself. Raises FrameError."""
+        if command.command_type in CANCELS or command.command_type in RESCHEDULES:
+            for target in frames.cancel_targets(command):
+                yield target.name
+                yield Named(target.name)
+                yield from sorted(seq for seq in self._names.find(target.name) if seq not in self._by_seq)[:MAX_NAMED]
+        elif command.command_type == LISTS:
+            yield from (seq for seq, _ in self._schedule.soonest(frames.listed_of(command)) if self._at_hand(seq) is None)
+
+    def _at_hand(self, seq: int) -> Entry | None:
+        """In whole."""
+        entry = self._by_seq.get(seq)
+        return entry if entry is not None and entry.command.payload is not ON_DISK else None
 
     def show_rows(self, *, wanted: bool) -> None:
         self._rows = wanted
@@ -368,11 +383,8 @@ class Ledger:
                 self._end(entry, FAILED, str(error), {}, now)
 
     def _admit(self, entry: Entry, now: Moment, targets: Sequence[Remembered]) -> None:
-        if entry.command.command_type in CANCELS:
-            self._cancel(entry, targets, now)
-            return
-        if entry.command.command_type == CONFIGURES:
-            self._configure(entry, now)
+        if entry.command.command_type in ENGINES_OWN:
+            self._do_itself(entry, targets, now)
             return
         due = self._address(entry) if entry.trait.sends else None
         if self._tombstones.count() and (by := self._cancelled_before(entry, now)) is not None:
@@ -394,6 +406,18 @@ class Ledger:
                 self._accepted(entry, now)
                 self._show(entry)
 
+    def _do_itself(self, entry: Entry, known: Sequence[Remembered], now: Moment) -> None:
+        """Raises FrameError."""
+        command_type = entry.command.command_type
+        if command_type == CONFIGURES:
+            self._configure(entry, now)
+        elif command_type == LISTS:
+            self._list(entry, known, now)
+        elif command_type in RESCHEDULES:
+            self._reschedule(entry, known, now)
+        else:
+            self._cancel(entry, known, now)
+
     def _address(self, entry: Entry) -> float | None:
         """Lane, names and due time of a message. Raises FrameError."""
         entry.message = message = frames.message_of(entry.command)
@@ -409,7 +433,8 @@ class Ledger:
             return
         self._change(DuplicateSeen(known.seq, via, now.utc))
         original = past.command if past is not None else known.command
-        comparable = original.command_type and original.payload is not ON_DISK
+        changed_by = past.changed_by if past is not None else known.changed_by
+        comparable = original.command_type and original.payload is not ON_DISK and changed_by is None
         if comparable and (command.command_type, command.payload) != (original.command_type, original.payload):
             text = f"Command {command.command_id} came again with other content; it is not run"
             self._repeats.say(now, "WARNING", "commands with other content", text)
@@ -498,8 +523,7 @@ class Ledger:
     def _cancel(self, entry: Entry, known: Sequence[Remembered], now: Moment) -> None:
         """Of the names that it gives the first counts by which a message waits, else the first that is known."""
         targets = frames.cancel_targets(entry.command)
-        found = [named for target in targets if (named := self._named(target, entry, known))]
-        waiting = next(filter(None, map(self._waiting, found)), [])
+        found, waiting = self._meant(targets, entry, known)
         victims = [one if isinstance(one, Entry) else self._adopt(one, now) for one in waiting]
         for victim in victims:
             self._withdraw(victim)
@@ -515,6 +539,13 @@ class Ledger:
             self._end(entry, COMPLETED, None, {"cancelled": last.command.command_id}, now)
         else:
             self._end(entry, FAILED, f"too late: {last.command.command_id} is {last.state}", {}, now)
+
+    def _meant(
+        self, targets: Iterable[Target], entry: Entry, known: Sequence[Remembered]
+    ) -> tuple[list[Sequence[Entry | Remembered]], list[Entry | Remembered]]:
+        """Who is called by each name that anybody has, and of the first by which a message waits those that do."""
+        found = [named for target in targets if (named := self._named(target, entry, known))]
+        return found, next(filter(None, map(self._waiting, found)), [])
 
     def _waiting(self, named: Sequence[Entry | Remembered]) -> list[Entry | Remembered]:
         """Those that can still be cancelled; of a message that only the journal has, it is the schedule that knows."""
@@ -536,6 +567,49 @@ class Ledger:
             with suppress(FrameError):
                 return frames.message_of(past.command).names
         return past.names
+
+    def _reschedule(self, entry: Entry, known: Sequence[Remembered], now: Moment) -> None:
+        """Give the one scheduled message that it names another text or time. Raises FrameError."""
+        targets, change = frames.cancel_targets(entry.command), frames.rescheduling_of(entry.command)
+        found, waiting = self._meant(targets, entry, known)
+        if not found:
+            raise FrameError(f"unknown: {plain(targets[0].name, 200)}")
+        if len(waiting) > 1:
+            raise FrameError(f"{len(waiting)} messages have this name: name one by its command_id")
+        one = waiting[0] if waiting else found[0][-1]
+        if one.state is not SCHEDULED or not waiting:
+            raise FrameError(f"cannot be changed: {one.command.command_id} is {one.state}")
+        if change.due_utc is not None and now.utc - change.due_utc > self._config.schedule.max_late_seconds:
+            raise FrameError(f"invalid send_at: {now.utc - change.due_utc:.0f} s ago")
+        due = self._change_message(one if isinstance(one, Entry) else self._adopt(one, now), change, entry.command.command_id, known)
+        self._end(entry, COMPLETED, None, {"changed": one.command.command_id, "send_at": iso(due)}, now)
+
+    def _change_message(self, victim: Entry, change: Rescheduling, by: str, known: Iterable[Remembered]) -> float:
+        """When it is due from now on. It stays at hand until that is on disk. Raises FrameError."""
+        past = victim.command
+        if past.payload is ON_DISK:
+            past = next((one.command for one in known if one.seq == victim.seq), past)
+        if past.payload is ON_DISK:
+            raise FrameError("the message cannot be read now: try again")
+        self._withdraw(victim)
+        victim.command, victim.changed_by = frames.rescheduled(past, change), by
+        self._address(victim)
+        due = change.due_utc if change.due_utc is not None else victim.due_utc
+        assert due is not None
+        victim.due_utc = due
+        self._schedule.add(victim.seq, _first(due, past.expires_utc))
+        self._changed.add(victim.seq)
+        self._change(CommandChanged(victim.seq, victim.command.payload, due, by))
+        self._show(victim)
+        return due
+
+    def _list(self, entry: Entry, known: Iterable[Remembered], now: Moment) -> None:
+        """The next scheduled messages. Raises FrameError."""
+        read = {past.seq: past for past in known}
+        soonest = [seq for seq, _ in self._schedule.soonest(frames.listed_of(entry.command))]
+        found = [self._at_hand(seq) or read.get(seq) for seq in soonest]
+        scheduled = [frames.listed(one.command, one.due_utc) for one in found if one is not None and one.due_utc is not None]
+        self._end(entry, COMPLETED, None, {"count": self.scheduled_count, "scheduled": scheduled}, now)
 
     def cancel(self, command_id: str, past: Remembered | None, now: Moment) -> bool:
         """By the operator; False where no such command is scheduled."""
@@ -869,7 +943,7 @@ class Ledger:
         for one in held:
             if isinstance(one, Ack):
                 self.acks.keep(one, now)
-                if one.terminal or (one.entry.state is SCHEDULED and self._schedule.is_far(one.entry.seq)):
+                if one.terminal or (one.entry.state is SCHEDULED and self._is_far(one.entry)):
                     self._leave_to_journal(one.entry)
             elif isinstance(one, Outgoing):
                 self._upstream.keep(one)
@@ -897,7 +971,7 @@ class Ledger:
                 entry = self._by_seq.get(past.seq) or self._adopt(past, now)
                 if entry.outgoing is None:
                     self.acks.keep(ack_of(entry), now)
-                if entry.state is SCHEDULED and self._schedule.is_far(entry.seq):
+                if entry.state is SCHEDULED and self._is_far(entry):
                     self._leave_to_journal(entry)
         self._give_up(event.seqs, now)
         self.start_waiting(now)
@@ -939,8 +1013,9 @@ class Ledger:
             if entry.names:
                 self._names.discard(entry.names, entry.seq)
         self._settled.clear()
-        if self._resolving and not self._barrier.tickets:
+        if (self._resolving or self._changed) and not self._barrier.tickets:
             self._resolving.clear()
+            self._changed.clear()
         for entry in self._acceptances:
             self._leave_if_far(entry)
         self._acceptances.clear()
@@ -956,9 +1031,13 @@ class Ledger:
             self._fetch(self._schedule.wanted())
 
     def _leave_if_far(self, entry: Entry) -> None:
-        if entry.state is SCHEDULED and entry.outgoing is None and self._schedule.is_far(entry.seq):
+        if entry.state is SCHEDULED and entry.outgoing is None and self._is_far(entry):
             self._schedule.left(entry.seq)
             self._forget(entry)
+
+    def _is_far(self, entry: Entry) -> bool:
+        """It may be left to the journal, which has it as it is."""
+        return self._schedule.is_far(entry.seq) and entry.seq not in self._changed
 
     def _forget(self, entry: Entry) -> None:
         self._entries.pop(entry.command.command_id, None)

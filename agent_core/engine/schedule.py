@@ -33,6 +33,7 @@ class Schedule:
         return len(self._heap) + len(self._due) + len(self._at_hand)
 
     def add(self, seq: int, due_utc: float, *, at_hand: bool = True) -> None:
+        """Or have it due at another time."""
         self._due[seq] = due_utc
         heapq.heappush(self._heap, (due_utc, seq))
         if at_hand:
@@ -54,7 +55,7 @@ class Schedule:
     @property
     def next_utc(self) -> float | None:
         """When the earliest entry is due."""
-        while self._heap and self._heap[0][1] not in self._due:
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
@@ -76,7 +77,7 @@ class Schedule:
         open_places = [(self._heap[0], 0)] if self._heap else []
         while open_places and len(found) < count:
             (due, seq), place = heapq.heappop(open_places)
-            if seq in self._due:
+            if self._due.get(seq) == due and (seq, due) not in found[-1:]:
                 found.append((seq, due))
             for below in (2 * place + 1, 2 * place + 2):
                 if below < len(self._heap):

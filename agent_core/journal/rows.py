@@ -16,6 +16,7 @@ from agent_core.records import (
     AcksProven,
     Change,
     CommandAccepted,
+    CommandChanged,
     CommandEnded,
     CommandReleased,
     CommandResolved,
@@ -128,6 +129,7 @@ no other effect.
 TAKE = "INSERT INTO intake VALUES {rows}"
 BEGIN = "UPDATE commands SET state = 'running', started_utc = ?, mark = ?, runs = runs + 1 WHERE seq = ?"
 RELEASE = "UPDATE commands SET state = ?, released_utc = ?, ack = ? WHERE seq = ?"
+RESCHEDULE = "UPDATE commands SET payload = ?, due_utc = ?, changed_by = ? WHERE seq = ?"
 WAIT_AGAIN = "UPDATE commands SET state = 'queued', mark = NULL, unsent = unsent + 1 WHERE seq = ?"
 END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, sent_utc = NULL, proven_by = NULL, proven_utc = ?
  WHERE seq = ?"""
@@ -220,6 +222,8 @@ def _changed(change: Change) -> Iterator[Statement]:
             yield BEGIN, (utc, mark, seq)
         case CommandReleased(seq, utc, state, ack):
             yield RELEASE, (state, utc, ack, seq)
+        case CommandChanged(seq, payload, due, by):
+            yield RESCHEDULE, (as_json(dict(payload), nan="constants"), due, by, seq)
         case UnsentFound(seq):
             yield WAIT_AGAIN, (seq,)
         case CommandEnded(seq, state, utc, error, ack, effect):
@@ -232,6 +236,13 @@ def _changed(change: Change) -> Iterator[Statement]:
             yield RESOLVE, (resolution, utc, by, seq)
         case DuplicateSeen(seq, via, utc):
             yield REPEAT, (via, utc, seq)
+        case _:
+            yield from _changed_beside(change)
+
+
+def _changed_beside(change: Change) -> Iterator[Statement]:
+    """What stands in the other tables."""
+    match change:
         case TombstoneAdded(target, by, until):
             yield ADD_TOMBSTONE, (target.name, target.by_id, by, until)
         case TombstoneRemoved(target):

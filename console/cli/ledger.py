@@ -179,6 +179,7 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
         "runs": record.runs, "duplicates": record.duplicates,
         "duplicate_via": WAYS[record.duplicate_via] if record.duplicate_via is not None else None,
         "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of,
+        "changed_by": record.changed_by,
         "resolution": record.resolution, "resolved_by": record.resolved_by, "seq": record.seq,
         "ack": _ack_object(record.ack),
     }  # fmt: skip
@@ -273,6 +274,8 @@ def _particulars(record: "Remembered") -> Iterator[tuple[str, str]]:
         yield "priority", record.command.priority.name.lower()
     if record.due_utc is not None and record.state != "scheduled":
         yield "was due", _long(record.due_utc)
+    if record.changed_by is not None:
+        yield "changed", f"by {plain(record.changed_by, 200)}"
     if record.command.expires_utc is not None:
         yield "expires", _long(record.command.expires_utc)
     if record.replay_of is not None:

@@ -133,6 +133,8 @@ def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | 
     ]
     if row.thread_id:
         lines.append(_field("thread", shown(row.thread_id, 300), inks))
+    if record is not None and record.changed_by:
+        lines.append(_field("changed by", shown(record.changed_by, 300), inks))
     if row.replay_of:
         lines.append(_field("replay of", shown(row.replay_of, 300), inks))
     if row.error and row.status == "queued":

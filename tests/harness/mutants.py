@@ -20,6 +20,7 @@ WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
     "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "policy",
+    "rescheduling",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
@@ -145,6 +146,20 @@ BUGS = (
         'FROM events").fetchone()[0] or 0) + 1,',
         'FROM events").fetchone()[0] or 0),',
     ),
+    Bug(
+        "a message is due at its old time, too",
+        "engine/schedule.py",
+        "self._due.get(self._heap[0][1]) != self._heap[0][0]",
+        "self._heap[0][1] not in self._due",
+    ),
+    Bug("a changed message is left to a journal that has the old one", "engine/ledger.py", "        self._changed.add(victim.seq)\n", ""),
+    Bug(
+        "a change is not written",
+        "engine/ledger.py",
+        "        self._change(CommandChanged(victim.seq, victim.command.payload, due, by))\n",
+        "",
+    ),
+    Bug("a changed message that comes again is another", "engine/ledger.py", " and changed_by is None\n", "\n"),
     Bug("a token is not taken", "engine/pace.py", "            self._total.taken.append(mono)\n", "            pass\n"),
     Bug("a new recipient stays new", "engine/pace.py", "        self._known[recipient] = None\n", ""),
     Bug("a newcomer takes the token for which others wait", "engine/pace.py", "        return let_go + others - (", "        return 0 * ("),
@@ -624,7 +639,7 @@ BUGS = (
         "            self._schedule.left(entry.seq)\n            self._forget(entry)\n",
         "            pass\n",
     ),
-    Bug("a far message is not found by its name", "engine/ledger.py", "*far[:MAX_NAMED])", ")"),
+    Bug("a far message is not found by its name", "engine/ledger.py", "if seq not in self._by_seq)[:MAX_NAMED]", "if False)"),
     Bug(
         "a full schedule takes more",
         "engine/ledger.py",

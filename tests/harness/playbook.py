@@ -73,6 +73,7 @@ from agent_core.records import (
     Arrival,
     Change,
     CommandAccepted,
+    CommandChanged,
     CommandEnded,
     CommandReleased,
     CommandStarted,
@@ -504,6 +505,9 @@ class Playbook:
                     self._memory[past.command.command_id] = replace(past, state=change.state, error=change.error, ack=change.ack)
                 elif isinstance(change, CommandReleased) and change.seq == past.seq:
                     self._memory[past.command.command_id] = replace(past, state=change.state, ack=change.ack)
+                elif isinstance(change, CommandChanged) and change.seq == past.seq:
+                    changed = replace(past.command, payload=change.payload)
+                    self._memory[past.command.command_id] = replace(past, command=changed, due_utc=change.due_utc, changed_by=change.by)
                 elif isinstance(change, AcksProven) and past.seq in dict(change.acks):
                     self._memory[past.command.command_id] = replace(past, proven_utc=change.utc, proven_by=change.by)
 

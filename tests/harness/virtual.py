@@ -45,6 +45,7 @@ from agent_core.records import (
     Arrival,
     Change,
     CommandAccepted,
+    CommandChanged,
     CommandEnded,
     CommandReleased,
     CommandResolved,
@@ -244,6 +245,10 @@ class Disk:
                 demand(waited, "released, but neither held nor due", row.entry.command.command_id)
                 row.entry = replace(row.entry, state=state, released_utc=utc, ack=ack)
                 row.texts |= {ack} if ack else set()
+            case CommandChanged(seq, payload, due, by):
+                row = self.rows[seq]
+                demand(row.entry.state is State.SCHEDULED, "changed, but not scheduled", row.entry.command.command_id)
+                row.entry = replace(row.entry, command=replace(row.entry.command, payload=payload), due_utc=due, changed_by=by)
             case UnsentFound(seq):
                 row = self.rows[seq]
                 row.entry = replace(row.entry, state=State.QUEUED, mark=None, unsent=row.entry.unsent + 1)
