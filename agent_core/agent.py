@@ -15,13 +15,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
 
 from agent_core.channels.base import Channel
 from agent_core.channels.credentials import Credentials
-from agent_core.channels.http import PollingChannel
+from agent_core.channels.http import PollingChannel, Sent
 from agent_core.channels.network import failure_of
 from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Clock, Moment, SystemClock
@@ -150,8 +151,8 @@ class Agent:
         self._told += (LogEntry(utc, "INFO", f"Loaded {plugin}") for plugin in load_plugins())
         self._dice = random.Random(recorder.seed if recorder is not None else seed).random
         self._messenger = messenger_for(config)
-        self._inbound = self._watcher()
         self._registry = dict(REGISTRY)
+        self._inbound = self._watcher()
         traits = traits_for(self._messenger, self._registry, self._held_up)
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
@@ -271,12 +272,19 @@ class Agent:
                 self._recorder.close()
 
     def _watcher(self) -> "InboundWatcher | None":
-        """Raises MessengerError."""
+        """For what comes in, and the command that fetches attachments of it. Raises MessengerError."""
         if not self.config.inbound.enabled:
             return None
-        from agent_core.messengers.imessage.watcher import watcher_for
+        from agent_core.messengers.imessage.fetching import FETCH_ATTACHMENT, TRAIT, AttachmentFetcher
+        from agent_core.messengers.imessage.watcher import inbox_of, watcher_for
 
-        return watcher_for(self.config, self.post, self._clock)
+        inbox = inbox_of(self.config)
+        fetcher = AttachmentFetcher(inbox, self.config.backend.url, self._put)
+        self._registry[FETCH_ATTACHMENT] = fetcher.fetch, TRAIT
+        return watcher_for(self.config, inbox, self.post, self._clock)
+
+    async def _put(self, url: str, path: Path) -> Sent:
+        return await self._http.put(url, path)
 
     def _monitored(self) -> "Monitoring | None":
         if self.config.monitoring.port is None:

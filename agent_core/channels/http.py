@@ -2,8 +2,10 @@
 
 import asyncio
 import codecs
+import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
 ACK_PATHS = ("/edge/command/ack", "/edge/ack_command")
+FILE_CHUNK = 2**18
 READ_AT_ONCE = 64 * 2**10
 """Bytes of an answer that are read without a thread: about 5 ms."""
 MISSING = frozenset({404, 405})
@@ -42,6 +45,25 @@ class HttpTrouble(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
         self.failure = failure
+
+
+class Sent:
+    """A file's bytes on their way: how many, and their SHA-256."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    async def of(self, path: Path) -> AsyncIterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := await asyncio.to_thread(file.read, FILE_CHUNK):
+                self.bytes += len(chunk)
+                self._digest.update(chunk)
+                yield chunk
 
 
 class PollingChannel:
@@ -140,6 +162,24 @@ class PollingChannel:
         if answer.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
             raise HttpTrouble(Failure(Trouble.GARBAGE, f"{path}: a web page in the place of an answer"))
 
+    async def put(self, url: str, path: Path) -> Sent:
+        """A file, as it is read. Raises HttpTrouble where the answer is no 2xx, OSError where it cannot be read."""
+        client = await self._opened()
+        content = Sent()
+        size = await asyncio.to_thread(lambda: path.stat().st_size)
+        headers = self._credentials.headers(self._clock.now()) | {"Content-Type": "application/octet-stream", "Content-Length": f"{size}"}
+        try:
+            async with client.stream("PUT", url, content=content.of(path), headers=headers) as response:
+                status = response.status_code
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a call ends with is this command's failure)
+            failure = failure_of(error)
+            raise HttpTrouble(Failure(failure.trouble, self._credentials.redactor(failure.detail))) from None
+        if not 200 <= status < 300:
+            raise HttpTrouble(Failure(Trouble.HTTP, f"the backend answered HTTP {status}", status))
+        return content
+
     # --- one call --------------------------------------------------------------------------------------------
 
     async def _call(self, path: str, content: bytes | Callable[[str], bytes]) -> bytes:
@@ -181,10 +221,7 @@ class PollingChannel:
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
         }
-        async with self._opening:
-            if self._client is None:
-                self._client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
-            client = self._client
+        client = await self._opened()
         asked_utc = self._clock.now().utc
         async with client.stream("POST", path.lstrip("/"), content=content, headers=headers) as response:
             self._read_clock(response, asked_utc)
@@ -201,6 +238,12 @@ class PollingChannel:
             if self._witness is not None:
                 self._witness(response, bytes(answer))
             return bytes(answer)
+
+    async def _opened(self) -> "httpx.AsyncClient":
+        async with self._opening:
+            if self._client is None:
+                self._client = await asyncio.to_thread(open_client, self._config.backend.url, self._config.timing.poll_within)
+            return self._client
 
     def _read_clock(self, response: "httpx.Response", asked_utc: float) -> None:
         """The answer was made after `asked_utc` and before now; its Date leaves out the fraction of the second."""

@@ -116,7 +116,7 @@ class Inbound:
     def seen(self, event: DeliveriesSeen, now: Moment) -> None:
         for delivery in event.deliveries:
             known = self._receipts.get(delivery.guid)
-            if known is not None and known.status not in FINAL and RANKS.get(delivery.status, 0) > RANKS[known.status]:
+            if known is not None and RANKS.get(delivery.status, 0) > RANKS[known.status]:
                 self._advance(known, delivery, now)
 
     def _advance(self, known: Receipt, delivery: Delivery, now: Moment) -> None:

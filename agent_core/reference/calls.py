@@ -1,6 +1,7 @@
 """The HTTP calls: the agent's fallback (PROTOCOL §3) and the backend's own surface (PROTOCOL §5)."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from agent_core.reference.told import Told
 from agent_core.reference.wire import parse
 
 BODY_MAX = 2**20
+ATTACHMENT_MAX = 100 * 2**20
 _LISTED_MAX = 10_000
 _MORE = ("timestamp", "expires_at")
 """What a command may say of itself beside what the backend says of it."""
@@ -112,6 +114,7 @@ class EdgeCalls:
             Route("/edge/register", self.register, methods=["POST"]),
             Route("/edge/command/ack", self.ack, methods=["POST"]),
             Route("/edge/ack_command", self.old_ack, methods=["POST"]),
+            Route("/edge/attachments/{name}", self.attachment, methods=["PUT"]),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
         ]
@@ -159,6 +162,19 @@ class EdgeCalls:
         self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), claimed)
         return await self._settled(answer({"ok": True}))
 
+    async def attachment(self, request: Request) -> Response:
+        """A file by `fetch_attachment`: measured, and not kept."""
+        claimed, digest, size = self._caller(request), hashlib.sha256(), 0
+        if claimed is None:
+            self._check(request, None)
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > ATTACHMENT_MAX:
+                raise CallError(413, "an attachment of at most 100 MiB is taken")
+            digest.update(chunk)
+        self._shell.hub.attach(claimed, request.path_params["name"], size, digest.hexdigest())
+        return await self._settled(Response(status_code=204))
+
     def _caller(self, request: Request) -> str | None:
         """The agent that the headers name, if its secret is right; one that names none is judged once the body has. Raises CallError."""
         claimed = request.headers.get("x-edge-agent-id")
@@ -205,6 +221,7 @@ class AdminCalls:
             ("GET", "/admin/commands", self.commands),
             ("GET", "/admin/commands/{command_id:path}", self.command),
             ("GET", "/admin/events", self.events),
+            ("GET", "/admin/attachments", self.attachments),
             ("GET", "/admin/agents", self.agents),
             ("POST", "/admin/agents/{agent_id:path}/config", self.configure),
             ("GET", "/admin/faults", self.read_faults),
@@ -246,6 +263,9 @@ class AdminCalls:
 
     async def command(self, request: Request) -> Response:
         return answer((await self._shell.order(request.path_params["command_id"])).view())
+
+    async def attachments(self, _request: Request) -> Response:
+        return answer({"attachments": list(self._shell.hub.attachments)})
 
     async def agents(self, _request: Request) -> Response:
         return answer({"agents": await self._shell.agents()})

@@ -31,6 +31,7 @@ REPLACED = 4009
 POLICY = 1008
 _PRIORITIES = ("immediate", "high", "normal", "low", "deferred")
 _ACKS_NAMED = 1_000
+_ATTACHMENTS_KEPT = 100
 _LOOKED_AT = 1_000
 _SEQ_ECHOED = 200
 _CONTROL_KEPT = 1_000
@@ -133,6 +134,8 @@ class Hub:
         self.rules = rules or Rules()
         self.book = Book(keep_settled=self.rules.keep_settled, keep_open=self.rules.keep_open, journaled=journaled, shared=shared)
         self.events = Events(self.rules.keep_events)
+        self.attachments: deque[dict[str, Any]] = deque(maxlen=_ATTACHMENTS_KEPT)
+        """What was put of late: by whom, under what name, its size and SHA-256."""
         self.unknown: list[AckTaken] = []
         self.faults = Faults()
         self.counts: Counter[str] = Counter()
@@ -458,6 +461,10 @@ class Hub:
             self.counts["events_again"] += 1
             self.book.seal()  # the first one may be on its way to the store still
         return True
+
+    def attach(self, agent_id: str | None, name: str, size: int, sha256: str) -> None:
+        """A file was put here."""
+        self.attachments.appendleft({"edge_agent_id": agent_id, "name": plain(name, 200), "bytes": size, "sha256": sha256})
 
     def _serve(self, agent: _Agent, now: Moment) -> list[str]:
         generation = agent.link.generation if agent.link is not None else 0

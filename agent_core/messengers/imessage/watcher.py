@@ -197,10 +197,14 @@ class InboundWatcher:
             self._post(InboundFailed(reason, "full_disk_access" if denied else None))
 
 
-def watcher_for(config: Config, post: Post, clock: Clock) -> InboundWatcher:
+def inbox_of(config: Config) -> Inbox:
     """Raises MessengerError off a Mac, unless a database is named by configuration."""
+    return Inbox(ChatDb(chat_db_of(config)))
+
+
+def watcher_for(config: Config, inbox: Inbox, post: Post, clock: Clock) -> InboundWatcher:
     own = frozenset(map(_address, filter(None, (config.edge.user_phone, config.edge.apple_id))))
-    return InboundWatcher(Inbox(ChatDb(chat_db_of(config))), post, clock, own, config.inbound.catch_up_hours)
+    return InboundWatcher(inbox, post, clock, own, config.inbound.catch_up_hours)
 
 
 def _address(text: str) -> str:

@@ -20,7 +20,7 @@ from agent_core.reference.messages.programs import install
 from agent_core.reference.server import ReferenceBackend
 from agent_core.reference.told import Told
 from tests.harness.inbound_torture import torture
-from tests.harness.rig import AGENT, Living, config, for_a_while, living, message, served, settled, until
+from tests.harness.rig import AGENT, Living, ack_of, config, for_a_while, living, message, served, settled, until
 
 ANNA, BEN = "+13105550100", "+13105550101"
 HOUR = 3_600.0
@@ -140,6 +140,16 @@ async def test_attachments_are_named_once_their_files_are_there(tmp_path: Path, 
             {"name": file.name, "type": "image/png", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for file, content in ((here, b"picture"), (late, b"later"))
         ]
+        guid, url = at.payloads()[0]["attachments"][0]["guid"], f"{at.backend.url}/edge/attachments/mine"
+        asked = [{"guid": guid, "url": url}, {"guid": "other", "url": url}, {"guid": guid, "url": f"{at.backend.url}/no/such"}]
+        asked += [{"guid": guid, "url": "http://127.0.0.1:1/edge/attachments/mine"}, {"guid": guid}]
+        orders = await settled(at.backend, *[await at.backend.queue(AGENT, "fetch_attachment", payload) for payload in asked])
+        assert ack_of(orders[0])["result"] == {"bytes": 7, "sha256": hashlib.sha256(b"picture").hexdigest()}
+        assert [ack_of(order)["error"] for order in orders[1:]] == [
+            "there is no such attachment, or its file has not come yet", "the backend answered HTTP 404",
+            "the url is not at the backend's own origin", "missing guid or url",
+        ]  # fmt: skip
+        assert [(one["name"], one["bytes"]) for one in at.backend.hub.attachments] == [("mine", 7)]
 
 
 async def test_what_became_of_a_message_is_told_and_never_less_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,20 @@
 """Which rows of chat.db are messages to tell, and what an attachment may be, without an agent around."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent_core.channels.http import Sent
+from agent_core.frames import Command
+from agent_core.messengers import Context
 from agent_core.messengers.imessage.chat_db import ChatDb
+from agent_core.messengers.imessage.fetching import AttachmentFetcher
 from agent_core.messengers.imessage.inbox import Inbox
 from agent_core.messengers.imessage.incoming import InboundRow, Verdict, judge, occurrence_of, status_of, thread_of
+from agent_core.messengers.outbox import OutboxMessenger
+from agent_core.reference.messages.chat_db import ChatDb as BenchDb
 
 NOW = 1_793_910_600.0
 HOUR = 3_600.0
@@ -70,3 +77,32 @@ def test_only_files_among_the_attachments_are_read(tmp_path: Path) -> None:
     assert inbox.file_of(str(folder / "a.png")) == folder / "a.png"
     for name in (str(tmp_path / "secret"), f"{folder}/../secret", str(folder / "link"), str(folder / "sub"), "/dev/zero", "", None, "a\0b"):
         assert inbox.file_of(name) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://b.example/put", True), ("https://B.example:443/put", True), ("https://b.example:8443/put", False),
+        ("http://b.example/put", False), ("https://c.example/put", False), ("https://b.example@c.example/put", False),
+        ("https://c.example\\@b.example/put", False), ("https://b.example.c.example/", False), ("/put", False),
+        ("file:///etc/passwd", False), ("https://[b.example/", False), ("https://b.example\n/", False),
+    ],
+)  # fmt: skip
+async def test_a_file_goes_to_the_backends_own_origin_and_nowhere_else(tmp_path: Path, url: str, own: bool) -> None:
+    put: list[str] = []
+
+    async def putting(url: str, _path: Path) -> Sent:
+        put.append(url)
+        return Sent()
+
+    (tmp_path / "Attachments").mkdir()
+    (tmp_path / "Attachments" / "a.png").write_bytes(b"x")
+    with closing(BenchDb(tmp_path / "chat.db")) as db:
+        db.add(db.person("+1"), "hi", sender="+1", files=[tmp_path / "Attachments" / "a.png"])
+    inbox = Inbox(ChatDb(tmp_path / "chat.db"))
+    (attachment,), _ = inbox.attachments(inbox.rows(0, 1)[0].guid)
+    command = Command("c", "fetch_attachment", {"guid": attachment.guid, "url": url})
+    fetcher = AttachmentFetcher(inbox, "https://b.example/base", putting)
+    outcome = await fetcher.fetch(command, Context(1, NOW, OutboxMessenger()))
+    assert put == ([url] if own else [])
+    assert (outcome.error is None) is own
