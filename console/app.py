@@ -94,6 +94,7 @@ class EdgeConsole(ScreenApp[str]):
         zone: tzinfo | None = None,
         read_only: bool = False,
         asks_to_quit: bool = True,
+        escape_quits: bool = False,
         theme: str = DEFAULT_THEME,
         options: ConsoleOptions | None = None,
         crash_before: str | None = None,
@@ -110,6 +111,7 @@ class EdgeConsole(ScreenApp[str]):
         self.operations = Operations(self, self._main, host, self._clock, zone, read_only=read_only)
         self._read_only = read_only
         self._asks_to_quit = asks_to_quit
+        self._escape_quits = escape_quits
         self._options = options
         self._crash_before = crash_before
         self._on_first_paint = on_first_paint
@@ -356,8 +358,9 @@ class EdgeConsole(ScreenApp[str]):
 
     def action_leave(self) -> None:
         """The nearest thing to leave."""
-        if not (self.operations.cancel_replays() or self.operations.stop_search()):
-            self._main.leave()
+        left = self.operations.cancel_replays() or self.operations.stop_search() or self._main.leave()
+        if not left and self._escape_quits:
+            self._quit()
 
     def action_help(self) -> None:
         from console.screens.dialog import Help

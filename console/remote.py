@@ -29,10 +29,12 @@ LOOKUP_WITHIN, SEARCH_WITHIN = 2.0, 5.0
 class RemoteHost:
     """Ends by `stop`, which leaves the agent alone. An agent that ends, or starts again, is told in the feed."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, past: bool = True) -> None:
+        """Without the `past` it gets no feed entries, and the agent keeps none for it."""
         self.feed = Feed()
         self._path = path
         self._read_only = read_only
+        self._past = past
         self._snapshot = Snapshot()
         self._viewer: Viewer | None = None
         self._pid: int | None = None
@@ -45,6 +47,10 @@ class RemoteHost:
     def start(self) -> None:
         """Raises NotRunning, OtherVersion or OSError where there is no agent to begin with."""
         self._attach()
+        self._thread.start()
+
+    def watch(self) -> None:
+        """The same, whether or not there is an agent by now."""
         self._thread.start()
 
     def snapshot(self) -> Snapshot:
@@ -103,15 +109,16 @@ class RemoteHost:
     def _live(self) -> None:
         try:
             while not self._over.is_set():
-                self._follow()
-                if not self._over.is_set():
+                if self._viewer is None:
                     self._wait_for_another()
+                else:
+                    self._follow()
         except (OtherVersion, OSError) as error:
             self._failure = error
             self._over.set()
 
     def _attach(self) -> None:
-        viewer = Viewer(self._path, read_only=self._read_only)
+        viewer = Viewer(self._path, read_only=self._read_only, past=self._past)
         if self._pid is not None:
             same = viewer.greeting.pid == self._pid
             self._say("INFO", "Attached again" if same else f"Another agent has started (pid {viewer.greeting.pid}); attached to it")
@@ -124,6 +131,8 @@ class RemoteHost:
             while (said := viewer.next()) is not None:
                 self._take(said)
         self._viewer = None
+        if not self._over.is_set():
+            self._say("WARNING", "The agent has ended; waiting for one to start")
 
     def _take(self, said: "Said") -> None:
         match said:
@@ -140,12 +149,19 @@ class RemoteHost:
                     asked.set_result(answer)
 
     def _wait_for_another(self) -> None:
-        self._say("WARNING", "The agent has ended; waiting for one to start")
-        self._snapshot = Snapshot(revision=self._snapshot.revision + 1, at=monotonic(), utc=time(), host=self._snapshot.host, gone=True)
-        while not self._over.wait(AGAIN_AFTER):
+        while not self._over.is_set():
             with suppress(NotRunning):
                 self._attach()
                 return
+            if not self._snapshot.gone:
+                self._snapshot = _gone(self._snapshot)
+            self._over.wait(AGAIN_AFTER)
 
     def _say(self, level: str, text: str) -> None:
         self.feed.extend([LogEntry(time(), level, text)])
+
+
+def _gone(last: Snapshot) -> Snapshot:
+    return Snapshot(
+        last.revision + 1, monotonic(), time(), host=last.host, agent_id=last.agent_id, backend_url=last.backend_url, gone=True
+    )  # fmt: skip

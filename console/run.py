@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agent_core.agent import Agent
     from agent_core.config import Config
     from agent_core.config.origin import Origin
+    from agent_core.control.directory import Announced
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
     from console.app import EdgeConsole
@@ -139,8 +140,33 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
     return app
 
 
-def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: str) -> int:
-    """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning."""
+def run_list(open_agent: "Callable[[Announced], int]") -> int:
+    """Every agent of this machine in a list; the console over the one that is chosen, and back. Returns the exit code."""
+    from agent_core.config.layers import ConfigError
+    from agent_core.control.client import NotRunning, OtherVersion
+    from console.agents import AgentsConsole
+    from console.base import run
+
+    chosen, trouble = None, ""
+    while True:
+        app = AgentsConsole("edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", at=chosen, trouble=trouble)
+        _on_end(app.exit)
+        chosen, trouble = run(app), ""
+        if app.crash is not None:
+            sys.stderr.write(f"edge-console: the list failed: {app.crash}\n")
+        if chosen is None:
+            return app.return_code or 0
+        try:
+            open_agent(chosen)
+        except (ConfigError, NotRunning, OtherVersion, OSError) as error:
+            trouble = str(error)
+
+
+def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: str, from_list: bool = False) -> int:
+    """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning.
+
+    Where it comes `from_list`, Escape detaches, too, where there is nothing nearer to leave.
+    """
     gc.disable()
     from agent_core import gc_tuning
     from console.app import EdgeConsole
@@ -153,17 +179,21 @@ def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: s
 
     def opened(crash: str | None) -> EdgeConsole:
         return EdgeConsole(
-            host, options=options, read_only=read_only, asks_to_quit=False, theme=theme, crash_before=crash,
+            host, options=options, read_only=read_only, asks_to_quit=False, escape_quits=from_list, theme=theme, crash_before=crash,
             on_first_paint=gc_tuning.tune_console,
         )  # fmt: skip
 
-    for number in filter(heeded, ENDING):
-        signal.signal(number, lambda _number, _frame: host.stop())
+    _on_end(host.stop)
     app = keep_open(opened(None), opened, host)
     host.stop()
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return app.return_code or 0
+
+
+def _on_end(act: Callable[[], None]) -> None:
+    for number in filter(heeded, ENDING):
+        signal.signal(number, lambda _number, _frame: act())
 
 
 def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
@@ -272,12 +302,16 @@ def logging_agent(
     import socket
 
     from agent_core.agent import Agent
+    from agent_core.control.directory import announced
     from agent_core.journal.data_dir import cautions
     from agent_core.logs import start_logging
 
     logs = start_logging(config, stream=None, to_file=True)
     stack.callback(logs.stop)
-    told = cautions(config.data_dir.expanduser(), env_file)
+    folder = config.data_dir.expanduser()
+    if origin is not None:
+        stack.enter_context(announced(folder, origin.files[0]))
+    told = cautions(folder, env_file)
     name = socket.gethostname()
     return Agent(config, host=name, log_to=logs.tell, recorder=recorder, redactor=logs.redactor, cautions=told, origin=origin)
 

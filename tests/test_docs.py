@@ -34,7 +34,7 @@ SHELL = re.compile(r"^ *```sh( run)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SECTION = r"\d+(?:\.\d+)*"
 CITED_SECTIONS = re.compile(rf"(RFC \d+|[A-Z]{{3,}}) §({SECTION})((?:, §{SECTION})*)")
 NUMBER = re.compile(r"(?<![\w%#])[PF]\d{1,2}(?!\w)")
-CITED_FILE = re.compile(r"(?<![\w./])(?:docs|tests|examples|agent_core|console|harness)/[\w./-]+\.(?:md|py|png|yaml)\b")
+CITED_FILE = re.compile(r"(?<![\w./-])(?:docs|tests|examples|agent_core|console|harness)/[\w./-]+\.(?:md|py|png|yaml)\b")
 
 
 def name_of(path: Path) -> str:

@@ -12,7 +12,7 @@ Look = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`load` may take its time, and raises what is wrong in one sentence a line; `files` are those that it reads."""
+    """`load` may take its time, and raises what is wrong in one sentence a line; `files` are those that it reads, config.yaml first."""
 
     load: Callable[[], Config]
     files: tuple[Path, ...]

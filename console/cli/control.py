@@ -13,6 +13,7 @@ from console.cli.outcome import FAILED, NOT_ONLINE, OK, USAGE, complain
 
 if TYPE_CHECKING:
     from agent_core.control.client import Viewer
+    from agent_core.control.directory import Announced
     from agent_core.events import Event
     from agent_core.snapshot import Snapshot
 
@@ -24,6 +25,7 @@ def add_parsers(commands: Any) -> None:
     """`attach`, `status`, `reconnect`, `mode`."""
     attach = commands.add_parser("attach", help="open the console over the agent that runs with this data_dir; q detaches")
     add_config_options(attach)
+    attach.add_argument("--all", action="store_true", help="every agent of yours on this machine, a row each; Enter opens one")
     attach.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help="only look: the agent refuses the rest")
     add_filter_option(attach)
     attach.set_defaults(command=_attach)
@@ -55,11 +57,27 @@ def agent_socket(options: argparse.Namespace) -> Path:
 def _attach(options: argparse.Namespace) -> int:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return complain("the console needs a terminal; `edge-console status` needs none", USAGE)
+    if not options.all:
+        return _open(options)
+    from console.run import run_list
+
+    return run_list(lambda agent: _open(_options_of(agent, options), from_list=True))
+
+
+def _open(options: argparse.Namespace, *, from_list: bool = False) -> int:
     from console.run import run_attached
 
     config = configuration(options)
     judge_filter(options, config.data_dir)
-    return run_attached(config, agent_socket(options), read_only=options.read_only, begin_with=options.filter)
+    return run_attached(
+        config, agent_socket(options), read_only=options.read_only, begin_with=options.filter, from_list=from_list
+    )  # fmt: skip
+
+
+def _options_of(agent: "Announced", options: argparse.Namespace) -> argparse.Namespace:
+    """The same command for that agent."""
+    file = None if agent.config is None else Path(agent.config)
+    return argparse.Namespace(**(vars(options) | {"config": file, "data_dir": Path(agent.data_dir)}))
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -107,6 +107,7 @@ def _answer(key: str, given: str, *, ask: bool) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """A new file, readable by its owner alone. Raises OSError, where it exists too."""
+    """A new file, readable by its owner alone, as is its directory where that is new. Raises OSError, where it exists too."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)

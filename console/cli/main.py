@@ -223,6 +223,7 @@ def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
     import asyncio
 
     from agent_core.agent import Agent
+    from agent_core.control.directory import announced
     from agent_core.headless import run_headless
     from agent_core.journal.data_dir import cautions
     from agent_core.logs import start_logging
@@ -233,10 +234,11 @@ def _run_headless(options: argparse.Namespace, *, service: bool) -> int:
         logs = start_logging(config, stream=None if service else sys.stdout, to_file=True)
         stack.callback(logs.stop)
         recorder = recordings.recorder_for(options)
-        told = cautions(config.data_dir.expanduser(), env_file(options))
-        agent = Agent(
-            config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor, cautions=told, origin=_anew(options)
-        )
+        folder, source = config.data_dir.expanduser(), _anew(options)
+        if source is not None:
+            stack.enter_context(announced(folder, source.files[0]))
+        told = cautions(folder, env_file(options))
+        agent = Agent(config, log_to=logs.tell, recorder=recorder, viewed=False, redactor=logs.redactor, cautions=told, origin=source)
         asyncio.run(run_headless(agent, options.seconds, service=service))
     return OK
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from argparse import SUPPRESS
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +14,22 @@ if TYPE_CHECKING:
     from agent_core.config.origin import Origin
 
 
+PROFILES = "~/.config/edge-console"
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """They may stand before or behind the command: its own defaults, which argparse would take last, are those of the whole."""
     parser.add_argument("--config", type=Path, default=SUPPRESS, metavar="FILE", help="default: config.yaml here, if there is one")
+    kept = f"the same as --config {PROFILES}/NAME/config.yaml"
+    parser.add_argument("--profile", dest="config", type=profile, default=SUPPRESS, metavar="NAME", help=kept)
     parser.add_argument("--data-dir", type=Path, default=SUPPRESS, metavar="DIR", help="outranks the configuration's data_dir")
+
+
+def profile(name: str) -> Path:
+    """An argument's type: the config.yaml of the agent of this name."""
+    if not re.fullmatch(r"[\w][\w.-]{0,63}", name):
+        raise argparse.ArgumentTypeError(f"a name of letters, digits, - and . expected, found {name!r}")
+    return Path(PROFILES).expanduser() / name / "config.yaml"
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

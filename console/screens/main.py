@@ -126,16 +126,19 @@ class Main(Screen[None]):
     def action_zoom(self) -> None:
         self.toggle_class("-zoom")
 
-    def leave(self) -> None:
-        """The nearest thing to leave."""
+    def leave(self) -> bool:
+        """The nearest thing to leave; False where there is none."""
         if self.detail:
             self._show_detail(0)
         elif self.has_class("-zoom"):
             self.action_zoom()
         elif self.stream.session:
             self.stream.look_at(None)
-        else:
+        elif self.stream.marked:
             self.stream.unmark()
+        else:
+            return False
+        return True
 
     # --- the stream -------------------------------------------------------------------------------------------------
 

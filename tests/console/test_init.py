@@ -113,3 +113,13 @@ def read_back(line: str) -> str:
         variables, problems = read_env_file(Path(file.name))
     assert not problems
     return variables["EDGE_SECRET"].text
+
+
+async def test_a_profile_is_a_directory_of_its_own_for_one_agent(tmp_path: Path) -> None:
+    await init("--yes", "--profile", "second", cwd=tmp_path, HOME=str(tmp_path))
+    folder = tmp_path / ".config" / "edge-console" / "second"
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {"config.yaml": 0o600, ".env": 0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    async with program("status", "--profile", "../second", cwd=tmp_path) as process:
+        assert await process.ends() == 2
+        assert "argument --profile: a name of letters" in process.err[0]
