@@ -222,6 +222,7 @@ class EdgeConsole(ScreenApp[str]):
         self.operations.search_ledger()
         self.operations.renew_delays()
         self.operations.renew_attention()
+        self.operations.ask_words()
         snapshot = self.operations.snapshot()
         most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
         news, self._cursor, missed = self.host.feed.since(self._cursor, most)
@@ -240,7 +241,7 @@ class EdgeConsole(ScreenApp[str]):
             self._main.detail,
             self._keys,
             self.operations.delays,
-            self.operations.masked,
+            self.operations.texts,
         )
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
@@ -288,7 +289,7 @@ class EdgeConsole(ScreenApp[str]):
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(
             snapshot, now, inks_of(self.theme), self._zone, self._keys, self._quit_by is not None, self._read_only,
-            self.operations.masked, self.operations.delays,
+            self.operations.texts, self.operations.delays,
         )  # fmt: skip
 
     def _ended(self) -> bool:

@@ -1,11 +1,12 @@
 """Earlier commands, from the ledger: what the stream shows of the time before this console."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent_core.attention import Case, Kind, case_of
 from agent_core.feed import CommandEntry
 from agent_core.filters import Ask
-from agent_core.journal.reader import NoLedger, needing_attention
+from agent_core.journal.reader import NoLedger, first_words, needing_attention
 from agent_core.journal.reader import asked as found
 from agent_core.journal.search import page
 from agent_core.plain import plain
@@ -28,6 +29,14 @@ def asked(data_dir: Path, ask: Ask, after: int) -> tuple[set[int], int]:
         return found(data_dir, ask.field, ask.value, after)
     except NoLedger:
         return set(), after
+
+
+def words(data_dir: Path, redactor: Redactor, numbers: Sequence[int]) -> dict[int, str]:
+    """How the messages of these commands begin."""
+    try:
+        return {number: redactor(text) for number, text in first_words(data_dir, numbers).items()}
+    except NoLedger:
+        return {}
 
 
 def needing(data_dir: Path, redactor: Redactor, utc: float) -> list[Case]:

@@ -89,6 +89,8 @@ class ConsoleOptions(NamedTuple):
     """A page of the ledger."""
     needing: "Callable[[float], Sequence[Case]] | None" = None
     """What needs the operator at a time, from the ledger. Raises NoLedger."""
+    words: "Callable[[Sequence[int]], Mapping[int, str]] | None" = None
+    """How the messages of these commands begin, by their numbers."""
     delays: "Callable[[float], Delays | None] | None" = None
     """Whose the delays of the hour before were, from the ledger."""
     begin_with: str = ""
@@ -126,6 +128,7 @@ class Operations:
         self._counted: tuple[int, ...] = ()
         self._attention_at = 0.0
         self._masked = False
+        self._asking_words = False
         self._asked_for: Filter | None = None
         self._ask_at = 0.0
         self._answered_to: dict[Ask, int] = {}
@@ -204,9 +207,14 @@ class Operations:
         self.options = self.options._replace(texts=options.texts, bell=options.bell, notify=options.notify)
 
     @property
+    def texts(self) -> str:
+        """`shown`, `masked` or `off`, as the operator has chosen last."""
+        return "off" if self.options.texts == "off" else "masked" if self._masked else "shown"
+
+    @property
     def masked(self) -> bool:
         """Whether to whom messages go, and what they say, is hidden: on the screen, and in all that is copied or saved."""
-        return self._masked or self.options.texts == "off"
+        return self.texts != "shown"
 
     def mask(self) -> None:
         if self.options.texts == "off":
@@ -605,6 +613,23 @@ class Operations:
         lines = replay_page([row], changed, self._inks)
         question = asked("Run it with this payload?", lines, "y run · n leave it")
         self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
+
+    # --- to whom and what ---
+
+    def ask_words(self) -> None:
+        """How the messages on the screen begin: by a thread, for those that were drawn without."""
+        if self.options.words is None or self.masked or self._asking_words:
+            return
+        wanted = self._main.stream.words.take_wanted()
+        if wanted:
+            self._asking_words = True
+            self._app.run_worker(self._watched(self._ask_words(self.options.words, wanted)), group="words")
+
+    async def _ask_words(self, words: "Callable[[Sequence[int]], Mapping[int, str]]", wanted: Sequence[int]) -> None:
+        try:
+            self._main.stream.tell_words(wanted, await asyncio.to_thread(words, wanted))
+        finally:
+            self._asking_words = False
 
     # --- what needs the operator ---
 

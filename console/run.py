@@ -200,7 +200,7 @@ def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
     """Where the console saves, which keys it has, with which filter it begins, and what it can ask."""
     from agent_core.redaction import Redactor
     from console.delays import last_hour
-    from console.history import asked, needing, searched
+    from console.history import asked, needing, searched, words
     from console.keys import keymap
     from console.operations import ConsoleOptions
 
@@ -216,6 +216,7 @@ def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
         notify=config.console.notify,
         ledger=partial(searched, folder, redactor),
         needing=partial(needing, folder, redactor),
+        words=partial(words, folder, redactor),
         delays=partial(last_hour, folder),
         begin_with=begin_with,
         keys=keymap(config.console.keys),

@@ -1,7 +1,7 @@
 """Reading a ledger from outside the agent that owns it: short read-only transactions, so it works while the agent runs."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ ASKED = {
 }
 """What only the ledger knows of a command, as SQL."""
 MAX_ATTENTION = 500
+MAX_WORDS = 120
+"""Characters of a text by which a viewer tells its message from others."""
 BEGIN_ANEW = f"restore a backup, or move {FILE_NAME} and {MARK_NAME} away, and its memory with them"
 PAGE = 1_000
 """Rows read at once: a listing that nobody reads on holds no transaction open, which would let the write-ahead log grow."""
@@ -125,6 +127,14 @@ def operand(field: str, value: str) -> str | int:
 
 def like(part: str) -> str:
     return "%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+
+
+def first_words(data_dir: Path, seqs: Sequence[int]) -> dict[int, str]:
+    """How the messages of these commands begin, of those that have a text. Raises NoLedger."""
+    text = f"substr(CASE WHEN json_valid(payload) THEN coalesce({TEXTS}) END, 1, {MAX_WORDS})"
+    query = f"SELECT * FROM (SELECT seq, {text} words FROM commands WHERE seq IN ({','.join('?' * len(seqs))})) WHERE words IS NOT NULL"
+    with reading(data_dir) as db:
+        return dict(db.execute(query, seqs).fetchall())
 
 
 def needing_attention(data_dir: Path, utc: float, most: int = MAX_ATTENTION) -> list[Remembered | BadRow]:

@@ -28,10 +28,12 @@ STATUS = {
     "refused": ("✗", "refused", "bad"),
     "interrupted": ("▲", "interrupted", "warn"),
 }
+BESIDE_RECIPIENT = 28
+"""Cells that a reason must have beside a recipient, or it has them all."""
 _VIA = {"ws": "muted", "poll": "warn", "local": "note"}
 _TITLES = {
     "time": "TIME", "id": "COMMAND ID", "type": "TYPE", "via": "VIA", "status": "STATUS", "run": "RUN ms", "ack": "ACK ms",
-    "bar": "", "rest": "", "thread": "THREAD", "note": "NOTE",
+    "bar": "", "rest": "", "message": "",
 }  # fmt: skip
 
 
@@ -48,28 +50,37 @@ class Column(NamedTuple):
 
 
 class Look(NamedTuple):
-    """How it is drawn: the inks, the zone of the times, the day that it is, for ages the second, and whether it is masked."""
+    """How it is drawn: the inks, the zone of the times, the day that it is, for ages the second, and of messages what may be seen."""
 
     inks: Inks
     zone: tzinfo | None
     today: date
     now: int | None = None
-    masked: bool = False
+    texts: str = "shown"
+
+    @property
+    def masked(self) -> bool:
+        return self.texts != "shown"
 
 
 @lru_cache(maxsize=16)
-def columns_for(width: int, hidden: frozenset[str] = frozenset()) -> tuple[Column, ...]:
-    """The columns of a row of `width` cells, with the gap after each in its width; what is left has the room of the hidden ones."""
+def columns_for(width: int, hidden: frozenset[str] = frozenset(), texts: str = "shown") -> tuple[Column, ...]:
+    """The columns of a row of `width` cells, with the gap after each in its width; what is left has the room of the hidden ones.
+
+    Where texts are off, times have the room of messages.
+    """
     if width < 74:
         sizes = {"time": 9, "id": 9, "type": 0, "via": 6, "status": 12, "ack": 8}
     elif width < 96:
         sizes = {"time": 13, "id": 13, "type": 0, "via": 6, "status": 14, "ack": 9}
+    elif texts != "off":
+        sizes = _with_message(width)
     elif width < 112:
         sizes = {"time": 13, "id": 13, "type": 19, "via": 6, "status": 14, "ack": 9, "rest": 0}
     elif width < 170:
         sizes = {"time": 13, "id": 20, "type": 22, "via": 6, "status": 14, "run": 9, "ack": 10, "rest": 0}
     else:
-        sizes = {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "thread": 18, "note": 0}
+        sizes = {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "rest": 0}
     sizes = {name: size for name, size in sizes.items() if name not in hidden} or {"id": 0}
     if 0 not in sizes.values():
         sizes[list(sizes)[-1]] = 0
@@ -77,11 +88,23 @@ def columns_for(width: int, hidden: frozenset[str] = frozenset()) -> tuple[Colum
     return tuple(Column(name, size or max(0, rest)) for name, size in sizes.items())
 
 
+def _with_message(width: int) -> dict[str, int]:
+    if width < 112:
+        return {"time": 13, "id": 13, "type": 19, "via": 6, "status": 14, "ack": 9, "message": 0}
+    if width < 136:
+        return {"time": 13, "id": 17, "type": 19, "via": 6, "status": 14, "run": 9, "ack": 9, "message": 0}
+    if width < 170:
+        return {"time": 13, "id": 20, "type": 20, "via": 6, "status": 14, "run": 9, "ack": 10, "bar": 14, "message": 0}
+    return {"time": 14, "id": 26, "type": 24, "via": 7, "status": 15, "run": 10, "ack": 11, "bar": 26, "message": 0}
+
+
 def heading(columns: tuple[Column, ...], inks: Inks, sort: Sort | None = None) -> Line:
     """The titles, over their figures; an arrow at that of the order."""
     cells: list[tuple[str, Style]] = []
     for column in columns:
         title = "ID" if column.name == "id" and column.width < 16 else _TITLES[column.name]
+        if column.name == "message":
+            title = fit("TO", _recipient_width(column)) + " MESSAGE"
         sorted_by = sort is not None and sort.column == column.name
         arrow = "" if sort is None or not sorted_by else "▼" if sort.descending else "▲"
         cells.append((_aligned(column, title + arrow), inks.key if sorted_by else inks.head))
@@ -99,14 +122,14 @@ def column_at(columns: tuple[Column, ...], x: int) -> str | None:
 
 def column_title(name: str) -> str:
     """What a dialog calls it."""
-    return _TITLES[name].removesuffix(" ms").lower() or {"bar": "bar", "rest": "reason, or bar"}[name]
+    return _TITLES[name].removesuffix(" ms").lower() or {"bar": "bar", "rest": "reason, or bar", "message": "recipient"}[name]
 
 
-def command_line(row: Row, columns: tuple[Column, ...], look: Look, *, earlier: bool = False) -> Line:
-    """One command; one from an earlier time has its own time faint."""
+def command_line(row: Row, columns: tuple[Column, ...], look: Look, *, words: str = "", earlier: bool = False) -> Line:
+    """One command, whose message begins with these words; one from an earlier time has its own time faint."""
     pieces: list[Piece] = []
     for column in columns:
-        pieces += _CELLS[column.name](row, column, look)
+        pieces += _message(row, column, look, words) if column.name == "message" else _CELLS[column.name](row, column, look)
     if earlier and columns[0].name == "time":
         pieces[0] = (pieces[0][0], look.inks.faint)
     return tuple(pieces)
@@ -179,27 +202,37 @@ def _bar(row: Row, column: Column, look: Look) -> Line:
 
 def _rest(row: Row, column: Column, look: Look) -> Line:
     """The room that is left: why it failed or waits, else the time to the ack."""
-    return _note(row, column, look) if row.error else _bar(row, column, look)
+    return ((_aligned(column, shown(row.error, 200)), _reason_ink(row, look)),) if row.error else _bar(row, column, look)
+
+
+def _reason_ink(row: Row, look: Look) -> Style:
+    return look.inks.tone("note" if row.status == "queued" else "bad")
+
+
+def _message(row: Row, column: Column, look: Look, words: str) -> Line:
+    """To whom, and how it begins, or why it failed or waits; a long reason has all of a narrow column."""
+    said, ink = (shown(row.error, 200), _reason_ink(row, look)) if row.error else (shown(words, 200), look.inks.muted)
+    recipient = _recipient_width(column)
+    room = column.width - recipient - 2
+    if row.error and room < BESIDE_RECIPIENT and width_of(said) > room:
+        return ((_aligned(column, said), ink),)
+    return ((fit(shown(row.thread_id or "", 100), recipient) + " ", look.inks.text), (fit(said, room) + " ", ink))
+
+
+def _recipient_width(column: Column) -> int:
+    return max(13, min(24, column.width // 3))
 
 
 def reason_hidden(row: Row, columns: tuple[Column, ...]) -> bool:
     """Whether it failed and the columns have no room to say why."""
-    room = max((column.width for column in columns if column.name in {"rest", "note"}), default=0)
-    return row.error is not None and width_of(shown(row.error, 200)) >= room
-
-
-def _thread(row: Row, column: Column, look: Look) -> Line:
-    return ((_aligned(column, shown(row.thread_id or "", 100)), look.inks.muted),)
-
-
-def _note(row: Row, column: Column, look: Look) -> Line:
-    if row.error:
-        return ((_aligned(column, shown(row.error, 200)), look.inks.tone("note" if row.status == "queued" else "bad")),)
-    text = f"replay of {shown(row.replay_of, 200)}" if row.replay_of else ""
-    return ((_aligned(column, text), look.inks.muted),)
+    last = columns[-1]
+    room = last.width - 1 if last.name in {"rest", "message"} else 0
+    if last.name == "message" and room - _recipient_width(last) - 1 >= BESIDE_RECIPIENT:
+        room -= _recipient_width(last) + 1
+    return row.error is not None and width_of(shown(row.error, 200)) > room
 
 
 _CELLS = {
     "time": _time, "id": _id, "type": _type, "via": _via, "status": _status, "run": _run, "ack": _ack, "bar": _bar,
-    "rest": _rest, "thread": _thread, "note": _note,
+    "rest": _rest,
 }  # fmt: skip

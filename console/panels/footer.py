@@ -22,13 +22,13 @@ def footer(view: View, width: int, height: int) -> list[Line]:
 def _bar(keys: tuple[Key, ...], inks: Inks, width: int) -> Line:
     gap = 2 if width >= 100 else 1
     named = [key for key in keys if key.label != "palette"]
+    palette = [key for key in keys if key.label == "palette"]
+    right: Line = (("│ ", inks.faint), *_key(palette[0], inks), (" ", inks.band)) if palette and width >= 100 else BLANK
     for label in SPARED:
-        if sum(line_width(_key(key, inks)) + gap for key in named) < width:
+        if sum(line_width(_key(key, inks)) + gap for key in named) < width - line_width(right):
             break
         named = [key for key in named if key.label != label]
     left: Line = tuple(piece for key in named for piece in ((" " * (gap if key is not named[0] else 1), inks.band), *_key(key, inks)))
-    palette = [key for key in keys if key.label == "palette"]
-    right: Line = (("│ ", inks.faint), *_key(palette[0], inks), (" ", inks.band)) if palette and width >= 100 else BLANK
     return spread(left, right, width, inks.band)
 
 

@@ -42,7 +42,7 @@ def _badges(view: View, width: int) -> Line:
         found.append((f"! {count(snapshot.commands.attention)}", ink + OPENS_ATTENTION))
     if view.read_only:
         found.append(("READ-ONLY", view.inks.pill("accent")))
-    if view.masked:
+    if view.texts == "masked":
         found.append(("MASKED", view.inks.pill("accent")))
     if snapshot.polling.mode is not PollingMode.AUTO:
         found.append((f"POLL {snapshot.polling.mode.upper()}", view.inks.pill("warn")))

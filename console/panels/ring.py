@@ -174,6 +174,10 @@ class Ring:
             replay_of=row.replay_of, effect=row.effect,
         )  # fmt: skip
 
+    def numbers(self, positions: Iterable[int]) -> list[int]:
+        """The numbers of the commands at these positions, which are kept."""
+        return [self._numbers[position % self.capacity] for position in positions]
+
     def _append(self, entries: Sequence[CommandEntry]) -> None:
         """New ones, column by column, no more than fit before the columns' end: sorted and all behind the newest, or a single late one."""
         columns: Any = zip(*entries, strict=True)

@@ -18,7 +18,7 @@ from textual.widget import Widget
 from agent_core.feed import CommandEntry
 from agent_core.filters import BAD, Ask, Condition, Filter, FilterError, parse
 from agent_core.search import Page, Query
-from console.masks import masked_row, masked_within
+from console.masks import MASK, masked_row, masked_within
 from console.panels.columns import Column, Look, column_at, column_title, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound
@@ -26,6 +26,7 @@ from console.panels.ring import FilteredView, Ring, Row
 from console.panels.sorting import Arrangement, SortedView, first_sort
 from console.panels.view import View
 from console.panels.viewport import Viewport
+from console.panels.words import Words
 from console.text import count, cut, day_of, grouped, shown
 
 RULE = Style(underline=True)
@@ -124,6 +125,7 @@ class Stream(Widget, can_focus=True):
         self.viewport = Viewport(self._passing)
         self._marks: set[int] = set()
         self.arrangement = Arrangement()
+        self.words = Words()
         self._view: View | None = None
         self._look: Look | None = None
         self._drawn: dict[_Key, Strip] = {}
@@ -231,6 +233,13 @@ class Stream(Widget, can_focus=True):
         self.refresh()
         return True
 
+    def tell_words(self, asked: Sequence[int], found: Mapping[int, str]) -> None:
+        """How these messages begin, as far as the ledger has them."""
+        self.words.tell(asked, found)
+        places = [place for place in map(self.live.find, asked) if place is not None]
+        self._forget(places)
+        self._refresh_rows(places)
+
     @property
     def at_the_oldest(self) -> bool:
         """Whether the oldest command that passes is on the screen, and it is a live one."""
@@ -239,7 +248,7 @@ class Stream(Widget, can_focus=True):
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
         now = int(view.now.utc) if self.arrangement.ages else None
-        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), now, view.masked)
+        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), now, view.texts)
         self._view = view
         if look != self._look:
             self._look = look
@@ -561,14 +570,18 @@ class Stream(Widget, can_focus=True):
         self._window.clear()
 
     @property
+    def _texts(self) -> str:
+        return "shown" if self._look is None else self._look.texts
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """Those that are shown."""
-        return columns_for(self.size.width - 4, self.arrangement.hidden)
+        return columns_for(self.size.width - 4, self.arrangement.hidden, self._texts)
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
         """Those that there is room for."""
-        return columns_for(self.size.width - 4)
+        return columns_for(self.size.width - 4, texts=self._texts)
 
     def _strip(self, y: int, look: Look, width: int, selected: int | None) -> Strip:
         inks = look.inks
@@ -607,13 +620,20 @@ class Stream(Widget, can_focus=True):
         row = self.ring.row(position)
         row = masked_row(row) if look.masked else row
         try:
-            cells = command_line(row, self.columns, look, earlier=position < 0)
+            columns = self.columns
+            cells = command_line(row, columns, look, words=self._words_of(position, row, columns, look), earlier=position < 0)
         except Exception as error:  # noqa: BLE001  (the edge of a drawing: it says so in its place)
             cells = ((f"✗ cannot be drawn: {type(error).__name__}: {shown(error, 100)}", inks.tone("bad")),)
         ground = inks.cursor if cursor else inks.failed if row.status in BAD else inks.ground
         ground = ground + RULE if ruled else ground
         mark = ("◆", inks.tone("note", bold=True)) if marked else ("▌", inks.accent) if cursor else (" ", inks.text)
         return self._bordered((mark, *cells), width, edge, ground, look, thumb=thumb)
+
+    def _words_of(self, position: int, row: Row, columns: tuple[Column, ...], look: Look) -> str:
+        """How its message begins, where that has a column."""
+        if not row.thread_id or self.session or columns[-1].name != "message":
+            return ""
+        return MASK if look.masked else self.words.of(*self.ring.numbers([position]))
 
     def _bordered(self, line: Line, width: int, edge: Style, ground: Style, look: Look, *, thumb: bool) -> Strip:
         inner = segments_of(line, width - 2, ground)

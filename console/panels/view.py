@@ -31,10 +31,14 @@ class View:
     keys: tuple[Key, ...] = ()
     stopping: bool = False
     read_only: bool = False
-    masked: bool = False
-    """To whom messages go and what they say is not to be seen."""
+    texts: str = "shown"
+    """To whom messages go and what they say: `shown`, `masked`, or `off`."""
     delays: Delays | None = None
     """Whose the last hour's delays were, once the ledger has been asked."""
+
+    @property
+    def masked(self) -> bool:
+        return self.texts != "shown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def test_every_column_can_be_sorted_by() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_what_is_hidden_leaves_its_room_to_the_others(width: int) -> None:
-    for hidden in (frozenset({"time"}), frozenset({"type", "rest", "note"}), frozenset(SORTED_BY)):
+    for hidden in (frozenset({"time"}), frozenset({"type", "rest", "message"}), frozenset(SORTED_BY)):
         columns = columns_for(width, hidden)
         assert columns
         assert sum(column.width for column in columns) == width
@@ -84,7 +84,7 @@ async def test_keys_sort_by_any_column_and_go_back_to_newest_last() -> None:
     async with seated(entries=pictured()) as seat:
         await seat.press("S", "3")
         assert "TYPE▲" in bodies(seat)
-        kinds = [line[34:50].strip("↻ ")[:12] for line in bodies(seat).splitlines()[2:-1]]
+        kinds = [line[31:47].strip("↻ ")[:12] for line in bodies(seat).splitlines()[2:-1]]
         assert kinds == sorted(kinds)
         await seat.press("o")
         assert "TYPE▼" in bodies(seat)

@@ -13,11 +13,25 @@ from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapsh
 from console.app import EdgeConsole
 from console.operations import ConsoleOptions
 from console.screenshot import svg_of
-from tests.harness.stills import NOON, NOTHING_YET, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, clock, needing_cases, pictured, remembered
+from tests.harness.stills import (
+    NOON,
+    NOTHING_YET,
+    OFFLINE,
+    ONLINE,
+    REFUSED,
+    WAITING,
+    StillHost,
+    clock,
+    first_words,
+    needing_cases,
+    pictured,
+    remembered,
+)
 
 FOLDER = Path(__file__).with_name("goldens")
 SMALL, USUAL, LARGE, TOWER = (80, 24), (120, 36), (200, 60), (80, 50)
 WIDE = (160, 45)
+HUNDRED = (100, 30)
 POLLING = replace(WAITING, commands=replace(WAITING.commands, outbox=12))
 LATER = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3_600),), scheduled_count=1)
 NEEDING = replace(ONLINE, commands=replace(ONLINE.commands, interrupted=1, unresolved=2, overdue=1, turned_away=12))
@@ -33,6 +47,8 @@ class Picture(NamedTuple):
     empty: bool = False
     shows: str = ""
     """A word that is there once what is asked of the ledger has come."""
+    texts: str = ""
+    """As in the configuration; then the ledger tells how messages begin."""
     then: tuple[str, ...] = ()
     """Keys for then."""
 
@@ -52,6 +68,11 @@ PICTURES = (
     *(Picture(f"attention-{size[0]}", NEEDING, size, ("exclamation_mark",), shows="perhaps") for size in (SMALL, USUAL, WIDE)),
     Picture("attention-light", NEEDING, USUAL, ("exclamation_mark",), "edge-light", shows="perhaps", then=("j", "j")),
     Picture("attention-none", ONLINE, SMALL, ("exclamation_mark",), empty=True, shows="Nothing"),
+    *(Picture(f"recipients-{size[0]}", ONLINE, size, texts="shown", shows="Your") for size in (HUNDRED, USUAL, WIDE, LARGE)),
+    *(Picture(f"masked-{size[0]}", ONLINE, size, texts="masked", shows="MASKED") for size in (SMALL, USUAL, WIDE)),
+    Picture("recipients-light", ONLINE, USUAL, (), "edge-light", texts="shown", shows="Your"),
+    Picture("masked-inspector", ONLINE, SMALL, ("enter",), texts="masked", shows="Payload"),
+    Picture("texts-off", ONLINE, USUAL, texts="off"),
     Picture("too-small", ONLINE, (59, 15)),
     Picture("latency", ONLINE, USUAL, ("3",)),
     Picture("link-light", ONLINE, USUAL, ("1",), "edge-light"),
@@ -69,6 +90,8 @@ async def drawn(picture: Picture) -> str:
     for number in range(0 if picture.empty else 12):
         host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
     options = ConsoleOptions(needing=lambda _: [] if picture.empty else needing_cases())
+    if picture.texts:
+        options = options._replace(texts=picture.texts, words=first_words)
     app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme, options=options)
     async with app.run_test(size=picture.size) as pilot:
         for key in picture.keys:

@@ -353,8 +353,9 @@ def test_c5_instants_of_the_panels_have_their_date_too() -> None:
             assert says in text_of(dict(DETAILS)[name](view, width, 14))
 
 
-def test_the_bar_has_two_parts() -> None:
-    columns, inks = columns_for(116), inks_of("edge-dark")
+@pytest.mark.parametrize(("width", "texts"), [(116, "off"), (156, "shown"), (196, "masked")])
+def test_the_bar_has_two_parts(width: int, texts: str) -> None:
+    columns, inks = columns_for(width, texts=texts), inks_of("edge-dark")
     bar = [(text, ink) for text, ink in command_line(ROW, columns, Look(inks, None, TODAY)) if "━" in text]
     assert [ink for _, ink in bar] == [inks.run, inks.tone("warn")]
 

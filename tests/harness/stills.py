@@ -1,6 +1,6 @@
 """A host that stands still, and presents made by hand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from types import MappingProxyType
@@ -149,12 +149,25 @@ PICTURED = (
 )  # fmt: skip
 
 
+PEOPLE = ("+13105550100", "ann@example.net", "+442071838750", "chat831551415676550949", "+491701234567")
+SAID = (
+    "Your table for four is ready at 19:30", "Running late, start without me", "À demain, 19 h",
+    "The parcel is at the front desk, ask for Jo", "Reminder: dentist tomorrow at 09:15, bring the form that they sent", "See you there",
+)  # fmt: skip
+
+
+def first_words(numbers: Sequence[int]) -> dict[int, str]:
+    """How the messages of the pictures begin."""
+    return {number: SAID[number % len(SAID)] for number in numbers}
+
+
 def pictured() -> list[CommandEntry]:
     """The commands of the pictures."""
     return [
         entry(
             number, f"cmd_{code}", kind, utc=NOON - 160 + number * 7.3, via=via, status=status, run_ms=run, ack_ms=ack,
-            thread_id="+13105550100", error="the recipient is not registered" if status == "failed" else None,
+            thread_id=PEOPLE[number % len(PEOPLE)] if "message" in kind else None,
+            error="the recipient is not registered" if status == "failed" else None,
             replay_of="cmd_87ec1d7da0" if via == "local" else None,
         )
         for number, (code, kind, via, status, run, ack) in enumerate(PICTURED, 1)
