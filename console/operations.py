@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from agent_core.attention import Case
     from agent_core.delays import Delays
     from agent_core.diagnosis.findings import Conclusion, Stage
+    from agent_core.events import Event
     from agent_core.records import Remembered, Resolution
     from agent_core.search import Page, Query
+    from console.questions import Asking
     from console.replay import Batch
     from console.screens.attention import Attention, Listed
     from console.screens.editor import Draft
@@ -448,19 +450,20 @@ class Operations:
             rows = [] if row is None else [row]
         if not rows:
             return
-        if all(row.effect == "harmless" for row in rows):
-            self._replay(rows, True)
-            return
-        from console.screens.dialog import Question, SternQuestion
-        from console.screens.pages import replay_page
+        from console.questions import about_replay
 
         record = self._look_up(rows[0].command_id) if len(rows) == 1 else None
-        lines = replay_page(list(map(self._row, rows)), record, self._inks)
-        title = f"Replay these {len(rows)} commands?" if len(rows) > 1 else "Replay this command?"
-        stern = any(row.effect == "external" for row in rows)
-        asked = SternQuestion if stern else Question
-        hint = "y replay · n leave it" if not stern else "y replay (enter does not) · n leave it"
-        self._app.push_screen(asked(title, lines, hint), partial(self._replay, rows))
+        self._ask_first(about_replay(list(map(self._row, rows)), record, self._inks), partial(self._replay, rows))
+
+    def _ask_first(self, asking: "Asking | None", then: Callable[[bool | None], None]) -> None:
+        """Where there is nothing to ask: at once."""
+        if asking is None:
+            then(True)
+            return
+        from console.screens.dialog import Question, SternQuestion
+
+        asked = SternQuestion if asking.stern else Question
+        self._app.push_screen(asked(asking.title, asking.lines, asking.hint), then)
 
     def _replay(self, rows: Sequence[Row], agreed: bool | None) -> None:
         if not agreed:
@@ -507,17 +510,20 @@ class Operations:
         row = self._selected()
         if row is None:
             return
-        if row.status != "scheduled":
-            self.say("Only what is due later can be cancelled.", "warning")
-            return
         from agent_core.events import CancelRequested
-        from console.screens.dialog import Question
-        from console.screens.pages import replay_page
+        from console.questions import about_cancel
 
-        lines = replay_page([self._row(row)], self._look_up(row.command_id), self._inks)[:-3]
-        request = CancelRequested(row.command_id)
-        question = Question("Cancel this message?", lines, "y cancel it · n leave it")
-        self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
+        self._post_if_agreed(about_cancel, row, CancelRequested(row.command_id))
+
+    def _post_if_agreed(self, about: "Callable[[Row, Remembered | None, Inks], Asking]", row: Row, request: "Event") -> None:
+        from console.questions import Unfit
+
+        try:
+            asking = about(self._row(row), self._look_up(row.command_id), self._inks)
+        except Unfit as error:
+            self.say(str(error), "warning")
+        else:
+            self._ask_first(asking, lambda agreed: self._host.post(request) if agreed else None)
 
     def hold(self) -> None:
         """Which new commands wait for the operator."""
@@ -549,19 +555,11 @@ class Operations:
         row = self._selected()
         if row is None:
             return
-        if row.status != "held":
-            self.say("Only what is held can be approved or refused.", "warning")
-            return
         from agent_core.events import HeldApproved, HeldRefused
-        from console.screens.dialog import SternQuestion
-        from console.screens.pages import replay_page
+        from console.questions import about_held
 
-        lines = replay_page([self._row(row)], self._look_up(row.command_id), self._inks)[:-3]
         request = HeldApproved(row.command_id) if approve else HeldRefused(row.command_id)
-        title, what = ("Let this command run?", "y let it run (enter does not)") if approve else ("Refuse this command?", "y refuse it")
-        self._app.push_screen(
-            SternQuestion(title, lines, f"{what} · n leave it"), lambda agreed: self._host.post(request) if agreed else None
-        )
+        self._post_if_agreed(partial(about_held, approve=approve), row, request)
 
     def edit(self) -> None:
         if self._may_not() or self._is_saved():
