@@ -41,6 +41,7 @@ class RemoteHost:
         self._numbers = count(1)
         self._asked: dict[int, Future[Answer]] = {}
         self._over = threading.Event()
+        self._told = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="viewer", daemon=True)
 
@@ -55,6 +56,10 @@ class RemoteHost:
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
+
+    def await_present(self, within: float) -> None:
+        """Until the agent has told its present, for at most so many seconds."""
+        self._told.wait(within)
 
     def post(self, event: "Event") -> None:
         viewer = self._viewer
@@ -138,6 +143,7 @@ class RemoteHost:
         match said:
             case Present(snapshot):
                 self._snapshot = snapshot
+                self._told.set()
             case Past(entries, dropped):
                 if dropped:
                     self._say("WARNING", f"{dropped:,} feed entries came faster than this console could read them")

@@ -34,7 +34,7 @@ Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
 STOP_WITHIN = 6.0
 LEAVE_WITHIN = 3.0
-DUMB = frozenset({"dumb", "unknown", ""})
+DUMB = frozenset({"dumb", "unknown"})
 MAX_FAILURES, FAILING_WITHIN = 3, 60.0
 """So many failures of the console in so many seconds are enough of it."""
 SWITCH_AFTER = 0.0001
@@ -51,9 +51,6 @@ def run_console(
     The agent starts when the first picture is on the screen: what it imports would hold that up. `env_file` is told of where others can
     read it. Raises what kept it from starting.
     """
-    if os.environ.get("TERM", "dumb") in DUMB:
-        sys.stderr.write("edge-console: this terminal (TERM) cannot draw a screen; use --no-ui to run the agent without it\n")
-        return 2
     from agent_core import gc_tuning
     from console.app import EdgeConsole
     from console.terminal import giving_back
@@ -65,7 +62,7 @@ def run_console(
         nonlocal options
         config = configured(stack)
         options = console_options(config, begin_with)
-        agent = logging_agent(config, stack, recorder, env_file, _heard(anew(), reloaded))
+        agent = logging_agent(config, stack, recorder, env_file, heard(anew(), reloaded))
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
         return agent
@@ -90,10 +87,7 @@ def run_console(
     if code:
         return code
     stop_on_signals(host, giving_back(sys.__stderr__))
-    if seconds is not None:
-        timer = threading.Timer(seconds, host.stop)
-        timer.daemon = True
-        timer.start()
+    stop_after(host, seconds)
     app = keep_open(app, opened, host)
     host.stop()
     host.join(STOP_WITHIN)
@@ -104,7 +98,13 @@ def run_console(
     return app.return_code or 0
 
 
-def _heard(origin: "Origin | None", tell: "Callable[[Config], None]") -> "Origin | None":
+def cannot_draw() -> str:
+    """The name of the terminal, where it is one that cannot draw a screen."""
+    name = os.environ.get("TERM", "") or "unknown"
+    return name if name in DUMB else ""
+
+
+def heard(origin: "Origin | None", tell: "Callable[[Config], None]") -> "Origin | None":
     """The same; each configuration that is read there anew is told."""
     if origin is None:
         return None
@@ -315,6 +315,13 @@ def logging_agent(
     told = cautions(folder, env_file)
     name = socket.gethostname()
     return Agent(config, host=name, log_to=logs.tell, recorder=recorder, redactor=logs.redactor, cautions=told, origin=origin)
+
+
+def stop_after(host: LocalHost, seconds: float | None) -> None:
+    if seconds is not None:
+        timer = threading.Timer(seconds, host.stop)
+        timer.daemon = True
+        timer.start()
 
 
 def stop_on_signals(host: LocalHost, give_back: Callable[[], None]) -> None:

@@ -4,12 +4,12 @@ import argparse
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from console.cli.options import add_config_options, add_filter_option, configuration, judge_filter, seconds
+from console.cli.options import PLAIN_HELP, add_config_options, add_filter_option, configuration, judge_filter, seconds
 from console.cli.outcome import FAILED, NOT_ONLINE, OK, USAGE, complain
+from console.standing import is_online, standing
 
 if TYPE_CHECKING:
     from agent_core.control.client import Viewer
@@ -27,6 +27,7 @@ def add_parsers(commands: Any) -> None:
     add_config_options(attach)
     attach.add_argument("--all", action="store_true", help="every agent of yours on this machine, a row each; Enter opens one")
     attach.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help="only look: the agent refuses the rest")
+    attach.add_argument("--plain", action="store_true", default=argparse.SUPPRESS, help=PLAIN_HELP)
     add_filter_option(attach)
     attach.set_defaults(command=_attach)
 
@@ -55,13 +56,25 @@ def agent_socket(options: argparse.Namespace) -> Path:
 
 
 def _attach(options: argparse.Namespace) -> int:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return complain("the console needs a terminal; `edge-console status` needs none", USAGE)
-    if not options.all:
-        return _open(options)
-    from console.run import run_list
+    from console.run import cannot_draw, run_list
 
-    return run_list(lambda agent: _open(_options_of(agent, options), from_list=True))
+    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    terminal = cannot_draw() if at_terminal else ""
+    if options.all and (options.plain or terminal):
+        return complain("--all draws a screen; attach --plain, with --data-dir, shows one agent as lines", USAGE)
+    if options.plain or terminal:
+        return _open_plain(options, "" if options.plain else terminal)
+    if not at_terminal:
+        return complain("the console needs a terminal; attach --plain and `edge-console status` need none", USAGE)
+    return run_list(lambda agent: _open(_options_of(agent, options), from_list=True)) if options.all else _open(options)
+
+
+def _open_plain(options: argparse.Namespace, terminal: str) -> int:
+    from console.plainmode.run import attach_plain
+
+    config = configuration(options)
+    judge_filter(options, config.data_dir)
+    return attach_plain(config, agent_socket(options), options.filter, read_only=options.read_only, terminal=terminal)
 
 
 def _open(options: argparse.Namespace, *, from_list: bool = False) -> int:
@@ -90,7 +103,11 @@ def _status(options: argparse.Namespace) -> int:
             snapshot = later
     if snapshot is None:
         return complain(f"the agent (pid {viewer.greeting.pid}) runs and says nothing; it may be stopped", NOT_ONLINE)
-    print(_as_json(snapshot) if options.json else "\n".join(_lines(snapshot, viewer.greeting.pid)))
+    if options.json:
+        print(_as_json(snapshot))
+        return OK if _online(snapshot) else NOT_ONLINE
+    for name, value in standing(snapshot, snapshot.at, f"pid {viewer.greeting.pid}, "):
+        print(f"{name:<10} {value}")
     return OK if _online(snapshot) else NOT_ONLINE
 
 
@@ -114,43 +131,13 @@ def _next(viewer: "Viewer", kind: type[T], by: float) -> T | None:
 
 
 def _online(snapshot: "Snapshot | None") -> bool:
-    return snapshot is not None and snapshot.link.phase in {"online", "suspect"}
+    return snapshot is not None and is_online(snapshot)
 
 
 def _as_json(snapshot: "Snapshot") -> str:
     from agent_core.codec import encode
 
     return json.dumps(encode(snapshot), ensure_ascii=False, indent=1)
-
-
-def _lines(snapshot: "Snapshot", pid: int) -> list[str]:
-    """What an operator wants to know first, a line each."""
-    link, polling, commands, events = snapshot.link, snapshot.polling, snapshot.commands, snapshot.events
-    rows = [
-        ("agent", f"{snapshot.agent_id or 'no id yet'} (pid {pid}, edge-console {snapshot.version})"),
-        ("backend", snapshot.backend_url),
-        ("link", f"{link.phase} since {_at(link.since_utc)}" + (" · deaf" if link.deaf else "")),
-    ]
-    if link.retry_at is not None:
-        rows.append(("next dial", f"in {max(0.0, link.retry_at - snapshot.at):.0f} s, attempt {link.attempt}/{link.attempts_max}"))
-    if link.last_drop is not None and not _online(snapshot):
-        rows.append(("because", f"{link.last_drop.cause}: {link.last_drop.detail}"))
-    works = polling.works_until_at is not None and polling.works_until_at > snapshot.at
-    how = ("works" if works else f"fails: {polling.last_error}" if polling.last_error else "asks") if polling.active else "rests"
-    rows += [
-        ("polling", f"{polling.mode}, {how}"),
-        ("commands", f"{commands.received} taken, {commands.completed} completed, {commands.failed} failed, {commands.running} running"),
-        ("acks", f"{commands.proven} proven, {commands.outbox} not yet"),
-        ("events", f"{events.proven} proven, {events.unproven} not yet" + (f", {events.dropped} dropped" if events.dropped else "")),
-        ("intake", "paused: edge-console resume" if commands.paused else "open"),
-        ("scheduled", str(snapshot.scheduled_count)),
-        ("disk", "ok" if snapshot.disk.ok else str(snapshot.disk.trouble)),
-    ]
-    return [f"{name:<10} {value}" for name, value in rows]
-
-
-def _at(utc: float) -> str:
-    return datetime.fromtimestamp(utc, UTC).astimezone().isoformat(" ", "seconds")
 
 
 def _reconnect(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent_core import __version__
 from console.cli.options import (
+    PLAIN_HELP,
     add_config_options,
     add_demo_option,
     add_filter_option,
@@ -68,6 +69,7 @@ def _root(*, add_help: bool = True) -> Parser:
     parser.set_defaults(config=None, data_dir=None, demo=False, seconds=None, record=None, filter="")
     add_run_options(parser)
     parser.add_argument("--no-ui", action="store_true", help="run the agent without the console")
+    parser.add_argument("--plain", action="store_true", help=PLAIN_HELP)
     parser.add_argument("--read-only", action="store_true", help="the console only looks: it refuses all that changes anything")
     add_filter_option(parser)
     parser.add_argument("--log-format", choices=("text", "json"), help="of the lines of --no-ui")
@@ -172,18 +174,39 @@ def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
 def _run(options: argparse.Namespace) -> int:
     if options.no_ui:
         return _run_headless(options, service=False)
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return complain("the console needs a terminal; use --no-ui to run the agent without it", USAGE)
+    from console.run import cannot_draw, run_console
+
+    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if options.plain or (at_terminal and cannot_draw()):
+        return _run_plain(options, "" if options.plain else cannot_draw())
+    if not at_terminal:
+        return complain("the console needs a terminal; use --plain for lines, or --no-ui to run the agent without it", USAGE)
     gc.disable()
     verdict = _beside(options)
     from console.cli import recordings
-    from console.run import run_console
 
     recorder = recordings.recorder_for(options)
     secrets = env_file(options)
     return run_console(
         partial(_configured, options), verdict, secrets, options.seconds, recorder, partial(_anew, options),
         read_only=options.read_only, demo=options.demo, begin_with=options.filter,
+    )  # fmt: skip
+
+
+def _run_plain(options: argparse.Namespace, terminal: str) -> int:
+    gc.disable()
+    from console.cli import recordings
+    from console.plainmode.run import run_plain
+
+    def configured(stack: ExitStack) -> Any:
+        config = _configured(options, stack)
+        judge_filter(options, config.data_dir)
+        return config
+
+    recorder = recordings.recorder_for(options)
+    return run_plain(
+        configured, env_file(options), options.seconds, recorder, partial(_anew, options),
+        read_only=options.read_only, demo=options.demo, begin_with=options.filter, terminal=terminal,
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from agent_core.config.layers import Loaded
     from agent_core.config.origin import Origin
 
+PLAIN_HELP = "the console as lines and typed words, for screen readers; by itself where TERM is dumb"
+
 
 PROFILES = "~/.config/edge-console"
 

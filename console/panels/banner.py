@@ -1,5 +1,6 @@
 """What needs the operator, in as few rows as it takes over everything; nothing where nothing does."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agent_core.snapshot import Phase, PollingMode
@@ -9,6 +10,8 @@ from console.panels.view import View, status_of
 from console.text import shown, width_of, wrapped
 
 MOST_ROWS = 3
+KEYS = {"reconnect": "R", "polling": "p", "diagnose": "D", "attention": "!", "approve": "a", "refuse": "X", "it": "the selected one"}
+"""How a remedy names actions on the screen."""
 
 
 class Notice(NamedTuple):
@@ -19,34 +22,41 @@ class Notice(NamedTuple):
     tone: str
 
 
-def notice_of(view: View) -> Notice | None:
-    """The gravest first."""
+def notice_of(view: View, names: Mapping[str, str] = KEYS) -> Notice | None:
+    """The gravest, with actions as the viewer names them."""
+    notice = _notice(view)
+    return notice and notice._replace(remedy=notice.remedy.format_map(names))
+
+
+def _notice(view: View) -> Notice | None:
     snapshot = view.snapshot
     link, commands = snapshot.link, snapshot.commands
     if not snapshot.disk.ok:
         trouble = shown(snapshot.disk.trouble or "trouble", 200)
-        return Notice(f"✗ DISK: {trouble}; nothing new is taken", f"{_disk_remedy(trouble)}; it goes on by itself", "bad")
+        return Notice(f"✗ DISK: {trouble}; nothing new is taken", _disk_remedy(trouble) + "; it goes on by itself", "bad")
     if link.phase is Phase.REFUSED:
-        return Notice(f"✗ REFUSED: {_socket_trouble(view) or 'by the backend'}", "check EDGE_SECRET and the agent's id, then R", "bad")
+        return Notice(
+            f"✗ REFUSED: {_socket_trouble(view) or 'by the backend'}", "check EDGE_SECRET and the agent's id, then {reconnect}", "bad"
+        )
     if link.phase is Phase.REPLACED:
-        return Notice("✗ REPLACED: another agent has this id", "stop the other one, then R", "bad")
+        return Notice("✗ REPLACED: another agent has this id", "stop the other one, then {reconnect}", "bad")
     if status_of(snapshot, view.now, view.stopping).word == "OFFLINE":
         return _offline(view)
     if link.deaf:
         return Notice("▲ DEAF: a sync brought what the socket should have pushed", "a new one is open; look at the backend", "warn")
     if commands.interrupted:
         many = f"{commands.interrupted} commands" if commands.interrupted > 1 else "1 command"
-        return Notice(f"▲ {many}: outcome unknown", "! shows what to do", "warn")
+        return Notice(f"▲ {many}: outcome unknown", "{attention} shows what to do", "warn")
     if commands.held:
         many = f"{commands.held} commands wait" if commands.held > 1 else "1 command waits"
-        return Notice(f"◇ HELD: {many} for you", "a approves the selected one, X refuses it", "warn")
+        return Notice(f"◇ HELD: {many} for you", "{approve} approves {it}, {refuse} refuses it", "warn")
     return None
 
 
 def _disk_remedy(trouble: str) -> str:
     """A ledger that is damaged or gone is told with its path, which may say anything."""
     remedies = {"damaged": "move it away", "but held commands": "put it back", "full": "make room"}
-    return next((remedy for sign, remedy in remedies.items() if sign in trouble), "D looks for the cause")
+    return next((remedy for sign, remedy in remedies.items() if sign in trouble), "{diagnose} looks for the cause")
 
 
 def _socket_trouble(view: View) -> str:
@@ -57,12 +67,12 @@ def _socket_trouble(view: View) -> str:
 def _offline(view: View) -> Notice:
     socket, never = _socket_trouble(view), view.snapshot.polling.mode is PollingMode.NEVER
     if view.snapshot.agent_id is None:
-        remedy = "set EDGE_AGENT_ID or USER_PHONE" if "HTTP 4" in socket else "D looks for the cause"
+        remedy = "set EDGE_AGENT_ID or USER_PHONE" if "HTTP 4" in socket else "{diagnose} looks for the cause"
         return Notice(f"✗ OFFLINE: no agent id: {socket}", remedy, "bad")
     polling = "never" if never else poll_trouble(view)
     both = [f"socket: {socket}", f"polling: {polling}"] if socket and polling else [socket or f"polling: {polling}"]
     why = socket if socket == polling else "; ".join(both)
-    return Notice(f"✗ OFFLINE: {why}", "p lets it poll" if never else "D looks for the cause", "bad")
+    return Notice(f"✗ OFFLINE: {why}", "{polling} lets it poll" if never else "{diagnose} looks for the cause", "bad")
 
 
 def banner(view: View, width: int, height: int = MOST_ROWS) -> list[Line]:

@@ -190,18 +190,10 @@ def test_c15_the_window_has_a_title_and_gets_its_own_back(production: Terminal) 
     assert production.raw.rfind(b"\x1b[23;2t") > production.raw.rfind(b"\x1b]2;")
 
 
-@pytest.mark.parametrize("term", ["dumb", "", "unknown"])
-def test_c17_a_terminal_that_cannot_draw_gets_a_sentence(term: str) -> None:
-    with Terminal("--demo", env={"TERM": term}) as terminal:
-        assert terminal.ends() == 2
-        assert b"cannot draw a screen; use --no-ui" in terminal.raw
-        assert b"\x1b" not in terminal.raw
-
-
 def test_without_a_terminal_it_says_what_to_do() -> None:
     ended = subprocess.run([sys.executable, "-m", "console"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert ended.returncode == 2
-    assert ended.stderr == "edge-console: the console needs a terminal; use --no-ui to run the agent without it\n"
+    assert ended.stderr == "edge-console: the console needs a terminal; use --plain for lines, or --no-ui to run the agent without it\n"
 
 
 def test_a_wrong_configuration_is_one_line_and_leaves_the_terminal_alone(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""What is answered to a question of the operator, as lines."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from console.panels.columns import STATUS
+from console.panels.latency import PERCENTILES
+from console.panels.lines import Line
+from console.panels.view import View
+from console.plainmode.facts import facts, remedy
+from console.screens.pages import DIAGNOSIS_GLYPHS
+from console.text import duration, moment, shown, took
+
+if TYPE_CHECKING:
+    from agent_core.attention import Case
+    from agent_core.delays import Delays
+    from agent_core.feed import LogEntry
+
+LAST_WARNINGS = 5
+_GLYPHS = {glyph for glyph, *_ in (*STATUS.values(), *DIAGNOSIS_GLYPHS.values())}
+_GLYPH = re.compile(f"^[{''.join(_GLYPHS)}] +")
+
+
+def spoken(lines: Iterable[Line]) -> list[str]:
+    """A page of the screen without its ink and its glyphs, which all have a word beside them."""
+    return ["".join(_GLYPH.sub("", text) for text, _ in line).rstrip() for line in lines]
+
+
+def why(view: View, log: Sequence["LogEntry"]) -> Iterator[str]:
+    """What is the matter, what was, and the warnings that came with it."""
+    link, now = view.snapshot.link, view.now
+    told = facts(view)
+    yield from (told[name].sentence for name in ("connection", "polling", "disk") if name in told)
+    if "connection" not in told:
+        yield f"Connection: dialling now, attempt {link.attempt} of {link.attempts_max}."
+    if link.down_since_at is not None:
+        yield f"There has been no socket for {duration(now.mono - link.down_since_at)}."
+    if link.last_drop is not None:
+        drop = link.last_drop
+        lived = f" It had lived {duration(drop.lifetime)}." if drop.lifetime is not None else ""
+        yield f"Last trouble at {moment(drop.utc, now.utc, view.zone)}: {drop.cause}: {shown(drop.detail, 300)}.{lived}"
+    if link.drops:
+        yield "Since the start: " + ", ".join(f"{cause} {count} times" for cause, count in link.drops) + "."
+    warnings = [line for line in log if line.level in {"WARNING", "ERROR"}][-LAST_WARNINGS:]
+    if warnings:
+        yield f"The last {len(warnings)} warnings:"
+        yield from logged(warnings, view)
+    yield remedy(view) or "Nothing needs to be done here; `diagnose` looks at the way to the backend."
+
+
+def logged(lines: Iterable["LogEntry"], view: View) -> Iterator[str]:
+    for line in lines:
+        yield f"{moment(line.utc, view.now.utc, view.zone)} {line.level.capitalize()}: {shown(line.text, 500)}"
+
+
+def latency(view: View, delays: "Delays | None") -> Iterator[str]:
+    """The last two minutes; whose the delays of the last hour were."""
+    latency = view.snapshot.latency
+    yield "The last 2 minutes:"
+    spans = {"acks by WebSocket": latency.socket, "acks by polling": latency.polling, "runs": latency.run, "proofs": latency.proof}
+    for name, one in {**spans, "pings": latency.ping}.items():
+        figures = ", ".join(f"{label} {took(one.percentile(share))}" for label, share in PERCENTILES)
+        yield f"{name}: {one.count}" + (f", {figures}, slowest {took(one.slowest)}" if one.count else "")
+    if delays is not None:
+        yield f"The last hour: {delays.sentence}"
+
+
+def attention(cases: Sequence["Case"], view: View) -> Iterator[str]:
+    for case in cases:
+        record = case.record
+        when = moment(record.finished_utc or record.received_utc, view.now.utc, view.zone)
+        yield f"{shown(record.command.command_id, 200)}: {case.kind}, {when}: {shown(case.what.removeprefix(f'{case.kind}: '), 300)}"
+        for one in case.candidates:
+            yield f"  perhaps {shown(one.guid, 100)} in {shown(one.chat, 100)}, sent {shown(one.sent_at, 40)}"
+        ways = " or ".join(f"`resolve ID {one}`" for one in case.resolutions)
+        yield f"  {case.do}{f' ({ways})' if ways else ''}"
+    if not cases:
+        yield "Nothing in the ledger needs you."
+
+
+def count_of(text: str, otherwise: int) -> tuple[int, str]:
+    """The number that a text begins with, and the rest of it."""
+    digits = "".join(takewhile(str.isdecimal, text))
+    rest = text[len(digits) :]
+    return (max(1, int(digits[:6])), rest.strip()) if digits and rest[:1] in {"", " "} else (otherwise, text)

@@ -1,0 +1,189 @@
+"""The plain console over an agent inside, or over one in another process: what is typed in, what is told out."""
+
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from agent_core import gc_tuning
+from agent_core.clock import SystemClock
+from agent_core.plain import plain
+from agent_core.signals import ENDING, heeded
+from console.base import logged
+from console.host import Host, LocalHost
+from console.plainmode.keyboard import Keyboard
+from console.plainmode.session import Session
+from console.plainmode.voice import Voice
+from console.run import STOP_WITHIN, SWITCH_AFTER, Configured, console_options, heard, logging_agent, stop_after, stop_on_signals
+
+if TYPE_CHECKING:
+    from agent_core.agent import Agent
+    from agent_core.config import Config
+    from agent_core.config.origin import Origin
+    from agent_core.recording import Recorder
+
+LOOK_EVERY = 0.1
+PAUSE = 3.0
+"""Seconds without a key after which what is told no longer waits for a line to be complete."""
+CLOSE_WITHIN = 1.0
+PRESENT_WITHIN = 2.0
+
+
+def run_plain(
+    configured: Configured, env_file: Path, seconds: float | None, recorder: "Recorder | None", anew: "Callable[[], Origin | None]", *,
+    read_only: bool, demo: bool, begin_with: str, terminal: str,
+) -> int:  # fmt: skip
+    """Run an agent with the plain console over it; the exit code. `terminal`: the one that cannot draw a screen, where that is why.
+
+    Raises what kept the agent from starting.
+    """
+
+    def begin(stack: ExitStack) -> "Agent":
+        config = configured(stack)
+        conversation.session.configure(console_options(config, begin_with))
+        agent = logging_agent(config, stack, recorder, env_file, heard(anew(), reloaded))
+        gc_tuning.tune_console()
+        return agent
+
+    def reloaded(config: "Config") -> None:
+        conversation.session.configure(console_options(config))
+
+    sys.setswitchinterval(SWITCH_AFTER)
+    host = LocalHost(begin)
+    conversation = Conversation(host, attached=False, read_only=read_only, asks_to_quit=not demo)
+    stop_on_signals(host, conversation.keyboard.give_back)
+    stop_after(host, seconds)
+    host.start()
+    conversation.hold(terminal)
+    host.stop()
+    host.join(STOP_WITHIN)
+    if host.failure is not None and not host.began:
+        raise host.failure
+    return _code(host)
+
+
+def attach_plain(config: "Config", path: Path, begin_with: str, *, read_only: bool, terminal: str) -> int:
+    """The same over an agent in another process, until it detaches. Raises what keeps it from beginning."""
+    from console.remote import RemoteHost
+
+    host = RemoteHost(path, read_only=read_only)
+    conversation = Conversation(host, attached=True, read_only=read_only, asks_to_quit=False)
+    conversation.session.configure(console_options(config, begin_with)._replace(ledger=host.search))
+    host.start()
+    host.await_present(PRESENT_WITHIN)
+    gc_tuning.tune_console()
+    for number in filter(heeded, ENDING):
+        signal.signal(number, lambda _number, _frame: host.stop())
+    conversation.hold(terminal)
+    host.stop()
+    return _code(host)
+
+
+def _code(host: Host) -> int:
+    """The exit code; what ended the agent is said."""
+    failure = host.failure
+    if failure is None:
+        return 0
+    sys.stderr.write(f"edge-console: the agent failed: {plain(failure, 200) or type(failure).__name__}\n")
+    return 1
+
+
+class Conversation:
+    """Between the terminal and a session."""
+
+    def __init__(self, host: Host, *, attached: bool, read_only: bool, asks_to_quit: bool) -> None:
+        self._host = host
+        self._attached = attached
+        self.session = Session(
+            host, SystemClock(), None, attached=attached, read_only=read_only, asks_to_quit=asks_to_quit, aside=self._aside
+        )
+        self.keyboard = Keyboard(sys.stdin.fileno(), shows=sys.stdout.isatty())
+        self._voice = Voice(sys.stdout.fileno(), sys.stdout.encoding)
+        self._waiting: deque[str] = deque()
+        self._aside_told: deque[list[str]] = deque()
+        self._interrupted = False
+        self._typed_at = 0.0
+        self._stop_by: float | None = None
+
+    def hold(self, terminal: str) -> None:
+        """Until the host has stopped, or nobody is there any more for whom to hold it."""
+        if heeded(signal.SIGINT):
+            signal.signal(signal.SIGINT, self._interrupt)
+        why = f"since this terminal (TERM={terminal}) cannot draw a screen" if terminal else ""
+        with self.keyboard:
+            self._tell(self.session.greet(why))
+            while not self._is_over():
+                self._tell(self._guarded(self.session.look()))
+                self._listen()
+            self._typed_at = 0.0
+            self._tell(self._guarded(self.session.look()))
+        self._voice.close(CLOSE_WITHIN)
+
+    def _is_over(self) -> bool:
+        stuck = self._stop_by is not None and time.monotonic() >= self._stop_by
+        return self._host.stopped or stuck or (self._attached and self._voice.gone)
+
+    def _listen(self) -> None:
+        """Do what is typed in the next tenth of a second."""
+        line = self.keyboard.line
+        before = line.text
+        for text in self.keyboard.lines(LOOK_EVERY):
+            self._echo()
+            self._tell(self._guarded(self.session.typed(text)))
+        self._echo()
+        if line.text != before:
+            self._typed_at = time.monotonic()
+        if self._interrupted:
+            self._interrupted = False
+            self._tell(self._guarded(self.session.interrupted()))
+        if line.ended and not self.session.stopping:
+            self.session.leave()
+        if self.session.stopping and self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_WITHIN
+
+    def _echo(self) -> None:
+        keys = self.keyboard.line.echo()
+        if self.keyboard.echoes and keys:
+            self._voice.echo(keys)
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        """Once no line is half typed; where its typist pauses, the half is shown again below."""
+        self._waiting.extend(lines)
+        while self._aside_told:
+            self._waiting.extend(self._aside_told.popleft())
+        half = self.keyboard.line.text if self.keyboard.echoes else ""
+        if not self._waiting or (half and time.monotonic() < self._typed_at + PAUSE):
+            return
+        if half:
+            self._voice.echo("\n")
+        self._voice.say(self._waiting)
+        self._waiting.clear()
+        if half:
+            self._voice.echo(half)
+
+    def _guarded(self, lines: Iterable[str]) -> Iterator[str]:
+        """The edge of what is typed and of what is told: a failure is said and logged, and the console goes on."""
+        try:
+            yield from lines
+        except Exception as error:  # noqa: BLE001  (said and logged)
+            yield f"That failed: {logged(error)}."
+
+    def _aside(self, work: Callable[[], Iterable[str]]) -> None:
+        def lines() -> Iterator[str]:
+            yield from work()
+
+        Thread(target=lambda: self._aside_told.append([*self._guarded(lines())]), name="aside", daemon=True).start()
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        """ctrl+c: as quit; while the agent stops already: at once."""
+        if self.session.stopping or self._host.snapshot().stopping:
+            self.keyboard.give_back()
+            os._exit(128 + number)
+        self._interrupted = True
