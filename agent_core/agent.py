@@ -53,12 +53,14 @@ from agent_core.events import (
     FollowDeliveries,
     LedgerOpened,
     MarkTaken,
+    MessagePosted,
     OpenSocket,
     Poll,
     PollAnswered,
     PollFailed,
     PollingModeChosen,
     PostAcks,
+    PostMessage,
     Probe,
     ReadInbound,
     Recall,
@@ -371,7 +373,7 @@ class Agent:
         inbox, self._inbox = self._inbox, []
         room, events = MAX_ARRIVALS, list[Event]()
         for number, event in enumerate(inbox):
-            if isinstance(event, CommandsReceived | PollAnswered):
+            if isinstance(event, CommandsReceived | PollAnswered | MessagePosted):
                 arrivals = event.arrivals[:room]
                 room -= len(arrivals)
                 known = tuple(map(self._recall, arrivals))
@@ -472,6 +474,8 @@ class Agent:
             case PostAcks(acks):
                 command_ids = tuple(command_id for command_id, _ in acks)
                 self._spawn_call(self._http.post_acks(acks), "post-acks", partial(AcksPosted, (), command_ids))
+            case PostMessage(seq):
+                self._spawn_call(self._http.post_message(effect), f"post-message-{seq}", partial(MessagePosted, seq, ()))
             case Register():
                 self._spawn_call(self._http.register(), "register", RegistrationFailed)
             case TakeMark() | Settle():
@@ -590,13 +594,16 @@ def _unsettled(seq: int, failure: Failure) -> Event:
     return RunSettled(seq, Outcome(error=f"what was sent cannot be looked up: {failure.detail}", unknown=True))
 
 
-def _whole(event: CommandsReceived | PollAnswered, known: tuple[Arrival, ...]) -> Event:
+Bringing = CommandsReceived | PollAnswered | MessagePosted
+
+
+def _whole(event: Bringing, known: tuple[Arrival, ...]) -> Event:
     return CommandsReceived(event.generation, known) if isinstance(event, CommandsReceived) else replace(event, arrivals=known)
 
 
-def _part(event: CommandsReceived | PollAnswered, known: tuple[Arrival, ...]) -> Event:
+def _part(event: Bringing, known: tuple[Arrival, ...]) -> Event:
     """The beginning of it, the rest of which follows."""
-    return CommandsReceived(event.generation, known) if isinstance(event, CommandsReceived) else CommandsPolled(event.number, known)
+    return CommandsPolled(event.number, known) if isinstance(event, PollAnswered) else _whole(event, known)
 
 
 def memory_mb() -> float:

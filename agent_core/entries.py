@@ -108,6 +108,8 @@ class Outgoing(Struct):
     event_id: str
     size: int
     text: str | None
+    posted: bool = False
+    """It goes by POST /edge/message."""
     barrier: int = 0
     """The ping whose pong proves it; 0 while it is not on the socket."""
 

@@ -153,6 +153,14 @@ class AcksPosted(Struct, frozen=True, gc=False, tag=True):
     """Those of `failed` whose calls met that trouble."""
 
 
+class MessagePosted(Struct, frozen=True, gc=False, tag=True):
+    """POST /edge/message was answered, perhaps with commands; `failure` is None where that was 2xx."""
+
+    seq: int
+    arrivals: tuple[Arrival, ...] = ()
+    failure: Failure | None = None
+
+
 class Recorded(Struct, frozen=True, gc=False, tag=True):
     """Everything up to `Record` number `ticket` is on disk; commands issued up to `horizon_utc` are no longer remembered.
 
@@ -352,6 +360,7 @@ Event = (
     | PollAnswered
     | PollFailed
     | AcksPosted
+    | MessagePosted
     | Recorded
     | Recalled
     | EventsRecalled
@@ -448,6 +457,13 @@ class PostAcks(Struct, frozen=True, gc=False):
     acks: tuple[tuple[str, str], ...]
 
 
+class PostMessage(Struct, frozen=True, gc=False):
+    """POST /edge/message with this event, a message that came in; answer with MessagePosted."""
+
+    seq: int
+    event: str
+
+
 class Record(Struct, frozen=True, gc=False):
     """Write these in one transaction; answer with Recorded, which may cover several tickets."""
 
@@ -524,6 +540,7 @@ Effect = (
     | Probe
     | Poll
     | PostAcks
+    | PostMessage
     | Record
     | Recall
     | RecallEvents

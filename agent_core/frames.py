@@ -517,6 +517,13 @@ def dump_event(event: str) -> str:
     return f'{{"type":"event","data":{event}}}'
 
 
+def dump_edge_message(agent_id: str | None, event: str) -> str:
+    """The body of POST /edge/message (PROTOCOL §3): a message that came in, of whose event this is the text."""
+    body = from_json(event)
+    told = {"edge_agent_id": agent_id, "event_id": body["event_id"], "message_id": body["payload"].get("guid"), **body["payload"]}
+    return as_json(told | {"timestamp": body["occurred_at"]})
+
+
 def dump_sync(
     agent_id: str | None, last_command_id: str | None, acks: Iterable[str], status: Mapping[str, Any], events: Iterable[str] = ()
 ) -> str:

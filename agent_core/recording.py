@@ -30,7 +30,7 @@ from agent_core.config import Config
 from agent_core.engine import Engine
 from agent_core.engine.settings import SPELLINGS
 from agent_core.entries import EffectClass, Trait
-from agent_core.events import Effect, Event, Execute, Poll, PostAcks, Record, Send, Settle
+from agent_core.events import Effect, Event, Execute, Poll, PostAcks, PostMessage, Record, Send, Settle
 from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
 from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
@@ -112,6 +112,8 @@ def short(effect: Effect) -> str:
             return f"Send {generation} " + ", ".join(map(_frame, texts))
         case Poll(number, last_command_id, carried):
             return f"Poll {number} after {last_command_id}" + (f" with {_ids(carried + effect.events)}" if carried or effect.events else "")
+        case PostMessage(seq):
+            return f"PostMessage {seq}"
         case PostAcks(acks):
             return f"PostAcks {_ids(acks)}"
         case Record(ticket, changes):

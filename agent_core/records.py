@@ -354,6 +354,7 @@ class OwedEvent(Struct, frozen=True, gc=False):
 
     seq: int
     event_id: str
+    event_type: str
     size: int
 
 

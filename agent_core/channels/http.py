@@ -20,9 +20,11 @@ from agent_core.events import (
     BackendClockRead,
     Event,
     Failure,
+    MessagePosted,
     Poll,
     PollAnswered,
     PollFailed,
+    PostMessage,
     Registered,
     RegistrationFailed,
     Trouble,
@@ -126,6 +128,19 @@ class PollingChannel:
             carried = tuple(command_id for command_id, _ in effect.carried)
             settings = self._credentials.redactor.within(answer.settings)
             self._post(PollAnswered(effect.number, arrivals, answer.proven, settings, answer.malformed, carried))
+
+    async def post_message(self, effect: PostMessage) -> None:
+        """POST /edge/message; a 2xx may be empty, or hold commands as a sync's answer does."""
+        body = frames.dump_edge_message(self._credentials.agent_id, effect.event)
+        try:
+            raw = await self._call("/edge/message", body.encode())
+            commands = frames.parse_sync(raw).commands if raw.strip() else ()
+        except HttpTrouble as error:
+            self._post(MessagePosted(effect.seq, failure=error.failure))
+        except frames.FrameError as error:
+            self._post(MessagePosted(effect.seq, failure=Failure(Trouble.GARBAGE, f"/edge/message: {error}")))
+        else:
+            self._post(MessagePosted(effect.seq, tuple(map(Arrival, commands))))
 
     async def post_acks(self, acks: tuple[tuple[str, str], ...]) -> None:
         """POST each ack on its own; one that is refused holds up no other."""

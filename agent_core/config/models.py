@@ -239,6 +239,7 @@ class Messenger(Section):
 
 class Inbound(Section):
     enabled: bool = Field(False, description="tell the backend what comes in at Messages, and what becomes of what was sent")
+    dialect: Literal["event", "edge_message"] = Field("event", description="how what comes in is told: events, or POST /edge/message")
     catch_up_hours: float = Field(24, gt=0, le=720, description="after an outage, messages of the last hours are told")
 
 

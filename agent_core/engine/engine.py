@@ -65,6 +65,7 @@ from agent_core.events import (
     LedgerOpened,
     Lost,
     MarkTaken,
+    MessagePosted,
     Occurred,
     Opened,
     PollAnswered,
@@ -149,7 +150,8 @@ class Engine:
         self._latencies = Latencies()
         self._clock_offset = ClockOffset()
         self._noted_offset: float | None = None
-        self._upstream = Upstream(self._emit, self._barrier.change, self._barrier.hold, self._repeats)
+        posts = config.inbound.dialect == "edge_message"
+        self._upstream = Upstream(self._emit, self._barrier.change, self._barrier.hold, self._repeats, posts=posts)
         self._inbound = Inbound(
             self._emit, self._barrier.change, self._barrier.hold, self._repeats, self._upstream, enabled=config.inbound.enabled
         )
@@ -214,6 +216,8 @@ class Engine:
         if (at := self._ledger.decision_at) is not None:
             times.append(at)
         times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
+        if self._upstream.posts is not None and self._link.agent_id is not None and self._stop_by is None:
+            times.append(max(self._now.mono, self._upstream.posts.wake_at))
         return min(times)
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
@@ -325,21 +329,30 @@ class Engine:
                 self._link.registration_failed(failure, now, self._dice)
             case RecordFailed(reason):
                 self._record_failed(reason)
+            case Occurred() | EventsRecalled() | MessagePosted() | InboundRead() | DeliveriesSeen() | InboundFailed():
+                self._dispatch_upstream(event)
+            case BackendClockRead(least, most):
+                self._clock_offset.read(least, most)
+                self._note_clock_offset()
+            case _:
+                self._dispatch_wish(event)
+
+    def _dispatch_upstream(self, event: Occurred | EventsRecalled | MessagePosted | InboundRead | DeliveriesSeen | InboundFailed) -> None:
+        """What the backend is told of by itself."""
+        now = self._now
+        match event:
             case Occurred(occurrence):
                 self._upstream.add(occurrence, now)
             case EventsRecalled():
                 self._upstream.recalled(event, now)
+            case MessagePosted():
+                self._message_posted(event)
             case InboundRead():
                 self._inbound.read(event, now)
             case DeliveriesSeen():
                 self._inbound.seen(event, now)
             case InboundFailed():
                 self._inbound.failed(event, now)
-            case BackendClockRead(least, most):
-                self._clock_offset.read(least, most)
-                self._note_clock_offset()
-            case _:
-                self._dispatch_wish(event)
 
     def _dispatch_wish(self, event: Event) -> None:
         """What the operator wants, by the console or by a file."""
@@ -501,6 +514,12 @@ class Engine:
             text = f"The backend does not take the ack of {command_id} ({why}); it is tried again, ever later"
             self._repeats.say(self._now, "WARNING", "refused acks", text)
         self._polling.acks_posted(event, self._now, self._dice, hold=bool(event.refused) and acks.overflowing)
+
+    def _message_posted(self, event: MessagePosted) -> None:
+        for arrival in event.arrivals:
+            self._ledger.take(arrival, Via.POLL, self._now)
+        if self._upstream.posts is not None:
+            self._upstream.posts.posted(event, self._polling.every, self._now)
 
     def _recorded(self, event: Recorded) -> None:
         self._ledger.forgotten_up_to(event.horizon_utc)
@@ -666,12 +685,13 @@ class Engine:
 
     def _couple_events(self) -> None:
         """By a socket whose pongs prove, else with the polls."""
-        if self._upstream.idle:
-            return
-        if self._by_socket:
-            self._upstream.send(self._link.generation, self._link.barrier)
-        else:
-            self._upstream.unsend()
+        if not self._upstream.idle:
+            if self._by_socket:
+                self._upstream.send(self._link.generation, self._link.barrier)
+            else:
+                self._upstream.unsend()
+        if self._upstream.posts is not None and self._link.agent_id is not None and self._stop_by is None:
+            self._upstream.posts.route(self._now)
 
     def _events_to_carry(self) -> tuple[tuple[str, str], ...]:
         return () if self._by_socket else self._upstream.carry()

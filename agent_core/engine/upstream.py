@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable
 
 from agent_core import frames
 from agent_core.clock import Moment
+from agent_core.engine.edge_messages import EdgeMessages
 from agent_core.engine.repeats import Repeats
 from agent_core.entries import Outgoing
 from agent_core.events import Effect, EventsRecalled, RecallEvents, Send
-from agent_core.frames import Occurrence
+from agent_core.frames import MESSAGE_RECEIVED, Occurrence
 from agent_core.records import DROPPED, Change, EventAdded, EventsSettled, OwedEvent
 from agent_core.snapshot import EventsView
 
@@ -39,8 +40,10 @@ class Upstream:
     """One machine; every method is a step. Effects go to `emit`, what is to be written to `change`, what waits for that to `hold`."""
 
     def __init__(
-        self, emit: Callable[[Effect], None], change: Callable[[Change], None], hold: Callable[[Outgoing], None], repeats: Repeats
-    ) -> None:
+        self, emit: Callable[[Effect], None], change: Callable[[Change], None], hold: Callable[[Outgoing], None], repeats: Repeats,
+        *, posts: bool = False,
+    ) -> None:  # fmt: skip
+        """`posts`: what came in goes by POST /edge/message."""
         self._emit = emit
         self._change = change
         self._hold = hold
@@ -54,20 +57,22 @@ class Upstream:
         self._takes_carried = False
         """The backend has shown that it takes the events that polls carry."""
         self._proven = self._dropped = 0
+        self.posts = EdgeMessages(emit, self._left, repeats) if posts else None
 
     # --- in --------------------------------------------------------------------------------------------------------
 
     def restore(self, owed: Iterable[OwedEvent], next_seq: int) -> None:
         """Only the journal has these, and they are not proven."""
         self._next_seq = next_seq
-        self._waiting.extend(Outgoing(one.seq, one.event_id, one.size, None) for one in owed)
-        self._unproven = len(self._waiting)
-        self._bytes = sum(one.size for one in self._waiting)
+        for one in owed:
+            self._unproven += 1
+            self._bytes += one.size
+            self.keep(Outgoing(one.seq, one.event_id, one.size, None, self._is_posted(one.event_type)))
 
     def add(self, occurrence: Occurrence, now: Moment) -> None:
         """Tell the backend, once the journal has it."""
         text = frames.event(occurrence)
-        event = Outgoing(self._next_seq, occurrence.event_id, len(text), text)
+        event = Outgoing(self._next_seq, occurrence.event_id, len(text), text, self._is_posted(occurrence.event_type))
         self._next_seq += 1
         self._unproven += 1
         self._bytes += event.size
@@ -78,20 +83,30 @@ class Upstream:
 
     def keep(self, event: Outgoing) -> None:
         """The journal has it: it may go out."""
+        if event.posted and self.posts is not None:
+            self.posts.keep(event)
+            return
         if len(self._waiting) >= AT_HAND:
             event.text = None
         self._waiting.append(event)
 
+    def _is_posted(self, event_type: str) -> bool:
+        return self.posts is not None and event_type == MESSAGE_RECEIVED
+
     def _drop(self, now: Moment) -> None:
         dropped = []
-        while (oldest := self._sent or self._waiting) and (self._unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES):
+        while (oldest := self._oldest()) and (self._unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES):
             dropped.append(oldest.popleft())
             self._forget(dropped[-1:])
         if dropped:
-            self._dropped += len(dropped)
-            self._change(EventsSettled(tuple(event.seq for event in dropped), now.utc, DROPPED))
+            self._prove(dropped, DROPPED, now)
             text = f"The backend takes no events: {self._unproven} wait, {self._dropped} older ones are dropped since the start"
             self._repeats.say(now, "ERROR", "dropped events", text)
+
+    def _oldest(self) -> deque[Outgoing] | None:
+        """Where the oldest one stands."""
+        queues = filter(None, (self._sent, self._waiting, self.posts.queue if self.posts is not None else None))
+        return min(queues, key=lambda queue: queue[0].seq, default=None)
 
     # --- out -------------------------------------------------------------------------------------------------------
 
@@ -135,6 +150,8 @@ class Upstream:
 
     def recalled(self, answer: EventsRecalled, now: Moment) -> None:
         """What the journal cannot read it has lost."""
+        if self.posts is not None:
+            self.posts.recalled(answer, now)
         if answer.seqs != self._recalling:
             return
         self._recalling = ()
@@ -146,7 +163,6 @@ class Upstream:
                 lost += [event] if event.text is None else []
         if lost:
             self._settle(lost, DROPPED, now)
-            self._dropped += len(lost)
             self._repeats.say(now, "ERROR", "unreadable events", f"{len(lost)} event(s) cannot be read from the ledger; they are not sent")
 
     # --- proof -----------------------------------------------------------------------------------------------------
@@ -156,8 +172,7 @@ class Upstream:
         proven = []
         while self._sent and self._sent[0].barrier <= ping:
             proven.append(self._sent.popleft())
-        self._forget(proven)
-        self._prove(proven, "pong", now)
+        self._left(proven, "pong", now)
 
     def arrived(self, named: Iterable[str], now: Moment) -> None:
         """A poll was answered: `ack_events` names what the backend has, and perhaps what the poll carried has come with it."""
@@ -176,12 +191,18 @@ class Upstream:
         if settled:
             self._sent = deque(event for event in self._sent if event.seq not in seqs)
             self._waiting = deque(event for event in self._waiting if event.seq not in seqs)
-            self._forget(settled)
-            self._prove(settled, by, now)
+            self._left(settled, by, now)
+
+    def _left(self, events: list[Outgoing], by: str, now: Moment) -> None:
+        self._forget(events)
+        self._prove(events, by, now)
 
     def _prove(self, events: list[Outgoing], by: str, now: Moment) -> None:
         if events:
-            self._proven += len(events) if by != DROPPED else 0
+            if by == DROPPED:
+                self._dropped += len(events)
+            else:
+                self._proven += len(events)
             self._change(EventsSettled(tuple(event.seq for event in events), now.utc, by))
 
     def _forget(self, events: Iterable[Outgoing]) -> None:

@@ -280,7 +280,7 @@ def top(db: sqlite3.Connection) -> int:
     return db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0] or 0
 
 
-OWED_EVENTS = "SELECT seq, event_id, length(event) FROM events WHERE settled_utc IS NULL ORDER BY seq"
+OWED_EVENTS = "SELECT seq, event_id, event_type, length(event) FROM events WHERE settled_utc IS NULL ORDER BY seq"
 
 
 def load(db: sqlite3.Connection) -> Memory:

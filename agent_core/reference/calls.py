@@ -114,6 +114,7 @@ class EdgeCalls:
             Route("/edge/register", self.register, methods=["POST"]),
             Route("/edge/command/ack", self.ack, methods=["POST"]),
             Route("/edge/ack_command", self.old_ack, methods=["POST"]),
+            Route("/edge/message", self.message, methods=["POST"]),
             Route("/edge/attachments/{name}", self.attachment, methods=["PUT"]),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
@@ -161,6 +162,20 @@ class EdgeCalls:
             return await self._faulty(status, "", None)
         self._shell.hub.ack(body, AckWay.HTTP, self._shell.clock.now(), claimed)
         return await self._settled(answer({"ok": True}))
+
+    async def message(self, request: Request) -> Response:
+        """A message that came in, as the agent of the original tells it; the answer is a sync's."""
+        claimed = self._caller(request)
+        body = await body_of(request)
+        named = body.get("edge_agent_id")
+        if claimed is None:
+            self._check(request, named if isinstance(named, str) else None)
+        elif named is not None and str(named) != claimed:
+            raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
+        await self._shell.before_poll(named)
+        text = self._shell.hub.message(body, self._shell.clock.now())
+        await self._shell.after_poll(named)
+        return await self._settled(Response(text, media_type="application/json"))
 
     async def attachment(self, request: Request) -> Response:
         """A file by `fetch_attachment`: measured, and not kept."""

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from agent_core.clock import Moment, iso
+from agent_core.frames import MESSAGE_RECEIVED
 from agent_core.plain import plain
 from agent_core.reference.book import Book
 from agent_core.reference.durations import Durations
@@ -432,6 +433,17 @@ class Hub:
         updates = f',"config_updates":{to_json(agent.settings).decode()}' if agent.settings else ""
         agent.settings = {}
         return f'{{"commands":[{commands}],"ack_events":{acked}{updates}}}'
+
+    def message(self, body: Mapping[str, Any], now: Moment) -> str:
+        """The answer to POST /edge/message, with what the agent is owed. Raises CallError."""
+        agent = self._agent(id_of(body.get("edge_agent_id"), "edge_agent_id"))
+        agent.heard_utc = now.utc
+        payload = {key: value for key, value in body.items() if key not in {"edge_agent_id", "event_id", "timestamp"}}
+        named = body.get("event_id") or body.get("message_id")
+        event = {"event_id": named, "event_type": MESSAGE_RECEIVED, "occurred_at": body.get("timestamp"), "payload": payload}
+        if not self._told(agent, event, "message", now):
+            raise CallError(400, "event_id or message_id: 1 to 200 characters expected")
+        return f'{{"commands":[{",".join(self._serve(agent, now))}]}}'
 
     def _pending_event(self, agent: _Agent, event: Any, now: Moment) -> None:
         """An ack that travels with a poll, or any other event; one with an `event_id` is acknowledged by it (PROTOCOL §3)."""

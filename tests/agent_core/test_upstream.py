@@ -89,7 +89,7 @@ def test_what_a_lost_socket_did_not_prove_goes_out_again_in_order_and_unchanged(
 
 def test_a_new_process_takes_up_what_the_journal_owes() -> None:
     book = Playbook()
-    book.online(Memory(events=(OwedEvent(7, "e7", 100),), next_event=9))
+    book.online(Memory(events=(OwedEvent(7, "e7", "seen", 100),), next_event=9))
     book.told("cannot be read from the ledger", "ERROR")
     assert book.count(settles(7, by=DROPPED)) == 1, "this journal does not have it"
     book >> occurred("e9")
@@ -99,7 +99,8 @@ def test_a_new_process_takes_up_what_the_journal_owes() -> None:
 
 def test_more_than_may_be_in_flight_waits_for_a_pong() -> None:
     book = Playbook().online()
-    tell(book, names(1, IN_FLIGHT + 50))
+    tell(book, names(1, 50))
+    tell(book, names(51, IN_FLIGHT + 50))
     assert told(book) == names(1, IN_FLIGHT)
     book.after(12).pong()
     assert told(book) == names(1, IN_FLIGHT + 50)
@@ -138,6 +139,15 @@ def test_ack_events_prove_what_went_by_socket() -> None:
     book.after(9) >> Ponged(book.generation)
     book.after(6)
     book.answer_poll(proven=("e2",)) << settles(2, by="ack_events")
+
+
+def test_what_waits_behind_those_in_flight_overtakes_none_by_a_poll() -> None:
+    book = Playbook(backend={"polling": "always"}, timing={"ack_ping_interval": 60}).online()
+    tell(book, names(1, IN_FLIGHT + 50))
+    book.after(9) >> Ponged(book.generation)
+    book.after(6)
+    assert book.find(Poll).number > 1
+    assert not book.find(Poll).events
 
 
 def test_an_open_socket_carries_nothing_in_its_syncs() -> None:

@@ -58,9 +58,10 @@ class World:
             backend.faults = Faults()
             await writing
             async with program("--no-ui", *arguments, cwd=self.folder) as agent:
+                await agent.hears("real-time mode", within=60)
                 await until(lambda: backend.hub.counts["events"] >= self.rows or agent.process.returncode is not None, within=600)
                 await asyncio.sleep(1.0)
-                agent.signal(signal.SIGTERM)
+                os.kill(agent.pid, signal.SIGTERM)
                 assert await agent.ends() == 0, agent.out[-10:]
             violations = self._violations(backend)
             figures: dict[str, object] = {

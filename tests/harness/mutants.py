@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "policy",
+    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "edge_messages",
+    "policy",
     "rescheduling",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
@@ -42,6 +43,14 @@ class Bug:
 
 
 BUGS = (
+    Bug("two messages are posted at once", "engine/edge_messages.py", "self._posting is not None or self._recalling", "self._recalling"),
+    Bug("a refused message holds up the others", "engine/edge_messages.py", "elif failure.status in REFUSED:", "elif failure is None:"),
+    Bug(
+        "a failed post is taken as read",
+        "engine/edge_messages.py",
+        "        if failure is None:\n",
+        "        if failure is None or failure.status == 500:\n",
+    ),
     Bug(
         "a file goes to anybody",
         "messengers/imessage/fetching.py",
@@ -131,7 +140,7 @@ BUGS = (
     Bug(
         "a dropped event is not written",
         "engine/upstream.py",
-        "            self._change(EventsSettled(tuple(event.seq for event in dropped), now.utc, DROPPED))\n",
+        "            self._prove(dropped, DROPPED, now)\n",
         "",
     ),
     Bug(

@@ -322,7 +322,7 @@ class Disk:
             unproven=unproven,
             unresolved=self.unresolved,
             scheduled=scheduled,
-            events=tuple(OwedEvent(one.seq, one.event_id, len(one.text)) for one in self.owed_events),
+            events=tuple(OwedEvent(one.seq, one.event_id, one.event_type, len(one.text)) for one in self.owed_events),
             next_event=len(self.events) + 1,
         )
 

@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, event_id_of
+from agent_core.journal.reader import NoLedger
 from agent_core.journal.reader import reading as open_ledger
 from agent_core.reference.messages.app import ACCOUNT, Fault, MessagesApp
 from agent_core.reference.messages.programs import install
@@ -58,14 +59,15 @@ async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch, **sections: Any) -
     """The agent has taken its first look."""
     monkeypatch.setenv("PATH", f"{install(folder)}:{os.environ['PATH']}")
     async with MessagesApp(folder) as app, served() as backend, living(reading(folder, backend.url, **sections)) as here:
-        await here.online()
         await until(lambda: "inbound_cursor" in facts(folder))
         yield Desk(app, backend, here)
 
 
 def facts(folder: Path) -> set[str]:
-    with open_ledger(folder / "state") as db:
+    """Of what is kept in the ledger, the keys."""
+    with suppress(NoLedger), open_ledger(folder / "state") as db:
         return {key for (key,) in db.execute("SELECT key FROM facts")}
+    return set()
 
 
 async def test_what_comes_in_is_told_and_what_is_no_message_of_others_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +167,23 @@ async def test_what_became_of_a_message_is_told_and_never_less_than_before(tmp_p
         (failed,) = [p for p in at.payloads(MESSAGE_STATUS) if p["command_id"] == bad and p["status"] == "failed"]
         assert failed["code"] == 22
         assert at.texts() == []
+
+
+async def test_in_the_way_of_the_original_each_is_posted_and_the_answer_holds_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbound, socket_off = {"enabled": True, "dialect": "edge_message"}, {"enabled": False}
+    async with desk(tmp_path, monkeypatch, inbound=inbound, websocket=socket_off, backend={"sync_interval_seconds": 60}) as at:
+        await at.here.until(lambda s: s.polling.polls == 1 and s.polling.last_ok_utc)
+        name = await at.backend.queue(AGENT, "emit_event", {})
+        guid = at.app.receive(ANNA, "hello")
+        at.app.receive(ANNA, "again")
+        await at.tells("hello", "again")
+        (order,) = await settled(at.backend, name)
+        assert order.polled == 1
+        assert [told.way for told in at.told()] == ["message", "message"]
+        assert at.payloads()[0]["message_id"] == at.payloads()[0]["guid"] == guid
+        await at.here.until(lambda s: s.events.proven == 2 and s.polling.polls == 1)
 
 
 async def test_a_database_that_is_not_readable_is_a_permission_lost_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
