@@ -14,10 +14,12 @@ from textual._styles_cache import StylesCache
 from textual.actions import ActionParseResult
 from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.timer import Timer
+from textual.widget import MountError
 
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, proven
@@ -202,6 +204,8 @@ class EdgeConsole(ScreenApp[str]):
         """A key, a click or a choice of the palette: what fails in it ends nothing."""
         try:
             return await super().run_action(action, default_namespace, namespaces)
+        except (NoMatches, MountError):  # the key came before what it is for was composed, or after that had gone
+            return True
         except Exception as error:  # noqa: BLE001  (the edge of what the operator asks for: said and logged)
             self.operations.failed(error)
             return True
@@ -444,6 +448,6 @@ def _own_bindings(screen: Screen[Any]) -> list[Binding]:
 
 def _action(node: DOMNode, binding: Binding) -> str:
     """The action as it may be run from anywhere."""
-    if binding.action.startswith("app."):
+    if binding.action.startswith(("app.", "screen.")):
         return binding.action
     return f"{'app' if isinstance(node, App) else 'screen' if isinstance(node, Screen) else 'focused'}.{binding.action}"

@@ -63,7 +63,7 @@ class Attention(Dialog):
 
     def compose(self) -> ComposeResult:
         box = Vertical(Static(), classes="dialog attention")
-        box.border_title = Content(self._title)
+        box.border_title = Content(self.title or "")
         box.border_subtitle = Content(self._hint)
         yield box
 

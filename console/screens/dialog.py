@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.style import Style as ContentStyle
 from textual.widgets import Static
+from textual.worker import Worker
 
 from console.panels.lines import BLANK, Line
 from console.screens.main import Main
@@ -62,9 +63,12 @@ class Modal(ModalScreen[Result]):
 
 
 class Palette(CommandPalette):
-    """Textual's, left once."""
+    """Textual's, left once; what it looks for when it is gone already ends nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = ALIVE
+
+    def run_worker(self, *arguments: Any, **rest: Any) -> Worker[Any]:
+        return super().run_worker(*arguments, **{**rest, "exit_on_error": False})
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
@@ -87,20 +91,21 @@ class Dialog(Modal[bool]):
         super().__init__()
         self._seen: tuple[object, ...] = ()
         self._behind: list[Strip] = []
-        self._title = title
+        self.title = title
         self._lines = lines
         self._hint = hint
 
     def compose(self) -> ComposeResult:
         box = VerticalScroll(Static(content_of(self._lines)), classes="dialog")
-        box.border_title = Content(self._title)
+        box.border_title = Content(self.title or "")
         box.border_subtitle = Content(self._hint)
         yield box
 
     def show(self, lines: Sequence[Line]) -> None:
         """Other lines in the same place."""
         self._lines = lines
-        self.query_one(".dialog > Static", Static).update(content_of(lines))
+        for static in self.query(".dialog > Static").results(Static):  # none before it is composed
+            static.update(content_of(lines))
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """What is behind is dear: it is rendered again only where it has changed."""

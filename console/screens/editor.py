@@ -65,20 +65,21 @@ class Editor(Modal[dict[str, Any] | Draft | None]):
 
     def __init__(self, name: str, payload: Mapping[str, Any], try_out: Callable[[dict[str, Any]], None], draft: str | None = None) -> None:
         super().__init__()
-        self._title = f"Payload of {name}" + ("" if draft is None else " · your draft")
+        self.title = f"Payload of {name}" + ("" if draft is None else " · your draft")
         self._before = editable(payload)
         self._text = self._before if draft is None else draft
         self._try_out = try_out
 
     def compose(self) -> ComposeResult:
         box = Vertical(TextArea(self._text, soft_wrap=True), Static(id="verdict"), classes="dialog editor")
-        box.border_title = Content(self._title)
+        box.border_title = Content(self.title or "")
         box.border_subtitle = Content("^r replay · ^d dry run · Esc leave")
         yield box
 
     def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
-        self._judge()
+        if self.query(TextArea):  # not where it was left before it was composed
+            self.query_one(TextArea).focus()
+            self._judge()
 
     def on_text_area_changed(self) -> None:
         self._judge()

@@ -20,11 +20,11 @@ class NameDialog(Modal[str]):
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self._heading = title
+        self.title = title
 
     def compose(self) -> ComposeResult:
         box = Vertical(Input(compact=True, max_length=LONGEST, select_on_focus=False), classes="dialog")
-        box.border_title = Content(self._heading)
+        box.border_title = Content(self.title or "")
         box.border_subtitle = Content("⏎ save · Esc leave")
         yield box
 

@@ -72,7 +72,10 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def press(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
+        """All of them, as fast as the program takes them."""
+        left = keys.encode()
+        while left:
+            left = left[os.write(self._master, left) :]
 
     def read(self, seconds: float) -> bool:
         """Take what the program writes for at most so long; False where there was nothing."""
@@ -87,9 +90,9 @@ class Terminal:
         self._stream.feed(chunk)
         return True
 
-    def skip(self) -> bool:
-        """Take what the program has written without a look at it; False where there was nothing."""
-        if not select.select([self._master], [], [], 0)[0]:
+    def skip(self, seconds: float = 0.0) -> bool:
+        """Take what the program writes within so long, without a look at it; False where there was nothing."""
+        if not select.select([self._master], [], [], seconds)[0]:
             return False
         try:
             return bool(os.read(self._master, 65_536))
