@@ -7,25 +7,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent_core.plain import plain
 from console.cli.options import add_config_options, configuration
 from console.cli.outcome import FAILED, OK, complain
+from console.log_file import MAX_LINE, LogLine, line_of
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-LINE = re.compile(r"\[([^\]]{1,40})\] \[([A-Z]{1,20})\] (.*)")
 LOOK_EVERY = 0.25
-MAX_LINE = 65_536
-
-
-class LogLine(NamedTuple):
-    utc: float
-    level: str
-    text: str
 
 
 def add_parsers(commands: Any) -> None:
@@ -69,14 +61,6 @@ def _at(utc: float) -> str:
     from agent_core.clock import iso
 
     return iso(utc)
-
-
-def line_of(raw: str) -> LogLine:
-    """A line of the file; one of another form keeps its text. Nothing in it can steer a terminal."""
-    if found := LINE.fullmatch(raw):
-        with suppress(ValueError, OverflowError):
-            return LogLine(datetime.fromisoformat(found[1]).astimezone(UTC).timestamp(), found[2], plain(found[3], MAX_LINE))
-    return LogLine(0.0, "INFO", plain(raw, MAX_LINE))
 
 
 def _raw_lines(path: Path, *, follow: bool) -> Iterator[str]:

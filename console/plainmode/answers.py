@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from agent_core.snapshot import Phase
+from console.log_file import LogLine
 from console.panels.columns import STATUS
 from console.panels.latency import PERCENTILES
 from console.panels.lines import Line
@@ -16,7 +18,6 @@ from console.text import duration, moment, shown, took
 if TYPE_CHECKING:
     from agent_core.attention import Case
     from agent_core.delays import Delays
-    from agent_core.feed import LogEntry
 
 LAST_WARNINGS = 5
 _GLYPHS = {glyph for glyph, *_ in (*STATUS.values(), *DIAGNOSIS_GLYPHS.values())}
@@ -24,11 +25,12 @@ _GLYPH = re.compile(f"^[{''.join(_GLYPHS)}] +")
 
 
 def spoken(lines: Iterable[Line]) -> list[str]:
-    """A page of the screen without its ink and its glyphs, which all have a word beside them."""
-    return ["".join(_GLYPH.sub("", text) for text, _ in line).rstrip() for line in lines]
+    """A page of the screen without its ink, its empty lines, and its glyphs, which all have a word beside them."""
+    told = ("".join(_GLYPH.sub("", text) for text, _ in line).rstrip() for line in lines)
+    return [line for line in told if line]
 
 
-def why(view: View, log: Sequence["LogEntry"]) -> Iterator[str]:
+def why(view: View, log: Iterable[LogLine]) -> Iterator[str]:
     """What is the matter, what was, and the warnings that came with it."""
     link, now = view.snapshot.link, view.now
     told = facts(view)
@@ -42,15 +44,20 @@ def why(view: View, log: Sequence["LogEntry"]) -> Iterator[str]:
         lived = f" It had lived {duration(drop.lifetime)}." if drop.lifetime is not None else ""
         yield f"Last trouble at {moment(drop.utc, now.utc, view.zone)}: {drop.cause}: {shown(drop.detail, 300)}.{lived}"
     if link.drops:
-        yield "Since the start: " + ", ".join(f"{cause} {count} times" for cause, count in link.drops) + "."
+        yield "Since the start: " + ", ".join(f"{cause} {_times(count)}" for cause, count in link.drops) + "."
     warnings = [line for line in log if line.level in {"WARNING", "ERROR"}][-LAST_WARNINGS:]
     if warnings:
-        yield f"The last {len(warnings)} warnings:"
+        yield "The last warnings of the log:"
         yield from logged(warnings, view)
-    yield remedy(view) or "Nothing needs to be done here; `diagnose` looks at the way to the backend."
+    by_itself = "" if link.phase in {Phase.ONLINE, Phase.OFF} else "It dials again by itself; `reconnect` does so now, "
+    yield remedy(view) or f"{by_itself or 'Nothing needs to be done; '}`diagnose` looks at the way to the backend."
 
 
-def logged(lines: Iterable["LogEntry"], view: View) -> Iterator[str]:
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def logged(lines: Iterable[LogLine], view: View) -> Iterator[str]:
     for line in lines:
         yield f"{moment(line.utc, view.now.utc, view.zone)} {line.level.capitalize()}: {shown(line.text, 500)}"
 

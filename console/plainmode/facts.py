@@ -93,7 +93,7 @@ def _connection(view: View) -> Fact:
     told = [f"Connection: {TROUBLE.get(word, word)}", _cause(link), _next_dial(view), remedy(view) if word in REMEDIED else ""]
     drop = link.last_drop
     topic = (word, drop and drop.cause, drop and drop.detail)
-    brief = " ".join(filter(None, (f"Connection: still {word.lower()}, for the same reason.", _next_dial(view))))
+    brief = " ".join(filter(None, ("Connection: still down, for the same reason.", _next_dial(view))))
     return Fact((word, drop and drop.utc, link.retry_at), " ".join(filter(None, told)), topic=topic, brief=brief)
 
 

@@ -15,6 +15,8 @@ from console.text import day_of, grouped, moment, shown, took
 MAX_A_SECOND = 20
 """Commands, and lines of the log, told one by one."""
 MAX_REMEMBERED = 50_000
+SETTLES_WITHIN = 1.0
+"""Seconds in which an agent tells what it has told before, and what it remembers."""
 LOUD = frozenset({"WARNING", "ERROR"})
 TOLD_OTHERWISE = re.compile(r"WebSocket (error: |disconnected )|HTTP polling failed: |Command \S+ (failed|cancelled): ")
 """What the log warns of that is a fact or a command's end here."""
@@ -81,8 +83,9 @@ class Narrator:
     """Told of the present and of the feed's news, it says what an operator should hear, each thing once."""
 
     def __init__(self, began_utc: float, zone: tzinfo | None) -> None:
-        """What came before `began_utc` is the past: it is not told."""
+        """What came before `began_utc`, and is told at first, is the past: it is not said."""
         self._began_utc = began_utc
+        self._settled_at: float | None = None
         self._zone = zone
         self._facts: dict[str, Fact] = {}
         self._today: date | None = None
@@ -93,6 +96,8 @@ class Narrator:
         """Those that are other ones now."""
         if not view.snapshot.revision:
             return
+        if self._settled_at is None:
+            self._settled_at = view.now.mono + SETTLES_WITHIN
         for name, fact in facts(view).items():
             if said := fact.after(self._facts.get(name)):
                 yield self._at(view.now.utc, view.now, said)
@@ -103,7 +108,7 @@ class Narrator:
         ended = entry.status in ENDED
         here = entry.row, entry.utc
         first = self._seen.add(here)
-        earlier = first and entry.utc < self._began_utc
+        earlier = first and entry.utc < self._began_utc and (self._settled_at is None or now.mono < self._settled_at)
         if not self._seen.add((*here, ended)) or (not ended and not first) or earlier or not wanted:
             return
         kind = ENDED[entry.status].lower() if ended else "taken"

@@ -27,6 +27,7 @@ from agent_core.search import Query
 from agent_core.snapshot import PollingMode
 from console.history import entry_of
 from console.host import Host
+from console.log_file import LogLine, last_lines
 from console.masks import masked_case, masked_record, masked_row, masked_snapshot, masked_within
 from console.operations import BETWEEN_DIALS, ConsoleOptions
 from console.panels.ring import Ring, Row, row_of
@@ -78,7 +79,7 @@ class Session:
         self._narrator = Narrator(clock.now().utc, zone)
         self._cursor = 0
         self._live = Ring()
-        self._kept: deque[LogEntry] = deque(maxlen=LOG_KEPT)
+        self._kept: deque[LogLine] = deque(maxlen=LOG_KEPT)
         self._asked: tuple[Asking, Callable[[], Iterable[str]]] | None = None
         self._follows, self._whole_log, self._masked = True, False, False
         self._wanted = parse("")
@@ -117,7 +118,7 @@ class Session:
             self._learn(self._wanted, min(newest) - 1)
         for entry in news:
             if isinstance(entry, LogEntry):
-                self._kept.append(entry)
+                self._kept.append(LogLine(entry.utc, entry.level, entry.text))
                 yield from self._narrator.log(entry, self._words(entry.text), now, whole=self._whole_log)
             elif isinstance(entry, CommandEntry) and newest.get(entry.row) is entry:
                 row = row_of(entry)
@@ -173,7 +174,7 @@ class Session:
             yield from does()
             return
         self._asked = asking, does
-        yield from filter(None, spoken(asking.lines))
+        yield from spoken(asking.lines)
         yield f"{asking.title} Type yes or no."
 
     # --- looking ---
@@ -402,8 +403,11 @@ class Session:
     def _words(self, text: str) -> str:
         return masked_within(text) if self.masked else text
 
-    def _lines(self) -> list[LogEntry]:
-        return [LogEntry(line.utc, line.level, self._words(line.text)) for line in self._kept]
+    def _lines(self) -> list[LogLine]:
+        """The end of the log: what is in its file goes further back than what was told here."""
+        path = self.options.log_file
+        found = last_lines(path) if path is not None and path.exists() else self._kept
+        return [LogLine(line.utc, line.level, self._words(line.text)) for line in found]
 
     def _look_up(self, command_id: str) -> "Remembered | None":
         record = self._host.lookup(command_id)

@@ -13,7 +13,7 @@ import pytest
 
 from agent_core.clock import iso
 from agent_core.reference.server import ReferenceBackend
-from console.cli.logs import line_of
+from console.log_file import line_of
 from tests.harness.rig import AGENT, SECRET, Program, message, program, records, served, settled, until, write_config
 
 

@@ -85,7 +85,7 @@ def test_while_it_dials_again_nothing_is_said_and_each_failed_attempt_is() -> No
     (line,) = listener.hears()
     assert "Cause: network: connection refused. Dial 6 of 10 at 14:33:07." in line
     listener.host.change(link=replace(OFFLINE.link, attempt=7, retry_at=MONO + 90, last_drop=replace(refused, utc=NOON + 60)))
-    assert listener.hears(60) == ["Connection: still offline, for the same reason. Dial 7 of 10 at 14:33:37."]
+    assert listener.hears(60) == ["Connection: still down, for the same reason. Dial 7 of 10 at 14:33:37."]
 
 
 def test_a_command_is_told_when_it_is_taken_and_when_it_ends_and_the_past_is_not() -> None:
@@ -103,6 +103,9 @@ def test_a_command_is_told_when_it_is_taken_and_when_it_ends_and_the_past_is_not
     )
     (failed,) = listener.hears()
     assert failed.endswith(": no ␛[2J")
+    listener.hears(5)
+    listener.host.feed.extend([entry(5, "cmd_old", status="cancelled", utc=NOON - 900)])
+    assert listener.hears() == ["Cancelled: cmd_old, send_message, by WebSocket, in 12.0 ms"]
 
 
 def test_of_a_flood_the_first_are_told_and_the_rest_are_summed_up() -> None:
@@ -133,6 +136,16 @@ def test_warnings_are_told_once_and_the_whole_log_on_demand() -> None:
     listener.types("log on")
     listener.host.feed.extend([LogEntry(NOON + 3, "INFO", "quiet again")])
     assert listener.hears() == ["Info: quiet again"]
+
+
+def test_the_log_goes_back_to_before_this_console(tmp_path: Path) -> None:
+    listener = Listener()
+    file = tmp_path / "edge-console.log"
+    file.with_name("edge-console.log.1").write_text("[2026-11-06T14:00:00.000Z] [WARNING] long ago\n")
+    file.write_text("half a line\n[2026-11-06T14:30:00.000Z] [WARNING] Command to +13105550100 \x1b[2J\n")
+    listener.session.configure(ConsoleOptions(log_file=file, texts="masked"))
+    assert listener.types("log") == ["14:00:00 Warning: long ago", "14:30:00 Warning: Command to •••00 ␛[2J"]
+    assert "14:00:00 Warning: long ago" in listener.types("why")
 
 
 def test_why_names_the_cause_the_next_dial_and_what_to_do() -> None:
