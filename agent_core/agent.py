@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
 
+from agent_core.black_box import BlackBox, Incident, keep
 from agent_core.channels.base import Channel
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.http import PollingChannel, Sent
@@ -177,6 +178,7 @@ class Agent:
         self._published = self.present()
         self._publish_timer: asyncio.TimerHandle | None = None
         self._observed = False
+        self._black_box = BlackBox()
 
     # --- from any thread -------------------------------------------------------------------------------------
 
@@ -365,8 +367,25 @@ class Agent:
             if self._viewed:
                 self.feed.extend(self._told)
             self._log(self._told)
+            self._black_box.tell(self._told)
             self._told = []
+        if now.mono >= self._black_box.due_at or self._engine.phase is not self._black_box.phase:
+            self._look_for_incidents()
         self._publish_soon()
+
+    def _look_for_incidents(self) -> None:
+        for incident in self._black_box.look(self.present()):
+            assert self._loop is not None
+            keeping = self._loop.run_in_executor(None, keep, data_dir(self.config), incident, self._black_box.steps, self._redactor)
+            keeping.add_done_callback(partial(self._tell_of_incident, incident))
+
+    def _tell_of_incident(self, incident: Incident, keeping: "asyncio.Future[Path]") -> None:
+        if keeping.cancelled():
+            return
+        if (error := keeping.exception()) is not None:
+            self._say("WARNING", f"What led to the incident ({incident}) cannot be kept: {plain(error, 200)}")
+        else:
+            self._say("INFO", f"What led to the incident ({incident}) is kept: edge-console replay --ui {keeping.result()}")
 
     def _take(self) -> list[Event]:
         """The events at hand with what the journal remembers, or as many of them as bring MAX_ARRIVALS commands; the rest is next."""

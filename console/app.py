@@ -43,8 +43,6 @@ FORESIGHT_AFTER = 0.7
 """Seconds after the first picture, when the dialogs are imported, so that the first one opens as fast as the others."""
 STOP_WITHIN = 5.0
 TAKE_AT_ONCE = 4_000
-FOOTER = ("reconnect", "polling", "replay", "edit", "inspect", "follow", "filter", "screenshot", "help", "quit", "palette")
-"""What the last row offers, in its order."""
 CHANGING = frozenset({"reconnect", "polling", "replay", "edit", "cancel", "hold", "approve", "refuse"})
 """What a console that only looks refuses."""
 HINT_SECONDS = 3.0
@@ -55,6 +53,10 @@ class EdgeConsole(ScreenApp[str]):
     """Looks at a host. `run()` returns None, or the one line that says why it had to end (then `return_code` is 1)."""
 
     COMMAND_PALETTE_DISPLAY = "^p"
+    FOOTER: ClassVar[tuple[str, ...]] = (
+        "reconnect", "polling", "replay", "edit", "inspect", "follow", "filter", "screenshot", "help", "quit", "palette",
+    )  # fmt: skip
+    """What the last row offers, in its order."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R", "operate('reconnect')", "Reconnect", tooltip="Dial now, whatever the backoff says", id="reconnect"),
         Binding("p", "operate('polling')", "Polling", tooltip="Polling mode: auto, always, never", id="polling"),
@@ -262,6 +264,12 @@ class EdgeConsole(ScreenApp[str]):
         if len(news) == TAKE_AT_ONCE:
             self.call_later(self._tick)
 
+    def tell_anew(self) -> None:
+        """The host's feed is another one: forget what the one before told."""
+        self._cursor, self._drawn = 0, ()
+        self._main.forget()
+        self._tick()
+
     def _call(self, snapshot: Snapshot, now: Moment) -> None:
         options, status = self.operations.options, status_of(snapshot, now, self._quit_by is not None)
         sent = self._alerts.next(snapshot, status, bell=options.bell, notify=options.notify)
@@ -316,7 +324,7 @@ class EdgeConsole(ScreenApp[str]):
                     yield Key(self.get_key_display(binding), binding.description, "")
             return
         shown = {binding.id: (node, binding) for node, binding in self._bindings_here(self._main)}
-        for name in FOOTER:
+        for name in self.FOOTER:
             if name in shown and not (self._read_only and name in CHANGING):
                 node, binding = shown[name]
                 yield Key(self.get_key_display(binding), binding.description, _action(node, binding))

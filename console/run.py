@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from console.host import Host, LocalHost
 
 if TYPE_CHECKING:
     from agent_core.agent import Agent
+    from agent_core.black_box import Step
     from agent_core.config import Config
     from agent_core.config.origin import Origin
     from agent_core.control.directory import Announced
@@ -81,7 +82,7 @@ def run_console(
 
     sys.setswitchinterval(SWITCH_AFTER)
     host = LocalHost(begin)
-    theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
+    theme = _theme()
     app = opened(None)
     code = verdict()
     if code:
@@ -149,7 +150,7 @@ def run_list(open_agent: "Callable[[Announced], int]") -> int:
 
     chosen, trouble = None, ""
     while True:
-        app = AgentsConsole("edge-plain" if os.environ.get("NO_COLOR") else "edge-dark", at=chosen, trouble=trouble)
+        app = AgentsConsole(_theme(), at=chosen, trouble=trouble)
         _on_end(app.exit)
         chosen, trouble = run(app), ""
         if app.crash is not None:
@@ -174,7 +175,7 @@ def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: s
 
     host = RemoteHost(path, read_only=read_only)
     host.start()
-    theme = "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
+    theme = _theme()
     options = console_options(config, begin_with)._replace(ledger=host.search)
 
     def opened(crash: str | None) -> EdgeConsole:
@@ -189,6 +190,24 @@ def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: s
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return app.return_code or 0
+
+
+def run_black_box(steps: "Sequence[Step]") -> int:
+    """Open the console over what was kept of an incident; returns the exit code."""
+    gc.disable()
+    from console.base import run
+    from console.black_box import BlackBoxConsole
+
+    app = BlackBoxConsole(steps, theme=_theme())
+    _on_end(app.exit)
+    run(app)
+    if app.crash is not None:
+        sys.stderr.write(f"edge-console: the console failed: {app.crash}\n")
+    return app.return_code or 0
+
+
+def _theme() -> str:
+    return "edge-plain" if os.environ.get("NO_COLOR") else "edge-dark"
 
 
 def _on_end(act: Callable[[], None]) -> None:

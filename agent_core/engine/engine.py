@@ -248,6 +248,10 @@ class Engine:
         self._ledger.show_rows(wanted=wanted)
 
     @property
+    def phase(self) -> Phase:
+        return self._link.phase
+
+    @property
     def vitals(self) -> Vitals:
         link, polling, ledger = self._link, self._polling, self._ledger
         return Vitals(

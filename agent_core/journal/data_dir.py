@@ -14,7 +14,7 @@ from typing import Self
 from agent_core.config import Config
 from agent_core.plain import plain
 
-OURS = ("agent.", "ledger.", "edge-console.log", "screenshots", "exports")
+OURS = ("agent.", "ledger.", "edge-console.log", "screenshots", "exports", "incidents")
 """How the names of what is kept there begin."""
 HANDED_OVER = "agent.handed-over"
 """There where the ledger is another agent's by now."""

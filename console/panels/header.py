@@ -5,7 +5,7 @@ from rich.style import Style
 from agent_core.snapshot import PollingMode
 from console.panels.lines import Line, line_width, spread
 from console.panels.view import View, status_of
-from console.text import count, cut, host_of, shown, time_of_day
+from console.text import count, cut, day_stamp, host_of, shown, time_of_day
 
 OPENS_ATTENTION = Style(meta={"@click": "app.operate('attention')"})
 
@@ -19,7 +19,7 @@ def header(view: View, width: int, height: int) -> list[Line]:
         *_badges(view, width),
         (f" {status.glyph} {status.word} ", inks.pill(status.tone)),
         *((("  v" + shown(snapshot.version, 20), inks.muted),) if snapshot.version and width >= 90 else ()),
-        ("  " + time_of_day(view.now.utc, view.zone) + " ", inks.bright),
+        (f"  {(day_stamp if view.step else time_of_day)(view.now.utc, view.zone)} ", inks.bright),
     )
     left: Line = ((" ◆ ", inks.accent), ("edge-console", inks.tone("bright", bold=True)))
     room = width - line_width(right) - line_width(left) - 4
@@ -40,7 +40,9 @@ def _badges(view: View, width: int) -> Line:
     if snapshot.commands.attention:
         ink = view.inks.pill("bad" if snapshot.commands.interrupted else "warn")
         found.append((f"! {count(snapshot.commands.attention)}", ink + OPENS_ATTENTION))
-    if view.read_only:
+    if view.step:
+        found.append((f"STEP {view.step}", view.inks.pill("accent")))
+    elif view.read_only:
         found.append(("READ-ONLY", view.inks.pill("accent")))
     if view.texts == "masked":
         found.append(("MASKED", view.inks.pill("accent")))

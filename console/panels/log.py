@@ -94,6 +94,11 @@ class LogRows:
         self._entries.extend(entries)
         self._told += len(entries)
 
+    def forget(self) -> None:
+        """All that was told."""
+        self._entries.clear()
+        self._width = 0
+
     def choose(self, words: str, least: int) -> None:
         """Only entries with all the words, none of those behind a `!`, and of that level or a worse one."""
         self._words, self._least = tuple(words.lower().split()), least

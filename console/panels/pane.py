@@ -41,6 +41,7 @@ class Pane(Widget):
         self._view = view
         width, height = self.size
         if not (width and height):
+            self._drawn_size = (0, 0)
             return
         lines = self._drawn(view, width, height)
         if self._ground is not self._ground_of(view) or (width, height) != self._drawn_size:

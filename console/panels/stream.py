@@ -156,6 +156,11 @@ class Stream(Widget, can_focus=True):
         elif changed:
             self._refresh_rows(changed)
 
+    def forget(self) -> None:
+        """All that has come."""
+        self.live, self.missed = Ring(self.live.capacity), 0
+        self.look_at(None)
+
     def recall(self, entries: Sequence[CommandEntry]) -> bool:
         """Earlier commands, before those that are there; whether there was any, and room for it."""
         places = self.live.put_before(entries)

@@ -100,6 +100,11 @@ class Main(Screen[None]):
             pane.show(view)
         self.drawings += 1
 
+    def forget(self) -> None:
+        """No command and no line has come yet."""
+        self.stream.forget()
+        self.log_pane.rows.forget()
+
     def count_down(self, view: View) -> None:
         """Between two seconds only the countdown differs."""
         self._backoff.show(view)

@@ -108,7 +108,10 @@ def test_f81_a_file_system_without_locks_is_one_sentence(folder: Path, error: st
 
 # --- what others could have put there ----------------------------------------------------------------------------------------
 
-LINKS = ("agent.pid", FILE_NAME, f"{FILE_NAME}-wal", RESERVE_NAME, "edge-console.log", "edge-console.log.1", "screenshots", "exports")
+LINKS = (
+    "agent.pid", FILE_NAME, f"{FILE_NAME}-wal", RESERVE_NAME, "edge-console.log", "edge-console.log.1", "screenshots", "exports",
+    "incidents",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -15,6 +15,7 @@ import console
 from agent_core.config.layers import config_table
 from agent_core.conform.clauses import CLAUSES
 from console.app import EdgeConsole
+from console.black_box import BlackBoxConsole
 from console.cli.main import build_parser
 from console.panels.stream import Stream
 from tests.harness.manual import manual
@@ -91,7 +92,9 @@ def keys() -> str:
     return "\n\n".join(sections)
 
 
-_TITLES: dict[type, str] = {EdgeConsole: "Everywhere on the main screen", Stream: "In the stream"}
+_TITLES: dict[type, str] = {
+    EdgeConsole: "Everywhere on the main screen", Stream: "In the stream", BlackBoxConsole: "In a black box (replay --ui)",
+}  # fmt: skip
 
 
 def _words(name: str) -> str:
