@@ -301,6 +301,8 @@ class Receipt(Struct, frozen=True, gc=False):
 INBOUND_CURSOR = "inbound_cursor"
 """The fact's key: up to where what came in has been told."""
 HOLD = "hold"
+PAUSED = "paused"
+"""The fact's key: since when the operator has had the backend keep new commands."""
 """The fact's key: which new commands the operator has chosen to hold."""
 CLOCK_OFFSET = "clock_offset"
 """The fact's key: seconds that the backend's clock is ahead of this machine's."""

@@ -95,7 +95,7 @@ from agent_core.filters import FilterError
 from agent_core.frames import Frame, as_json
 from agent_core.latency import Latencies
 from agent_core.plain import plain
-from agent_core.records import CLOCK_OFFSET, HOLD, INBOUND_CURSOR, Arrival, SettingDropped, SettingStored, Via
+from agent_core.records import CLOCK_OFFSET, HOLD, INBOUND_CURSOR, PAUSED, Arrival, SettingDropped, SettingStored, Via
 from agent_core.snapshot import DiskView, LatencyView, Phase, Snapshot
 
 HOUR = 3_600.0
@@ -422,6 +422,9 @@ class Engine:
         cursor = kept.pop(INBOUND_CURSOR, None)
         if (hold := kept.pop(HOLD, None)) is not None:
             self._restore_hold(hold)
+        if kept.pop(PAUSED, None) is not None:
+            self._ledger.paused = True
+            self._say("WARNING", "Intake is still paused, as the operator left it: `edge-console resume` takes commands again")
         self._apply(self._settings.restore({key.removeprefix("setting."): value for key, value in kept.items()}))
         if memory.forgotten:
             what = f"It does not know the last {memory.forgotten} command(s) that were taken here"
@@ -750,6 +753,8 @@ class Engine:
             self._say("INFO", "Draining: taking nothing new, finishing what is taken, proving every ack")
         else:
             self._say("INFO", "Intake paused: new commands stay with the backend" if self._ledger.paused else "Intake resumed")
+            if self._trouble is None:
+                self._barrier.change(SettingStored(PAUSED, f"{self._now.utc:.3f}") if self._ledger.paused else SettingDropped(PAUSED))
 
     def _end_of_drain(self) -> None:
         if not (self._ledger.under_way or self._ledger.acks.unproven or self._barrier.tickets):

@@ -13,6 +13,7 @@ from agent_core.plain import plain
 from agent_core.records import (
     HOLD,
     INBOUND_CURSOR,
+    PAUSED,
     AcksProven,
     Change,
     CommandAccepted,
@@ -292,7 +293,7 @@ def load(db: sqlite3.Connection) -> Memory:
     return Memory(
         tuple(_unended(db)),
         tuple(_tombstones(db)),
-        tuple((key, value) for key, value in facts.items() if key.startswith("setting.") or key in {HOLD, INBOUND_CURSOR}),
+        tuple((key, value) for key, value in facts.items() if key.startswith("setting.") or key in {HOLD, INBOUND_CURSOR, PAUSED}),
         next_seq=top(db) + 1,
         last_command_id=last[0] if last else None,
         horizon_utc=float(facts.get("horizon_utc", 0)),

@@ -20,7 +20,7 @@ off). Under launchd or systemd the agent stays down until it is started again.""
 
 
 def add_parsers(commands: Any) -> None:
-    pause = commands.add_parser("pause", help="have the running agent take no new commands, until resume or its next start")
+    pause = commands.add_parser("pause", help="have the running agent take no new commands until resume, also after a restart")
     pause.set_defaults(command=_pause)
     resume = commands.add_parser("resume", help="have the running agent take commands again")
     resume.set_defaults(command=_resume)

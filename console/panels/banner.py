@@ -47,6 +47,8 @@ def _notice(view: View) -> Notice | None:
     if commands.interrupted:
         many = f"{commands.interrupted} commands" if commands.interrupted > 1 else "1 command"
         return Notice(f"▲ {many}: outcome unknown", "{attention} shows what to do", "warn")
+    if commands.paused:
+        return Notice("◇ PAUSED: new commands stay with the backend", "edge-console resume takes them", "warn")
     if commands.held:
         many = f"{commands.held} commands wait" if commands.held > 1 else "1 command waits"
         return Notice(f"◇ HELD: {many} for you", "{approve} approves {it}, {refuse} refuses it", "warn")

@@ -174,8 +174,6 @@ def _why(one: Listed, view: View) -> tuple[str, str]:
     notice = notice_of(view)
     if notice is not None:
         return notice.text.removeprefix(f"{status.glyph} {status.word}: "), notice.tone
-    if snapshot.commands.paused:
-        return "intake paused", "warn"
     drop = snapshot.link.last_drop
     if status.degraded and drop is not None:
         return f"{drop.cause}: {shown(drop.detail, 200)}", status.tone
@@ -190,7 +188,7 @@ def _remedy(one: Listed, view: View) -> str:
     notice = notice_of(view)
     if notice is not None:
         return notice.remedy
-    return "edge-console resume takes new commands again" if one.snapshot.commands.paused else ""
+    return ""
 
 
 def _detail(one: Listed, view: View, trouble: str, width: int) -> list[Line]:

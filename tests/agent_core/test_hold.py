@@ -15,6 +15,7 @@ from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.rows import MIGRATIONS
 from agent_core.records import (
     HOLD,
+    PAUSED,
     CommandAccepted,
     CommandReleased,
     CommandStarted,
@@ -204,10 +205,15 @@ def test_after_a_restart_it_waits_on_and_its_time_counts_from_its_arrival() -> N
 
 def test_a_held_command_and_its_release_are_read_back(desk: Desk, desks: list[Desk]) -> None:
     desk.write(took(1, "a", State.HELD), took(2, "b", State.HELD), took(3, "c", State.HELD, due_utc=UTC + 60))
-    desk.write(CommandReleased(2, UTC + 5), CommandReleased(3, UTC + 6, State.SCHEDULED, "{}"), SettingStored(HOLD, "all"))
+    desk.write(
+        CommandReleased(2, UTC + 5),
+        CommandReleased(3, UTC + 6, State.SCHEDULED, "{}"),
+        SettingStored(HOLD, "all"),
+        SettingStored(PAUSED, "1"),
+    )
     there, memory = reopened(desk, desks)
     assert [(one.command.command_id, one.state) for one in memory.entries[:2]] == [("a", State.HELD), ("b", State.QUEUED)]
-    assert (HOLD, "all") in memory.kept
+    assert memory.kept == ((HOLD, "all"), (PAUSED, "1"))
     assert [there.found(name).released_utc for name in "abc"] == [None, UTC + 5, UTC + 6]
     assert there.found("c").ack == "{}"
 

@@ -1,8 +1,9 @@
 """Pause, resume and drain: what is taken goes on, the rest stays with the backend, and a drain ends with every ack proven."""
 
 from agent_core.events import DrainRequested, Finish, IntakePaused, IntakeResumed, Poll
+from agent_core.records import PAUSED, Memory, SettingDropped, SettingStored
 from tests.agent_core.test_ledger import online, ran
-from tests.harness.playbook import NOTHING, acks, executes
+from tests.harness.playbook import NOTHING, Playbook, acks, executes, records
 
 
 def test_what_is_taken_goes_on_while_intake_is_paused() -> None:
@@ -25,6 +26,23 @@ def test_after_resume_the_backend_is_asked_for_what_it_kept() -> None:
     book >> IntakeResumed()
     book << Poll
     assert not book.snapshot.commands.paused
+
+
+def test_a_pause_outlives_a_restart_and_a_drain_does_not() -> None:
+    book = online()
+    book >> IntakePaused()
+    stored = book.find(records(SettingStored)).changes
+    assert [change.key for change in stored if isinstance(change, SettingStored)] == [PAUSED]
+    book >> IntakeResumed()
+    book << records(SettingDropped)
+    book >> DrainRequested()
+    assert book.count(records(SettingStored)) == 1, "who drains an agent wants it to work when it is started again"
+    again = Playbook().online(Memory(kept=((PAUSED, "1.0"),)))
+    again.told("Intake is still paused, as the operator left it: `edge-console resume` takes commands again")
+    again.push("c1") << NOTHING
+    assert again.snapshot.commands.paused
+    again >> IntakeResumed()
+    again << Poll
 
 
 def test_a_drain_ends_when_all_is_finished_and_every_ack_is_proven() -> None:
