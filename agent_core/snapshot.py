@@ -236,3 +236,5 @@ class Snapshot:
     stopping: bool = False
     gone: bool = False
     """Said by a viewer in another process, whose agent has ended."""
+    unreached: bool = False
+    """Said by a viewer on another machine, which has lost the way to its agent."""

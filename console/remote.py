@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from agent_core.clock import Moment
 from agent_core.control.client import NotRunning, OtherVersion, Viewer
 from agent_core.control.messages import Answer, Lookup, Past, Post, Present, Search
 from agent_core.events import StopRequested
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from agent_core.control.messages import Asked, Said
     from agent_core.events import Event
     from agent_core.records import Remembered
+    from console.tunnel import Tunnel
 
 AGAIN_AFTER = 1.0
 LOOKUP_WITHIN, SEARCH_WITHIN = 2.0, 5.0
@@ -29,12 +31,15 @@ LOOKUP_WITHIN, SEARCH_WITHIN = 2.0, 5.0
 class RemoteHost:
     """Ends by `stop`, which leaves the agent alone. An agent that ends, or starts again, is told in the feed."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, past: bool = True) -> None:
-        """Without the `past` it gets no feed entries, and the agent keeps none for it."""
+    def __init__(self, path: Path, *, read_only: bool = False, past: bool = True, tunnel: "Tunnel | None" = None) -> None:
+        """Without the `past` it gets no feed entries, and the agent keeps none for it. `tunnel` leads to `path`; `stop` closes it."""
         self.feed = Feed()
         self._path = path
         self._read_only = read_only
         self._past = past
+        self._tunnel = tunnel
+        self._ahead = Moment(0.0, 0.0)
+        """By how much the clocks of an agent on another machine are ahead of ours."""
         self._snapshot = Snapshot()
         self._viewer: Viewer | None = None
         self._pid: int | None = None
@@ -47,7 +52,11 @@ class RemoteHost:
 
     def start(self) -> None:
         """Raises NotRunning, OtherVersion or OSError where there is no agent to begin with."""
-        self._attach()
+        try:
+            self._attach()
+        except BaseException:
+            self.stop()
+            raise
         self._thread.start()
 
     def watch(self) -> None:
@@ -60,6 +69,10 @@ class RemoteHost:
     def await_present(self, within: float) -> None:
         """Until the agent has told its present, for at most so many seconds."""
         self._told.wait(within)
+
+    def now(self) -> Moment:
+        """By the agent's clocks."""
+        return Moment(monotonic() + self._ahead.mono, time() + self._ahead.utc)
 
     def post(self, event: "Event") -> None:
         viewer = self._viewer
@@ -96,6 +109,8 @@ class RemoteHost:
         self._over.set()
         if self._viewer is not None:
             self._viewer.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     def stop_agent(self) -> None:
         """Ask the agent itself for a clean end."""
@@ -123,6 +138,8 @@ class RemoteHost:
             self._over.set()
 
     def _attach(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.open()
         viewer = Viewer(self._path, read_only=self._read_only, past=self._past)
         if self._pid is not None:
             same = viewer.greeting.pid == self._pid
@@ -137,13 +154,23 @@ class RemoteHost:
                 self._take(said)
         self._viewer = None
         if not self._over.is_set():
-            self._say("WARNING", "The agent has ended; waiting for one to start")
+            lost = self._lost
+            self._miss(lost)
+            self._say("WARNING", lost or "The agent has ended; waiting for one to start")
+
+    @property
+    def _lost(self) -> str:
+        """What to say of a way that has ended; empty where it is the agent that has."""
+        ended = None if self._tunnel is None else self._tunnel.ended
+        return "" if self._tunnel is None or ended is None else f"The connection to {self._tunnel.host} has ended ({ended}); dialling again"
 
     def _take(self, said: "Said") -> None:
         match said:
             case Present(snapshot):
                 self._snapshot = snapshot
                 self._told.set()
+                if self._tunnel is not None:
+                    self._ahead = Moment(snapshot.at - monotonic(), snapshot.utc - time())
             case Past(entries, dropped):
                 if dropped:
                     self._say("WARNING", f"{dropped:,} feed entries came faster than this console could read them")
@@ -159,15 +186,17 @@ class RemoteHost:
             with suppress(NotRunning):
                 self._attach()
                 return
-            if not self._snapshot.gone:
-                self._snapshot = _gone(self._snapshot)
+            self._miss(self._lost)
             self._over.wait(AGAIN_AFTER)
+
+    def _miss(self, lost: str) -> None:
+        """There is no agent; or no way to it, where that is lost."""
+        last, unreached = self._snapshot, bool(lost)
+        if (last.gone, last.unreached) != (not unreached, unreached):
+            self._snapshot = Snapshot(
+                last.revision + 1, monotonic(), time(), host=last.host, agent_id=last.agent_id, backend_url=last.backend_url,
+                gone=not unreached, unreached=unreached,
+            )  # fmt: skip
 
     def _say(self, level: str, text: str) -> None:
         self.feed.extend([LogEntry(time(), level, text)])
-
-
-def _gone(last: Snapshot) -> Snapshot:
-    return Snapshot(
-        last.revision + 1, monotonic(), time(), host=last.host, agent_id=last.agent_id, backend_url=last.backend_url, gone=True
-    )  # fmt: skip

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent_core.recording import Recorder
     from console.app import EdgeConsole
     from console.operations import ConsoleOptions
+    from console.tunnel import Tunnel
 
 Configured = Callable[[ExitStack], "Config"]
 """The configuration of this run; what it needs to be held is entered into the stack."""
@@ -163,25 +164,30 @@ def run_list(open_agent: "Callable[[Announced], int]") -> int:
             trouble = str(error)
 
 
-def run_attached(config: "Config", path: Path, *, read_only: bool, begin_with: str, from_list: bool = False) -> int:
+def run_attached(
+    config: "Config", path: Path, *, read_only: bool, begin_with: str, from_list: bool = False, tunnel: "Tunnel | None" = None
+) -> int:
     """Open the console over an agent in another process; returns the exit code when it detaches. Raises what keeps it from beginning.
 
-    Where it comes `from_list`, Escape detaches, too, where there is nothing nearer to leave.
+    Where it comes `from_list`, Escape detaches, too, where there is nothing nearer to leave. At the end of a `tunnel` there is no ledger
+    to read from here but by the agent.
     """
     gc.disable()
     from agent_core import gc_tuning
     from console.app import EdgeConsole
     from console.remote import RemoteHost
 
-    host = RemoteHost(path, read_only=read_only)
+    host = RemoteHost(path, read_only=read_only, tunnel=tunnel)
     host.start()
     theme = _theme()
     options = console_options(config, begin_with)._replace(ledger=host.search)
+    if tunnel is not None:
+        options = options._replace(asked=None, needing=None, delays=None, diagnosis=None)
 
     def opened(crash: str | None) -> EdgeConsole:
         return EdgeConsole(
-            host, options=options, read_only=read_only, asks_to_quit=False, escape_quits=from_list, theme=theme, crash_before=crash,
-            on_first_paint=gc_tuning.tune_console,
+            host, clock=host, options=options, read_only=read_only, asks_to_quit=False, escape_quits=from_list, theme=theme,
+            crash_before=crash, on_first_paint=gc_tuning.tune_console,
         )  # fmt: skip
 
     _on_end(host.stop)
@@ -275,7 +281,7 @@ def picture_of_running(config: "Config", options: argparse.Namespace) -> int:
     host = RemoteHost(socket_path(config.data_dir.expanduser()), read_only=True)
     host.start()
     try:
-        svg = _drawn(host, options, console_options(config)._replace(data_dir=None))
+        svg = _drawn(host, options, console_options(config)._replace(data_dir=None, ledger=host.search))
     finally:
         host.stop()
     return _saved(svg, options.output)

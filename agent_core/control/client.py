@@ -51,6 +51,9 @@ class Viewer:
             raise NotRunning(f"the agent at {plain(path, 200)} does not answer within {GREET_WITHIN:g} s") from None
         except CodecError:
             greeting = None
+        else:
+            if greeting is None:
+                raise NotRunning(f"what answers at {plain(path, 200)} hangs up: no agent runs behind it")
         if not isinstance(greeting, Greeting):
             raise NotRunning(f"what answers at {plain(path, 200)} is no agent of this program")
         if greeting.format != FORMAT:

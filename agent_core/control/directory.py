@@ -33,7 +33,7 @@ def announced(data_dir: Path, config: Path) -> Iterator[None]:
     path, here = _file(data_dir), Announced(str(data_dir.absolute()), str(config.absolute()) if config.is_file() else None)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.encode(here))
+        write_whole(path, msgspec.json.encode(here) + b"\n")
     except OSError as error:
         log.warning("`attach --all` will not find this agent: %s cannot be written (%s)", path.parent, error.strerror)
     try:

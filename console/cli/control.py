@@ -25,6 +25,8 @@ def add_parsers(commands: Any) -> None:
     """`attach`, `status`, `reconnect`, `mode`."""
     attach = commands.add_parser("attach", help="open the console over the agent that runs with this data_dir; q detaches")
     add_config_options(attach)
+    there = "an agent of that user on another machine, by ssh: user@host, or user@host:/its/data_dir"
+    attach.add_argument("host", type=_host, nargs="?", metavar="HOST", help=there)
     attach.add_argument("--all", action="store_true", help="every agent of yours on this machine, a row each; Enter opens one")
     attach.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help="only look: the agent refuses the rest")
     attach.add_argument("--plain", action="store_true", default=argparse.SUPPRESS, help=PLAIN_HELP)
@@ -48,6 +50,16 @@ def add_parsers(commands: Any) -> None:
     mode.set_defaults(command=_mode)
 
 
+def _host(text: str) -> str:
+    from console.tunnel import Destination
+
+    try:
+        Destination.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def agent_socket(options: argparse.Namespace) -> Path:
     """Of the agent with this command's data_dir. Raises ConfigError."""
     from agent_core.control.address import socket_path
@@ -60,12 +72,16 @@ def _attach(options: argparse.Namespace) -> int:
 
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     terminal = cannot_draw() if at_terminal else ""
-    if options.all and (options.plain or terminal):
-        return complain("--all draws a screen; attach --plain, with --data-dir, shows one agent as lines", USAGE)
+    if options.all and options.host is not None:
+        return complain("--all lists the agents of this machine: leave out the host", USAGE)
+    if (options.all or options.host is not None) and (options.plain or terminal):
+        return complain("--all and HOST draw a screen; attach --plain, with --data-dir, shows one agent as lines", USAGE)
     if options.plain or terminal:
         return _open_plain(options, "" if options.plain else terminal)
     if not at_terminal:
         return complain("the console needs a terminal; attach --plain and `edge-console status` need none", USAGE)
+    if options.host is not None:
+        return _open_there(options)
     return run_list(lambda agent: _open(_options_of(agent, options), from_list=True)) if options.all else _open(options)
 
 
@@ -85,6 +101,16 @@ def _open(options: argparse.Namespace, *, from_list: bool = False) -> int:
     return run_attached(
         config, agent_socket(options), read_only=options.read_only, begin_with=options.filter, from_list=from_list
     )  # fmt: skip
+
+
+def _open_there(options: argparse.Namespace) -> int:
+    from console.run import run_attached
+    from console.tunnel import Destination, Tunnel
+
+    config = configuration(options)
+    judge_filter(options, config.data_dir)
+    tunnel = Tunnel(Destination.of(options.host))
+    return run_attached(config, tunnel.path, read_only=options.read_only, begin_with=options.filter, tunnel=tunnel)
 
 
 def _options_of(agent: "Announced", options: argparse.Namespace) -> argparse.Namespace:

@@ -6,6 +6,13 @@ import sys
 from collections.abc import Callable
 
 OK, FAILED, USAGE, NOT_ONLINE, NOT_RUNNING, NO_PERMISSION = 0, 1, 2, 3, 4, 5
+FAILURES = frozenset(
+    {
+        "BackupUnfit", "DataDirInUse", "LaterSchema", "NoLedger", "OtherVersion", "SecretUnavailable", "SendError", "ServiceError",
+        "Unreachable",
+    }
+)  # fmt: skip
+"""By name, since to import them all takes its time: the exceptions that say in one sentence what has failed."""
 
 
 def outcome(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -39,7 +46,7 @@ def _explain(error: Exception) -> int:
         return complain(str(error), USAGE)
     if name == "NotRunning":
         return complain(str(error), NOT_RUNNING)
-    if name in {"BackupUnfit", "DataDirInUse", "LaterSchema", "NoLedger", "OtherVersion", "SecretUnavailable", "SendError", "ServiceError"}:
+    if name in FAILURES:
         return complain(str(error), FAILED)
     if isinstance(error, ModuleNotFoundError):
         from agent_core.extras import advice

@@ -78,6 +78,8 @@ def status_of(snapshot: Snapshot, now: Moment, stopping: bool = False) -> Status
     link = snapshot.link
     if snapshot.gone:
         return Status("✗", "NO AGENT", "bad")
+    if snapshot.unreached:
+        return Status("✗", "NO TUNNEL", "bad")
     if snapshot.stopping or stopping:
         return Status("◌", "STOPPING", "muted")
     if link.phase in _FIXED:
