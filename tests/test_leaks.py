@@ -11,6 +11,7 @@ from pathlib import Path
 from agent_core.control.address import socket_path
 from agent_core.control.client import Viewer
 from agent_core.control.messages import dump
+from agent_core.reference.faults import Faults
 from tests.harness.rig import AGENT, argv_of, files_below, message, program, served, settled, until, write_config
 
 MARKER = "canary-leak-marker-5f1d9c"
@@ -62,9 +63,12 @@ async def test_the_secret_is_in_nothing_that_is_put_out(tmp_path: Path) -> None:
             for command in (
                 "status", "status --json", "config show --origin", "secret fingerprint", "commands ls", "commands show id-", "logs",
                 "logs --json", "doctor", "doctor --for-backend", "audit verify --json", "ledger export", "outbox ls",
-                "report -o report.zip", "service install --print",
+                "report -o report.zip", "service install --print", "screenshot --after 0.2 -o now.svg",
             ):  # fmt: skip
                 found += await said(tmp_path, *command.split())
+            backend.faults = Faults(upgrade_status=403, upgrade_body=MARKER)
+            await backend.close_links(reason=MARKER)
+            await agent.hears("edge-console replay --ui")
             agent.signal(signal.SIGTERM)
             assert await agent.ends() == 0
             found += "\n".join((*agent.out, *agent.err)).encode()
@@ -72,6 +76,7 @@ async def test_the_secret_is_in_nothing_that_is_put_out(tmp_path: Path) -> None:
         found += b"".join(map(archive.read, archive.namelist()))
         assert json.loads(archive.read("status.json"))["agent_id"] == AGENT
     kept = await asyncio.to_thread(files_below, tmp_path)
+    assert {"now.svg", "refused"} <= {name.partition("-")[0] for name in kept}
     found += b"".join(content for name, content in kept.items() if name != "secret" and not name.startswith("ledger."))
     assert len(found) > 50_000
     assert found.count(MARKER.encode()) == 0
