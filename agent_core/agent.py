@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from agent_core.monitoring.server import Monitoring
     from agent_core.recording import Recorder
     from agent_core.search import Page, Query
+    from agent_core.signatures import Signatures
 
 HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
@@ -116,6 +117,9 @@ AT_ONCE = frozenset((*SETTING_KEYS.values(), "backend.polling", "console.texts",
 """The keys that change while the agent runs; the others wait for its next start."""
 MAX_ARRIVALS = 500
 """Commands taken in one turn: a few ten milliseconds with what must be looked up (PROMISES P11)."""
+
+MAX_SIGNED_ARRIVALS = 50
+"""The same where each signature is looked at."""
 
 ENTRIES = get_args(FeedEntry)
 
@@ -156,6 +160,7 @@ class Agent:
         self._messenger = messenger_for(config)
         self._registry = dict(REGISTRY)
         self._inbound = self._watcher()
+        self._signatures = _signatures(config)
         traits = traits_for(self._messenger, self._registry, self._held_up)
         self._engine = Engine(config, traits, host, rows=viewed or recorder is not None)
         if recorder is not None:
@@ -390,7 +395,7 @@ class Agent:
     def _take(self) -> list[Event]:
         """The events at hand with what the journal remembers, or as many of them as bring MAX_ARRIVALS commands; the rest is next."""
         inbox, self._inbox = self._inbox, []
-        room, events = MAX_ARRIVALS, list[Event]()
+        room, events = MAX_ARRIVALS if self._signatures is None else MAX_SIGNED_ARRIVALS, list[Event]()
         for number, event in enumerate(inbox):
             if isinstance(event, CommandsReceived | PollAnswered | MessagePosted):
                 arrivals = event.arrivals[:room]
@@ -418,6 +423,8 @@ class Agent:
             return None
 
     def _recall(self, arrival: Arrival) -> Arrival:
+        if self._signatures is not None and (unsigned := self._signatures.against(arrival.command)) is not None:
+            arrival = replace(arrival, unsigned=unsigned)
         try:
             known = self._journal.look_up(self._engine.needs(arrival.command))
         except LedgerBusy as error:
@@ -607,6 +614,14 @@ class Agent:
     def _publish(self) -> None:
         self._publish_timer = None
         self._published = self.present()
+
+
+def _signatures(config: Config) -> "Signatures | None":
+    if config.policy.signatures == "off":
+        return None
+    from agent_core.signatures import Signatures
+
+    return Signatures(config.policy)
 
 
 def _unsettled(seq: int, failure: Failure) -> Event:

@@ -79,6 +79,8 @@ class Entry(Struct):
     """Which command has changed its text or its time since it came."""
     waits: str | None = None
     """For what it waits beside its turn, in a few words."""
+    remark: str | None = None
+    """What is odd about it, though it runs."""
 
 
 class Ack(Struct):

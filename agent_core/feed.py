@@ -37,7 +37,7 @@ class CommandEntry(NamedTuple):
     run_ms: float | None = None
     ack_ms: float | None = None
     error: str | None = None
-    """Why it failed; of one that is queued, for what it waits beside its turn."""
+    """Why it failed; of one that did not, for what it waits, or what is odd about it."""
     proven: bool = False
     replay_of: str | None = None
     effect: str = "external"

@@ -23,6 +23,8 @@ SEND_AT_KEYS = ("send_at", "schedule_time", "at")
 NAME_KEYS = ("schedule_id", "message_id")
 _UNNAMED = frozenset(NAME_KEYS).isdisjoint
 MAX_LISTED = 100
+SIGNED = ("command_id", "command_type", "priority", "timestamp", "expires_at")
+"""What a signature covers beside the payload, where it is there."""
 TARGET_KEYS = (*NAME_KEYS, "command_id")
 MAX_RESCUED = 128 * 2**10
 """Bytes of a frame in which an id is still looked for, so that a turn stays short."""
@@ -52,6 +54,14 @@ PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 NORMAL = Priority.NORMAL
 
 
+class Signature(Struct, frozen=True, gc=False):
+    """Who vouches for a command (PROTOCOL §7), over its payload and these fields as they came."""
+
+    key_id: str
+    value: str
+    fields: Mapping[str, Any]
+
+
 class Command(Struct, frozen=True, gc=False, tag=True):
     """One command as the backend meant it, whatever its spelling. `warnings` names what had to be guessed."""
 
@@ -65,6 +75,7 @@ class Command(Struct, frozen=True, gc=False, tag=True):
     """Why it cannot be run, where the id is good enough to say so in a failed ack."""
     expires_utc: float | None = None
     """From then on it is not to be run."""
+    signature: Signature | None = None
 
 
 class Ping(Struct, frozen=True, gc=False, tag=True):
@@ -207,7 +218,17 @@ def command_of(fields: Mapping[str, Any]) -> Command:
             expires_utc = instant(expires, warnings)
         except FrameError as error:
             invalid = invalid or f"invalid expires_at: {error}"
-    return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid, expires_utc)
+    signature = fields.get("signature")
+    signed = None if signature is None else _signature(signature, fields)
+    return Command(command_id, command_type, payload, priority, issued_utc, tuple(warnings), invalid, expires_utc, signed)
+
+
+def _signature(given: Any, fields: Mapping[str, Any]) -> Signature | None:
+    """None where it is none."""
+    key_id, value = (given.get("key_id"), given.get("value")) if isinstance(given, dict) else (None, None)
+    if not isinstance(key_id, str) or not isinstance(value, str):
+        return None
+    return Signature(key_id, value, {name: fields[name] for name in SIGNED if fields.get(name) is not None})
 
 
 def _is_type(value: Any) -> TypeGuard[str]:

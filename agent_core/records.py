@@ -118,6 +118,8 @@ class Arrival(Struct, frozen=True, gc=False):
     known: tuple[Remembered, ...] = ()
     unread: bool = False
     """The journal could not be asked: not to be taken now."""
+    unsigned: str | None = None
+    """What is wrong with its signature, where signatures are looked at."""
 
 
 class OutboxRow(Struct, frozen=True, gc=False, tag=True):

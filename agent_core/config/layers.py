@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -23,6 +24,7 @@ from pydantic.fields import FieldInfo
 from agent_core.config.env_file import read_env_file
 from agent_core.config.models import Config, MessengerKind, Section
 from agent_core.config.yaml_tree import Branch, Node, Scalar, Sequence, Unreadable, is_empty, kind_of, parse, read_text, shown
+from agent_core.extras import advice
 from agent_core.plain import plain
 from agent_core.redaction import Redactor
 
@@ -44,7 +46,10 @@ RENAMED = {
     "timing.tls_least": "timing.tls_min_wait",
     "messenger.dwell_seconds": "messenger.delay_seconds",
 }
-PAIRS = {"console.keys": "keys, as {reconnect: f5}"}
+PAIRS = {
+    "console.keys": "keys, as {reconnect: f5}",
+    "policy.signature_keys": "public keys in base64, as {2026-11: Oy1u…=}",
+}
 LISTS = {
     "policy.allow_recipients": "recipients, as [+13105550100, ann@example.org]",
     "policy.deny_recipients": "recipients, as [+13105550100, ann@example.org]",
@@ -312,6 +317,8 @@ class _Layers:
     def check_files(self, config: Config) -> None:
         """What an agent could never write to."""
         log, sent = config.logging.file, config.messenger.path
+        if config.policy.signatures != "off" and find_spec("cryptography") is None:
+            self.problem(self.places["policy.signatures"], advice("cryptography"))
         if log is not None and log.is_dir():
             self.refuse("logging.file", "expected a file, not a directory")
         if config.messenger.kind == MessengerKind.EXEC and shutil.which(config.messenger.command[0]) is None:

@@ -5,6 +5,7 @@ The models below are the documentation's source: every key, its bounds and its m
 
 import ipaddress
 import re
+from base64 import b64decode
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -304,6 +305,14 @@ class QuietHours(Section):
         return zone
 
 
+def _bytes_in(text: str) -> int | None:
+    """How many bytes this base64 holds; None where it is none."""
+    try:
+        return len(b64decode(text, validate=True))
+    except ValueError:
+        return None
+
+
 class Policy(Section):
     allow_recipients: tuple[str, ...] = Field((), max_length=10_000, description="whom alone messages may go to; empty: to all")
     deny_recipients: tuple[str, ...] = Field((), max_length=10_000, description="whom none may go to")
@@ -312,6 +321,18 @@ class Policy(Section):
     per_new_conversation: Rate = Field(Rate(), description="Messages to recipients to whom none was sent, as far as the ledger remembers")
     total: Rate = Field(Rate(), description="Messages in all")
     quiet_hours: QuietHours = Field(QuietHours(), description="When none are sent: they wait for the end")
+    signatures: Literal["off", "warn", "refuse"] = Field("off", description="unsigned commands run, are told, or fail (extra signing)")
+    signature_keys: dict[str, str] = Field({}, validate_default=True, description="whose signatures hold: key ids with public keys")
+
+    @field_validator("signature_keys")
+    @classmethod
+    def _public_keys(cls, keys: dict[str, str], others: ValidationInfo) -> dict[str, str]:
+        for name, text in keys.items():
+            if _bytes_in(text) != 32:
+                raise ValueError(f"expected an Ed25519 public key, 32 bytes in base64, for {name}")
+        if not keys and others.data.get("signatures", "off") != "off":
+            raise ValueError("expected a key id with its public key, since policy.signatures is not off")
+        return keys
 
     @property
     def longest(self) -> float:

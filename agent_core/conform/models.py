@@ -13,6 +13,13 @@ Status = Literal["completed", "failed", "received"]
 Object = dict[str, Any]
 
 
+class Signature(Struct, forbid_unknown_fields=True):
+    """Who vouches for a command: Ed25519 over its canonical form, in base64 (PROTOCOL §7)."""
+
+    key_id: str
+    value: str
+
+
 class Command(Struct, forbid_unknown_fields=True):
     """What the backend wants done, once in effect however often it comes."""
 
@@ -22,6 +29,7 @@ class Command(Struct, forbid_unknown_fields=True):
     priority: Literal["immediate", "high", "normal", "low", "deferred"] | UnsetType | None = UNSET
     timestamp: Annotated[Instant | UnsetType, Meta(description="when it was issued")] = UNSET
     expires_at: Annotated[Instant | UnsetType | None, Meta(description="from then on it is not to be run")] = UNSET
+    signature: Signature | UnsetType | None = UNSET
 
 
 class Ack(Struct, forbid_unknown_fields=True):

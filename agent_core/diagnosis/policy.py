@@ -25,3 +25,5 @@ def _parts(policy: Policy) -> Iterator[str]:
     quiet = policy.quiet_hours
     if quiet.start:
         yield f"quiet from {quiet.start} to {quiet.end} ({quiet.zone})"
+    if policy.signatures != "off":
+        yield f"what is not signed by one of {len(policy.signature_keys)} keys: {policy.signatures}"

@@ -577,7 +577,10 @@ class Engine:
     # --- settings ------------------------------------------------------------------------------------------------
 
     def _configure(self, values: Mapping[str, Any]) -> None:
-        """The backend may change a few settings, within bounds; the rest is refused and named (PROTOCOL §2)."""
+        """The backend may change a few settings, within bounds; the rest is refused and named (PROTOCOL §2, §7)."""
+        if self._config.policy.signatures == "refuse":
+            self._repeats.say(self._now, "WARNING", "unsigned settings", "Settings refused: they are not signed (policy.signatures)")
+            return
         _, refused = self._settings.configure(values)
         if refused:
             self._repeats.say(self._now, "WARNING", "refused settings", "Settings refused: " + "; ".join(refused))

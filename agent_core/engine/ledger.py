@@ -273,8 +273,20 @@ class Ledger:
             self._emit(LogEntry(now.utc, "INFO", f"Received command via WebSocket: {command.command_id}"))
         for warning in command.warnings:
             self._say(now, "WARNING", f"Command {command.command_id}: {warning}")
-        self._begin(self._new(command, via, now), now, arrival.known)
+        entry = self._new(command, via, now)
+        if arrival.unsigned is not None and self._is_refused_unsigned(entry, arrival.unsigned, now):
+            return True
+        self._begin(entry, now, arrival.known)
         return True
+
+    def _is_refused_unsigned(self, entry: Entry, why: str, now: Moment) -> bool:
+        """As the policy wants it: else it is only told."""
+        if self._config.policy.signatures == "refuse":
+            self._end(entry, FAILED, f"refused: {why} (policy.signatures)", {}, now)
+            return True
+        entry.remark = f"not as signed: {why}"
+        self._repeats.say(now, "WARNING", "commands whose signature does not hold", f"Command {entry.command.command_id}: {why}")
+        return False
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
         """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
@@ -1126,9 +1138,10 @@ class Ledger:
             on_the_wire = entry.outgoing is not None and entry.outgoing.barrier
             status = "acked" if entry.proven or entry.via is LOCAL else "sent" if on_the_wire else "outbox"
         command = entry.command
+        note = plain(entry.error) if entry.error else entry.waits or entry.remark
         return CommandEntry(
             entry.seq, entry.arrived.utc, command.command_id, command.command_type, entry.via, status,
-            plain(entry.lane, 100) if entry.lane else None, entry.run_ms, entry.ack_ms, plain(entry.error) if entry.error else entry.waits,
+            plain(entry.lane, 100) if entry.lane else None, entry.run_ms, entry.ack_ms, note,
             entry.proven, entry.replay_of, entry.trait.effect,
         )  # fmt: skip
 

@@ -25,7 +25,7 @@ from agent_core.reference.wire import parse
 BODY_MAX = 2**20
 ATTACHMENT_MAX = 100 * 2**20
 _LISTED_MAX = 10_000
-_MORE = ("timestamp", "expires_at")
+_MORE = ("timestamp", "expires_at", "signature")
 """What a command may say of itself beside what the backend says of it."""
 
 Call = Callable[[Request], Awaitable[Response]]

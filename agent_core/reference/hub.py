@@ -187,7 +187,8 @@ class Hub:
         command_type = id_of(command_type, "command_type")
         self._number += 1
         chosen = self._new_id() if command_id is None else id_of(command_id, "command_id")
-        fields = {"command_id": chosen, "command_type": command_type, "payload": payload, "timestamp": iso(now.utc)} | dict(more)
+        issued = {} if "signature" in more else {"timestamp": iso(now.utc)}
+        fields = {"command_id": chosen, "command_type": command_type, "payload": payload} | issued | dict(more)
         body = _json("payload", fields | ({"priority": priority} if priority else {}))
         return Order(self._number, chosen, agent.agent_id, command_type, body, now.utc)
 

@@ -206,7 +206,7 @@ def _rest(row: Row, column: Column, look: Look) -> Line:
 
 
 def _reason_ink(row: Row, look: Look) -> Style:
-    return look.inks.tone("note" if row.status == "queued" else "bad")
+    return look.inks.tone("bad" if row.status in BAD else "note")
 
 
 def _message(row: Row, column: Column, look: Look, words: str) -> Line:

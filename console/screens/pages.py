@@ -7,7 +7,7 @@ from datetime import tzinfo
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent_core.filters import LANGUAGE
+from agent_core.filters import BAD, LANGUAGE
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
 from console.clipboard import command_json
@@ -137,10 +137,9 @@ def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | 
         lines.append(_field("changed by", shown(record.changed_by, 300), inks))
     if row.replay_of:
         lines.append(_field("replay of", shown(row.replay_of, 300), inks))
-    if row.error and row.status == "queued":
-        lines.append((("policy    ", inks.muted), (shown(row.error), inks.tone("note"))))
-    elif row.error:
-        lines.append((("error     ", inks.muted), (shown(row.error), inks.tone("bad"))))
+    if row.error:
+        label, tone = ("error     ", "bad") if row.status in BAD else ("policy    ", "note")
+        lines.append(((label, inks.muted), (shown(row.error), inks.tone(tone))))
     if record is None:
         return [*lines, BLANK, (("The journal has no record of it (any more).", inks.muted),)]
     lines += [BLANK, (("Life", inks.head),), *_life(record, inks, zone)]

@@ -22,6 +22,7 @@ NAMES = (
     "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "edge_messages",
     "policy",
     "rescheduling",
+    "signatures",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
@@ -169,6 +170,14 @@ BUGS = (
         "",
     ),
     Bug("a changed message that comes again is another", "engine/ledger.py", " and changed_by is None\n", "\n"),
+    Bug(
+        "an unsigned command runs",
+        "engine/ledger.py",
+        "        if arrival.unsigned is not None and self._is",
+        "        if False and self._is",
+    ),
+    Bug("unsigned settings are taken", "engine/engine.py", 'if self._config.policy.signatures == "refuse":', "if False:"),
+    Bug("a signature does not cover when it expires", "frames.py", '"priority", "timestamp", "expires_at")', '"priority", "timestamp")'),
     Bug("a token is not taken", "engine/pace.py", "            self._total.taken.append(mono)\n", "            pass\n"),
     Bug("a new recipient stays new", "engine/pace.py", "        self._known[recipient] = None\n", ""),
     Bug("a newcomer takes the token for which others wait", "engine/pace.py", "        return let_go + others - (", "        return 0 * ("),
@@ -822,7 +831,7 @@ HEALTHY = (
 
 def sow(bug: Bug, ground: Path) -> None:
     """Copy the source and its tests to `ground`, with this bug. Raises ValueError where it does not match once."""
-    for name in ("agent_core", "tests", "console"):
+    for name in ("agent_core", "tests", "console", "docs"):
         shutil.copytree(ROOT / name, ground / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", ground)
     path = ground / "agent_core" / bug.file
