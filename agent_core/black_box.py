@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 from agent_core import __version__
 from agent_core.codec import FORMAT, CodecError
-from agent_core.control.messages import Greeting, Past, Present, dump, said_of
+from agent_core.control.messages import Greeting, Past, Present, Said, dump, said_of
 from agent_core.feed import FeedEntry
 from agent_core.files import dated, write_whole
 from agent_core.plain import plain
@@ -76,7 +76,8 @@ class BlackBox:
         self._told = 0
         self.due_at, self.phase = snapshot.at + EVERY, snapshot.link.phase
         wrong = _wrong(snapshot, before)
-        begun = [one for one in wrong - self._lasting if snapshot.at - self._kept_at.get(one, float("-inf")) >= AGAIN_AFTER]
+        new = [one for one in Incident if one in wrong and one not in self._lasting]
+        begun = [one for one in new if snapshot.at - self._kept_at.get(one, float("-inf")) >= AGAIN_AFTER]
         self._kept_at |= dict.fromkeys(begun, snapshot.at)
         self._lasting = wrong if snapshot.link.phase is Phase.ONLINE else wrong | (self._lasting & {Incident.REFUSED, Incident.REPLACED})
         return begun
@@ -114,14 +115,10 @@ def kept(path: Path) -> list[Step]:
     """What a file holds. Raises NoBlackBox, OSError."""
     try:
         with path.open("rb") as file:
-            greeting, *told = (said_of(line) for line in _lines(file))
-    except (CodecError, ValueError):
+            _judge(path, said_of(file.readline(MAX_LINE)))
+            told = [said_of(line) for line in _lines(file)]
+    except CodecError:
         raise NoBlackBox(f"{plain(path, 300)} is no black box of this version ({__version__})") from None
-    if not isinstance(greeting, Greeting):
-        raise NoBlackBox(f"{plain(path, 300)} is no black box: it does not say who made it")
-    if greeting.format != FORMAT:
-        made = f"format {greeting.format}, made by version {plain(greeting.version, 40)}"
-        raise NoBlackBox(f"{plain(path, 300)} is a black box of {made}; this version, {__version__}, reads format {FORMAT}")
     steps: list[Step] = []
     past = Past([])
     for said in told:
@@ -135,7 +132,16 @@ def kept(path: Path) -> list[Step]:
     return steps
 
 
+def _judge(path: Path, said: Said) -> None:
+    """Raises NoBlackBox where it is no greeting of a program that this one understands."""
+    if not isinstance(said, Greeting):
+        raise NoBlackBox(f"{plain(path, 300)} is no black box: it does not say who made it")
+    if said.format != FORMAT:
+        made = f"format {said.format}, made by version {plain(said.version, 40)}"
+        raise NoBlackBox(f"{plain(path, 300)} is a black box of {made}; this version, {__version__}, reads format {FORMAT}")
+
+
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    for _ in range(1 + 2 * MAX_STEPS):
+    for _ in range(2 * MAX_STEPS):
         if line := file.readline(MAX_LINE):
             yield line

@@ -93,6 +93,8 @@ async def test_a_refusal_leaves_a_private_file_without_the_secret(tmp_path: Path
         ("not JSON\n", "is no black box of this version"),
         ('{"type":"Past","entries":[]}\n', "is no black box: it does not say who made it"),
         ('{"type":"Greeting","format":1,"version":"0.0\\u001b","pid":1,"host":"h"}\n', "of format 1, made by version 0.0␛; this version, "),
+        ('{"type":"Greeting","format":1,"version":"0","pid":1,"host":"h"}\n{"type":"Presence"}\n', "of format 1, made by version 0;"),
+        (f'{{"type":"Greeting","format":{FORMAT},"version":"1","pid":1,"host":"h"}}\n{{"type":"Presence"}}\n', "of this version"),
         (f'{{"type":"Greeting","format":{FORMAT},"version":"1","pid":1,"host":"h"}}\n', "holds no step"),
     ],
 )

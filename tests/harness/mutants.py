@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "frames", "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "edge_messages",
+    "settling", "attention", "intake", "frames",
+    "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "edge_messages",
     "policy",
     "rescheduling",
     "signatures",
@@ -29,7 +30,13 @@ KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_sound
 JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
 EDGE = ("tests/fuzz/test_acks.py", *(f"tests/agent_core/test_{name}.py" for name in ("ack_calls", "framing", "edge")))
 INBOUND = ("tests/agent_core/messengers/test_inbound.py", "tests/agent_core/messengers/test_incoming.py")
-ROOMS = {"journal/": JOURNAL, "messengers/imessage/": INBOUND, "channels/": EDGE, "agent.py": EDGE}
+ROOMS = {
+    "journal/": JOURNAL,
+    "black_box.py": ("tests/agent_core/test_black_box.py",),
+    "messengers/imessage/": INBOUND,
+    "channels/": EDGE,
+    "agent.py": EDGE,
+}
 """What must catch a bug where no world goes and no playbook."""
 
 
@@ -44,6 +51,11 @@ class Bug:
 
 
 BUGS = (
+    Bug("a pause ends with the agent", "engine/engine.py", "if kept.pop(PAUSED, None) is not None:", "if kept.pop(PAUSED, None) is True:"),
+    Bug("a refusal is an incident at each attempt", "black_box.py", "if one in wrong and one not in self._lasting]", "if one in wrong]"),
+    Bug("an incident is kept again at once", "black_box.py", ">= AGAIN_AFTER]", ">= 0.0]"),
+    Bug("a black box has the secrets", "black_box.py", "dump(redactor.within(one))", "dump(one)"),
+    Bug("black boxes are never removed", "black_box.py", "[:-MAX_FILES]:", "[:0]:"),
     Bug("two messages are posted at once", "engine/edge_messages.py", "self._posting is not None or self._recalling", "self._recalling"),
     Bug("a refused message holds up the others", "engine/edge_messages.py", "elif failure.status in REFUSED:", "elif failure is None:"),
     Bug(
