@@ -1,15 +1,15 @@
-"""`edge-console attach --all`: every agent of this user on this machine, a row each, live; one of them is chosen, or none."""
+"""`edge-console attach --all`: the agents of this user on this machine and on others, a row each, live; one is chosen, or none."""
 
-from collections.abc import Iterable
-from datetime import tzinfo
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from agent_core.clock import Clock, SystemClock
+from agent_core.clock import SystemClock
 from agent_core.control.address import socket_path
-from agent_core.control.directory import Announced, known
+from agent_core.control.directory import known
 from console.base import ScreenApp
 from console.remote import RemoteHost
-from console.screens.agents import Agents, Listed
+from console.screens.agents import Agents, Key, Listed
+from console.tunnel import Tunnel
 
 TICK = 0.25
 LOOK_EVERY = 4
@@ -19,41 +19,45 @@ LOOK_EVERY = 4
 class Watch:
     """A viewer of each known agent, which wants nothing but its present."""
 
-    def __init__(self) -> None:
-        self._hosts: dict[Announced, RemoteHost] = {}
+    def __init__(self, tunnels: Sequence[Tunnel]) -> None:
+        self._tunnels = tunnels
+        self._hosts: dict[Key, RemoteHost] = {}
 
     def look(self) -> None:
         """See which have come and gone."""
-        found = known()
-        for agent in [agent for agent in self._hosts if agent not in found]:
-            self._hosts.pop(agent).stop()
-        for agent in found:
-            if agent not in self._hosts:
-                host = self._hosts[agent] = RemoteHost(socket_path(Path(agent.data_dir)), read_only=True, past=False)
-                host.watch()
+        found: list[Key] = [*known(), *self._tunnels]
+        for key in [key for key in self._hosts if key not in found]:
+            self._hosts.pop(key).stop()
+        for key in found:
+            if key not in self._hosts:
+                self._hosts[key] = _viewer_of(key)
+                self._hosts[key].watch()
 
     def listed(self) -> Iterable[Listed]:
-        return (Listed(agent, host.snapshot(), host.failure) for agent, host in self._hosts.items())
+        return (Listed(key, host.now(), host.snapshot(), host.failure) for key, host in self._hosts.items())
 
     def stop(self) -> None:
         for host in self._hosts.values():
             host.stop()
 
 
-class AgentsConsole(ScreenApp[Announced]):
+def _viewer_of(key: Key) -> RemoteHost:
+    if isinstance(key, Tunnel):
+        return RemoteHost(key.path, read_only=True, past=False, tunnel=key)
+    return RemoteHost(socket_path(Path(key.data_dir)), read_only=True, past=False)
+
+
+class AgentsConsole(ScreenApp[Key]):
     """`run()` returns the agent that was chosen; None: the operator leaves."""
 
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(
-        self, theme: str, *, at: Announced | None = None, trouble: str = "", clock: Clock | None = None, zone: tzinfo | None = None
-    ) -> None:
+    def __init__(self, theme: str, tunnels: Sequence[Tunnel] = (), *, at: Key | None = None, trouble: str = "") -> None:
         """`at` is where the cursor begins; `trouble` is why the agent that was chosen last could not be shown."""
         super().__init__(theme)
-        self._watch = Watch()
-        self._clock = clock or SystemClock()
+        self._watch = Watch(tunnels)
         self._ticks = 0
-        self._agents = Agents(at, trouble, zone)
+        self._agents = Agents(at, trouble)
 
     def get_default_screen(self) -> Agents:
         return self._agents
@@ -69,4 +73,4 @@ class AgentsConsole(ScreenApp[Announced]):
         if self._ticks % LOOK_EVERY == 0:
             self._watch.look()
         self._ticks += 1
-        self._agents.tell(self._watch.listed(), self._clock.now())
+        self._agents.tell(self._watch.listed(), SystemClock().now())

@@ -32,7 +32,7 @@ class RemoteHost:
     """Ends by `stop`, which leaves the agent alone. An agent that ends, or starts again, is told in the feed."""
 
     def __init__(self, path: Path, *, read_only: bool = False, past: bool = True, tunnel: "Tunnel | None" = None) -> None:
-        """Without the `past` it gets no feed entries, and the agent keeps none for it. `tunnel` leads to `path`; `stop` closes it."""
+        """Without the `past` it gets no feed entries, and the agent keeps none for it. `tunnel` leads to `path`."""
         self.feed = Feed()
         self._path = path
         self._read_only = read_only
@@ -109,8 +109,6 @@ class RemoteHost:
         self._over.set()
         if self._viewer is not None:
             self._viewer.close()
-        if self._tunnel is not None:
-            self._tunnel.close()
 
     def stop_agent(self) -> None:
         """Ask the agent itself for a clean end."""

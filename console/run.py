@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from agent_core.black_box import Step
     from agent_core.config import Config
     from agent_core.config.origin import Origin
-    from agent_core.control.directory import Announced
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
     from console.app import EdgeConsole
     from console.operations import ConsoleOptions
+    from console.screens.agents import Key
     from console.tunnel import Tunnel
 
 Configured = Callable[[ExitStack], "Config"]
@@ -142,16 +142,21 @@ def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"],
     return app
 
 
-def run_list(open_agent: "Callable[[Announced], int]") -> int:
-    """Every agent of this machine in a list; the console over the one that is chosen, and back. Returns the exit code."""
+def run_list(open_agent: "Callable[[Key], int]", tunnels: "Sequence[Tunnel]") -> int:
+    """Every agent of this machine and those at the ends of tunnels in a list; the console over one of them, and back.
+
+    Returns the exit code. Raises what keeps a tunnel from being opened the first time.
+    """
     from agent_core.config.layers import ConfigError
     from agent_core.control.client import NotRunning, OtherVersion
     from console.agents import AgentsConsole
     from console.base import run
 
+    for tunnel in tunnels:
+        tunnel.open()
     chosen, trouble = None, ""
     while True:
-        app = AgentsConsole(_theme(), at=chosen, trouble=trouble)
+        app = AgentsConsole(_theme(), tunnels, at=chosen, trouble=trouble)
         _on_end(app.exit)
         chosen, trouble = run(app), ""
         if app.crash is not None:

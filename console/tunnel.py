@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -46,12 +47,13 @@ class Destination(NamedTuple):
 
 
 class Tunnel:
-    """One agent's socket, here. `open` again where it has ended; whatever ends this process ends ssh, too."""
+    """One agent's socket, here. `open` again where it has ended, from any thread; whatever ends this process ends ssh, too."""
 
     def __init__(self, destination: Destination) -> None:
         """Without a data_dir: of the one agent that was announced there. Raises Unreachable, OSError."""
         self.host = destination.host
-        self._there = (destination.data_dir or _only_one(destination.host)) / NAME
+        self.data_dir = destination.data_dir or _only_one(destination.host)
+        self._opening = threading.Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="edge-"))
         self.path = self._folder / NAME
         self._errors = self._folder / "ssh.err"
@@ -60,11 +62,15 @@ class Tunnel:
 
     def open(self) -> None:
         """Only the first time ssh may ask for a password. Raises Unreachable, OSError."""
+        with self._opening:
+            self._open()
+
+    def _open(self) -> None:
         if self._ssh is not None and self._ssh.poll() is None:
             return
         self.path.unlink(missing_ok=True)
         by = None if self._asks else time.monotonic() + OPEN_WITHIN
-        words = _ssh(self.host, "cat", "-L", f"{self.path}:{self._there}", asks=self._asks)
+        words = _ssh(self.host, "cat", "-L", f"{self.path}:{self.data_dir / NAME}", asks=self._asks)
         with self._errors.open("wb") as errors:
             self._ssh = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)  # noqa: S603
         while not self.path.is_socket():

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from agent_core.control.directory import Announced
     from agent_core.events import Event
     from agent_core.snapshot import Snapshot
+    from console.tunnel import Tunnel
 
 CONFIRM_WITHIN = 2.0
 T = TypeVar("T")
@@ -25,8 +27,8 @@ def add_parsers(commands: Any) -> None:
     """`attach`, `status`, `reconnect`, `mode`."""
     attach = commands.add_parser("attach", help="open the console over the agent that runs with this data_dir; q detaches")
     add_config_options(attach)
-    there = "an agent of that user on another machine, by ssh: user@host, or user@host:/its/data_dir"
-    attach.add_argument("host", type=_host, nargs="?", metavar="HOST", help=there)
+    there = "an agent of that user on another machine, by ssh: user@host, or user@host:/its/data_dir; with --all any number"
+    attach.add_argument("hosts", type=_host, nargs="*", metavar="HOST", help=there)
     attach.add_argument("--all", action="store_true", help="every agent of yours on this machine, a row each; Enter opens one")
     attach.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help="only look: the agent refuses the rest")
     attach.add_argument("--plain", action="store_true", default=argparse.SUPPRESS, help=PLAIN_HELP)
@@ -68,21 +70,32 @@ def agent_socket(options: argparse.Namespace) -> Path:
 
 
 def _attach(options: argparse.Namespace) -> int:
-    from console.run import cannot_draw, run_list
+    from console.run import cannot_draw
 
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     terminal = cannot_draw() if at_terminal else ""
-    if options.all and options.host is not None:
-        return complain("--all lists the agents of this machine: leave out the host", USAGE)
-    if (options.all or options.host is not None) and (options.plain or terminal):
+    if len(options.hosts) > 1 and not options.all:
+        return complain("attach opens one agent; attach --all lists those of several hosts", USAGE)
+    if (options.all or options.hosts) and (options.plain or terminal):
         return complain("--all and HOST draw a screen; attach --plain, with --data-dir, shows one agent as lines", USAGE)
     if options.plain or terminal:
         return _open_plain(options, "" if options.plain else terminal)
     if not at_terminal:
         return complain("the console needs a terminal; attach --plain and `edge-console status` need none", USAGE)
-    if options.host is not None:
-        return _open_there(options)
-    return run_list(lambda agent: _open(_options_of(agent, options), from_list=True)) if options.all else _open(options)
+    return _attach_to_several(options) if options.all or options.hosts else _open(options)
+
+
+def _attach_to_several(options: argparse.Namespace) -> int:
+    """Those of this machine and of others, or the one of another."""
+    from console.run import run_list
+    from console.tunnel import Destination, Tunnel
+
+    def open_agent(key: "Announced | Tunnel") -> int:
+        return _open(options, key, from_list=True) if isinstance(key, Tunnel) else _open(_options_of(key, options), from_list=True)
+
+    with ExitStack() as stack:
+        tunnels = [stack.enter_context(closing(Tunnel(Destination.of(host)))) for host in options.hosts]
+        return run_list(open_agent, tunnels) if options.all else _open(options, tunnels[0])
 
 
 def _open_plain(options: argparse.Namespace, terminal: str) -> int:
@@ -93,24 +106,13 @@ def _open_plain(options: argparse.Namespace, terminal: str) -> int:
     return attach_plain(config, agent_socket(options), options.filter, read_only=options.read_only, terminal=terminal)
 
 
-def _open(options: argparse.Namespace, *, from_list: bool = False) -> int:
+def _open(options: argparse.Namespace, tunnel: "Tunnel | None" = None, *, from_list: bool = False) -> int:
     from console.run import run_attached
 
     config = configuration(options)
     judge_filter(options, config.data_dir)
-    return run_attached(
-        config, agent_socket(options), read_only=options.read_only, begin_with=options.filter, from_list=from_list
-    )  # fmt: skip
-
-
-def _open_there(options: argparse.Namespace) -> int:
-    from console.run import run_attached
-    from console.tunnel import Destination, Tunnel
-
-    config = configuration(options)
-    judge_filter(options, config.data_dir)
-    tunnel = Tunnel(Destination.of(options.host))
-    return run_attached(config, tunnel.path, read_only=options.read_only, begin_with=options.filter, tunnel=tunnel)
+    path = agent_socket(options) if tunnel is None else tunnel.path
+    return run_attached(config, path, read_only=options.read_only, begin_with=options.filter, from_list=from_list, tunnel=tunnel)
 
 
 def _options_of(agent: "Announced", options: argparse.Namespace) -> argparse.Namespace:

@@ -1,8 +1,7 @@
-"""The agents of this machine: a row each with how it stands and why, and of the one under the cursor what to do about it."""
+"""The agents of this machine and of others: a row each with how it stands and why, and of the one under the cursor what to do about it."""
 
 from collections.abc import Iterable
-from datetime import tzinfo
-from pathlib import Path
+from pathlib import PurePath
 from typing import ClassVar, NamedTuple
 
 from rich.style import Style
@@ -22,21 +21,33 @@ from console.panels.view import Status, View, status_of
 from console.screens.dialog import content_of
 from console.text import count, cut, duration, fit, fit_right, host_of, shown, time_of_day, wrapped
 from console.themes import Inks, inks_of
+from console.tunnel import Tunnel
 
 WIDE = 100
 DETAIL_ROWS = 6
 
 
-class Listed(NamedTuple):
-    """One agent: what it last said of itself, and why it can be watched no more."""
+Key = Announced | Tunnel
+"""Which agent: one that was announced here, or the one at the end of a tunnel."""
 
-    agent: Announced
+
+class Listed(NamedTuple):
+    """One agent: by its clocks now, what it last said of itself, and why it can be watched no more."""
+
+    key: Key
+    now: Moment
     snapshot: Snapshot
     failure: BaseException | None = None
 
     @property
     def name(self) -> str:
-        return shown(self.snapshot.agent_id or "/".join(Path(self.agent.data_dir).parts[-2:]), 60)
+        agent = self.snapshot.agent_id or "/".join(PurePath(self.key.data_dir).parts[-2:])
+        return shown(f"{self.key.host}: {agent}" if isinstance(self.key, Tunnel) else agent, 60)
+
+    @property
+    def place(self) -> str:
+        folder = str(self.key.data_dir)
+        return shown(f"{self.key.host}:{folder}" if isinstance(self.key, Tunnel) else folder, 300)
 
 
 class Agents(Screen[None]):
@@ -53,11 +64,10 @@ class Agents(Screen[None]):
         Binding("end,G", "move(100)", "Last", show=False),
     ]
 
-    def __init__(self, at: Announced | None, trouble: str, zone: tzinfo | None) -> None:
+    def __init__(self, at: Key | None, trouble: str) -> None:
         super().__init__(id="agents")
         self._chosen = at
         self._trouble = trouble
-        self._zone = zone
         self._listed: list[Listed] = []
         self._now = Moment(0.0, 0.0)
 
@@ -80,17 +90,17 @@ class Agents(Screen[None]):
     def tell(self, listed: Iterable[Listed], now: Moment) -> None:
         """How they all stand now; the cursor stays with its agent."""
         at = self._at
-        self._listed, self._now = sorted(listed, key=lambda one: (one.name, one.agent.data_dir)), now
-        if self._chosen not in {one.agent for one in self._listed}:
+        self._listed, self._now = sorted(listed, key=lambda one: (one.name, one.place)), now
+        if self._chosen not in {one.key for one in self._listed}:
             self._choose(at)
         self._draw()
 
     @property
     def _at(self) -> int:
-        return next((place for place, one in enumerate(self._listed) if one.agent == self._chosen), 0)
+        return next((place for place, one in enumerate(self._listed) if one.key == self._chosen), 0)
 
     def _choose(self, at: int) -> None:
-        self._chosen = self._listed[max(0, min(at, len(self._listed) - 1))].agent if self._listed else None
+        self._chosen = self._listed[max(0, min(at, len(self._listed) - 1))].key if self._listed else None
         self._draw()
 
     def _draw(self) -> None:
@@ -98,7 +108,7 @@ class Agents(Screen[None]):
             self.query_one(Static).update(content_of(self._lines(*self.size)))
 
     def _lines(self, width: int, height: int) -> list[Line]:
-        return agents_page(self._listed, self._at, self._trouble, inks_of(self.app.theme), self._now, self._zone, width, height)
+        return agents_page(self._listed, self._at, self._trouble, inks_of(self.app.theme), self._now, width, height)
 
     def action_move(self, rows: int) -> None:
         self._trouble = ""
@@ -112,13 +122,13 @@ class Agents(Screen[None]):
             self.app.exit(self._chosen)
 
 
-def agents_page(
-    listed: list[Listed], at: int, trouble: str, inks: Inks, now: Moment, zone: tzinfo | None, width: int, height: int
-) -> list[Line]:  # fmt: skip
+def agents_page(listed: list[Listed], at: int, trouble: str, inks: Inks, now: Moment, width: int, height: int) -> list[Line]:
     """Header, as many rows as there is room for, the chosen one at length, and the keys."""
     many = f"{len(listed)} agents" if len(listed) != 1 else "1 agent"
-    head: Line = ((" ◆ ", inks.accent), ("edge-console", inks.tone("bright", bold=True)), (f"  {many} of this machine", inks.muted))
-    top = [_on(spread(head, ((time_of_day(now.utc, zone) + " ", inks.bright),), width, inks.band), inks.band)]
+    hosts = {one.key.host for one in listed if isinstance(one.key, Tunnel)}
+    where = f"here and at {', '.join(sorted(hosts))}" if hosts else "of this machine"
+    head: Line = ((" ◆ ", inks.accent), ("edge-console", inks.tone("bright", bold=True)), (f"  {many} {where}", inks.muted))
+    top = [_on(spread(head, ((time_of_day(now.utc) + " ", inks.bright),), width, inks.band), inks.band)]
     keys: Line = ((" ⏎", inks.key + _does("open")), (" Open  ", inks.muted + _does("open")))
     keys = (*keys, ("q", inks.key + _does("leave")), (" Leave", inks.muted + _does("leave")))
     foot = [_on(spread(keys, BLANK, width, inks.band), inks.band)]
@@ -126,7 +136,7 @@ def agents_page(
         none = "No agent of yours runs here; one that starts appears by itself."
         middle: list[Line] = [BLANK, ((f"  {none}", inks.text),), (("  edge-console service start", inks.key),)]
     else:
-        views = [View(one.snapshot, now, inks, zone) for one in listed]
+        views = [View(one.snapshot, one.now, inks) for one in listed]
         detail = _detail(listed[at], views[at], trouble, width)
         room = max(1, height - 4 - len(detail))
         first = max(0, min(at - room // 2, len(listed) - room))
@@ -170,7 +180,10 @@ def _why(one: Listed, view: View) -> tuple[str, str]:
     if one.failure is not None:
         return plain(one.failure, 300), "bad"
     if snapshot.gone:
-        return "it ended without a stop: killed, or the machine went down", "bad"
+        there = isinstance(one.key, Tunnel)
+        return "no agent runs there now" if there else "it ended without a stop: killed, or the machine went down", "bad"
+    if snapshot.unreached:
+        return "the connection has ended; ssh dials again", "bad"
     notice = notice_of(view)
     if notice is not None:
         return notice.text.removeprefix(f"{status.glyph} {status.word}: "), notice.tone
@@ -181,14 +194,12 @@ def _why(one: Listed, view: View) -> tuple[str, str]:
 
 
 def _remedy(one: Listed, view: View) -> str:
-    if one.failure is not None:
+    if one.failure is not None or one.snapshot.unreached:
         return ""
     if one.snapshot.gone:
-        return f"start it again with its config.yaml, {one.agent.config or 'which it had none of'}"
+        return f"start it again with {one.key.config}" if isinstance(one.key, Announced) and one.key.config else "start it again"
     notice = notice_of(view)
-    if notice is not None:
-        return notice.remedy
-    return ""
+    return notice.remedy if notice is not None else ""
 
 
 def _detail(one: Listed, view: View, trouble: str, width: int) -> list[Line]:
@@ -196,10 +207,8 @@ def _detail(one: Listed, view: View, trouble: str, width: int) -> list[Line]:
     inks, snapshot = view.inks, one.snapshot
     text, tone = _why(one, view)
     lines: list[Line] = [(("─" * width, inks.faint),)]
-    version = f" · edge-console {shown(snapshot.version, 20)}" if snapshot.version else ""
-    lines.append(
-        clip(((f" {one.name}", inks.tone("bright", bold=True)), (f"  {shown(one.agent.data_dir, 300)}{version}", inks.muted)), width)
-    )
+    where = one.place + (f" · edge-console {shown(snapshot.version, 20)}" if snapshot.version else "")
+    lines.append(clip(((f" {one.name}", inks.tone("bright", bold=True)), (f"  {where}", inks.muted)), width))
     lines += [((f" {row}", inks.tone(tone)),) for row in wrapped(text, width - 2, 2)]
     if trouble:
         lines += [((f" {row}", inks.tone("bad")),) for row in wrapped(f"✗ {shown(trouble, 400)}", width - 2, 2)]

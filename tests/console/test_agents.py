@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from agent_core.control.directory import DIRECTORY, Announced, announced, known
 from agent_core.reference.server import BackendThread
 from console.agents import AgentsConsole
+from console.screens.agents import Key
 from console.screenshot import text_of
 from tests.harness.rig import AGENT, SECRET, WITHIN, config, living, options, served, write_config
 from tests.harness.terminal import Terminal
@@ -25,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-async def shows(pilot: Pilot[Announced], look: Callable[[str], object]) -> None:
+async def shows(pilot: Pilot[Key], look: Callable[[str], object]) -> None:
     try:
         async with asyncio.timeout(WITHIN):
             while not look(text_of(pilot.app)):

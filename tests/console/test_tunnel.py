@@ -91,6 +91,7 @@ def test_the_tunnels_end_is_survived_with_a_notice_and_so_is_the_agents(
     reaches(host, lambda snapshot: snapshot.gone, "gone")
     assert "The agent has ended; waiting for one to start" in said(host)
     host.stop()
+    tunnel.close()
     with pytest.raises(ProcessLookupError):
         os.kill(int((there / "pid").read_text()), 0)
     assert not tunnel.path.parent.exists()
@@ -110,6 +111,25 @@ def test_attach_to_a_host_is_the_console_and_a_refusal_one_sentence(tmp_path: Pa
     with Terminal("attach", "me@mini", columns=100, rows=30) as terminal:
         assert terminal.ends() == 1
         assert "edge-console: ssh me@mini: me@mini: Permission denied (publickey)." in terminal.text
+
+
+def test_agents_here_and_at_hosts_are_one_list_and_a_lost_host_is_one_row(tmp_path: Path, there: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    with agent(tmp_path) as data_dir, Terminal("attach", "--all", f"mini:{data_dir}", columns=100, rows=30, env=home) as terminal:
+        terminal.until(lambda: "1 agent here and at mini" in terminal.text and "● ONLINE" in terminal.text, what="its row")
+        assert "mini: mac-1" in terminal.text
+        terminal.press("\r")
+        terminal.until(lambda: "Ack latency" in terminal.text and "● ONLINE" in terminal.text, what="the console")
+        terminal.press("q")
+        terminal.until(lambda: "1 agent here and at mini" in terminal.text and "● ONLINE" in terminal.text, what="the list again")
+        (there / "refused").write_text("Connection refused\n")
+        kill_ssh(there)
+        terminal.until(lambda: "✗ NO TUNNEL" in terminal.text and "the connection has ended" in terminal.text, what="NO TUNNEL")
+        (there / "refused").unlink()
+        terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE again")
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert len([line for line in (there / "asked").read_text().splitlines() if "BatchMode" not in line]) == 1, "one login for all of it"
 
 
 @pytest.mark.parametrize(
