@@ -110,6 +110,8 @@ class Outgoing(Struct):
     event_id: str
     size: int
     text: str | None
+    row: int = 0
+    """Its row in the stream; 0: it has none."""
     posted: bool = False
     """It goes by POST /edge/message."""
     barrier: int = 0

@@ -23,8 +23,8 @@ class CommandEntry(NamedTuple):
     Payload, raw ack and life line are not here: ask the host's `lookup(command_id)`, which reads the journal.
 
     `status`: queued, running, scheduled, outbox (done, the ack cannot go out yet), sent (ack on the socket, unproven), acked (ack proven),
-    failed, duplicate, cancelled, interrupted.
-    `via`: ws, poll, or local (an operator's replay). Milliseconds count from arrival.
+    failed, duplicate, cancelled, interrupted; of a message that came in: received, and acked once the backend is known to have it.
+    `via`: ws, poll, local (an operator's replay), or in: a message that came in, by the id of its event. Milliseconds count from arrival.
     """
 
     row: int
@@ -46,7 +46,7 @@ class CommandEntry(NamedTuple):
 
 def proven(entry: CommandEntry) -> CommandEntry:
     """The same command with its ack proven."""
-    return entry._replace(status="acked" if entry.status == "sent" else entry.status, proven=True)
+    return entry._replace(status="acked" if entry.status in {"sent", "received"} else entry.status, proven=True)
 
 
 class ProvenEntry(Struct, frozen=True, gc=False, tag=True):

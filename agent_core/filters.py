@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 STATUSES = (
     "queued", "running", "scheduled", "held", "outbox", "sent", "acked", "failed", "duplicate", "cancelled", "interrupted", "refused",
+    "received",
 )  # fmt: skip
-WAYS = ("ws", "poll", "local")
+WAYS = ("ws", "poll", "local", "in")
 EFFECTS = ("harmless", "transactional", "external")
 BAD = frozenset({"failed", "refused", "interrupted"})
 MOST_CHARACTERS = 200

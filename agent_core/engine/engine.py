@@ -352,7 +352,7 @@ class Engine:
             case MessagePosted():
                 self._message_posted(event)
             case InboundRead():
-                self._inbound.read(event, now)
+                self._inbound.read(event, now, self._ledger.show_inbound)
             case DeliveriesSeen():
                 self._inbound.seen(event, now)
             case InboundFailed():

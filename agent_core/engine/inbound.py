@@ -58,11 +58,12 @@ class Inbound:
 
     # --- what comes in -----------------------------------------------------------------------------------------------
 
-    def read(self, event: InboundRead, now: Moment) -> None:
+    def read(self, event: InboundRead, now: Moment, show: Callable[[Occurrence, Moment], int]) -> None:
+        """`show` puts a message into the stream and says in which row."""
         echoes = [one for one in event.occurrences if one.event_id in self._echoes]
         for occurrence in event.occurrences:
             if occurrence.event_id not in self._echoes:
-                self._upstream.add(occurrence, now)
+                self._upstream.add(occurrence, now, row=show(occurrence, now))
         self._change(SettingStored(INBOUND_CURSOR, event.cursor))
         self._hold(ReadInbound(event.cursor))
         told = len(event.occurrences) - len(echoes)

@@ -1132,6 +1132,15 @@ class Ledger:
         if self._rows:
             self._emit(self._row(entry))
 
+    def show_inbound(self, occurrence: Occurrence, now: Moment) -> int:
+        """A message that came in, as a row of the stream; its number, or 0 where nobody looks."""
+        if not self._rows:
+            return 0
+        thread, number = plain(str(occurrence.payload.get("thread_id", "")), 100), self._next_seq
+        self._next_seq += 1
+        self._emit(CommandEntry(number, now.utc, occurrence.event_id, occurrence.event_type, "in", "received", thread, effect="harmless"))
+        return number
+
     def _row(self, entry: Entry) -> CommandEntry:
         status: str = entry.state
         if entry.state is COMPLETED:

@@ -24,6 +24,7 @@ from agent_core.engine.edge_messages import EdgeMessages
 from agent_core.engine.repeats import Repeats
 from agent_core.entries import Outgoing
 from agent_core.events import Effect, EventsRecalled, RecallEvents, Send
+from agent_core.feed import ProvenEntry
 from agent_core.frames import MESSAGE_RECEIVED, Occurrence
 from agent_core.records import DROPPED, Change, EventAdded, EventsSettled, OwedEvent
 from agent_core.snapshot import EventsView
@@ -67,12 +68,12 @@ class Upstream:
         for one in owed:
             self._unproven += 1
             self._bytes += one.size
-            self.keep(Outgoing(one.seq, one.event_id, one.size, None, self._is_posted(one.event_type)))
+            self.keep(Outgoing(one.seq, one.event_id, one.size, None, posted=self._is_posted(one.event_type)))
 
-    def add(self, occurrence: Occurrence, now: Moment) -> None:
-        """Tell the backend, once the journal has it."""
+    def add(self, occurrence: Occurrence, now: Moment, *, row: int = 0) -> None:
+        """Tell the backend, once the journal has it; its `row` in the stream, where it has one, then says so."""
         text = frames.event(occurrence)
-        event = Outgoing(self._next_seq, occurrence.event_id, len(text), text, self._is_posted(occurrence.event_type))
+        event = Outgoing(self._next_seq, occurrence.event_id, len(text), text, row, self._is_posted(occurrence.event_type))
         self._next_seq += 1
         self._unproven += 1
         self._bytes += event.size
@@ -203,6 +204,8 @@ class Upstream:
                 self._dropped += len(events)
             else:
                 self._proven += len(events)
+                if rows := tuple(event.row for event in events if event.row):
+                    self._emit(ProvenEntry(now.utc, rows))
             self._change(EventsSettled(tuple(event.seq for event in events), now.utc, by))
 
     def _forget(self, events: Iterable[Outgoing]) -> None:

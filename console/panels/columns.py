@@ -27,10 +27,11 @@ STATUS = {
     "cancelled": ("–", "cancelled", "muted"),
     "refused": ("✗", "refused", "bad"),
     "interrupted": ("▲", "interrupted", "warn"),
+    "received": ("↘", "received", "accent"),
 }
 BESIDE_RECIPIENT = 28
 """Cells that a reason must have beside a recipient, or it has them all."""
-_VIA = {"ws": "muted", "poll": "warn", "local": "note"}
+_VIA = {"ws": "muted", "poll": "warn", "local": "note", "in": "accent"}
 _TITLES = {
     "time": "TIME", "id": "COMMAND ID", "type": "TYPE", "via": "VIA", "status": "STATUS", "run": "RUN ms", "ack": "ACK ms",
     "bar": "", "rest": "", "message": "",
@@ -38,9 +39,11 @@ _TITLES = {
 
 
 def status_of(row: Row) -> tuple[str, str, str]:
-    """Its glyph, word and tone; a replay, which sends no ack, is done and not acked."""
+    """Its glyph, word and tone; a replay, which sends no ack, is done and not acked, and what came in is told."""
     if row.via == "local" and row.status == "acked":
         return "✓", "done", "good"
+    if row.via == "in" and row.status == "acked":
+        return "✓", "told", "good"
     return STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
 
 

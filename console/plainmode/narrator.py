@@ -31,6 +31,7 @@ OPEN = {
 }
 ENDED = dict.fromkeys(("outbox", "sent", "acked"), "Completed") | {
     "failed": "Failed", "duplicate": "Came again", "cancelled": "Cancelled", "interrupted": "Outcome unknown", "refused": "Refused",
+    "received": "Came in",
 }  # fmt: skip
 
 
@@ -139,6 +140,8 @@ class Narrator:
 
 def sentence(row: Row) -> str:
     """How it stands: the word first."""
+    if row.via == "in":
+        return f"Came in: a message from {shown(row.thread_id or '?', 100)}"
     word = ENDED.get(row.status) or ("Replay" if row.via == "local" else "Taken")
     named = [f"{word}: {shown(row.command_id, 200)}", shown(row.command_type, 100)]
     if row.thread_id:

@@ -21,7 +21,9 @@ from tests.harness.playbook import NOTHING, Playbook, events_in, executes, like,
 
 
 def came(guid: str, text: str = "hi") -> Occurrence:
-    return Occurrence(MESSAGE_RECEIVED, event_id_of(MESSAGE_RECEIVED, guid), 1_793_910_600.0, {"guid": guid, "text": text})
+    return Occurrence(
+        MESSAGE_RECEIVED, event_id_of(MESSAGE_RECEIVED, guid), 1_793_910_600.0, {"guid": guid, "thread_id": "+1", "text": text}
+    )
 
 
 def reads(memory: Memory | None = None) -> Playbook:
@@ -131,3 +133,14 @@ def test_a_send_that_the_system_does_not_allow_is_a_permission_lost() -> None:
         book >> MarkTaken(book.find(TakeMark).seq, "1")
         book >> CommandFinished(book.find(executes(command_id)).seq, Outcome("not allowed", permission="automation"))
     assert [event["payload"] for event in told(book)] == [{"permission": "automation", "detail": "not allowed"}]
+
+
+def test_a_message_that_came_in_is_a_row_of_the_stream_and_says_when_the_backend_has_it() -> None:
+    book = reads()
+    book >> InboundRead("7@1", (came("A"),))
+    row = book.row(came("A").event_id)
+    assert (row.via, row.status, row.command_type, row.thread_id) == ("in", "received", MESSAGE_RECEIVED, "+1")
+    book.lives(13)
+    assert book.row(came("A").event_id).status == "acked"
+    book.push("c1", "look").finish("c1")
+    assert book.row("c1").row > row.row

@@ -61,6 +61,12 @@ def test_what_passes(text: str, expected: set[str]) -> None:
     assert passing(text) == expected
 
 
+def test_what_came_in_is_a_way_of_its_own() -> None:
+    came = ("message_received", "in", "received", "harmless", "+13105550100", None, None)
+    passes = {text for text in ("via:in", "status:received", "via:ws", "!via:in") if parse(text).holds(came, "evt_1", None)}
+    assert passes == {"via:in", "status:received"}
+
+
 def test_c12_since_counts_from_when_it_was_typed() -> None:
     found = parse("since:10m", utc=1_000.0)
     assert [found.holds(SENT, "cmd_1", None, utc) for utc in (399.0, 400.0, 2_000.0)] == [False, True, True]
@@ -94,7 +100,7 @@ def test_failures_only_comes_on_top() -> None:
         ("stat:failed", "no field stat: did you mean status?"),
         ("zzz:failed", "no field zzz: type, via, status, effect, thread, error, replay, id, text, payload, priority, since"),
         ("status:faild", "no status faild: did you mean failed?"),
-        ("via:pigeon", "no via pigeon: ws, poll, local"),
+        ("via:pigeon", "no via pigeon: ws, poll, local, in"),
         ("status:", "status: wants a value"),
         (">", "> wants a time, as >250ms or >2s"),
         ("<slow", "< wants a time, as <250ms or <2s"),

@@ -53,6 +53,16 @@ class Listener:
         return list(self.session.typed(line))
 
 
+def test_a_message_that_came_in_is_told_once() -> None:
+    listener = Listener()
+    listener.hears()
+    came = entry(1, "evt_1", "message_received", via="in", status="received", thread_id="+13105550100", utc=NOON + 1, run_ms=None)
+    listener.host.feed.extend([came])
+    assert listener.hears() == ["Came in: a message from +13105550100"]
+    listener.host.feed.extend([came._replace(status="acked")])
+    assert listener.hears() == []
+
+
 def test_each_fact_is_said_once_and_again_when_it_changes() -> None:
     listener = Listener()
     first = listener.hears()

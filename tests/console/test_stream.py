@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent_core.feed import ProvenEntry
 from agent_core.filters import Ask
 from console.panels.filterbar import FilterBar
 from tests.console.test_app import Seat, seated
@@ -163,6 +164,16 @@ async def test_what_arrives_and_changes_goes_through_the_filter() -> None:
         await seat.until(lambda: "2 of 4" in bodies(seat))
         seat.host.feed.extend([entry(1, "cmd_1", status="acked")])
         await seat.until(lambda: "1 of 4" in bodies(seat))
+
+
+async def test_what_comes_in_is_shown_among_the_commands_and_when_the_backend_has_it() -> None:
+    came = entry(2, "evt_1", "message_received", via="in", status="received", thread_id="+13105550100", run_ms=None, ack_ms=None)
+    async with seated(entries=[entry(1, "cmd_1"), came]) as seat:
+        row = next(line for line in bodies(seat).splitlines() if "evt_1" in line)
+        assert "in  " in row
+        assert "↘ received" in row
+        seat.host.feed.extend([ProvenEntry(came.utc, (2,))])
+        await seat.until(lambda: "✓ told" in bodies(seat))
 
 
 async def test_a_frozen_stream_under_a_filter_loses_nothing() -> None:
