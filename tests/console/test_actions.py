@@ -355,6 +355,10 @@ NAMELESS = replace(WAITING, agent_id=None, polling=PollingView(), link=replace(W
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "✗ DISK: database or disk is full"),
         (replace(ONLINE, disk=DiskView(False, "database or disk is full")), "make room; it goes on by itself"),
         (replace(ONLINE, disk=DiskView(False, "/home/fuller/ledger.sqlite3 is damaged (page 2)")), "move it away; it goes on by itself"),
+        (
+            replace(ONLINE, disk=DiskView(False, "ledger.sqlite3 is empty, but held commands (ledger.mark)")),
+            "put it back; it goes on by itself",
+        ),
         (replace(ONLINE, commands=replace(ONLINE.commands, interrupted=2)), "2 commands: outcome unknown"),
     ],
 )
