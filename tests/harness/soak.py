@@ -229,9 +229,9 @@ TROUBLES = (
 
 async def fill(backend: ReferenceBackend, subject: Subject, dice: random.Random) -> None:
     """As many commands as the stream keeps, in clear weather, no faster than they are acknowledged."""
-    while len(subject.orders) < FILL:
+    for count in range(1, FILL + 1):
         await command(backend, subject, dice)
-        if len(subject.orders) % NOTED_EVERY == 0:
+        if count % NOTED_EVERY == 0:
             subject.note_sent()
         await backend.until(lambda hub: hub.open_count < MAX_OPEN, ACKED_WITHIN)
 
