@@ -328,9 +328,10 @@ class HoldChosen(Struct, frozen=True, gc=False, tag=True):
 
 
 class HeldApproved(Struct, frozen=True, gc=False, tag=True):
-    """The operator lets a held command run."""
+    """The operator lets a held command run, with its own payload or an edited one."""
 
     command_id: str
+    payload: Mapping[str, Any] | None = None
 
 
 class HeldRefused(Struct, frozen=True, gc=False, tag=True):

@@ -176,11 +176,11 @@ class CommandReleased(Struct, frozen=True, gc=False):
 
 
 class CommandChanged(Struct, frozen=True, gc=False):
-    """A scheduled message has another text or time, by which command."""
+    """A scheduled message has another text or time, or a held command another payload; `by` which command, or whom."""
 
     seq: int
     payload: Mapping[str, Any]
-    due_utc: float
+    due_utc: float | None
     by: str
 
 

@@ -231,6 +231,10 @@ class Snapshot:
     scheduled_count: int = 0
     hold: str = ""
     """Which new commands are held: a filter, `all`, or none."""
+    hold_until_at: float | None = None
+    """When the first of those that are held is decided in the operator's place; None: never."""
+    hold_then: str = "refuse"
+    """How it is decided then: `approve` or `refuse`."""
     waits: tuple[WaitView, ...] = ()
     disk: DiskView = field(default_factory=DiskView)
     stopping: bool = False

@@ -590,26 +590,26 @@ class Operations:
         self._drafts.pop(row.command_id, None)
         if edited is None:
             return
-        from agent_core.events import ReplayRequested
         from console.screens.editor import Draft
 
         if isinstance(edited, Draft):
             self._drafts = dict([*self._drafts.items(), (row.command_id, edited.text)][-MAX_DRAFTS:])
             self.say("Your draft is kept: e on this command opens it again.")
             return
+        from agent_core.events import HeldApproved, ReplayRequested
         from console.screens.dialog import Question, SternQuestion
         from console.screens.pages import replay_page
 
-        request = ReplayRequested(row.command_id, edited)
-        if row.effect == "harmless":
+        held = row.status == "held"
+        request = HeldApproved(row.command_id, edited) if held else ReplayRequested(row.command_id, edited)
+        if row.effect == "harmless" and not held:
             self._host.post(request)
             return
-        record = self._host.lookup(row.command_id)
+        record = self._look_up(row.command_id)
         changed = replace(record, command=replace(record.command, payload=edited)) if record is not None else None
-        stern = row.effect == "external"
-        asked = SternQuestion if stern else Question
-        lines = replay_page([row], changed, self._inks)
-        question = asked("Run it with this payload?", lines, "y run · n leave it")
+        asked = SternQuestion if row.effect == "external" or held else Question
+        lines = replay_page([row], changed, self._inks)[: -3 if held else None]
+        question = asked("Let it run with this payload?" if held else "Run it with this payload?", lines, "y run · n leave it")
         self._app.push_screen(question, lambda agreed: self._host.post(request) if agreed else None)
 
     # --- to whom and what ---

@@ -108,6 +108,7 @@ class Inks:
     bright: Style
     muted: Style
     faint: Style
+    past: Style
     head: Style
     accent: Style
     key: Style
@@ -170,6 +171,7 @@ def inks_of(name: str) -> Inks:
         bright=ink("bright"),
         muted=ink("muted"),
         faint=ink("faint"),
+        past=_ink(blend(palette.ground, palette.muted, 0.75)),
         head=ink("muted", bold=True),
         accent=ink("accent"),
         key=ink("accent", bold=True),
@@ -184,5 +186,5 @@ def _plain_inks() -> Inks:
     nothing, bold, dim = Style(), Style(bold=True), Style(dim=True)
     return Inks(
         PLAIN, ground=nothing, band=nothing, failed=bold, cursor=Style(reverse=True), text=nothing, bright=bold, muted=dim, faint=dim,
-        head=Style(underline=True), accent=bold, key=bold, run=dim, edge=dim, edge_lit=nothing, edge_warn=bold,
+        past=dim, head=Style(underline=True), accent=bold, key=bold, run=dim, edge=dim, edge_lit=nothing, edge_warn=bold,
     )  # fmt: skip

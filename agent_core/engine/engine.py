@@ -92,7 +92,7 @@ from agent_core.events import (
 )
 from agent_core.feed import LogEntry
 from agent_core.filters import FilterError
-from agent_core.frames import Frame, as_json
+from agent_core.frames import Frame, FrameError, as_json
 from agent_core.latency import Latencies
 from agent_core.plain import plain
 from agent_core.records import CLOCK_OFFSET, HOLD, INBOUND_CURSOR, PAUSED, Arrival, SettingDropped, SettingStored, Via
@@ -232,6 +232,7 @@ class Engine:
             commands=ledger.view(self._malformed, now), events=self._upstream.view(),
             latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
+            hold_until_at=ledger.decision_at, hold_then="approve" if ledger.approvals.approves else "refuse",
             waits=ledger.waits(now),
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
         )  # fmt: skip
@@ -373,8 +374,8 @@ class Engine:
                     self._say("WARNING", f"Command {command_id} cannot be cancelled: {self._trouble or 'it is not waiting'}")
             case HoldChosen(text):
                 self._choose_hold(text)
-            case HeldApproved(command_id) | HeldRefused(command_id):
-                self._decide(command_id, approve=isinstance(event, HeldApproved))
+            case HeldApproved() | HeldRefused():
+                self._decide(event)
             case ResolveRequested():
                 self._resolve(event)
             case ConfigReloaded():
@@ -409,11 +410,22 @@ class Engine:
             self._ledger.approvals.choose(HOLD_ALL)
             self._say("WARNING", f"Every new command is held: the filter that was chosen is none ({error})")
 
-    def _decide(self, command_id: str, *, approve: bool) -> None:
-        decide = self._ledger.approve if approve else self._ledger.refuse
+    def _decide(self, event: HeldApproved | HeldRefused) -> None:
         reason = self._trouble or ("stopping" if self._stop_by is not None else None)
-        if reason is not None or not decide(command_id, self._now):
-            self._say("WARNING", f"Command {command_id} cannot be {'approved' if approve else 'refused'}: {reason or 'it is not held'}")
+        try:
+            if reason is None and not self._decided(event):
+                reason = "it is not held"
+        except FrameError as error:
+            reason = str(error)
+        if reason is not None:
+            word = "approved" if isinstance(event, HeldApproved) else "refused"
+            self._say("WARNING", f"Command {event.command_id} cannot be {word}: {reason}")
+
+    def _decided(self, event: HeldApproved | HeldRefused) -> bool:
+        """False where it is not held. Raises FrameError."""
+        if isinstance(event, HeldApproved):
+            return self._ledger.approve(event.command_id, event.payload, self._now)
+        return self._ledger.refuse(event.command_id, self._now)
 
     def _open_ledger(self, event: LedgerOpened) -> None:
         memory = event.memory

@@ -78,6 +78,8 @@ LISTS = "list_scheduled"
 ENGINES_OWN = CANCELS | RESCHEDULES | {CONFIGURES, LISTS}
 QUEUED, RUNNING, SCHEDULED, HELD, COMPLETED, FAILED, CANCELLED, INTERRUPTED = State
 WAITING = frozenset({QUEUED, SCHEDULED, HELD})
+OPERATOR = "the operator"
+"""Who has done what the console asked for."""
 MAX_DECIDED_PER_STEP = 200
 MAX_TURNED_AWAY = 1_000
 """Messages that the schedule had no room for and that are asked for by their ids when it has."""
@@ -290,7 +292,7 @@ class Ledger:
 
     def replay(self, past: Remembered, payload: Mapping[str, Any] | None, now: Moment) -> None:
         """Run a remembered command again, as a local entry of its own that points to the original and sends no ack."""
-        self.resolve(past, Resolution.REPLAYED, "the operator", now)
+        self.resolve(past, Resolution.REPLAYED, OPERATOR, now)
         original = past.replay_of or past.command.command_id
         command_id = f"replay-{self._next_seq}-{original}"[:200]
         fields = past.command.payload if payload is None else payload
@@ -481,14 +483,28 @@ class Ledger:
         self._show(entry)
         self._repeats.say(now, "INFO", "held commands", f"Command {entry.command.command_id} is held: it waits for the operator")
 
-    def approve(self, command_id: str, now: Moment) -> bool:
-        """Let it run; False where no such command is held."""
+    def approve(self, command_id: str, payload: Mapping[str, Any] | None, now: Moment) -> bool:
+        """Let it run, with another payload where one is given; False where no such command is held. Raises FrameError."""
         entry = self._entries.get(command_id)
         if entry is None or entry.state is not HELD:
             return False
+        if payload is not None:
+            self._amend(entry, payload)
         self._let_go(entry, now)
         self.start_waiting(now)
         return True
+
+    def _amend(self, entry: Entry, payload: Mapping[str, Any]) -> None:
+        """Give it another payload; the names by which it may be cancelled stay. Raises FrameError, and then it is as it was."""
+        command = replace(entry.command, payload=payload)
+        if entry.trait.sends:
+            message = frames.message_of(command)
+            why = self._rules.against_recipient(message.thread_id) if self._rules is not None else None
+            if why is not None:
+                raise FrameError(why)
+            entry.message, entry.lane, entry.due_utc = message, message.thread_id, message.due_utc
+        entry.command, entry.changed_by = command, OPERATOR
+        self._change(CommandChanged(entry.seq, payload, entry.due_utc, OPERATOR))
 
     def refuse(self, command_id: str, now: Moment) -> bool:
         """End it as failed, which the operator knows then; False where no such command is held."""
@@ -497,7 +513,7 @@ class Ledger:
             return False
         self._refuse(entry, "refused by the operator", now)
         self._unwell[FAILED] -= 1
-        self._change(CommandResolved(entry.seq, Resolution.DISMISSED, now.utc, "the operator"))
+        self._change(CommandResolved(entry.seq, Resolution.DISMISSED, now.utc, OPERATOR))
         return True
 
     def _refuse(self, entry: Entry, why: str, now: Moment) -> None:

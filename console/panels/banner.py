@@ -7,10 +7,10 @@ from agent_core.snapshot import Phase, PollingMode
 from console.panels.connection import poll_trouble
 from console.panels.lines import BLANK, Line, spread
 from console.panels.view import View, status_of
-from console.text import shown, width_of, wrapped
+from console.text import duration, shown, width_of, wrapped
 
 MOST_ROWS = 3
-KEYS = {"reconnect": "R", "polling": "p", "diagnose": "D", "attention": "!", "approve": "a", "refuse": "X", "it": "the selected one"}
+KEYS = {"reconnect": "R", "polling": "p", "diagnose": "D", "attention": "!", "approve": "a", "refuse": "X"}
 """How a remedy names actions on the screen."""
 
 
@@ -50,9 +50,18 @@ def _notice(view: View) -> Notice | None:
     if commands.paused:
         return Notice("◇ PAUSED: new commands stay with the backend", "edge-console resume takes them", "warn")
     if commands.held:
-        many = f"{commands.held} commands wait" if commands.held > 1 else "1 command waits"
-        return Notice(f"◇ HELD: {many} for you", "{approve} approves {it}, {refuse} refuses it", "warn")
+        return Notice(f"◇ HELD: {_waiting(view)}", "{approve} approves it, {refuse} refuses it", "warn")
     return None
+
+
+def _waiting(view: View) -> str:
+    """How many, and what happens to the first one where the operator says nothing."""
+    held, until = view.snapshot.commands.held, view.snapshot.hold_until_at
+    if until is None:
+        return f"{held} commands wait for you" if held > 1 else "1 command waits for you"
+    word = {"approve": "approved", "refuse": "refused"}[view.snapshot.hold_then]
+    which = "the first" if held > 1 else "it"
+    return f"{held}; {which} is {word} in {duration(until - view.now.mono)}"
 
 
 def _disk_remedy(trouble: str) -> str:

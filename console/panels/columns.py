@@ -134,7 +134,7 @@ def command_line(row: Row, columns: tuple[Column, ...], look: Look, *, words: st
     for column in columns:
         pieces += _message(row, column, look, words) if column.name == "message" else _CELLS[column.name](row, column, look)
     if earlier and columns[0].name == "time":
-        pieces[0] = (pieces[0][0], look.inks.faint)
+        pieces[0] = (pieces[0][0], look.inks.past)
     return tuple(pieces)
 
 

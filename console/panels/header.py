@@ -7,6 +7,7 @@ from console.panels.lines import Line, line_width, spread
 from console.panels.view import View, status_of
 from console.text import count, cut, day_stamp, host_of, shown, time_of_day
 
+OPENS_HOLD = Style(meta={"@click": "app.operate('hold')"})
 OPENS_ATTENTION = Style(meta={"@click": "app.operate('attention')"})
 
 
@@ -40,6 +41,9 @@ def _badges(view: View, width: int) -> Line:
     if snapshot.commands.attention:
         ink = view.inks.pill("bad" if snapshot.commands.interrupted else "warn")
         found.append((f"! {count(snapshot.commands.attention)}", ink + OPENS_ATTENTION))
+    if snapshot.hold or snapshot.commands.held:
+        waiting = f" {count(snapshot.commands.held)}" if snapshot.commands.held else ""
+        found.append((f"HOLD{waiting}", view.inks.pill("warn") + OPENS_HOLD))
     if view.step:
         found.append((f"STEP {view.step}", view.inks.pill("accent")))
     elif view.read_only:

@@ -33,10 +33,13 @@ RULE = Style(underline=True)
 """Under the last row of a day."""
 MOST_MARKS = 1_000
 JUMP_WITHIN = 0.5
+AMENDED = frozenset({"queued", "scheduled"})
+"""A command that was held, or is due later, may come to these with another text."""
 VISITED, AHEAD = 500, 100
 """Commands that are shown of a far place in the ledger, and how many before the last of them more are asked for."""
 _Key = tuple[int, bool, bool, bool, bool]
-_HEADING = (-1, False, False, False, False)
+_HEADING = (-(2**62), False, False, False, False)
+"""At no position: those of earlier commands are below zero."""
 
 
 class Search(NamedTuple):
@@ -77,7 +80,7 @@ class Stream(Widget, can_focus=True):
         bound("slash", "screen.filter", "Filter", "/", "Show only some commands"),
         bound("f", "screen.follow", "Follow", None, "Follow the newest command, or freeze"),
         bound("r", "app.operate('replay')", "Replay", None, "Run the selected or marked commands again"),
-        bound("e", "app.operate('edit')", "Edit", None, "Edit the payload, then run it, or a dry run"),
+        bound("e", "app.operate('edit')", "Edit", None, "Edit the payload, then run it, or let it run where it is held"),
         bound("x", "app.operate('cancel')", "Cancel", None, "Cancel the selected message due later"),
         bound("h", "app.operate('hold')", "Hold", None, "Have new commands wait for you: all, or what the filter takes"),
         bound("a", "app.operate('approve')", "Approve", None, "Let the selected command, which is held, run"),
@@ -136,9 +139,10 @@ class Stream(Widget, can_focus=True):
 
     # --- what the app says ------------------------------------------------------------------------------------------
 
-    def take(self, entries: Iterable[CommandEntry], missed: int = 0) -> None:
+    def take(self, entries: Sequence[CommandEntry], missed: int = 0) -> None:
         """New states of commands, oldest first; only the last state of each is kept."""
         latest = {entry.row: entry for entry in entries}
+        self.words.forget(entry.row for entry in entries if entry.status in AMENDED)
         before = self.live.end
         changed = self.live.put_all(latest.values())
         self.missed += missed

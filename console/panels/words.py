@@ -39,5 +39,7 @@ class Words:
                 del self._tries[number]
                 self._wanted.pop(number, None)
 
-    def forget(self, number: int) -> None:
-        self._known.pop(number, None)
+    def forget(self, numbers: Iterable[int]) -> None:
+        """They may be others now."""
+        for number in numbers:
+            self._known.pop(number, None)

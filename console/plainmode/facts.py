@@ -10,7 +10,7 @@ from console.text import duration, moment, shown
 
 NAMES = {
     "reconnect": "`reconnect`", "polling": "`polling auto`", "diagnose": "`diagnose`", "attention": "`attention`",
-    "approve": "`approve ID`", "refuse": "`refuse ID`", "it": "it",
+    "approve": "`approve ID`", "refuse": "`refuse ID`",
 }  # fmt: skip
 """What an operator types for what a key does on the screen."""
 DIALLING = frozenset({Phase.CONNECTING, Phase.VERIFYING})

@@ -58,7 +58,7 @@ class Editor(Modal[dict[str, Any] | Draft | None]):
     """Ends with the payload to run, or a draft where something was changed. What is wrong, and a dry run's answer, stand in their place."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r", "run", "Replay", key_display="^r", priority=True),
+        Binding("ctrl+r", "run", "Run", key_display="^r", priority=True),
         Binding("ctrl+d", "dry_run", "Dry run", key_display="^d", priority=True),
         Binding("escape", "leave", "Leave", priority=True),
     ]
@@ -73,7 +73,7 @@ class Editor(Modal[dict[str, Any] | Draft | None]):
     def compose(self) -> ComposeResult:
         box = Vertical(TextArea(self._text, soft_wrap=True), Static(id="verdict"), classes="dialog editor")
         box.border_title = Content(self.title or "")
-        box.border_subtitle = Content("^r replay · ^d dry run · Esc leave")
+        box.border_subtitle = Content("^r run · ^d dry run · Esc leave")
         yield box
 
     def on_mount(self) -> None:

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from agent_core.config.models import Executor
 from agent_core.events import CommandsReceived, DrainRequested, Execute, HeldApproved, HeldRefused, HoldChosen, Send, StopRequested
-from agent_core.frames import Command
+from agent_core.frames import Command, Message
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.rows import MIGRATIONS
 from agent_core.records import (
     HOLD,
     PAUSED,
     CommandAccepted,
+    CommandChanged,
     CommandReleased,
     CommandStarted,
     Memory,
@@ -57,6 +58,44 @@ def test_approved_it_runs_and_is_acked_as_any_other() -> None:
     book << records(CommandReleased, CommandStarted) << executes("c1")
     book.finish("c1") << acks("c1", status="completed")
     assert book.snapshot.commands.held == 0
+
+
+def test_with_another_payload_it_runs_as_that_says() -> None:
+    book = holding(concurrency=2)
+    book.push("c1", "send_message", payload=MINE)
+    book >> HeldApproved("c1", OTHER)
+    book << records(CommandChanged, CommandReleased, CommandStarted) << executes("c1")
+    assert book.find(Execute).message == Message("+2", "other", None, ())
+    assert book.find(Execute).command.payload == OTHER
+    book.finish("c1").push("c1", "send_message", payload=MINE)
+    book.told("c1 is a duplicate; it is not run again", "INFO")
+
+
+def test_with_a_time_of_its_own_it_is_scheduled() -> None:
+    book = holding()
+    book.push("c1", "send_message", payload=MINE)
+    book >> HeldApproved("c1", MINE | {"send_at": book.clock.utc + 600})
+    book << acks("c1", status="received")
+    assert book.row("c1").status == "scheduled"
+
+
+@pytest.mark.parametrize(("payload", "why"), [({"thread_id": "+2"}, "missing text"), (to("+666"), "policy.deny_recipients")])
+def test_a_payload_that_cannot_run_leaves_it_held(payload: dict[str, Any], why: str) -> None:
+    book = Playbook(executor={"hold": "all"}, policy={"deny_recipients": ["+666"]}).online()
+    book.push("c1", "send_message", payload=MINE)
+    book >> HeldApproved("c1", payload)
+    book.never(Execute, records(CommandChanged))
+    assert (book.row("c1").status, book.snapshot.commands.held) == ("held", 1)
+    assert why in book.lines[-1].text
+    book >> HeldApproved("c1")
+    book << executes("c1")
+
+
+def test_the_present_says_when_and_how_it_is_decided() -> None:
+    book = holding(hold_timeout_seconds=30, hold_then="approve")
+    assert book.snapshot.hold_until_at is None
+    book.push("c1", "send_message", payload=MINE)
+    assert (book.snapshot.hold_until_at, book.snapshot.hold_then) == (book.clock.mono + 30, "approve")
 
 
 def test_refused_it_fails_and_the_backend_is_told_why() -> None:

@@ -69,6 +69,34 @@ async def test_a_held_command_is_approved_or_refused_after_a_question() -> None:
         assert seat.host.posted == [HeldApproved("cmd_2"), HeldRefused("cmd_1")]
 
 
+async def test_a_held_payload_is_edited_before_it_is_approved() -> None:
+    async with seated(entries=[entry(1, "cmd_1", status="held", effect="harmless")]) as seat:
+        await seat.press("e")
+        seat.app.screen.query_one(TextArea).load_text('{"thread_id": "+1", "text": "kinder words"}')
+        await seat.press("ctrl+r")
+        assert "Let it run with this payload?" in str(seat.app.screen.query_one(".dialog").border_title)
+        assert "kinder words" in seat.dialog()
+        assert "second time" not in seat.dialog()
+        await seat.press("enter")
+        assert seat.host.posted == []
+        await seat.press("y")
+        assert seat.host.posted == [HeldApproved("cmd_1", {"thread_id": "+1", "text": "kinder words"})]
+
+
+async def test_the_header_says_that_commands_are_held_and_how_many_wait_and_the_banner_for_how_long() -> None:
+    async with seated(replace(ONLINE, hold="all")) as seat:
+        assert " HOLD " in seat.screen().splitlines()[0]
+        seat.host.change(commands=replace(ONLINE.commands, held=2), hold_until_at=seat.clock.now().mono + 272)
+        await seat.shows(" HOLD 2 ")
+        assert "HELD: 2; the first is refused in 4m 32s" in seat.screen()
+        seat.clock.advance(260)
+        await seat.shows("refused in 12 s")
+        seat.host.change(hold="", hold_then="approve")
+        await seat.shows("approved in 12 s")
+        seat.host.change(commands=ONLINE.commands, hold_until_at=None)
+        await seat.until(lambda: "HOLD" not in seat.screen())
+
+
 async def test_what_is_held_is_chosen_all_none_or_by_the_filter() -> None:
     async with seated(replace(ONLINE, hold="all"), entries=[entry(1, "cmd_1")]) as seat:
         await seat.press("h")

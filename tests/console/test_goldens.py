@@ -13,7 +13,9 @@ from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapsh
 from console.app import EdgeConsole
 from console.operations import ConsoleOptions
 from console.screenshot import svg_of
+from tests.harness.past import past
 from tests.harness.stills import (
+    MONO,
     NOON,
     NOTHING_YET,
     OFFLINE,
@@ -35,6 +37,8 @@ HUNDRED = (100, 30)
 POLLING = replace(WAITING, commands=replace(WAITING.commands, outbox=12))
 LATER = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3_600),), scheduled_count=1)
 NEEDING = replace(ONLINE, commands=replace(ONLINE.commands, interrupted=1, unresolved=2, overdue=1, turned_away=12))
+HOLDING = replace(ONLINE, commands=replace(ONLINE.commands, held=3), hold="type:send", hold_until_at=MONO + 272)
+HOLDS = ((SMALL, "held"), (USUAL, "Your"), (WIDE, "Your"))
 EMPTY = replace(NOTHING_YET, latency=LatencyView(), commands=CommandsView())
 
 
@@ -51,6 +55,8 @@ class Picture(NamedTuple):
     """As in the configuration; then the ledger tells how messages begin."""
     then: tuple[str, ...] = ()
     """Keys for then."""
+    ledger: bool = False
+    """It has earlier commands, too."""
 
 
 FILTER = ("slash", *"via:poll,local", "space", *">20ms")
@@ -72,6 +78,10 @@ PICTURES = (
     *(Picture(f"masked-{size[0]}", ONLINE, size, texts="masked", shows="MASKED") for size in (SMALL, USUAL, WIDE)),
     Picture("recipients-light", ONLINE, USUAL, (), "edge-light", texts="shown", shows="Your"),
     Picture("masked-inspector", ONLINE, SMALL, ("enter",), texts="masked", shows="Payload"),
+    *(Picture(f"hold-{size[0]}", HOLDING, size, texts="shown", shows=shows) for size, shows in HOLDS),
+    Picture("hold-light", HOLDING, USUAL, ("a",), "edge-light", texts="shown", shows="Let"),
+    *(Picture(f"earlier-{size[0]}", ONLINE, size, ledger=True, shows="cmd_400", then=("pageup",)) for size in (SMALL, USUAL, WIDE)),
+    Picture("earlier-light", ONLINE, USUAL, (), "edge-light", ledger=True, shows="cmd_400", then=("pageup",)),
     Picture("texts-off", ONLINE, USUAL, texts="off"),
     Picture("too-small", ONLINE, (59, 15)),
     Picture("latency", ONLINE, USUAL, ("3",)),
@@ -85,11 +95,13 @@ PICTURES = (
 
 
 async def drawn(picture: Picture) -> str:
-    told = [] if picture.empty else [entry._replace(proven=entry.status == "acked") for entry in pictured()]
+    told = [] if picture.empty else [entry._replace(proven=entry.status == "acked") for entry in pictured(picture.snapshot.commands.held)]
     host = StillHost(picture.snapshot, told, {entry.command_id: remembered(entry.command_id) for entry in told})
     for number in range(0 if picture.empty else 12):
         host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
     options = ConsoleOptions(needing=lambda _: [] if picture.empty else needing_cases())
+    if picture.ledger:
+        options = options._replace(ledger=past(400))
     if picture.texts:
         options = options._replace(texts=picture.texts, words=first_words)
     app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme, options=options)

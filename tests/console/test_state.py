@@ -70,6 +70,15 @@ async def test_c9_the_ledgers_last_commands_come_first_and_older_ones_on_demand(
         await seat.until(lambda: seat.stream.count == 2 * RECALLED + 1)
 
 
+async def test_c9_the_newest_of_the_earlier_commands_at_the_foot_is_a_row_and_no_second_heading() -> None:
+    async with seated(entries=[entry(number, f"cmd_{number}") for number in range(101, 130)], ledger=past(100)) as seat:
+        await seat.until(lambda: seat.stream.count == 129)
+        await seat.press(*["up"] * 29, "pageup")
+        for _ in range(3):
+            assert bodies(seat).count("STATUS") == 1
+            await seat.press("up")
+
+
 async def test_c9_what_the_feed_tells_of_an_earlier_command_changes_it_in_its_place() -> None:
     async with seated(ledger=past(10)) as seat:
         await seat.until(lambda: seat.stream.count == 10)

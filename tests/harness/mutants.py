@@ -252,6 +252,18 @@ BUGS = (
         "        self.approvals.add(entry)\n        self._accepted(entry, now)\n",
         "        self._enqueue(entry)\n        self._accepted(entry, now)\n",
     ),
+    Bug(
+        "an edited payload is not written",
+        "engine/ledger.py",
+        "        self._change(CommandChanged(entry.seq, payload, entry.due_utc, OPERATOR))\n",
+        "",
+    ),
+    Bug(
+        "what the operator refuses needs him again",
+        "engine/ledger.py",
+        "        self._change(CommandResolved(entry.seq, Resolution.DISMISSED, now.utc, OPERATOR))\n",
+        "",
+    ),
     Bug("a release is not written", "engine/ledger.py", "            self._change(CommandReleased(entry.seq, now.utc))\n", ""),
     Bug(
         "what cannot be judged is not held",

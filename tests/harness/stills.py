@@ -161,9 +161,9 @@ def first_words(numbers: Sequence[int]) -> dict[int, str]:
     return {number: SAID[number % len(SAID)] for number in numbers}
 
 
-def pictured() -> list[CommandEntry]:
-    """The commands of the pictures."""
-    return [
+def pictured(held: int = 0) -> list[CommandEntry]:
+    """The commands of the pictures, of which the last ones are held."""
+    told = [
         entry(
             number, f"cmd_{code}", kind, utc=NOON - 160 + number * 7.3, via=via, status=status, run_ms=run, ack_ms=ack,
             thread_id=PEOPLE[number % len(PEOPLE)] if "message" in kind else None,
@@ -172,6 +172,8 @@ def pictured() -> list[CommandEntry]:
         )
         for number, (code, kind, via, status, run, ack) in enumerate(PICTURED, 1)
     ]  # fmt: skip
+    first = len(told) - held
+    return [one if place < first else one._replace(status="held", run_ms=None, ack_ms=None) for place, one in enumerate(told)]
 
 
 CANDIDATES = [{"guid": f"GUID-{n}", "chat": "iMessage;-;+1310", "sent_at": f"2026-11-05T14:31:0{n}Z"} for n in range(6)]

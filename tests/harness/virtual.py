@@ -247,7 +247,11 @@ class Disk:
                 row.texts |= {ack} if ack else set()
             case CommandChanged(seq, payload, due, by):
                 row = self.rows[seq]
-                demand(row.entry.state is State.SCHEDULED, "changed, but not scheduled", row.entry.command.command_id)
+                demand(
+                    row.entry.state in {State.SCHEDULED, State.HELD},
+                    "changed, but neither scheduled nor held",
+                    row.entry.command.command_id,
+                )
                 row.entry = replace(row.entry, command=replace(row.entry.command, payload=payload), due_utc=due, changed_by=by)
             case UnsentFound(seq):
                 row = self.rows[seq]
