@@ -241,4 +241,4 @@ class Snapshot:
     gone: bool = False
     """Said by a viewer in another process, whose agent has ended."""
     unreached: bool = False
-    """Said by a viewer on another machine, which has lost the way to its agent."""
+    """Said by a viewer in another process that hears nothing of its agent: it is held up or stopped, or the way to it is lost."""

@@ -9,7 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from agent_core.clock import Moment
-from agent_core.control.client import NotRunning, OtherVersion, Viewer
+from agent_core.control.client import NoAnswer, NotRunning, OtherVersion, Viewer
 from agent_core.control.messages import Answer, Lookup, Past, Post, Present, Search
 from agent_core.events import StopRequested
 from agent_core.feed import Feed, LogEntry
@@ -26,18 +26,23 @@ if TYPE_CHECKING:
 
 AGAIN_AFTER = 1.0
 LOOKUP_WITHIN, SEARCH_WITHIN = 2.0, 5.0
+SILENT_AFTER = 5.0
+"""Seconds: an agent says its present each second at least."""
 
 
 class RemoteHost:
     """Ends by `stop`, which leaves the agent alone. An agent that ends, or starts again, is told in the feed."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, past: bool = True, tunnel: "Tunnel | None" = None) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, past: bool = True, tunnel: "Tunnel | None" = None, silent_after: float = SILENT_AFTER
+    ) -> None:
         """Without the `past` it gets no feed entries, and the agent keeps none for it. `tunnel` leads to `path`."""
         self.feed = Feed()
         self._path = path
         self._read_only = read_only
         self._past = past
         self._tunnel = tunnel
+        self._silent_after = silent_after
         self._ahead = Moment(0.0, 0.0)
         """By how much the clocks of an agent on another machine are ahead of ours."""
         self._snapshot = Snapshot()
@@ -148,13 +153,22 @@ class RemoteHost:
         viewer = self._viewer
         assert viewer is not None
         with viewer, suppress(OSError):
-            while (said := viewer.next()) is not None:
+            while (said := self._next(viewer)) is not None:
                 self._take(said)
         self._viewer = None
         if not self._over.is_set():
             lost = self._lost
             self._miss(lost)
             self._say("WARNING", lost or "The agent has ended; waiting for one to start")
+
+    def _next(self, viewer: Viewer) -> "Said | None":
+        while True:
+            try:
+                return viewer.next(self._silent_after)
+            except TimeoutError:
+                silent = f"The agent has said nothing for {self._silent_after:g} s: it is held up or stopped"
+                if self._miss(silent):
+                    self._say("WARNING", silent)
 
     @property
     def _lost(self) -> str:
@@ -181,20 +195,24 @@ class RemoteHost:
 
     def _wait_for_another(self) -> None:
         while not self._over.is_set():
-            with suppress(NotRunning):
+            try:
                 self._attach()
+            except NotRunning as error:
+                self._miss(self._lost or (str(error) if isinstance(error, NoAnswer) else ""))
+            else:
                 return
-            self._miss(self._lost)
             self._over.wait(AGAIN_AFTER)
 
-    def _miss(self, lost: str) -> None:
-        """There is no agent; or no way to it, where that is lost."""
+    def _miss(self, lost: str) -> bool:
+        """There is no agent, or none is heard of, where something says why; whether that is news."""
         last, unreached = self._snapshot, bool(lost)
-        if (last.gone, last.unreached) != (not unreached, unreached):
-            self._snapshot = Snapshot(
-                last.revision + 1, monotonic(), time(), host=last.host, agent_id=last.agent_id, backend_url=last.backend_url,
-                gone=not unreached, unreached=unreached,
-            )  # fmt: skip
+        if (last.gone, last.unreached) == (not unreached, unreached):
+            return False
+        self._snapshot = Snapshot(
+            last.revision + 1, monotonic(), time(), host=last.host, agent_id=last.agent_id, backend_url=last.backend_url,
+            gone=not unreached, unreached=unreached,
+        )  # fmt: skip
+        return True
 
     def _say(self, level: str, text: str) -> None:
         self.feed.extend([LogEntry(time(), level, text)])

@@ -19,6 +19,10 @@ class NotRunning(Exception):
     """No agent answers there; the sentence says so."""
 
 
+class NoAnswer(NotRunning):
+    """An agent is there and says nothing: it is stopped, or held up."""
+
+
 class OtherVersion(Exception):
     """The agent and this program do not understand each other; the sentence names both."""
 
@@ -48,7 +52,7 @@ class Viewer:
         try:
             greeting = self.next()
         except TimeoutError:
-            raise NotRunning(f"the agent at {plain(path, 200)} does not answer within {GREET_WITHIN:g} s") from None
+            raise NoAnswer(f"the agent at {plain(path, 200)} does not answer within {GREET_WITHIN:g} s") from None
         except CodecError:
             greeting = None
         else:

@@ -44,7 +44,7 @@ def _explain(error: Exception) -> int:
         return complain(str(error), USAGE)
     if name in {"CannotServeError", "PortTakenError", "DataDirUnusable", "PluginError", "MessengerError", "SecretMissing"}:
         return complain(str(error), USAGE)
-    if name == "NotRunning":
+    if name in {"NotRunning", "NoAnswer"}:
         return complain(str(error), NOT_RUNNING)
     if name in FAILURES:
         return complain(str(error), FAILED)

@@ -79,7 +79,7 @@ def status_of(snapshot: Snapshot, now: Moment, stopping: bool = False) -> Status
     if snapshot.gone:
         return Status("✗", "NO AGENT", "bad")
     if snapshot.unreached:
-        return Status("✗", "NO TUNNEL", "bad")
+        return Status("✗", "NO CONTACT", "bad")
     if snapshot.stopping or stopping:
         return Status("◌", "STOPPING", "muted")
     if link.phase in _FIXED:

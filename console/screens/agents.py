@@ -183,7 +183,11 @@ def _why(one: Listed, view: View) -> tuple[str, str]:
         there = isinstance(one.key, Tunnel)
         return "no agent runs there now" if there else "it ended without a stop: killed, or the machine went down", "bad"
     if snapshot.unreached:
-        return "the connection has ended; ssh dials again", "bad"
+        there = isinstance(one.key, Tunnel)
+        return (
+            "nothing is heard of it: the connection is lost, or it is held up" if there else "it says nothing: it is held up or stopped",
+            "bad",
+        )
     notice = notice_of(view)
     if notice is not None:
         return notice.text.removeprefix(f"{status.glyph} {status.word}: "), notice.tone

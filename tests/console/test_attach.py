@@ -1,5 +1,6 @@
 """The console over an agent in another process: a real agent, a real socket, a real terminal."""
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -9,9 +10,12 @@ from pathlib import Path
 
 from agent_core.control.address import socket_path
 from agent_core.control.client import NotRunning, Viewer
+from agent_core.feed import LogEntry
 from agent_core.reference.server import BackendThread
+from agent_core.snapshot import Phase
+from console.remote import RemoteHost
 from console.screenshot import BAR, CELL, LINE, PAD
-from tests.harness.rig import AGENT, SECRET, config, living, message, options, program, served, settled, write_config
+from tests.harness.rig import AGENT, SECRET, config, living, message, options, program, served, settled, until, write_config
 from tests.harness.terminal import Terminal
 
 ENVIRONMENT = {"EDGE_SECRET": SECRET}
@@ -76,3 +80,20 @@ async def test_a_screenshot_is_of_the_running_agent_and_starts_none(tmp_path: Pa
             assert f'width="{100 * CELL + 2 * PAD}" height="{30 * LINE + BAR + PAD}"' in drawn
             assert here.now.link.dials == 1
             assert not (tmp_path / "state" / "console.json").exists()
+
+
+async def test_an_agent_that_is_held_up_is_not_shown_as_it_was(tmp_path: Path) -> None:
+    async with served() as backend, living(config(tmp_path, backend.url)) as here:
+        await here.online()
+        host = RemoteHost(socket_path(tmp_path), silent_after=1.5)
+        await asyncio.to_thread(host.start)
+        try:
+            await until(lambda: host.snapshot().link.phase is Phase.ONLINE, "online")
+            time.sleep(2.0)  # noqa: ASYNC251  (it holds up the agent, which lives in this loop)
+            assert host.snapshot().unreached
+            assert host.snapshot().agent_id == AGENT
+            await until(lambda: host.snapshot().link.phase is Phase.ONLINE, "online again")
+            lines = [entry.text for entry in host.feed.since(0).entries if isinstance(entry, LogEntry)]
+            assert lines.count("The agent has said nothing for 1.5 s: it is held up or stopped") == 1
+        finally:
+            host.stop()
