@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from msgspec.structs import replace
 
+from agent_core.attachments import Attachments
 from agent_core.black_box import BlackBox, Incident, keep
 from agent_core.channels.base import Channel
 from agent_core.channels.credentials import Credentials
@@ -166,6 +167,7 @@ class Agent:
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now(), self._redactor)
         self._credentials = Credentials(config, self._redactor, source_of(config.auth), self._say)
+        self._staging = Attachments(config, lambda: self._credentials.headers(self._clock.now()))
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock, policy=config.policy)
         self._inbox: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -242,6 +244,7 @@ class Agent:
         self._loop.set_default_executor(DAEMON_THREADS)
         self._thread_id = threading.get_ident()
         self._journal.start()
+        self._staging.clear()
         control = ControlServer(self, data_dir(self.config), self._host)
         monitoring = self._monitored()
         try:
@@ -546,7 +549,7 @@ class Agent:
         seq, command = effect.seq, effect.command
         handler, _ = self._registry.get(command.command_type, UNSUPPORTED)
         began = time.monotonic()
-        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message, effect.mark))
+        outcome = start(handler, command, Context(seq, utc, self._messenger, effect.message, effect.mark, self._staging))
         check(began, command, self._held_up)
         if isinstance(outcome, Outcome):
             self._accept(CommandFinished(seq, outcome))

@@ -33,6 +33,8 @@ FIRST_UTC = 946_684_800.0
 LAST_UTC = 253_402_300_799.0
 """The last second of the year 9999: what comes after it cannot be written as ISO 8601."""
 NO_TIME = "not a time: ISO 8601 or Unix seconds expected"
+_SHA256 = re.compile("[0-9a-f]{64}")
+MAX_ATTACHMENTS = 10
 _LEAP_SECOND = re.compile(r"\d[Tt ]\d\d:\d\d:60")
 GREETINGS = frozenset({"connected", "ready", "welcome"})
 
@@ -306,6 +308,15 @@ def _iso_instant(text: str, warnings: list[str] | None) -> float:
     return utc
 
 
+class Attachment(Struct, frozen=True, gc=False):
+    """A file that a message takes along: where it is, and what it must be."""
+
+    url: str
+    sha256: str
+    bytes: int
+    name: str
+
+
 class Message(Struct, frozen=True, gc=False):
     """What a send or schedule command asks for. `due_utc` None means now."""
 
@@ -314,15 +325,40 @@ class Message(Struct, frozen=True, gc=False):
     due_utc: float | None = None
     names: tuple[str, ...] = ()
     """Further names a cancel may use: the payload's `schedule_id`, `message_id`."""
+    attachments: tuple[Attachment, ...] = ()
 
 
 def message_of(command: Command) -> Message:
     """The message inside a send_message, send_message_now or schedule_message. Raises FrameError, naming the field."""
     payload = command.payload
     text = _first(payload, TEXT_KEYS)
-    if not isinstance(text, str) or not text:
+    attachments = () if (attached := payload.get("attachments")) is None else _attachments(attached)
+    if text is None and attachments:
+        text = ""
+    if not isinstance(text, str) or not (text or attachments):
         raise FrameError("missing text")
-    return Message(thread_of(command), text, _due(command), () if _UNNAMED(payload) else _names(payload))
+    return Message(thread_of(command), text, _due(command), () if _UNNAMED(payload) else _names(payload), attachments)
+
+
+def _attachments(given: Any) -> tuple[Attachment, ...]:
+    """Raises FrameError."""
+    if not isinstance(given, list) or len(given) > MAX_ATTACHMENTS:
+        raise FrameError(f"invalid attachments: a list of at most {MAX_ATTACHMENTS} expected")
+    return tuple(map(_attachment, given))
+
+
+def _attachment(given: Any) -> Attachment:
+    fields = given if isinstance(given, dict) else {}
+    url, sha256, size, name = (fields.get(key) for key in ("url", "sha256", "bytes", "name"))
+    if not isinstance(url, str) or not 1 <= len(url) <= 2_000 or not url.isprintable():
+        raise FrameError("invalid attachments: a url expected")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256.lower()):
+        raise FrameError("invalid attachments: sha256 as 64 hexadecimal digits expected")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise FrameError("invalid attachments: bytes as a whole number expected")
+    if not isinstance(name, str) or not 1 <= len(name) <= 500:
+        raise FrameError("invalid attachments: a name expected")
+    return Attachment(url, sha256.lower(), size, name)
 
 
 def _names(payload: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from agent_core.engine.ledger import ENGINES_OWN
 from agent_core.entries import EffectClass, Inline, Trait
 from agent_core.frames import Command, Message, as_json
-from agent_core.messengers.base import Context, Messenger
+from agent_core.messengers.base import AttachmentRefused, Context, Messenger, Staging
 from agent_core.records import Outcome
 
 Handler = Callable[[Command, Context], Outcome | Awaitable[Outcome]]
@@ -71,8 +71,23 @@ def _inline(handler: Handler, messenger: Messenger, held_up: HeldUp) -> Inline:
 @handles("send_message", "send_message_now", "schedule_message", trait=Trait(sends=True))
 def send(command: Command, context: Context) -> Outcome | Awaitable[Outcome]:
     """Send a message now; one for later comes here when it is due."""
-    assert context.message is not None
-    return context.messenger.send(context.message, command, context)
+    message = context.message
+    assert message is not None
+    if not message.attachments:
+        return context.messenger.send(message, command, context)
+    if not context.messenger.attaches or context.staging is None:
+        return Outcome(error="the configured messenger sends no attachments")
+    return _send_along(message, command, context, context.staging)
+
+
+async def _send_along(message: Message, command: Command, context: Context, staging: Staging) -> Outcome:
+    """With the files that it takes along. Raises OSError."""
+    try:
+        async with staging.staged(message.attachments) as files:
+            sent = context.messenger.send(message, command, replace(context, files=files))
+            return await sent if isawaitable(sent) else sent
+    except AttachmentRefused as error:
+        return Outcome(error=str(error))
 
 
 @handles("emit_event", trait=Trait(EffectClass.HARMLESS, idempotent=True))

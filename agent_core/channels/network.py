@@ -155,3 +155,17 @@ def http_date(value: str) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None where it is no plain URL of HTTP."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in PORTS and parts.hostname and "@" not in parts.netloc and url.isascii() and url.isprintable() and "\\" not in url:
+            return parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
+    except ValueError:
+        pass
+    return None

@@ -53,6 +53,7 @@ PAIRS = {
 LISTS = {
     "policy.allow_recipients": "recipients, as [+13105550100, ann@example.org]",
     "policy.deny_recipients": "recipients, as [+13105550100, ann@example.org]",
+    "messenger.attachment_origins": "https:// URLs, as [https://files.example.org]",
     "policy.deny_types": "command types, as [update_config]",
 }
 """What the keys take that are no plain mappings and lists."""

@@ -209,7 +209,14 @@ class Messenger(Section):
     service: Literal["auto", "iMessage", "SMS"] = Field("auto", description="for kind: imessage; auto: that of the chat, else iMessage")
     settle_seconds: float = Field(30, ge=0, le=600, description="for kind: imessage; no row for so long after a crash: it was not sent")
     options: dict[str, str] = Field({}, description="what the messenger of an installed package is told, as {account: mine}")
+    attachment_origins: tuple[str, ...] = Field((), max_length=100, description="whence else than from the backend attachments may come")
+    attachment_max_bytes: int = Field(25_000_000, ge=0, le=2**31, description="what the attachments of a message may have in all")
     delay_seconds: float = Field(0, ge=0, le=600, description="take this long over each message, for rehearsals")
+
+    @field_validator("attachment_origins")
+    @classmethod
+    def _origins(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(checked_url(url, "http") for url in urls)
 
     @field_validator("path")
     @classmethod

@@ -1,13 +1,15 @@
 """What a messenger is. It declares what its effect is, so that the ledger knows what a crash in the middle means."""
 
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from agent_core.entries import EffectClass
-from agent_core.frames import Command, Message
+from agent_core.frames import Attachment, Command, Message
 from agent_core.records import Outcome
 
 RECEIPT_BYTES = 16 * 2**10
@@ -15,6 +17,25 @@ RECEIPT_BYTES = 16 * 2**10
 
 class MessengerError(Exception):
     """A messenger that cannot work here: what is wrong and what to do, as one sentence."""
+
+
+class AttachmentRefused(Exception):
+    """A file that is not sent: why, in one sentence."""
+
+
+class StagedFile(Struct, frozen=True):
+    """A file that a message takes along, there until `send` returns; `name` is what the receiver may be shown."""
+
+    path: Path
+    name: str
+    bytes: int
+    sha256: str
+
+
+class Staging(Protocol):
+    def staged(self, attachments: Sequence[Attachment]) -> AbstractAsyncContextManager[tuple[StagedFile, ...]]:
+        """Fetch them. Raises AttachmentRefused, OSError."""
+        ...
 
 
 class Context(Struct, frozen=True):
@@ -27,6 +48,9 @@ class Context(Struct, frozen=True):
     """What a command that sends asks for, already understood."""
     mark: str | None = None
     """Where the messenger's record stood before; it is noted on disk."""
+    staging: Staging | None = None
+    files: tuple[StagedFile, ...] = ()
+    """What the message takes along, for a messenger that `attaches`."""
 
 
 @runtime_checkable
@@ -36,6 +60,8 @@ class Messenger(Protocol):
     effect: EffectClass = EffectClass.EXTERNAL
     settles: bool = False
     """`mark` and `settle` answer from a record of what was sent."""
+    attaches: bool = False
+    """It sends `context.files`, too; else a message that has any fails."""
     idempotent: bool = False
     """The same command sent twice arrives once, because the receiver knows it again; so it is sent again after a crash."""
 
@@ -59,7 +85,8 @@ class Messenger(Protocol):
 def as_json(message: Message, command: Command, context: Context) -> bytes:
     """A message as it is given to others: to a file, a program, a server."""
     fields = {"command_id": command.command_id, "thread_id": message.thread_id, "text": message.text, "sent_utc": context.utc}
-    return json.dumps(fields, ensure_ascii=False).encode()
+    files = [{"path": str(file.path), "name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in context.files]
+    return json.dumps(fields | ({"attachments": files} if files else {}), ensure_ascii=False).encode()
 
 
 def receipt_of(answer: bytes) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ class DelayedMessenger(Messenger):
     """Another messenger that takes its time: for rehearsals, and for proofs that need a crash in the middle."""
 
     def __init__(self, inner: Messenger, seconds: float) -> None:
-        self.effect, self.idempotent, self.settles = inner.effect, inner.idempotent, inner.settles
+        self.effect, self.idempotent, self.settles, self.attaches = inner.effect, inner.idempotent, inner.settles, inner.attaches
         self._inner = inner
         self._seconds = seconds
 

@@ -12,6 +12,8 @@ from agent_core.records import Outcome
 class ExecMessenger(Messenger):
     """At most once: a program that is killed in the middle may have sent."""
 
+    attaches = True
+
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
 

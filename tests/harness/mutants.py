@@ -24,6 +24,7 @@ NAMES = (
     "policy",
     "rescheduling",
     "signatures",
+    "attachments",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
@@ -67,8 +68,8 @@ BUGS = (
     Bug(
         "a file goes to anybody",
         "messengers/imessage/fetching.py",
-        "if _origin(url) is None or _origin(url) != self._origin:",
-        "if _origin(url) is None:",
+        "if origin_of(url) is None or origin_of(url) != self._origin:",
+        "if origin_of(url) is None:",
     ),
     Bug(
         "what comes in is read on before it is on disk",
@@ -190,6 +191,28 @@ BUGS = (
     ),
     Bug("unsigned settings are taken", "engine/engine.py", 'if self._config.policy.signatures == "refuse":', "if False:"),
     Bug("a signature does not cover when it expires", "frames.py", '"priority", "timestamp", "expires_at")', '"priority", "timestamp")'),
+    Bug(
+        "an attachment is fetched from anywhere",
+        "attachments.py",
+        "            if origin_of(one.url) not in self._allowed:",
+        "            if False:",
+    ),
+    Bug("another file is sent", "attachments.py", "        if digest != one.sha256:", "        if False:"),
+    Bug("a file of any length is taken", "attachments.py", "            if came > size:", "            if False:"),
+    Bug("another origin is shown the secret", "attachments.py", "if origin_of(one.url) == self._own else {}", "if True else {}"),
+    Bug("a redirect is followed", "attachments.py", "follow_redirects=False", "follow_redirects=True"),
+    Bug(
+        "staged files stay",
+        "attachments.py",
+        "            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))\n",
+        "            pass\n",
+    ),
+    Bug(
+        "a messenger without attachments sends the text alone",
+        "handlers.py",
+        "    if not context.messenger.attaches or context.staging is None:",
+        "    if context.staging is None:",
+    ),
     Bug("a token is not taken", "engine/pace.py", "            self._total.taken.append(mono)\n", "            pass\n"),
     Bug("a new recipient stays new", "engine/pace.py", "        self._known[recipient] = None\n", ""),
     Bug("a newcomer takes the token for which others wait", "engine/pace.py", "        return let_go + others - (", "        return 0 * ("),

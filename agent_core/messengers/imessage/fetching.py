@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from agent_core.channels.http import HttpTrouble
+from agent_core.channels.network import origin_of
 from agent_core.entries import EffectClass, Trait
 from agent_core.frames import Command
 from agent_core.messengers.base import Context
@@ -16,7 +16,6 @@ from agent_core.records import Outcome
 FETCH_ATTACHMENT = "fetch_attachment"
 TRAIT = Trait(EffectClass.HARMLESS, idempotent=True)
 """Putting it there twice is as putting it there once."""
-PORTS = {"http": 80, "https": 443}
 
 
 class Content(Protocol):
@@ -34,14 +33,14 @@ class AttachmentFetcher:
 
     def __init__(self, inbox: Inbox, backend_url: str, put: Put) -> None:
         self._inbox = inbox
-        self._origin = _origin(backend_url)
+        self._origin = origin_of(backend_url)
         self._put = put
 
     async def fetch(self, command: Command, context: Context) -> Outcome:  # noqa: ARG002
         guid, url = command.payload.get("guid"), command.payload.get("url")
         if not isinstance(guid, str) or not isinstance(url, str):
             return Outcome(error="missing guid or url")
-        if _origin(url) is None or _origin(url) != self._origin:
+        if origin_of(url) is None or origin_of(url) != self._origin:
             return Outcome(error="the url is not at the backend's own origin")
         path = await asyncio.to_thread(self._inbox.attachment_file, guid)
         if path is None:
@@ -51,14 +50,3 @@ class AttachmentFetcher:
         except HttpTrouble as error:
             return Outcome(error=error.failure.detail)
         return Outcome(result={"bytes": content.bytes, "sha256": content.sha256})
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None where it is no plain URL of HTTP."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in PORTS and parts.hostname and "@" not in parts.netloc and url.isascii() and url.isprintable() and "\\" not in url:
-            return parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
-    except ValueError:
-        pass
-    return None
