@@ -716,7 +716,7 @@ class Engine:
             self._upstream.posts.route(self._now)
 
     def _events_to_carry(self) -> tuple[tuple[str, str], ...]:
-        return () if self._by_socket else self._upstream.carry()
+        return self._upstream.carry(by_socket=self._by_socket)
 
     @property
     def _by_socket(self) -> bool:

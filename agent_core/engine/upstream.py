@@ -132,11 +132,11 @@ class Upstream:
         self._sent.clear()
         self._recall()
 
-    def carry(self) -> tuple[tuple[str, str], ...]:
-        """The oldest, to travel inside a poll; they stay where they are until it is answered (`arrived`)."""
+    def carry(self, *, by_socket: bool) -> tuple[tuple[str, str], ...]:
+        """The oldest, to travel inside a poll where no socket brings them; they stay where they are until it is answered (`arrived`)."""
         count = AT_HAND if self._takes_carried else TRIED
         carried: list[Outgoing] = []
-        for event in self._waiting:
+        for event in () if by_socket else self._waiting:
             if event.text is None or len(carried) >= count:
                 break
             carried.append(event)

@@ -133,6 +133,19 @@ def test_a_failed_poll_proves_nothing() -> None:
     book.after(15) << tells("e1")
 
 
+def test_a_poll_that_carries_nothing_proves_nothing_of_what_a_failed_one_carried() -> None:
+    book = offline()
+    tell(book, names(1, 3))
+    book.answer_poll().after(15)
+    book.answer_poll(proven=("e1",))
+    tell(book, names(4, 6))
+    book.after(15).fail_poll(refused())
+    book.waits()
+    book.online()
+    book.never(records(EventsSettled))
+    assert book.snapshot.events.unproven == 3
+
+
 def test_ack_events_prove_what_went_by_socket() -> None:
     book = Playbook(backend={"polling": "always"}, timing={"ack_ping_interval": 60}).online()
     tell(book, ["e1", "e2"])

@@ -141,8 +141,8 @@ BUGS = (
     Bug(
         "events overtake by a poll those in flight",
         "engine/engine.py",
-        "        return () if self._by_socket else self._upstream.carry()",
-        "        return self._upstream.carry()",
+        "self._upstream.carry(by_socket=self._by_socket)",
+        "self._upstream.carry(by_socket=False)",
     ),
     Bug(
         "more events than may be are in flight",
