@@ -124,7 +124,10 @@ def recall_compacted(db: sqlite3.Connection, command_id: str) -> Remembered | No
 
 
 def _doomed(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int) -> list[tuple[int, float]]:
-    """Rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock."""
+    """Rows that may go, oldest first, with when each was issued: not believed where it is far ahead of our own clock.
+
+    One that did not say when is issued at 0: it cannot be told by its age when it comes again, and our own clock may have been wrong.
+    """
     surplus = rows - limits.retention_count
     if limits.retention_count > MAX_COMPACTED:
         surplus = max(surplus, db.execute("SELECT count(*) FROM compacted").fetchone()[0] - MAX_COMPACTED)
@@ -138,7 +141,7 @@ def _doomed(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int)
             if surplus <= 0 and received >= too_old:
                 break
             surplus -= 1
-            doomed.append((seq, min(received + SKEW, ages.utc, received if issued is None else issued)))
+            doomed.append((seq, 0.0 if issued is None else min(received + SKEW, ages.utc, issued)))
     return doomed
 
 
