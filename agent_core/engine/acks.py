@@ -154,14 +154,17 @@ class Acks:
             self.post(now)
 
     def _spill(self) -> None:
-        """No way for so many: the newest are spilled to the journal."""
-        waiting = list(self._kept)
+        """No way for so many: the newest are spilled to the journal, but before them those that were refused or came from there."""
+        waiting = self._new_ones_first()
         self._kept = deque(waiting[: self._max_in_memory])
         for ack in waiting[self._max_in_memory :]:
             if ack.terminal or ack.entry.command.payload is ON_DISK:
                 self._leave_to_journal(ack)
             else:
                 self._kept.append(ack)
+
+    def _new_ones_first(self) -> list[Ack]:
+        return sorted(self._kept, key=lambda ack: ack.refusals > 0 or ack.entry.timed_from is None)
 
     def _leave_to_journal(self, ack: Ack) -> None:
         self._unsent.append(ack.entry.seq)
@@ -176,9 +179,9 @@ class Acks:
             self._emit(Recall(self._recalling))
 
     def post(self, now: Moment) -> None:
-        """Send the oldest kept acks by HTTP, those that were never refused before the others."""
+        """Send the oldest kept acks by HTTP, new ones before those that were refused or that the journal had."""
         if self._kept and not self._posted:
-            self._kept = deque(sorted(self._kept, key=lambda ack: ack.refusals > 0))
+            self._kept = deque(self._new_ones_first())
             self._posted = self._take_kept(POST_BATCH)
             for ack in self._posted:
                 ack.sent_utc = now.utc
@@ -275,10 +278,10 @@ class Acks:
         self._spilled.clear()
         self._spilled_count = 0
 
-    def posted(self, event: AcksPosted, every: float, now: Moment, *, polls_fail: bool) -> Sequence[tuple[str, str]]:
-        """A batch came back. Returns (command id, why) of what is refused for the first time; `every` is the interval of polling.
+    def posted(self, event: AcksPosted, every: float, now: Moment, *, polls_fail: bool) -> tuple[Sequence[tuple[str, str]], bool]:
+        """A batch came back. Returns (command id, why) of what is refused for the first time, and whether the next batch is to wait.
 
-        An ack whose call broke off counts as refused, too, unless polls fail as well.
+        An ack whose call broke off counts as refused, too, unless polls fail as well. `every` is the interval of polling.
         """
         accepted, refused = set(event.proven), dict(event.refused)
         if event.failure is not None and not (event.unsupported or polls_fail):
@@ -291,13 +294,15 @@ class Acks:
         self._kept.extendleft(ack for ack in reversed(left) if ack.entry.command.command_id not in event.tried)
         if event.proven and self._calls_in_trouble:
             self._forgive(now)
-        self._calls_in_trouble = event.failure is not None or (self._calls_in_trouble and not event.proven)
+        self._calls_in_trouble = not event.proven and (self._calls_in_trouble or event.failure is not None)
         parked = [ack for ack in rest if ack.entry.command.command_id in refused]
         for ack in parked:
             ack.refusals += 1
             ack.not_before = now.mono + min(every * RETRY_FACTOR ** min(ack.refusals - 1, 20), MAX_RETRY_AFTER)
             self._park(ack)
-        return [(ack.entry.command.command_id, refused[ack.entry.command.command_id]) for ack in parked if ack.refusals == 1]
+        told = [(ack.entry.command.command_id, refused[ack.entry.command.command_id]) for ack in parked if ack.refusals == 1]
+        new_ones_failed = bool(event.failed) and any(ack.refusals <= 1 for ack in rest)
+        return told, new_ones_failed and not (event.proven or event.unsupported)
 
     def _forgive(self, now: Moment) -> None:
         """Calls work again: what was refused meanwhile has its turn now, but once only, for the trouble may come of one of these."""

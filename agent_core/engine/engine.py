@@ -529,10 +529,11 @@ class Engine:
 
     def _acks_posted(self, event: AcksPosted) -> None:
         acks = self._ledger.acks
-        for command_id, why in acks.posted(event, self._polling.every, self._now, polls_fail=self._polling.failing):
+        refused, hold = acks.posted(event, self._polling.every, self._now, polls_fail=self._polling.failing)
+        for command_id, why in refused:
             text = f"The backend does not take the ack of {command_id} ({why}); it is tried again, ever later"
             self._repeats.say(self._now, "WARNING", "refused acks", text)
-        self._polling.acks_posted(event, self._now, self._dice, hold=bool(event.refused) and acks.overflowing)
+        self._polling.acks_posted(event, self._now, self._dice, hold=hold or (bool(event.refused) and acks.overflowing))
 
     def _message_posted(self, event: MessagePosted) -> None:
         for arrival in event.arrivals:

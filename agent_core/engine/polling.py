@@ -186,7 +186,7 @@ class Polling:
             self._say(now, "INFO", "HTTP polling works again")
         self.failing = self.first = False
         self._refusals = 0
-        self._not_before = self._post_not_before = float("-inf")
+        self._post_not_before = float("-inf")
         self._works_until = now.mono + max(self._timing.silence_after + self._timing.probe_within, self.every)
         self._last_ok_utc, self._last_error = now.utc, None
         return purpose
@@ -211,7 +211,7 @@ class Polling:
         self._hold_back(failure, now, dice)
 
     def acks_posted(self, event: AcksPosted, now: Moment, dice: Dice, *, hold: bool) -> None:
-        """`hold`: more acks are refused than can be told apart, so the next ones wait for an interval, too."""
+        """`hold`: the next batch waits for an interval."""
         if event.proven:
             if self.carries:
                 self._say(now, "INFO", "The backend has a call for acks again")
@@ -220,7 +220,7 @@ class Polling:
             if not self.carries:
                 self._say(now, "INFO", "The backend has no call for acks; they travel with the polls")
             self._paths_at = now.mono + PATHS_AGAIN
-        if hold or (event.failed and not event.unsupported):
+        if hold:
             self._post_not_before = now.mono + self.every
         if event.failure is not None and not event.unsupported:
             self._hold_back(event.failure, now, dice)

@@ -325,6 +325,14 @@ def test_refusals_of_acks_count_as_well() -> None:
     book.after(2) << Poll
 
 
+def test_an_answer_that_was_under_way_does_not_end_the_wait_that_an_ack_call_was_asked_for() -> None:
+    book = Playbook(websocket=OFF).started().answer_poll(command("c1")).finish("c1").after(15) << Poll
+    book >> AcksPosted((), ("c1",), http(429, 120), tried=("c1",))
+    book.answer_poll()
+    book.after(119).never(Poll, PostAcks)
+    book.after(14) << Poll
+
+
 def test_acks_go_with_the_polls_where_there_is_no_call_for_them() -> None:
     book = Playbook(websocket=OFF).started().answer_poll(command("c1")).finish("c1")
     book >> AcksPosted((), ("c1",), http(404), unsupported=True)
