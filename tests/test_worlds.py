@@ -11,7 +11,7 @@ from agent_core.reference.faults import Faults
 from agent_core.snapshot import Phase
 from console.panels.view import status_of
 from tests.harness.virtual import Weather
-from tests.harness.worlds import CONFIG, Item, Tally, Trial, World, attempt, shrink, simulate, table
+from tests.harness.worlds import CONFIG, JUMPS, Item, Tally, Trial, World, attempt, shrink, simulate, table
 
 EVENTS = 1_000_000
 REFUSED = Failure(Trouble.CONNECT, "connection refused")
@@ -91,6 +91,18 @@ def test_a_failing_world_is_cut_down_to_what_matters() -> None:
     assert isinstance(trial, Trial)
     assert [item.verb for item in shrink(trial).script] == ["never_heard_of"]
     assert "never_heard_of" in str(trial)
+
+
+@pytest.mark.parametrize("refusal", [status(302), status(409), status(500), Failure(Trouble.CONNECT, "connection reset")], ids=str)
+def test_f55_f57_f64_a_good_command_is_terminal_within_two_polls_whatever_stands_beside_it(refusal: Failure) -> None:
+    """Beside it every fifth command is spoiled and has its ack refused, and the clock is wrong from the start and jumps."""
+    beside = Weather(dial=REFUSED, refusal=refusal, poison=True)
+    script = [Item(0.0, "weather", ("beside", beside, FOR_EVER)), Item(1.0, "close", (None,))]
+    script += [Item(40.0 * n, "commands", ((("emit_event", {}, None),) * 3,)) for n in range(1, 45)]
+    script += [Item(250.0 * n, "clock", (jump,)) for n, jump in enumerate(JUMPS[3:], 1)]
+    world = World(5, script, CONFIG, latency=0.02)
+    world.run()
+    assert world.tally.counts["good commands within two polls"] >= 70
 
 
 # --- the faults that are about time ----------------------------------------------------------------------------------

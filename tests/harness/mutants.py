@@ -28,7 +28,7 @@ NAMES = (
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
 KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
-JOURNAL = tuple(f"tests/agent_core/test_{name}.py" for name in KEPT)
+JOURNAL = (*(f"tests/agent_core/test_{name}.py" for name in KEPT), "tests/fuzz/test_clocks.py")
 EDGE = ("tests/fuzz/test_acks.py", *(f"tests/agent_core/test_{name}.py" for name in ("ack_calls", "framing", "edge")))
 INBOUND = ("tests/agent_core/messengers/test_inbound.py", "tests/agent_core/messengers/test_incoming.py")
 ROOMS = {
@@ -684,6 +684,13 @@ BUGS = (
         "            refused |= dict.fromkeys(event.tried, event.failure.detail)\n",
         "            pass\n",
     ),
+    Bug("new acks wait behind refused ones", "engine/acks.py", "            self._kept = deque(self._new_ones_first())\n", ""),
+    Bug(
+        "an answer that was under way ends the wait that an ack call was asked for",
+        "engine/polling.py",
+        '        self._post_not_before = float("-inf")\n        self._works_until',
+        '        self._not_before = self._post_not_before = float("-inf")\n        self._works_until',
+    ),
     Bug(
         "calls that work bring back what is refused each time",
         "engine/acks.py",
@@ -793,6 +800,12 @@ BUGS = (
         "journal/retention.py",
         'return then if self.steady_utc <= then else float("-inf")',
         "return then",
+    ),
+    Bug(
+        "what came without a time is dated by a wrong clock",
+        "journal/retention.py",
+        "0.0 if issued is None else min(",
+        "received if issued is None else min(",
     ),
     Bug("a jump is no jump", "journal/steadiness.py", "steady_utc = utc if ahead else", "steady_utc = self._steady_utc if ahead else"),
     Bug(

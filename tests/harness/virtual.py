@@ -5,6 +5,7 @@ and can be set. What is asserted here is what the parts of the model can see by 
 """
 
 import heapq
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
@@ -16,10 +17,10 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from agent_core import frames
+from agent_core.channels.ack_batch import NO_ACK_CALL, AckBatch
 from agent_core.clock import Moment
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import (
-    AcksPosted,
     CommandsPolled,
     CommandsReceived,
     DialFailed,
@@ -89,6 +90,14 @@ TRAITS = {
 }
 INLINE = frozenset({"send_message", "emit_event"})
 """These run within the engine's step."""
+
+
+BAD_COMMAND = re.compile(r'"command_id":"c\d*[05]"')
+
+
+def is_bad(command_id: str) -> bool:
+    """Each fifth one is, where the weather is against bad ones."""
+    return command_id.endswith(("0", "5"))
 
 
 class Broken(AssertionError):
@@ -179,6 +188,10 @@ class Disk:
         else:
             self._told = False
             self._owner(LedgerOpened(self.memory()))
+
+    def revive_tombstones(self, until_utc: float) -> None:
+        """After a jump of the clock ahead each lives for its whole time again (PROMISES F64)."""
+        self.tombstones = {target: replace(one, until_utc=until_utc) for target, one in self.tombstones.items()}
 
     def detach(self) -> None:
         self._life += 1
@@ -363,7 +376,16 @@ class Weather:
     late: float = 0.0
     """Seconds more of latency at most."""
     no_ack_call: bool = False
+    refusal: Failure | None = None
+    """What a call for a bad command's ack ends with."""
+    poison: bool = False
+    """Bad commands are spoiled on their way: no strict parser takes them, nor what they travel in."""
     faults: Faults = NO_FAULTS
+
+    @property
+    def serves(self) -> bool:
+        """By HTTP good commands and their acks get through, whatever the others do."""
+        return self.http is None and not (self.late or self.no_ack_call) and self.faults == NO_FAULTS
 
     def __str__(self) -> str:
         """What is not fair about it."""
@@ -414,6 +436,8 @@ class Network:
         self.events: dict[str, str] = {}
         """The events that it has read, by id, in the order in which they came first."""
         self.post: Callable[..., None] | None = None
+        self.ack_call_known = False
+        """This process has had a 2xx from a call for acks."""
         self.life = 0
         self.dials: list[float] = []
         self._hub_due = float("inf")
@@ -608,12 +632,16 @@ class Network:
             return
         if isinstance(items[-1], Lost | DialFailed) and not wire.agent_gone:
             self.wires.pop(wire.generation, None)
-        self.post(*[_news(wire.generation, item) for item in items])
+        self.post(*[_news(wire.generation, self._spoiled(item) if isinstance(item, str) else item) for item in items])
+
+    def _spoiled(self, text: str) -> str:
+        return BAD_COMMAND.sub(r'\g<0>,"odd":NaN', text) if self.weather.poison else text
 
     def new_life(self, post: Callable[..., None] | None) -> None:
         """Another process, or none: the kernel resets what the last one had open."""
         self.life += 1
         self.post = post
+        self.ack_call_known = False
         for wire in list(self.wires.values()):
             if not wire.agent_gone:
                 self.abort(wire.generation)
@@ -657,7 +685,7 @@ class Network:
             if isinstance(result, Failure):
                 self._answer(PollFailed(effect.number, result))
                 return
-            answer = frames.parse_sync(result.encode())
+            answer = frames.parse_sync(self._spoiled(result).encode())
             arrivals = tuple(Arrival(command) for command in answer.commands)
             carried = tuple(command_id for command_id, _ in effect.carried)
             if arrivals and self._random.random() < 0.3:
@@ -708,35 +736,34 @@ class Call:
 
 
 class PostRun:
-    """A batch of acks, one POST after the other; the first trouble ends it."""
+    """A batch of acks, one POST after the other, judged as the real channel does."""
 
     def __init__(self, network: Network, acks: tuple[tuple[str, str], ...], within: float) -> None:
-        self._network, self._acks, self._within = network, acks, within
-        self._proven: list[str] = []
-        self._number = 0
+        self._network, self._within = network, within
+        self._left = deque(acks)
+        self._batch = AckBatch(tuple(command_id for command_id, _ in acks))
 
     def next(self) -> None:
-        if self._number == len(self._acks):
-            self._end(None)
-        elif self._network.weather.no_ack_call:
-            self._end(Failure(Trouble.HTTP, "the backend has no call for acks", 404), unsupported=True)
+        network = self._network
+        if not self._left:
+            network.answer(self._batch.outcome)
+        elif network.weather.no_ack_call:
+            self._done(Failure(Trouble.HTTP, "no such command", 404) if network.ack_call_known else NO_ACK_CALL)
         else:
-            self._network.call(self._within, self._work, self._done)
+            network.call(self._within, self._work, self._done)
 
-    def _work(self) -> None:
-        _, text = self._acks[self._number]
+    def _work(self) -> Failure | None:
+        command_id, text = self._left[0]
+        refusal = self._network.weather.refusal
+        if refusal is not None and is_bad(command_id):
+            return refusal
         self._network.note_read(text)
         self._network.hub.ack(from_json(text), AckWay.HTTP, self._network.now, NAME)
+        return None
 
-    def _done(self, result: Failure | None) -> None:
-        if isinstance(result, Failure):
-            self._end(result)
-            return
-        self._proven.append(self._acks[self._number][0])
-        self._number += 1
+    def _done(self, failure: Failure | None) -> None:
+        self._network.ack_call_known |= failure is None
+        command_id, _ = self._left.popleft()
+        if not self._batch.answered(command_id, failure):
+            self._left.clear()
         self.next()
-
-    def _end(self, failure: Failure | None, *, unsupported: bool = False) -> None:
-        failed = tuple(command_id for command_id, _ in self._acks if command_id not in set(self._proven))
-        tried = failed[:1] if failure is not None else ()
-        self._network.answer(AcksPosted(tuple(self._proven), failed, failure, unsupported, tried=tried))

@@ -98,7 +98,22 @@ from agent_core.records import (
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
 from agent_core.snapshot import Phase, PollingMode
-from tests.harness.virtual import ACK_HEAD, EVENT_HEAD, FAIR, INLINE, NAME, TRAITS, UTC, Died, Disk, Network, Timeline, Weather, demand
+from tests.harness.virtual import (
+    ACK_HEAD,
+    EVENT_HEAD,
+    FAIR,
+    INLINE,
+    NAME,
+    TRAITS,
+    UTC,
+    Died,
+    Disk,
+    Network,
+    Timeline,
+    Weather,
+    demand,
+    is_bad,
+)
 
 BETWEEN = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL, Phase.REPLACED})
 OPEN = frozenset({Phase.VERIFYING, Phase.ONLINE, Phase.SUSPECT})
@@ -127,7 +142,12 @@ ALONE = (
 DECIDES = Executor(hold_timeout_seconds=600, hold_then="approve")
 CONFIG = Config(edge=Edge(agent_id=NAME), executor=DECIDES)
 UNREGISTERED = Config(edge=Edge(user_phone="+13105550100"), executor=DECIDES)
-SETTLE_WITHIN = 3_000.0
+SETTLE_WITHIN = 4_000.0
+DAY = 86_400.0
+YEAR = 365 * DAY
+WRONG_AT_START = (-56 * YEAR, -2 * DAY, 400 * DAY)
+MANY_ACKS = 15
+"""So many one after the other may take longer than an interval of polling."""
 
 
 @dataclass(slots=True)
@@ -215,12 +235,17 @@ class World:
         self.tally = Tally(worlds=1)
         self.dialogue: deque[tuple[float, Event | list[Event] | str, Sequence[Effect]]] = deque(maxlen=60)
         self.lines = 0
-        self.slept = self.wall = 0.0
+        self.slept = 0.0
+        self.wall = Random(seed + 4).choice(WRONG_AT_START) if seed % 7 == 5 else 0.0
         self.external: Counter[str] = Counter()
         self.caught: Counter[str] = Counter()
         self.record: list[str] = []
         """Ids of the messages that have gone out through a messenger that settles, as its own record has them."""
         self.forbidden: set[str] = set()
+        self.watched: dict[str, int] = {}
+        """Good commands that come by polls alone, and how many answered polls have had them: two at most until they are terminal."""
+        self.posting = 0
+        """Acks in the calls under way."""
         self.came_due: set[int] = set()
         """Messages that were due when the clock was set: back, perhaps, while they waited for their turn."""
         self.queued = 0
@@ -363,6 +388,8 @@ class World:
         if self.process is not None:
             self.process.dead_since = None
         self.broken_all = name in {"gone", "vanished", "dns", "hole"}
+        if not weather.serves:
+            self.watched.clear()
         self.network.set_weather(weather)
         if name == "gone":
             for wire in list(self.network.wires.values()):
@@ -440,12 +467,15 @@ class World:
             return False
         process.frozen = True
         self.healed_at = process.dead_since = None
+        self.watched.clear()
         return True
 
     def play_clock(self, seconds: float) -> None:
         """Somebody sets the wall clock."""
         self.came_due |= {seq for seq, row in self.disk.rows.items() if row.entry.due_utc and row.entry.due_utc <= self.now().utc}
         self.wall += seconds
+        if seconds > DAY:
+            self.disk.revive_tombstones(self.now().utc + self.config.ledger.tombstone_hours * 3_600)
         if self.process is not None:
             self.process.disturbed()
             self.time.call(self.random.uniform(0, 1), self._beat, self.process)
@@ -478,6 +508,7 @@ class World:
 
     def _end(self) -> None:
         self.healed_at = None
+        self.watched.clear()
         self.process = None
         for row in self.disk.rows.values():
             if row.entry.state == "running":
@@ -496,6 +527,7 @@ class World:
     def process_stop(self) -> None:
         if self.process is not None and not self.process.stopping and not self.process.frozen:
             self.process.stopping = True
+            self.watched.clear()
             self.process.post(StopRequested())
             if self.process is not None:
                 self.process.stop_by = self.now().mono + 5.5
@@ -506,6 +538,7 @@ class World:
     def play_mode(self, mode: PollingMode) -> None:
         if self.process is not None:
             self.healed_at = None
+            self.watched.clear()
             self._tell(PollingModeChosen(mode))
 
     def play_replay(self) -> None:
@@ -532,6 +565,7 @@ class World:
             self.process.post(event)
 
     def play_disk(self, state: str, seconds: float = 0.0) -> None:
+        self.watched.clear()
         self.disk.failing = state == "failing"
         self.disk.slow = {"slow": 0.5, "slower": 3.0}.get(state, 0.0)
         if seconds:
@@ -549,8 +583,37 @@ class World:
                 if key in fields:
                     fields[key] = f"{letter}{self.queued + fields[key]}"
             hub.queue(NAME, command_type, fields, now, command_id=f"c{self.queued}", priority=priority)
+            if command_type == "emit_event" and self.delivers_by_polls and not is_bad(f"c{self.queued}"):
+                self.watched[f"c{self.queued}"] = 0
         self.tally.counts["commands"] = self.queued
         self.network.flush()
+
+    @property
+    def delivers_by_polls(self) -> bool:
+        """Nothing but what may stand beside a good command keeps it from its end; where the backend asks to wait, that is obeyed first."""
+        process, disk = self.process, self.disk
+        well = process is not None and not (process.frozen or process.stopping) and process.mode is not PollingMode.NEVER
+        prompt = not (disk.failing or disk.slow) and self.posting <= MANY_ACKS and not self.has_operator
+        return well and prompt and self.network.weather.serves and self.network.hub.connected(NAME) is None
+
+    @property
+    def has_operator(self) -> bool:
+        """Somebody who holds commands."""
+        return self.seed % 4 == 3
+
+    def posts(self, acks: int) -> None:
+        self.posting = acks
+        if acks > MANY_ACKS:
+            self.watched.clear()
+
+    def polls(self) -> None:
+        """Another poll goes out: what two of them have had must have come to its end."""
+        for command_id, polls in list(self.watched.items()):
+            order = next((order for order in self.network.hub.orders(NAME, limit=100_000) if order.command_id == command_id), None)
+            if order is not None and order.ack is not None:
+                del self.watched[command_id]
+                self.tally.counts["good commands within two polls"] += 1
+            demand(polls < 2 or command_id not in self.watched, "a good command is not terminal within two polls:", command_id)
 
     def play_again(self, by_poll: bool, other: bool) -> None:
         """The backend sends an old command once more; `other`: with other content under the same id."""
@@ -626,6 +689,7 @@ class Process:
         self._seen: int | None = None
         """How much of what occurred the engine has been told; None: its ledger is not open."""
         self._polled_at: float | None = None
+        self._asked_for: tuple[str, ...] = ()
         self._answered_at = float("-inf")
         self._disturbed_at = float("-inf")
 
@@ -646,6 +710,8 @@ class Process:
     def disturbed(self) -> None:
         """Its clocks were not what they should be: the promises on time are counted from here."""
         self._disturbed_at = self.world.now().mono
+        if self.stopping:
+            self.stop_by = self._disturbed_at + 5.5
         self._dials.clear()
         self.dead_since = None
 
@@ -735,6 +801,9 @@ class Process:
             self.mode = turn.mode
         elif isinstance(turn, PollAnswered) and turn.number == self._poll_number:
             self._answered_at = now.mono
+            self.world.watched |= {one: self.world.watched[one] + 1 for one in self._asked_for if one in self.world.watched}
+        elif isinstance(turn, AcksPosted):
+            self.world.posting = 0
         elif isinstance(turn, Started):
             self.is_started = True
         elif isinstance(turn, ReconnectRequested):
@@ -813,6 +882,7 @@ class Process:
                 for _, text in carried:
                     self._check_ack(text)
             case PostAcks(acks):
+                world.posts(len(acks))
                 for _, text in acks:
                     self._check_ack(text)
                 world.network.post_acks(acks, 10.0)
@@ -866,6 +936,8 @@ class Process:
         demand(effect.number == self._poll_number + 1, "a poll number is skipped")
         self._poll_number = effect.number
         self._polled_at = now.mono
+        self.world.polls()
+        self._asked_for = tuple(self.world.watched)
         self.world.tally.counts["polls"] += 1
         self.world.network.poll(effect, 10.0)
 
@@ -1129,10 +1201,10 @@ class Process:
             failure = event.failure
             self.polls_fail = self.polls_fail or isinstance(event, PollFailed)
         elif isinstance(event, PollAnswered) and before.poll_in_flight and event.number == self._poll_number:
-            self._poll_not_before = float("-inf")
             self._held_back = self.polls_fail = False
         if failure is not None and (failure.status in {401, 403, 429} or failure.retry_after is not None):
             self._held_back = True
+            self.world.watched.clear()
         if failure is not None and (failure.status == 429 or failure.retry_after is not None):
             self._poll_not_before = mono + min(900.0, max(15.0, failure.retry_after or 0.0))
         elif failure is not None and failure.status in {401, 403}:
@@ -1146,6 +1218,7 @@ class Process:
             if world.healed_at is not None:
                 figures["P7 recovery"].add(world.time.at - world.healed_at)
             world.healed_at = None
+            world.watched.clear()
             return
         if self.dead_since is not None and mono - self._disturbed_at > 16:
             figures["P5 detection"].add(min(world.time.at - self.dead_since, mono - self._heard))
@@ -1200,6 +1273,11 @@ def _wait(failure: Failure, step: float, *, first: bool) -> tuple[float, float, 
 # --- scripts ---------------------------------------------------------------------------------------------------------
 
 STATUSES = (401, 403, 404, 426, 429, 500, 502, 503, 530)
+REFUSALS = (
+    *(Failure(Trouble.HTTP, f"HTTP {status}", status) for status in (302, 400, 401, 404, 409, 500, 503)),
+    Failure(Trouble.HTTP, "HTTP 429", 429, 20.0), Failure(Trouble.CONNECT, "connection reset"), Failure(Trouble.GARBAGE, "a web page"),
+)  # fmt: skip
+JUMPS = (-3_600.0, -30.0, -2.0, 2.0, 30.0, 3_600.0, -10 * YEAR, -40 * DAY, 40 * DAY, 10 * YEAR)
 CODES = (None, 1000, 1001, 1002, 1006, 1008, 1009, 1012, 1013, 4001, 4009, 4401)
 
 
@@ -1261,7 +1339,7 @@ def _random_blow(random: Random, at: float) -> Item:
         "again": lambda: (random.random() < 0.5, random.random() < 0.3),
         "sleep": lambda: (random.choice((3.0, 30.0, 400.0, 3_000.0)) * random.uniform(0.3, 1),),
         "stall": lambda: (random.choice((1.0, 5.0, 25.0)) * random.uniform(0.3, 1),),
-        "clock": lambda: (random.choice((-3_600.0, -30.0, -2.0, 2.0, 30.0, 3_600.0)) * random.uniform(0.5, 1),),
+        "clock": lambda: (random.choice(JUMPS) * random.uniform(0.5, 1),),
         "crash": lambda: (random.choice((None, "commit", "execute", "effect", "ack")), random.choice((0.2, 5.0, 100.0))),
         "stop": lambda: (random.choice((0.2, 60.0)),),
         "mode": lambda: (random.choice((PollingMode.AUTO, PollingMode.AUTO, PollingMode.ALWAYS, PollingMode.NEVER)),),
@@ -1329,6 +1407,8 @@ def _random_weather(random: Random) -> tuple[str, Weather]:
         "no pongs": Weather(faults=Faults(ignore_pings=True)),
         "twice": Weather(faults=Faults(push_twice=True), late=0.5),
         "no ack call": Weather(no_ack_call=True, dial=random.choice((None, refused))),
+        "refused acks": Weather(refusal=random.choice(REFUSALS), dial=random.choice((None, refused, refused))),
+        "poison": Weather(poison=True, dial=random.choice((None, refused, refused))),
     }
     name = random.choice(sorted(choices))
     return name, choices[name]
