@@ -27,6 +27,7 @@ REMEDIED = frozenset({"OFFLINE", "REFUSED", "REPLACED"})
 """Where the gravest notice is about the connection."""
 CALM = {
     "NO AGENT": "There is no agent; waiting for one to start.",
+    "NO CONTACT": "Nothing is heard of the agent: it is held up or stopped.",
     "STOPPING": "The agent is stopping.",
     "STARTING": "The agent is starting.",
     "CONNECTING": "Connecting.",
@@ -56,7 +57,7 @@ class Fact(NamedTuple):
 def facts(view: View) -> dict[str, Fact]:
     """By name. The connection is left out while it dials again: nothing new is known of it."""
     snapshot = view.snapshot
-    if snapshot.gone or snapshot.stopping:
+    if snapshot.gone or snapshot.unreached or snapshot.stopping:
         return {"connection": _connection(view)}
     dialling_again = snapshot.link.phase in DIALLING and snapshot.link.last_drop is not None
     found = {} if dialling_again else {"connection": _connection(view)}

@@ -83,6 +83,8 @@ def test_each_fact_is_said_once_and_again_when_it_changes() -> None:
     assert [line.split(".")[0] for line in listener.hears()] == [
         "Connection: Online by WebSocket", "Polling: off while the socket works (mode auto)", "Needs attention: nothing"
     ]  # fmt: skip
+    listener.host.change(unreached=True)
+    assert listener.hears() == ["Connection: Nothing is heard of the agent: it is held up or stopped."]
 
 
 def test_while_it_dials_again_nothing_is_said_and_each_failed_attempt_is() -> None:
