@@ -316,7 +316,7 @@ def test_after_a_restart_the_link_is_back_within_six_seconds(code: int) -> None:
 # --- events upstream -------------------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_events_over_a_lossy_way_all_arrive_once_and_in_order() -> None:
+def test_p16_ten_thousand_events_over_a_lossy_way_all_arrive_once_and_in_order() -> None:
     """Of an hour the half is an outage of some kind, and the process is killed each minute."""
     weathers = (
         Weather(dial=REFUSED), GONE, Weather(no_up=True, http="hang"), Weather(no_down=True), Weather(late=4.0), Weather(http="hang"),

@@ -696,9 +696,10 @@ class Engine:
         if online and link.pings_ignored:
             ledger.acks.prove_without_pongs(now, post=http)
         ledger.acks.recall(ways)
-        self._couple_events()
+        if self._upstream.unproven:
+            self._couple_events()
         self._post_at = self._next_post(posts_from)
-        if ledger.acks.awaits_pong or self._upstream.awaits_pong:
+        if ledger.acks.awaits_pong or (self._upstream.unproven and self._upstream.awaits_pong):
             link.want_proof(now)
         self._note_history()
         if self._draining and self._stop_by is None:
@@ -708,11 +709,10 @@ class Engine:
 
     def _couple_events(self) -> None:
         """By a socket whose pongs prove, else with the polls."""
-        if not self._upstream.idle:
-            if self._by_socket:
-                self._upstream.send(self._link.generation, self._link.barrier)
-            else:
-                self._upstream.unsend()
+        if self._by_socket:
+            self._upstream.send(self._link.generation, self._link.barrier)
+        else:
+            self._upstream.unsend()
         if self._upstream.posts is not None and self._link.agent_id is not None and self._stop_by is None:
             self._upstream.posts.route(self._now)
 

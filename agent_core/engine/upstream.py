@@ -50,7 +50,7 @@ class Upstream:
         self._hold = hold
         self._repeats = repeats
         self._next_seq = 1
-        self._unproven = self._bytes = 0
+        self.unproven = self._bytes = 0
         self._waiting: deque[Outgoing] = deque()
         self._sent: deque[Outgoing] = deque()
         self._carried: tuple[Outgoing, ...] = ()
@@ -66,7 +66,7 @@ class Upstream:
         """Only the journal has these, and they are not proven."""
         self._next_seq = next_seq
         for one in owed:
-            self._unproven += 1
+            self.unproven += 1
             self._bytes += one.size
             self.keep(Outgoing(one.seq, one.event_id, one.size, None, posted=self._is_posted(one.event_type)))
 
@@ -75,11 +75,11 @@ class Upstream:
         text = frames.event(occurrence)
         event = Outgoing(self._next_seq, occurrence.event_id, len(text), text, row, self._is_posted(occurrence.event_type))
         self._next_seq += 1
-        self._unproven += 1
+        self.unproven += 1
         self._bytes += event.size
         self._change(EventAdded(event.seq, event.event_id, occurrence.event_type, now.utc, text))
         self._hold(event)
-        if self._unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES:
+        if self.unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES:
             self._drop(now)
 
     def keep(self, event: Outgoing) -> None:
@@ -96,12 +96,12 @@ class Upstream:
 
     def _drop(self, now: Moment) -> None:
         dropped = []
-        while (oldest := self._oldest()) and (self._unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES):
+        while (oldest := self._oldest()) and (self.unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES):
             dropped.append(oldest.popleft())
             self._forget(dropped[-1:])
         if dropped:
             self._prove(dropped, DROPPED, now)
-            text = f"The backend takes no events: {self._unproven} wait, {self._dropped} older ones are dropped since the start"
+            text = f"The backend takes no events: {self.unproven} wait, {self._dropped} older ones are dropped since the start"
             self._repeats.say(now, "ERROR", "dropped events", text)
 
     def _oldest(self) -> deque[Outgoing] | None:
@@ -182,7 +182,7 @@ class Upstream:
         self._takes_carried = self._takes_carried or any(event.event_id in told for event in carried)
         if self._takes_carried:
             self._settle(carried, "pending_events", now)
-        if told and self._unproven:
+        if told and self.unproven:
             self._settle([event for event in (*self._sent, *self._waiting) if event.event_id in told], "ack_events", now)
 
     def _settle(self, events: Iterable[Outgoing], by: str, now: Moment) -> None:
@@ -210,7 +210,7 @@ class Upstream:
 
     def _forget(self, events: Iterable[Outgoing]) -> None:
         for event in events:
-            self._unproven -= 1
+            self.unproven -= 1
             self._bytes -= event.size
 
     # --- views -----------------------------------------------------------------------------------------------------
@@ -224,13 +224,5 @@ class Upstream:
         """Some are on disk and not on their way."""
         return bool(self._waiting)
 
-    @property
-    def idle(self) -> bool:
-        return not (self._waiting or self._sent)
-
-    @property
-    def unproven(self) -> int:
-        return self._unproven
-
     def view(self) -> EventsView:
-        return EventsView(self._unproven, self._proven, self._dropped)
+        return EventsView(self.unproven, self._proven, self._dropped)

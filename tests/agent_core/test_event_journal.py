@@ -52,7 +52,7 @@ def test_the_text_of_a_settled_event_is_given_up_and_its_row_after_ten_thousand_
     assert audit(desk.journal.path.parent).events == EventCounts(rows.SETTLED_KEPT, 0, 0)
 
 
-def test_the_audit_counts_events_and_names_what_is_lost(desk: Desk) -> None:
+def test_p16_the_audit_counts_events_and_names_what_is_lost(desk: Desk) -> None:
     folder = desk.journal.path.parent
     desk.write(*added(1, 6))
     desk.write(EventsSettled((1, 2), UTC, "pong"), EventsSettled((3,), UTC, DROPPED))
@@ -66,7 +66,7 @@ def test_the_audit_counts_events_and_names_what_is_lost(desk: Desk) -> None:
     ]  # fmt: skip
 
 
-async def test_events_of_an_outage_are_at_the_backend_once_and_in_order_by_poll_and_by_socket(tmp_path: Path) -> None:
+async def test_p16_events_of_an_outage_are_at_the_backend_once_and_in_order_by_poll_and_by_socket(tmp_path: Path) -> None:
     """The backend's store and the agent's ledger both see a restart."""
     kept = options(store=f"sqlite:{tmp_path / 'backend'}")
     async with ReferenceBackend(kept) as backend:

@@ -41,7 +41,7 @@ def sent(book: Playbook, command_id: str, guid: str) -> None:
     book >> CommandFinished(book.find(executes(command_id)).seq, Outcome(result={"guid": guid}))
 
 
-def test_the_cursor_is_recorded_with_the_events_and_then_the_next_are_asked_for() -> None:
+def test_p16_the_cursor_is_recorded_with_the_events_and_then_the_next_are_asked_for() -> None:
     book = reads()
     assert book.count(ReadInbound(None)) == 1
     book.disk_is_prompt = False
@@ -80,7 +80,7 @@ def _has(kind: type) -> Any:
     return lambda changes: any(isinstance(change, kind) for change in changes)
 
 
-def test_an_echo_of_our_own_is_not_told() -> None:
+def test_p16_an_echo_of_our_own_is_not_told() -> None:
     book = reads(Memory(receipts=(Receipt("OLD", "c0", "read"),)))
     sent(book, "c1", "OURS")
     book >> InboundRead("9@1", (came("OURS"), came("THEIRS"), came("OLD")))

@@ -47,7 +47,7 @@ def offline(**sections: Any) -> Playbook:
 # --- by socket -------------------------------------------------------------------------------------------------------
 
 
-def test_an_event_goes_out_once_it_is_on_disk_and_a_later_pong_proves_it() -> None:
+def test_p16_an_event_goes_out_once_it_is_on_disk_and_a_later_pong_proves_it() -> None:
     book = Playbook().online()
     book.disk_is_prompt = False
     book >> occurred("e1", n=1)
@@ -74,7 +74,7 @@ def test_an_earlier_ping_proves_nothing() -> None:
     assert book.snapshot.events.unproven == 1
 
 
-def test_what_a_lost_socket_did_not_prove_goes_out_again_in_order_and_unchanged() -> None:
+def test_p16_what_a_lost_socket_did_not_prove_goes_out_again_in_order_and_unchanged() -> None:
     book = Playbook(backend={"polling": "never"}).online()
     tell(book, ["e1", "e2"])
     before = book.find(tells("e1", "e2")).frames
@@ -124,7 +124,7 @@ def test_polls_carry_a_few_until_the_backend_has_named_one_and_then_their_answer
     book.after(15) << tells()
 
 
-def test_a_failed_poll_proves_nothing() -> None:
+def test_p16_a_failed_poll_proves_nothing() -> None:
     book = offline()
     book.answer_poll()
     tell(book, ["e1"])
@@ -188,7 +188,7 @@ def test_where_json_pings_are_ignored_a_sync_each_interval_carries_what_no_pong_
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_backend_that_takes_none_costs_bounded_memory_and_the_oldest_go_counted_and_told() -> None:
+def test_p16_a_backend_that_takes_none_costs_bounded_memory_and_the_oldest_go_counted_and_told() -> None:
     book = offline(websocket={"enabled": False})
     tell(book, names(1, MAX_UNPROVEN))
     tell(book, names(MAX_UNPROVEN + 1, MAX_UNPROVEN + 3))

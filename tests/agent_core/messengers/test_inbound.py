@@ -91,7 +91,7 @@ async def test_what_comes_in_is_told_and_what_is_no_message_of_others_is_not(tmp
         await for_a_while(0.5, lambda: len(at.told()) == 3)
 
 
-async def test_a_back_fill_of_five_thousand_old_rows_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_p16_a_back_fill_of_five_thousand_old_rows_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with desk(tmp_path, monkeypatch) as at:
         at.app.receive(ANNA, "before")
         at.app.receive_old(BEN, [(f"old {number}", time.time() - (7 + number) * HOUR) for number in range(5_000)])
@@ -200,7 +200,7 @@ async def test_a_database_that_is_not_readable_is_a_permission_lost_and_found(tm
         await at.here.hears("can be read again")
 
 
-async def test_kills_and_checkpoints_lose_nothing_and_tell_nothing_twice() -> None:
+async def test_p16_kills_and_checkpoints_lose_nothing_and_tell_nothing_twice() -> None:
     violations, figures = await torture(rows=200, kills=3, seed=16)
     assert violations == []
     assert figures["events at the backend"] == figures["rows that came in"] == 200
