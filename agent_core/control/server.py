@@ -21,7 +21,6 @@ from agent_core.control.messages import MAX_ASKED, Answer, Attach, Greeting, Loo
 from agent_core.events import Event, ReplayRequested, ResolveRequested
 from agent_core.feed import Feed
 from agent_core.filters import FilterError
-from agent_core.journal.reader import NoLedger
 from agent_core.plain import plain
 from agent_core.records import Remembered
 from agent_core.search import Page, Query
@@ -167,6 +166,8 @@ class ControlServer:
             await writer.drain()
 
     async def _found(self, number: int, query: Query) -> Answer:
+        from agent_core.journal.reader import NoLedger
+
         try:
             return Answer(number, page=await asyncio.to_thread(self._agent.search, query))
         except (FilterError, NoLedger) as error:
