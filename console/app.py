@@ -22,7 +22,7 @@ from textual.timer import Timer
 from textual.widget import MountError
 
 from agent_core.clock import Clock, Moment, SystemClock
-from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, proven
+from agent_core.feed import CommandEntry, FeedEntry, LogEntry
 from agent_core.plain import plain
 from agent_core.signals import heeded
 from agent_core.snapshot import Snapshot
@@ -31,6 +31,7 @@ from console.base import ScreenApp
 from console.host import Host
 from console.operations import DEFAULT_THEME, ConsoleOptions, Operations
 from console.panels.log import Log
+from console.panels.ring import expanded
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting, status_of
 from console.screens.main import Main
@@ -280,23 +281,10 @@ class EdgeConsole(ScreenApp[str]):
         commands = [entry for entry in news if isinstance(entry, CommandEntry)]
         lines = [entry for entry in news if isinstance(entry, LogEntry)]
         if len(commands) + len(lines) < len(news):
-            commands = self._expanded(news)
+            commands = expanded(news, self._main.stream.live)
         self._main.log_pane.rows.tell(lines)
         self._main.stream.take(commands, missed)
         self.operations.saw(commands, lines)
-
-    def _expanded(self, news: list[FeedEntry]) -> list[CommandEntry]:
-        """Every command that changed, as it is now; what is told of many at once for each of them that is still shown."""
-        found: list[CommandEntry] = []
-        latest: dict[int, CommandEntry] = {}
-        for entry in news:
-            if isinstance(entry, CommandEntry):
-                found.append(entry)
-                latest[entry.row] = entry
-            elif isinstance(entry, ProvenEntry):
-                shown = (latest.get(row) or self._main.stream.live.entry(row) for row in entry.rows)
-                found += [proven(one) for one in shown if one is not None]
-        return found
 
     def _view(self, snapshot: Snapshot, now: Moment) -> View:
         return View(

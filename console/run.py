@@ -100,6 +100,11 @@ def run_console(
     return app.return_code or 0
 
 
+def at_terminal() -> bool:
+    """Whether somebody may be there, who types and sees."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
 def cannot_draw() -> str:
     """The name of the terminal, where it is one that cannot draw a screen."""
     name = os.environ.get("TERM", "") or "unknown"

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -70,17 +69,16 @@ def agent_socket(options: argparse.Namespace) -> Path:
 
 
 def _attach(options: argparse.Namespace) -> int:
-    from console.run import cannot_draw
+    from console.run import at_terminal, cannot_draw
 
-    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    terminal = cannot_draw() if at_terminal else ""
+    terminal = cannot_draw() if at_terminal() else ""
     if len(options.hosts) > 1 and not options.all:
         return complain("attach opens one agent; attach --all lists those of several hosts", USAGE)
     if (options.all or options.hosts) and (options.plain or terminal):
         return complain("--all and HOST draw a screen; attach --plain, with --data-dir, shows one agent as lines", USAGE)
     if options.plain or terminal:
         return _open_plain(options, "" if options.plain else terminal)
-    if not at_terminal:
+    if not at_terminal():
         return complain("the console needs a terminal; attach --plain and `edge-console status` need none", USAGE)
     return _attach_to_several(options) if options.all or options.hosts else _open(options)
 

@@ -174,12 +174,11 @@ def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
 def _run(options: argparse.Namespace) -> int:
     if options.no_ui:
         return _run_headless(options, service=False)
-    from console.run import cannot_draw, run_console
+    from console.run import at_terminal, cannot_draw, run_console
 
-    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    if options.plain or (at_terminal and cannot_draw()):
+    if options.plain or (at_terminal() and cannot_draw()):
         return _run_plain(options, "" if options.plain else cannot_draw())
-    if not at_terminal:
+    if not at_terminal():
         return complain("the console needs a terminal; use --plain for lines, or --no-ui to run the agent without it", USAGE)
     gc.disable()
     verdict = _beside(options)

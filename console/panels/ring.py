@@ -8,7 +8,7 @@ from math import isnan, nan
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from agent_core.feed import CommandEntry
+from agent_core.feed import CommandEntry, FeedEntry, ProvenEntry, proven
 from agent_core.filters import SEARCHED, Filter, FilterError, Own, Rest, Texts
 
 SEARCH_WITHIN = 0.5
@@ -265,6 +265,20 @@ class Ring:
                     continue
             found.append(position)
         return found
+
+
+def expanded(news: Iterable[FeedEntry], ring: Ring) -> list[CommandEntry]:
+    """Every command that changed, as it is now; what is told of many at once for each of them that is still kept."""
+    found: list[CommandEntry] = []
+    latest: dict[int, CommandEntry] = {}
+    for entry in news:
+        if isinstance(entry, CommandEntry):
+            found.append(entry)
+            latest[entry.row] = entry
+        elif isinstance(entry, ProvenEntry):
+            shown = (latest.get(row) or ring.entry(row) for row in entry.rows)
+            found += [proven(one) for one in shown if one is not None]
+    return found
 
 
 def _texts_of(entry: CommandEntry) -> Texts:

@@ -3,6 +3,7 @@
 import codecs
 import os
 import re
+import select
 import signal
 import termios
 import threading
@@ -25,9 +26,11 @@ END, ERASE, WORD, LINE = "\x04", "\x7f\b", "\x17", "\x15"
 class TypedLine:
     """The line under way. `echo` is what a terminal should show of what was typed since it was asked last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keys: bool) -> None:
+        """`keys`: control characters correct the line and end the input, as keys of a terminal do."""
         self.text = ""
         self.ended = False
+        self._keys = keys
         self._echo = ""
 
     def typed(self, keys: str) -> Iterator[str]:
@@ -37,6 +40,8 @@ class TypedLine:
                 line, self.text = self.text, ""
                 self._echo += "\n"
                 yield line
+            elif not self._keys and not key.isprintable():
+                continue
             elif key == END:
                 self.ended = self.ended or not self.text
             elif key in ERASE:
@@ -68,8 +73,8 @@ class Keyboard:
         self._fd = fd
         self._chunks: Queue[bytes] = Queue(CHUNKS_WAITING)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.line = TypedLine()
         self._modes = termios.tcgetattr(fd) if shows and os.isatty(fd) else None
+        self.line = TypedLine(keys=self._modes is not None)
         self.echoes = self._modes is not None and bool(self._modes[3] & termios.ECHO)
         """Whether what is typed is to be shown by us: the terminal does not, any more."""
 
@@ -116,7 +121,10 @@ class Keyboard:
         chunk = b"-"
         while chunk:
             try:
+                select.select([self._fd], [], [])
                 chunk = os.read(self._fd, CHUNK)
+            except BlockingIOError:
+                continue
             except OSError:
                 chunk = b""
             self._chunks.put(chunk)

@@ -20,7 +20,7 @@ from console.base import logged
 from console.host import Host, LocalHost
 from console.plainmode.keyboard import Keyboard
 from console.plainmode.session import Session
-from console.plainmode.voice import Voice
+from console.plainmode.voice import Held, Voice
 from console.run import STOP_WITHIN, SWITCH_AFTER, Configured, console_options, heard, logging_agent, stop_after, stop_on_signals
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from agent_core.recording import Recorder
 
 LOOK_EVERY = 0.1
-PAUSE = 3.0
-"""Seconds without a key after which what is told no longer waits for a line to be complete."""
 CLOSE_WITHIN = 1.0
+QUIET = 60.0
 PRESENT_WITHIN = 2.0
 
 
@@ -104,12 +103,15 @@ class Conversation:
         self.session = Session(
             host, SystemClock(), None, attached=attached, read_only=read_only, asks_to_quit=asks_to_quit, aside=self._aside
         )
+        if sys.stdin is None or sys.stdout is None:
+            raise OSError("a plain console wants an open standard input and output")
         self.keyboard = Keyboard(sys.stdin.fileno(), shows=sys.stdout.isatty())
         self._voice = Voice(sys.stdout.fileno(), sys.stdout.encoding)
-        self._waiting: deque[str] = deque()
+        self._held = Held()
         self._aside_told: deque[list[str]] = deque()
+        self._quiet_until: dict[str, float] = {}
+        """Until when a failure, by its words, is not said again."""
         self._interrupted = False
-        self._typed_at = 0.0
         self._stop_by: float | None = None
 
     def hold(self, terminal: str) -> None:
@@ -122,7 +124,7 @@ class Conversation:
             while not self._is_over():
                 self._tell(self._guarded(self.session.look()))
                 self._listen()
-            self._typed_at = 0.0
+            self.keyboard.line.text = ""
             self._tell(self._guarded(self.session.look()))
         self._voice.close(CLOSE_WITHIN)
 
@@ -133,13 +135,10 @@ class Conversation:
     def _listen(self) -> None:
         """Do what is typed in the next tenth of a second."""
         line = self.keyboard.line
-        before = line.text
         for text in self.keyboard.lines(LOOK_EVERY):
             self._echo()
             self._tell(self._guarded(self.session.typed(text)))
         self._echo()
-        if line.text != before:
-            self._typed_at = time.monotonic()
         if self._interrupted:
             self._interrupted = False
             self._tell(self._guarded(self.session.interrupted()))
@@ -149,31 +148,28 @@ class Conversation:
             self._stop_by = time.monotonic() + STOP_WITHIN
 
     def _echo(self) -> None:
-        keys = self.keyboard.line.echo()
-        if self.keyboard.echoes and keys:
-            self._voice.echo(keys)
+        if self.keyboard.echoes:
+            self._voice.echo(self.keyboard.line.echo())
 
     def _tell(self, lines: Iterable[str]) -> None:
         """Once no line is half typed; where its typist pauses, the half is shown again below."""
-        self._waiting.extend(lines)
+        self._held.add(lines)
         while self._aside_told:
-            self._waiting.extend(self._aside_told.popleft())
+            self._held.add(self._aside_told.popleft())
         half = self.keyboard.line.text if self.keyboard.echoes else ""
-        if not self._waiting or (half and time.monotonic() < self._typed_at + PAUSE):
-            return
-        if half:
-            self._voice.echo("\n")
-        self._voice.say(self._waiting)
-        self._waiting.clear()
-        if half:
+        if due := self._held.due(half, time.monotonic()):
+            self._voice.say(["", *due] if half else due)
             self._voice.echo(half)
 
     def _guarded(self, lines: Iterable[str]) -> Iterator[str]:
-        """The edge of what is typed and of what is told: a failure is said and logged, and the console goes on."""
+        """The edge of what is typed and of what is told: a failure is said and logged, once a minute each."""
         try:
             yield from lines
-        except Exception as error:  # noqa: BLE001  (said and logged)
-            yield f"That failed: {logged(error)}."
+        except Exception as error:  # noqa: BLE001  (said and logged; the console goes on)
+            now, name = time.monotonic(), f"{type(error).__name__}: {error}"[:200]
+            if now >= self._quiet_until.get(name, now):
+                self._quiet_until = {kept: until for kept, until in self._quiet_until.items() if until > now} | {name: now + QUIET}
+                yield f"That failed: {logged(error)}."
 
     def _aside(self, work: Callable[[], Iterable[str]]) -> None:
         def lines() -> Iterator[str]:

@@ -30,7 +30,7 @@ from console.host import Host
 from console.log_file import LogLine, last_lines
 from console.masks import masked_case, masked_record, masked_row, masked_snapshot, masked_within
 from console.operations import BETWEEN_DIALS, ConsoleOptions
-from console.panels.ring import Ring, Row, row_of
+from console.panels.ring import Ring, Row, expanded, row_of
 from console.panels.view import View
 from console.plainmode.answers import attention, count_of, latency, logged, spoken, why
 from console.plainmode.facts import facts
@@ -112,17 +112,21 @@ class Session:
         if missed:
             yield f"… {missed:,} changes came faster than they could be read."
         yield from self._narrator.facts(self._view())
-        newest = {entry.row: entry for entry in news if isinstance(entry, CommandEntry)}
-        self._live.put_all(newest.values())
+        for line in news:
+            if isinstance(line, LogEntry):
+                self._kept.append(LogLine(line.utc, line.level, line.text))
+                yield from self._narrator.log(line, self._words(line.text), now, whole=self._whole_log)
+        newest = {entry.row: entry for entry in expanded(news, self._live)}
         if newest:
+            self._live.put_all(newest.values())
             self._learn(self._wanted, min(newest) - 1)
-        for entry in news:
-            if isinstance(entry, LogEntry):
-                self._kept.append(LogLine(entry.utc, entry.level, entry.text))
-                yield from self._narrator.log(entry, self._words(entry.text), now, whole=self._whole_log)
-            elif isinstance(entry, CommandEntry) and newest.get(entry.row) is entry:
-                row = row_of(entry)
-                yield from self._narrator.command(entry, self._seen(row), now, wanted=row.via == "local" or self._wants(entry))
+        try:
+            for entry in newest.values():
+                wanted = entry.via == "local" or self._wants(entry)
+                yield from self._narrator.command(entry, self._seen(row_of(entry)), now, wanted=wanted)
+        except FilterError as error:
+            self._wanted = parse("")
+            yield f"The filter is off: {error}."
 
     def _wants(self, entry: CommandEntry) -> bool:
         texts = entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of

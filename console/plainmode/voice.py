@@ -12,6 +12,29 @@ from agent_core.plain import plain
 LONGEST = 4_000
 PIECES_WAITING = 10_000
 BYTES_AT_ONCE = 4_096
+PAUSE = 3.0
+"""Seconds without a key after which what is told no longer waits."""
+
+
+class Held:
+    """Lines that wait while another one is half typed, unless its typist pauses."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._half = ""
+        self._typed_at = 0.0
+
+    def add(self, lines: Iterable[str]) -> None:
+        self._lines += lines
+
+    def due(self, half: str, now: float) -> list[str]:
+        """What may be told at this instant, while so much of a line is typed."""
+        if half != self._half:
+            self._half, self._typed_at = half, now
+        if half and now < self._typed_at + PAUSE:
+            return []
+        lines, self._lines = self._lines, []
+        return lines
 
 
 class Voice:
@@ -32,7 +55,8 @@ class Voice:
 
     def echo(self, keys: str) -> None:
         """What was typed: nothing but what can be printed, and ends of lines."""
-        self._put(keys)
+        if keys:
+            self._put(keys)
 
     def close(self, within: float) -> None:
         """Write what waits, for at most `within` seconds."""

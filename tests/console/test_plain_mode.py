@@ -29,6 +29,7 @@ from console.operations import ConsoleOptions
 from console.plainmode.keyboard import TypedLine
 from console.plainmode.session import Session
 from console.plainmode.verbs import VERBS
+from console.plainmode.voice import Held
 from tests.console.test_attach import ENVIRONMENT, began, headless
 from tests.harness.rig import AGENT, message, options, write_config
 from tests.harness.stills import FALLING_BACK, MONO, NOON, OFFLINE, ONLINE, REFUSED, WAITING, StillHost, entry, needing_cases, remembered
@@ -240,6 +241,9 @@ def test_list_and_filter_take_the_consoles_language_and_masks_hold() -> None:
     listener.types("filter status:failed")
     listener.host.feed.extend([entry(20, utc=NOON + 5), entry(21, utc=NOON + 5, status="failed")])
     assert [line.split()[0] for line in listener.hears()] == ["Failed:"]
+    listener.types(r"filter /(\w|\w\w)*\W$/")
+    listener.host.feed.extend([entry(23, "a" * 40 + "b", utc=NOON + 5)])
+    assert listener.hears() == ["The filter is off: this pattern takes too long."]
     listener.types("follow off")
     listener.host.feed.extend([entry(22, utc=NOON + 5, status="failed")])
     assert listener.hears() == []
@@ -260,7 +264,7 @@ def test_quit_asks_and_says_what_is_pending_but_detaching_does_not() -> None:
 
 
 def test_typed_keys_are_a_line_with_its_corrections() -> None:
-    line = TypedLine()
+    line = TypedLine(keys=True)
     assert list(line.typed("stz\x7fatus\x1b[A foo\x17\rwh")) == ["status "]
     assert line.echo() == "stz\b \batus foo" + "\b \b" * 3 + "\nwh"
     assert (line.text, line.ended) == ("wh", False)
@@ -268,6 +272,19 @@ def test_typed_keys_are_a_line_with_its_corrections() -> None:
     assert not line.ended
     list(line.typed("\x15\x04"))
     assert line.ended
+
+
+def test_what_is_told_waits_for_a_line_that_is_half_typed_but_not_for_ever() -> None:
+    held = Held()
+    held.add(["one"])
+    assert held.due("sta", 10.0) == []
+    held.add(["two"])
+    assert held.due("stat", 12.9) == []
+    assert held.due("stat", 15.8) == []
+    assert held.due("stat", 16.0) == ["one", "two"]
+    held.add(["three"])
+    assert held.due("status", 16.1) == []
+    assert held.due("", 16.2) == ["three"]
 
 
 # --- the real program ----------------------------------------------------------------------------------------------------
