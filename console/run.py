@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent_core.recording import Recorder
     from console.app import EdgeConsole
     from console.operations import ConsoleOptions
+    from console.remote import RemoteHost
     from console.screens.agents import Key
     from console.tunnel import Tunnel
 
@@ -190,9 +191,7 @@ def run_attached(
     host = RemoteHost(path, read_only=read_only, tunnel=tunnel)
     host.start()
     theme = _theme()
-    options = console_options(config, begin_with)._replace(ledger=host.search)
-    if tunnel is not None:
-        options = options._replace(asked=None, needing=None, delays=None, diagnosis=None)
+    options = attached_options(config, begin_with, host, tunnel)
 
     def opened(crash: str | None) -> EdgeConsole:
         return EdgeConsole(
@@ -206,6 +205,12 @@ def run_attached(
     if app.return_value:
         sys.stderr.write(f"edge-console: {app.return_value}\n")
     return app.return_code or 0
+
+
+def attached_options(config: "Config", begin_with: str, host: "RemoteHost", tunnel: "Tunnel | None") -> "ConsoleOptions":
+    """Of a console over an agent in another process; at the end of a `tunnel` nothing that is asked of files."""
+    options = console_options(config, begin_with)._replace(ledger=host.search)
+    return options if tunnel is None else options._replace(asked=None, needing=None, delays=None, diagnosis=None, log_file=None)
 
 
 def run_black_box(steps: "Sequence[Step]") -> int:

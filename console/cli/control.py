@@ -74,8 +74,8 @@ def _attach(options: argparse.Namespace) -> int:
     terminal = cannot_draw() if at_terminal() else ""
     if len(options.hosts) > 1 and not options.all:
         return complain("attach opens one agent; attach --all lists those of several hosts", USAGE)
-    if (options.all or options.hosts) and (options.plain or terminal):
-        return complain("--all and HOST draw a screen; attach --plain, with --data-dir, shows one agent as lines", USAGE)
+    if options.all and (options.plain or terminal):
+        return complain("--all draws a screen; attach --plain shows one agent as lines", USAGE)
     if options.plain or terminal:
         return _open_plain(options, "" if options.plain else terminal)
     if not at_terminal():
@@ -98,10 +98,14 @@ def _attach_to_several(options: argparse.Namespace) -> int:
 
 def _open_plain(options: argparse.Namespace, terminal: str) -> int:
     from console.plainmode.run import attach_plain
+    from console.tunnel import Destination, Tunnel
 
     config = configuration(options)
     judge_filter(options, config.data_dir)
-    return attach_plain(config, agent_socket(options), options.filter, read_only=options.read_only, terminal=terminal)
+    with ExitStack() as stack:
+        tunnel = stack.enter_context(closing(Tunnel(Destination.of(options.hosts[0])))) if options.hosts else None
+        path = agent_socket(options) if tunnel is None else tunnel.path
+        return attach_plain(config, path, options.filter, read_only=options.read_only, terminal=terminal, tunnel=tunnel)
 
 
 def _open(options: argparse.Namespace, tunnel: "Tunnel | None" = None, *, from_list: bool = False) -> int:

@@ -28,6 +28,7 @@ REMEDIED = frozenset({"OFFLINE", "REFUSED", "REPLACED"})
 CALM = {
     "NO AGENT": "There is no agent; waiting for one to start.",
     "NO CONTACT": "Nothing is heard of the agent: it is held up or stopped.",
+    "NO TUNNEL": "The way to the agent's machine is cut; dialling it again.",
     "STOPPING": "The agent is stopping.",
     "STARTING": "The agent is starting.",
     "CONNECTING": "Connecting.",

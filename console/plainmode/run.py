@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from agent_core import gc_tuning
-from agent_core.clock import SystemClock
+from agent_core.clock import Clock, SystemClock
 from agent_core.plain import plain
 from agent_core.signals import ENDING, heeded
 from console.base import logged
@@ -21,13 +21,24 @@ from console.host import Host, LocalHost
 from console.plainmode.keyboard import Keyboard
 from console.plainmode.session import Session
 from console.plainmode.voice import Held, Voice
-from console.run import STOP_WITHIN, SWITCH_AFTER, Configured, console_options, heard, logging_agent, stop_after, stop_on_signals
+from console.run import (
+    STOP_WITHIN,
+    SWITCH_AFTER,
+    Configured,
+    attached_options,
+    console_options,
+    heard,
+    logging_agent,
+    stop_after,
+    stop_on_signals,
+)
 
 if TYPE_CHECKING:
     from agent_core.agent import Agent
     from agent_core.config import Config
     from agent_core.config.origin import Origin
     from agent_core.recording import Recorder
+    from console.tunnel import Tunnel
 
 LOOK_EVERY = 0.1
 CLOSE_WITHIN = 1.0
@@ -56,7 +67,7 @@ def run_plain(
 
     sys.setswitchinterval(SWITCH_AFTER)
     host = LocalHost(begin)
-    conversation = Conversation(host, attached=False, read_only=read_only, asks_to_quit=not demo)
+    conversation = Conversation(host, SystemClock(), attached=False, read_only=read_only, asks_to_quit=not demo)
     stop_on_signals(host, conversation.keyboard.give_back)
     stop_after(host, seconds)
     host.start()
@@ -68,13 +79,15 @@ def run_plain(
     return _code(host)
 
 
-def attach_plain(config: "Config", path: Path, begin_with: str, *, read_only: bool, terminal: str) -> int:
+def attach_plain(
+    config: "Config", path: Path, begin_with: str, *, read_only: bool, terminal: str, tunnel: "Tunnel | None" = None
+) -> int:  # fmt: skip
     """The same over an agent in another process, until it detaches. Raises what keeps it from beginning."""
     from console.remote import RemoteHost
 
-    host = RemoteHost(path, read_only=read_only)
-    conversation = Conversation(host, attached=True, read_only=read_only, asks_to_quit=False)
-    conversation.session.configure(console_options(config, begin_with)._replace(ledger=host.search))
+    host = RemoteHost(path, read_only=read_only, tunnel=tunnel)
+    conversation = Conversation(host, host, attached=True, read_only=read_only, asks_to_quit=False)
+    conversation.session.configure(attached_options(config, begin_with, host, tunnel))
     host.start()
     host.await_present(PRESENT_WITHIN)
     gc_tuning.tune_console()
@@ -97,12 +110,10 @@ def _code(host: Host) -> int:
 class Conversation:
     """Between the terminal and a session."""
 
-    def __init__(self, host: Host, *, attached: bool, read_only: bool, asks_to_quit: bool) -> None:
+    def __init__(self, host: Host, clock: Clock, *, attached: bool, read_only: bool, asks_to_quit: bool) -> None:
         self._host = host
         self._attached = attached
-        self.session = Session(
-            host, SystemClock(), None, attached=attached, read_only=read_only, asks_to_quit=asks_to_quit, aside=self._aside
-        )
+        self.session = Session(host, clock, None, attached=attached, read_only=read_only, asks_to_quit=asks_to_quit, aside=self._aside)
         if sys.stdin is None or sys.stdout is None:
             raise OSError("a plain console wants an open standard input and output")
         self.keyboard = Keyboard(sys.stdin.fileno(), shows=sys.stdout.isatty())

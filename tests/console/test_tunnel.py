@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +19,8 @@ from agent_core.snapshot import Phase, Snapshot
 from console.remote import RemoteHost
 from console.tunnel import Destination, Tunnel, Unreachable
 from tests.console.test_attach import began, headless
-from tests.harness.rig import ROOT, WITHIN, options, write_config
-from tests.harness.terminal import Terminal
+from tests.harness.rig import AGENT, ROOT, WITHIN, options, write_config
+from tests.harness.terminal import COMMAND, Terminal
 
 
 @pytest.fixture
@@ -95,6 +96,15 @@ def test_the_tunnels_end_is_survived_with_a_notice_and_so_is_the_agents(
     with pytest.raises(ProcessLookupError):
         os.kill(int((there / "pid").read_text()), 0)
     assert not tunnel.path.parent.exists()
+
+
+def test_attach_to_a_host_in_plain_lines(tmp_path: Path, there: Path) -> None:
+    with agent(tmp_path) as data_dir:
+        attach = [*COMMAND, "attach", "--plain", f"mini:{data_dir}"]
+        ended = subprocess.run(attach, input="status\nwhy\nattention\n", capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"agent: {AGENT}" in ended.stdout
+    assert "This console has no ledger to ask." in ended.stdout
 
 
 def test_attach_to_a_host_is_the_console_and_a_refusal_one_sentence(tmp_path: Path, there: Path) -> None:
