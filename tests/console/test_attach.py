@@ -15,10 +15,10 @@ from agent_core.reference.server import BackendThread
 from agent_core.snapshot import Phase
 from console.remote import RemoteHost
 from console.screenshot import BAR, CELL, LINE, PAD
-from tests.harness.rig import AGENT, SECRET, config, living, message, options, program, served, settled, until, write_config
+from tests.harness.rig import AGENT, HOME, SECRET, config, living, message, options, program, served, settled, until, write_config
 from tests.harness.terminal import Terminal
 
-ENVIRONMENT = {"EDGE_SECRET": SECRET}
+ENVIRONMENT = {"EDGE_SECRET": SECRET, "HOME": HOME.name}
 
 
 @contextmanager

@@ -34,7 +34,7 @@ SECRET = "canary-5f1d9c2e7ab04"
 ADMIN = "canary-admin-77aa"
 WITHIN = 15.0
 LOOK_EVERY = 0.01
-_HOME = TemporaryDirectory(prefix="home-")
+HOME = TemporaryDirectory(prefix="home-")
 """Of the programs that tests start, which are killed: whoever runs the tests is not to find them in `attach --all`."""
 T = TypeVar("T")
 FAST: dict[str, dict[str, Any]] = {
@@ -370,7 +370,7 @@ async def program(
 ) -> AsyncIterator[Program]:
     """The command line in a directory of its own, with a clean environment; `code` runs Python, not `-m console`; `under` runs all."""
     clean = {key: value for key, value in os.environ.items() if not re.match("EDGE|BACKEND_URL|USER_PHONE|.*_proxy$", key, re.IGNORECASE)}
-    clean |= {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", "HOME": _HOME.name} | ({"EDGE_SECRET": secret} if secret else {}) | env
+    clean |= {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", "HOME": HOME.name} | ({"EDGE_SECRET": secret} if secret else {}) | env
     start = ["-c", code] if code else ["-m", "console"]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(

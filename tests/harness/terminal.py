@@ -16,6 +16,8 @@ from typing import Self
 
 import pyte
 
+from tests.harness.rig import HOME
+
 COMMAND = (sys.executable, "-m", "console")
 
 
@@ -31,7 +33,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self._resize(columns, rows)
         self.modes_before = termios.tcgetattr(slave)
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        environment = {**os.environ, "HOME": HOME.name, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [*command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
