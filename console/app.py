@@ -82,6 +82,14 @@ class EdgeConsole(ScreenApp[str]):
         Binding(
             "m", "operate('mask')", "Mask", show=False, tooltip="Mask to whom messages go and what they say, or show it again", id="mask"
         ),
+        Binding(
+            "v",
+            "operate('beside')",
+            "Beside",
+            show=False,
+            tooltip="The selected command's record beside the stream, from 160 columns",
+            id="beside",
+        ),
         Binding("D", "operate('diagnose')", "Diagnose", show=False, tooltip="Look at the way to the backend, by stages", id="diagnose"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent and quit", id="quit"),
@@ -229,6 +237,7 @@ class EdgeConsole(ScreenApp[str]):
         self.operations.search_ledger()
         self.operations.renew_delays()
         self.operations.renew_attention()
+        self.operations.renew_record()
         self.operations.ask_words()
         snapshot = self.operations.snapshot()
         most = 0 if self.operations.recalling_first else TAKE_AT_ONCE
@@ -249,6 +258,7 @@ class EdgeConsole(ScreenApp[str]):
             self._keys,
             self.operations.delays,
             self.operations.texts,
+            self._main.record,
         )
         if drawn == self._drawn and not news:
             if self.app_focus and counting(snapshot, now):
@@ -354,8 +364,9 @@ class EdgeConsole(ScreenApp[str]):
         self.theme = name
 
     async def action_operate(self, name: str) -> None:
-        """One of the operations."""
+        """One of the operations; what it changes is drawn at once, and in no picture as it was before."""
         getattr(self.operations, name)()
+        self._tick()
 
     def action_leave(self) -> None:
         """The nearest thing to leave."""

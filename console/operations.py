@@ -26,7 +26,7 @@ from console.panels.details import LATENCY
 from console.panels.lines import Line
 from console.panels.ring import Row, row_of
 from console.panels.sorting import arranged
-from console.screens.main import Main
+from console.screens.main import BROAD, Main
 from console.text import grouped, shown, took
 from console.themes import Inks, inks_of
 
@@ -131,6 +131,9 @@ class Operations:
         self._attention_at = 0.0
         self._masked = False
         self._asking_words = False
+        self._recorded: tuple[object, ...] = ()
+        """Of which row, and how it was to be shown, the record beside the stream is."""
+        self._recording = False
         self._asked_for: Filter | None = None
         self._ask_at = 0.0
         self._answered_to: dict[Ask, int] = {}
@@ -223,6 +226,7 @@ class Operations:
             self.say("Texts are off: console.texts in the configuration says so.", "warning")
             return
         self._masked = not self._masked
+        self._main.record, self._recorded = (), ()
         self._unsay()
         if self._inspector is not None:
             self._inspector.renew(anew=True)
@@ -373,6 +377,7 @@ class Operations:
             self.saved = kept.saved
             self._main.stream.present(arranged(kept.newest_first, kept.ages, kept.sort, kept.hidden))
             self._main.set_class(kept.zoomed, "-zoom")
+            self._main.set_class(kept.beside, "-beside")
         self._kept = self._state
 
     @property
@@ -382,7 +387,7 @@ class Operations:
         shown = self._main.stream.arrangement
         return State(
             self._app.theme, self._main.history.kept, self.saved, shown.newest_first, shown.ages, shown.sort, tuple(sorted(shown.hidden)),
-            self._main.has_class("-zoom"),
+            self._main.has_class("-zoom"), self._main.has_class("-beside"),
         )  # fmt: skip
 
     async def keep(self) -> None:
@@ -754,6 +759,37 @@ class Operations:
         """Where it is open it shows what is now."""
         if self._inspector is not None:
             self._inspector.renew()
+
+    def beside(self) -> None:
+        """The selected command's record beside the stream, or away."""
+        self._main.toggle_class("-beside")
+        if self._main.has_class("-beside") and not self._main.has_class("-broad"):
+            self.say(f"It stands there from {BROAD} columns; this terminal has {self._app.size.width}.", "warning")
+
+    def renew_record(self) -> None:
+        """Read what stands beside the stream again where that is another command, or not as it was: by a thread, one at a time."""
+        row = self._main.stream.selected if self._main.shows_record else None
+        wanted = (row, self.texts, self._app.theme, self._main.stream.session)
+        if wanted == self._recorded or self._recording:
+            return
+        self._recorded = wanted
+        if row is None:
+            self._main.record = ()
+        else:
+            self._recording = True
+            self._app.run_worker(self._watched(self._renew_record(row)), group="record")
+
+    async def _renew_record(self, row: Row) -> None:
+        from console.screens.pages import record_page
+
+        try:
+            live = not self._of_session
+            record = await asyncio.to_thread(self._look_up, row.command_id) if live else None
+            self._main.record = tuple(record_page(self._row(row), record, self._inks, self._zone))
+            if live and record is None and self._clock.now().utc - row.utc < WRITTEN_WITHIN:
+                self._recorded = ()
+        finally:
+            self._recording = False
 
     def _record(self, row: Row) -> list[Line]:
         from console.screens.pages import record_page

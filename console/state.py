@@ -26,6 +26,8 @@ class State(Struct, frozen=True):
     hidden: tuple[str, ...] = ()
     """Columns that shall not be there."""
     zoomed: bool = False
+    beside: bool = False
+    """The selected command's record stands beside the stream."""
 
 
 class BrokenState(Exception):

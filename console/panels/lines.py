@@ -8,12 +8,16 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from console.text import cut, width_of
+from console.text import cut, width_of, wrapped
 
 Piece = tuple[str, Style]
 Line = tuple[Piece, ...]
 
 BLANK: Line = ()
+MOST_FOLDS = 12
+"""Rows that one line takes at most."""
+LEAST_FOLD = 12
+"""Cells that its last piece needs for that."""
 
 
 def line_width(line: Iterable[Piece]) -> int:
@@ -53,6 +57,22 @@ def centred(line: Line, width: int, space: Style) -> Line:
     line = clip(line, width)
     before = (width - line_width(line)) // 2
     return ((" " * before, space), *line) if before else line
+
+
+def folded(lines: Iterable[Line], width: int) -> list[Line]:
+    """Each in `width` cells: what is too long goes on below, under its last piece."""
+    return [part for line in lines for part in _folded(line, width)]
+
+
+def _folded(line: Line, width: int) -> list[Line]:
+    if line_width(line) <= width:
+        return [line]
+    *head, (text, ink) = line
+    before = line_width(head)
+    if width - before < LEAST_FOLD:
+        return [clip(line, width)]
+    first, *rest = wrapped(text, width - before, MOST_FOLDS)
+    return [(*head, (first, ink)), *(((" " * before, ink), (row, ink)) for row in rest)]
 
 
 def merged(pieces: Iterable[Piece]) -> Line:

@@ -19,7 +19,7 @@ from console.panels.details import DETAILS
 from console.panels.footer import footer
 from console.panels.header import header
 from console.panels.latency import latency
-from console.panels.lines import Line, centred
+from console.panels.lines import BLANK, Line, centred, folded, framed
 from console.panels.log import Log
 from console.panels.pane import Detail, Pane
 from console.panels.stream import Stream
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from console.panels.filterbar import FilterBar
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
+BROAD = 160
+"""Columns from which on a record has room beside the stream."""
 CLICKED = ("connection", "backoff", "latency")
 """The panels that have their own at length, in its order."""
 LOG = len(DETAILS) + 1
@@ -40,7 +42,7 @@ LOG = len(DETAILS) + 1
 class Main(Screen[None]):
     """Counts how often it was drawn, so that what opens over it knows whether what is behind has changed."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (LEAST_WIDTH, "-wide")]  # noqa: RUF012 - as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (LEAST_WIDTH, "-wide"), (BROAD, "-broad")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-low"), (LEAST_HEIGHT, "-high"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -70,14 +72,17 @@ class Main(Screen[None]):
         self._banner = Pane(banner, id="banner", band=True)
         self._detail = Detail(self._draw_detail, id="detail")
         self.log_pane = Log(id="log")
+        self.record: Sequence[Line] = ()
+        """Of the selected command, where it stands beside the stream."""
         self._panes = (
             Pane(header, id="header", band=True), Pane(connection, id="connection"), self._backoff, Pane(latency, id="latency"),
-            self._banner, self._detail, self.log_pane, Pane(footer, id="footer", band=True), Pane(too_small, id="small"),
+            self._banner, Pane(self._draw_record, id="beside"), self._detail, self.log_pane, Pane(footer, id="footer", band=True),
+            Pane(too_small, id="small"),
         )  # fmt: skip
 
     def compose(self) -> ComposeResult:
-        *above, detail, log, footer, small = self._panes
-        yield from (*above, self.stream, detail, log, footer, small)
+        *above, beside, detail, log, footer, small = self._panes
+        yield from (*above, self.stream, beside, detail, log, footer, small)
 
     def on_click(self, event: events.Click) -> None:
         """A panel is opened at length by a click on it, and left by another."""
@@ -112,6 +117,16 @@ class Main(Screen[None]):
 
     def _draw_detail(self, view: View, width: int, height: int) -> Sequence[Line]:
         return DETAILS[self.detail - 1][1](view, width, height) if 0 < self.detail < LOG else ()
+
+    @property
+    def shows_record(self) -> bool:
+        """Whether the selected command's record stands beside the stream."""
+        return self.has_class("-beside") and self.has_class("-broad") and not self.detail
+
+    def _draw_record(self, view: View, width: int, height: int) -> Sequence[Line]:
+        rows = folded(self.record, width - 4)
+        foot = "⏎ all of it" if len(rows) > height - 2 else ""
+        return framed(rows, width, height, view.inks.edge, (("Command", view.inks.key),), ((foot, view.inks.muted),) if foot else BLANK)
 
     # --- panels -----------------------------------------------------------------------------------------------------
 

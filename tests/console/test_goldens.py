@@ -82,6 +82,8 @@ PICTURES = (
     Picture("hold-light", HOLDING, USUAL, ("a",), "edge-light", texts="shown", shows="Let"),
     *(Picture(f"earlier-{size[0]}", ONLINE, size, ledger=True, shows="cmd_400", then=("pageup",)) for size in (SMALL, USUAL, WIDE)),
     Picture("earlier-light", ONLINE, USUAL, (), "edge-light", ledger=True, shows="cmd_400", then=("pageup",)),
+    *(Picture(f"beside-{size[0]}", ONLINE, size, ("v",), shows="Payload") for size in (WIDE, LARGE)),
+    Picture("beside-light", ONLINE, WIDE, ("v",), "edge-light", texts="masked", shows="Payload"),
     Picture("texts-off", ONLINE, USUAL, texts="off"),
     Picture("too-small", ONLINE, (59, 15)),
     Picture("latency", ONLINE, USUAL, ("3",)),

@@ -80,6 +80,16 @@ async def test_m_masks_at_once_and_shows_again_in_the_stream_and_the_inspector()
         await seat.until(lambda: PHONE not in seat.screen() and "•••00" in seat.screen())
 
 
+async def test_a_picture_right_after_the_key_is_masked_too() -> None:
+    async with seated(PRESENT, TOLD, size=(200, 60)) as seat:
+        await seat.press("v")
+        await seat.until(lambda: TEXT in svg_of(seat.app).replace("&#160;", " "))
+        await seat.app.run_action("app.operate('mask')")
+        picture = svg_of(seat.app).replace("&#160;", " ")
+        assert PHONE not in picture
+        assert TEXT not in picture
+
+
 async def test_masked_nothing_is_copied_or_saved_that_is_not_seen(tmp_path: Path) -> None:
     async with seated(PRESENT, TOLD, exports=tmp_path, texts="masked") as seat:
         await seat.press("k", "y")
