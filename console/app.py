@@ -176,9 +176,10 @@ class EdgeConsole(ScreenApp[str]):
         with suppress(ScreenStackError):  # the console has just ended
             self.screen.refresh()
 
-    def _foresee(self) -> None:
+    async def _foresee(self) -> None:
         for name in ("attention", "inspector", "pages"):
             import_module(f"console.screens.{name}")
+        await self._main.foresee_filter()
 
     def configure(self, options: ConsoleOptions) -> None:
         """The configuration is known now."""

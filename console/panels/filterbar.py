@@ -45,7 +45,10 @@ class FilterBar(Input):
         self.value = text
         self.cursor_position = len(text)
         self._history.add("")
-        self.focus()
+        # At once: Textual's own way waits for the next frame, and the keys until then would act on the panels.
+        self.display = True
+        self.screen.set_focus(self)
+        self.call_after_refresh(self.styles.clear_rule, "display")
 
     def action_older(self) -> None:
         before = self._history.older()

@@ -165,11 +165,17 @@ class Main(Screen[None]):
     def action_follow(self) -> None:
         self.stream.follow(not self.stream.viewport.following)
 
-    async def action_filter(self) -> None:
+    async def foresee_filter(self) -> None:
+        """The bar is there before it is asked for: what is typed behind `/` must not reach the panels."""
         from console.panels.filterbar import FilterBar
 
         if not self.query(FilterBar):
             await self.mount(FilterBar(id="filter"), after="#footer")
+
+    async def action_filter(self) -> None:
+        from console.panels.filterbar import FilterBar
+
+        await self.foresee_filter()
         self._filter_before = self._filter_text
         self.add_class("-filtering")
         log = self.detail == LOG

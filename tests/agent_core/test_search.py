@@ -47,10 +47,10 @@ def found(folder: Path, query: Query) -> list[CommandEntry]:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "status:failed", "!status:failed", "status:acked via:poll", "type:send", "!type:send", "type:café", "id:cmd_00002", "00012",
+        "", "status:failed", "!status:failed", "status:acked via:poll", "type:send", "!type:send", "type:café", "id:past_00002", "00012",
         "!00012", "ws", "EXT", "effect:external", "!effect:external", "effect:harmless", "thread:0013", "error:registered",
         "!error:registered",
-        ">2s", "<2s", "!>2s", "/1{2}$/", "!/^cmd/", "replay:x", '"not registered" 00', "via:poll,local !id:1000", "a%b", "c_d",
+        ">2s", "<2s", "!>2s", "/1{2}$/", "!/^past/", "replay:x", '"not registered" 00', "via:poll,local !id:1000", "a%b", "c_d",
     ],
 )  # fmt: skip
 def test_c9_sqlite_and_the_filters_language_agree(folder: Path, text: str) -> None:

@@ -7,15 +7,19 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from agent_core import gc_tuning
 from agent_core.clock import SystemClock
 from agent_core.feed import CommandEntry
 from agent_core.filters import parse
+from agent_core.redaction import Redactor
 from agent_core.snapshot import Snapshot
 from console.app import EdgeConsole
 from console.base import run
+from console.history import searched
+from console.operations import ConsoleOptions
 from console.panels.ring import FilteredView, Ring
 from console.panels.stream import Stream
 from console.screenshot import png_of, svg_of
@@ -138,9 +142,45 @@ async def inside() -> None:
         print(f"resident after 1,000,000 commands, MB more {resident_mb(os.getpid()) - before:.1f}")
 
 
+class PastHost(StillHost):
+    """Where it is told to stop, it first appends so many commands, as fast as the console takes them, and writes how much it then holds."""
+
+    def __init__(self, more: int, report: Path) -> None:
+        super().__init__(present(False))
+        self._more, self._report = more, report
+
+    def stop(self) -> None:
+        if not self.stops:
+            threading.Thread(target=self._feed, daemon=True).start()
+        super().stop()
+
+    def _feed(self) -> None:
+        for start in range(1_000_000, 1_000_000 + self._more, 250):
+            self.feed.extend([entry(number) for number in range(start, start + 250)])
+            self.change(commands=replace(self.present.commands, received=start))
+            time.sleep(0.01)
+        time.sleep(2)
+        self._report.write_text(f"{resident_mb(os.getpid()):.1f}")
+        self.stopped = True
+
+
+class Patient(EdgeConsole):
+    """Waits for its host's end, whenever that is."""
+
+    async def action_quit(self) -> None:
+        self.host.stop()
+
+
+def past(ledger: Path, more: int, report: Path) -> None:
+    options = ConsoleOptions(ledger=partial(searched, ledger, Redactor("the-secret-of-the-bench")))
+    run(Patient(PastHost(more, report), options=options, on_first_paint=gc_tuning.tune_console))
+
+
 def main(scene: str, *arguments: str) -> None:
     if scene == "inside":
         asyncio.run(inside())
+    elif scene == "past":
+        past(Path(arguments[0]), int(arguments[1]), Path(arguments[2]))
     elif scene == "stream":
         stream(int(arguments[0]), Path(arguments[1]))
     else:

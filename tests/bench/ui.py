@@ -285,23 +285,36 @@ RATIOS = (
     ("CPU at 10,000/s ÷ at 100/s", "stream, 10,000/s: CPU of the UI thread, %", "stream, 100/s: CPU of the UI thread, %"),
     ("ack p99, looking on ÷ --no-ui", "ack p99 at 200/s, looking on, ms", "ack p99 at 200/s, --no-ui, ms"),
     ("ack p99, hammering ÷ --no-ui", "ack p99 at 200/s, hammering, ms", "ack p99 at 200/s, --no-ui, ms"),
+    ("200,000 in the ledger: first paint ÷ bare import", "200,000 in the ledger: first paint, ms", "bare import textual, ms"),
+    (
+        "200,000 in the ledger: ack p99, searching ÷ looking on",
+        "200,000 in the ledger: ack p99 at 200/s, searching, ms",
+        "200,000 in the ledger: ack p99 at 200/s, looking on, ms",
+    ),
 )
 
 
-def main(rounds: int, seconds: float) -> None:
+def main(rounds: int, seconds: float, only: str | None) -> None:
+    from tests.bench.whole import measure_whole
+
     found: Found = defaultdict(list)
     parts: tuple[tuple[str, Callable[[], object]], ...] = (
         ("start", lambda: measure_start(found)), ("idle", lambda: measure_idle(found, seconds)),
         ("streams", lambda: measure_streams(found, seconds)), ("agent", lambda: asyncio.run(measure_agent(found, seconds))),
+        ("whole ledger", lambda: asyncio.run(measure_whole(found, seconds))),
     )  # fmt: skip
     for number in range(1, rounds + 1):
         for name, part in parts:
+            if only not in {None, name}:
+                continue
             part()
             print(f"round {number}/{rounds}: {name} measured", file=sys.stderr)
     print(f"{'median of ' + str(rounds) + ' rounds':<58}{'':>10}")
     for name, values in found.items():
         print(f"{name:<58}{statistics.median(values):>10.2f}")
     for name, over, under in RATIOS:
+        if not (found[over] and found[under]):
+            continue
         pairs = zip(found[over], found[under], strict=True)
         print(f"{name:<58}{statistics.median(a / b for a, b in pairs):>10.2f}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -312,5 +325,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--only", choices=("start", "idle", "streams", "agent", "whole ledger"), help="one part of it")
     options = parser.parse_args()
-    main(options.rounds, options.seconds)
+    main(options.rounds, options.seconds, options.only)

@@ -32,7 +32,7 @@ def _commands(began: float, numbers: range) -> Iterator[Change]:
         at = began + number
         yield CommandAccepted(
             Remembered(
-                number, Command(f"cmd_{number:08d}", "send_message_now", payload), Via.POLL if number % 1_000 == 0 else Via.WS,
+                number, Command(f"past_{number:08d}", "send_message_now", payload), Via.POLL if number % 1_000 == 0 else Via.WS,
                 State.FAILED if failed else State.COMPLETED, at, at + 0.01, at + 0.02,
                 error="the recipient is not registered" if failed else None,
                 ack='{"status":"completed"}', proven_utc=at + 0.1,
