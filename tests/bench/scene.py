@@ -95,7 +95,7 @@ class Sampled(EdgeConsole):
 
 def stream(rate: int, report: Path) -> None:
     host = FedHost(rate)
-    app = Sampled(host, on_first_paint=gc_tuning.tune_console)
+    app = Sampled(host, asks_to_quit=False, on_first_paint=gc_tuning.tune_console)
     run(app)
     late = sorted(app.late)
     shown, missed = app.counted

@@ -1,6 +1,7 @@
 """Pictures of fixed presents, compared letter by letter. `make goldens` draws them anew; look at them before you commit them."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from agent_core.feed import LogEntry
+from agent_core.delays import Delays, Instants, delays
+from agent_core.feed import CommandEntry, LogEntry
+from agent_core.search import Page, Query
 from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
 from console.app import EdgeConsole
 from console.operations import ConsoleOptions
@@ -24,7 +27,9 @@ from tests.harness.stills import (
     WAITING,
     StillHost,
     clock,
+    entry,
     first_words,
+    measured,
     needing_cases,
     pictured,
     remembered,
@@ -57,8 +62,50 @@ class Picture(NamedTuple):
     """Keys for then."""
     ledger: bool = False
     """It has earlier commands, too."""
+    entries: Sequence[CommandEntry] = ()
+    """In the place of the usual ones."""
+    searched: bool = False
+    """The ledger is being searched, without an end."""
 
 
+def slow_hours() -> Delays:
+    """Three hours of commands, of which most late ones waited in the backend."""
+    hours = range(8)
+    told = [
+        Instants(
+            NOON - hour * 3_600 - number - (11.2 if number % 7 == hour % 3 else 0.3), NOON - hour * 3_600 - number, None,
+            NOON - hour * 3_600 - number + 0.02, NOON - hour * 3_600 - number + 0.05 + (2.0 if number % 31 == 0 else 0.0),
+            NOON - hour * 3_600 - number + 0.1 + (2.0 if number % 31 == 0 else 0.0), NOON - hour * 3_600 - number + 4.0,
+        )
+        for hour in hours for number in range(1, 300 - 30 * hour)
+    ]  # fmt: skip
+    return delays(told, 0.0, NOON - 8 * 3_600)
+
+
+def unending(query: Query) -> Page:
+    """A search that is at 37 % for ever, of a ledger with earlier commands."""
+    if not query.text:
+        return Page([entry(number, f"cmd_{number:010x}", utc=NOON - 180_000 + number * 40) for number in range(1, 9)])
+    return Page([], next=1, left=0.63)
+
+
+DATED = tuple(
+    entry(number, utc=utc, status=status)
+    for number, (utc, status) in enumerate(
+        ((NOON - 400 * 86_400, "acked"), (NOON - 40 * 86_400, "failed"), (NOON - 2 * 86_400, "acked"), (NOON - 86_400, "interrupted"),
+         (NOON - 3_600, "acked"), (NOON - 5, "scheduled")), 1,
+    )
+)  # fmt: skip
+LARGE_FIGURES = tuple(
+    entry(number, kind="send_message_now", run_ms=run, ack_ms=ack, utc=NOON - 60 + number)
+    for number, (run, ack) in enumerate(((999.4, 999.6), (12_345.0, 60_400.0), (119_000.0, 1_204_000.0), (0.04, 90_061_000.0)), 1)
+)
+DUE = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3 * 86_400),), scheduled_count=1)
+HUGE_COUNTS = CommandsView(received=12_345_678, completed=12_300_000, failed=45_678, duplicates=1_234_567, proven=12_299_000, outbox=1_000)
+HUGE_TIMES = replace(
+    ONLINE.latency, socket=measured(*[999.6] * 50, *[60_400.0] * 40, *[1_204_000.0] * 10), last_ping_ms=12_345.0, jitter_ms=999.9
+)
+HUGE = replace(ONLINE, commands=HUGE_COUNTS, latency=HUGE_TIMES)
 FILTER = ("slash", *"via:poll,local", "space", *">20ms")
 PICTURES = (
     *(Picture(f"online-{size[0]}", ONLINE, size) for size in (SMALL, USUAL, LARGE)),
@@ -85,6 +132,14 @@ PICTURES = (
     *(Picture(f"beside-{size[0]}", ONLINE, size, ("v",), shows="Payload") for size in (WIDE, LARGE)),
     Picture("beside-light", ONLINE, WIDE, ("v",), "edge-light", texts="masked", shows="Payload"),
     Picture("texts-off", ONLINE, USUAL, texts="off"),
+    *(Picture(f"sorted-{size[0]}", ONLINE, size, ("S", "7" if size[0] > 80 else "6")) for size in (SMALL, USUAL, WIDE)),
+    *(
+        Picture(f"search-{size[0]}", ONLINE, size, ("slash", *"via:poll,local", "enter"), shows="37%", searched=True)
+        for size in (SMALL, USUAL, WIDE)
+    ),
+    *(Picture(f"stats-{size[0]}", ONLINE, size, ("3",), shows="backend") for size in (SMALL, USUAL, WIDE)),
+    *(Picture(f"dates-{size[0]}", DUE, size, ("4",), then=("4", "up"), entries=DATED) for size in (SMALL, USUAL, WIDE)),
+    *(Picture(f"figures-{size[0]}", HUGE, size, entries=LARGE_FIGURES) for size in (SMALL, USUAL, WIDE)),
     Picture("too-small", ONLINE, (59, 15)),
     Picture("latency", ONLINE, USUAL, ("3",)),
     Picture("link-light", ONLINE, USUAL, ("1",), "edge-light"),
@@ -97,13 +152,16 @@ PICTURES = (
 
 
 async def drawn(picture: Picture) -> str:
-    told = [] if picture.empty else [entry._replace(proven=entry.status == "acked") for entry in pictured(picture.snapshot.commands.held)]
-    host = StillHost(picture.snapshot, told, {entry.command_id: remembered(entry.command_id) for entry in told})
+    rows = picture.entries or pictured(picture.snapshot.commands.held)
+    told = [] if picture.empty else [one._replace(proven=one.status == "acked", row=one.row + 100 * picture.searched) for one in rows]
+    host = StillHost(picture.snapshot, told, {one.command_id: remembered(one.command_id) for one in told})
     for number in range(0 if picture.empty else 12):
         host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
     options = ConsoleOptions(needing=lambda _: [] if picture.empty else needing_cases())
-    if picture.ledger:
-        options = options._replace(ledger=past(400))
+    if picture.ledger or picture.searched:
+        options = options._replace(ledger=unending if picture.searched else past(400))
+    if "stats" in picture.name:
+        options = options._replace(delays=lambda _: slow_hours())
     if picture.texts:
         options = options._replace(texts=picture.texts, words=first_words)
     app = EdgeConsole(host, clock=clock(), zone=UTC, theme=picture.theme, options=options)
