@@ -301,8 +301,8 @@ class Acks:
             ack.not_before = now.mono + min(every * RETRY_FACTOR ** min(ack.refusals - 1, 20), MAX_RETRY_AFTER)
             self._park(ack)
         told = [(ack.entry.command.command_id, refused[ack.entry.command.command_id]) for ack in parked if ack.refusals == 1]
-        new_ones_failed = bool(event.failed) and any(ack.refusals <= 1 for ack in rest)
-        return told, new_ones_failed and not (event.proven or event.unsupported)
+        is_in_vain = not parked or any(ack.refusals <= 1 for ack in rest)
+        return told, bool(event.failed) and is_in_vain and not (event.proven or event.unsupported)
 
     def _forgive(self, now: Moment) -> None:
         """Calls work again: what was refused meanwhile has its turn now, but once only, for the trouble may come of one of these."""

@@ -249,6 +249,21 @@ def test_f57_where_polls_fail_too_no_ack_is_to_blame() -> None:
     book.after(15) << posts("b", "a")
 
 
+def test_f57_where_polls_fail_too_acks_refused_before_are_posted_each_interval_at_most() -> None:
+    book = done(offline(), "a")
+    lives(book, 400, lambda: posted(book, refused={"a": 409}))
+    book.after(960)
+    posts_before = book.count(PostAcks)
+    book.fail_poll(refused())
+    for _ in range(5):
+        if book.count(PostAcks) > posts_before:
+            posts_before = book.count(PostAcks)
+            book >> AcksPosted((), ("a",), refused(), tried=("a",))
+            book.never(PostAcks)
+        book.after(16)
+        book.fail_poll(refused())
+
+
 def test_f57_a_refused_ack_goes_by_the_next_socket_and_a_pong_proves_it() -> None:
     book = Playbook().online().push("c1")
     book.lose().answer_poll()
