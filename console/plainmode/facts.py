@@ -27,14 +27,16 @@ REMEDIED = frozenset({"OFFLINE", "REFUSED", "REPLACED"})
 """Where the gravest notice is about the connection."""
 CALM = {
     "NO AGENT": "There is no agent; waiting for one to start.",
-    "NO CONTACT": "Nothing is heard of the agent: it is held up or stopped.",
-    "NO TUNNEL": "The way to the agent's machine is cut; dialling it again.",
+    "NO CONTACT": "Nothing is heard of the agent: it is held up or stopped, or the way to its machine is cut.",
     "STOPPING": "The agent is stopping.",
     "STARTING": "The agent is starting.",
     "CONNECTING": "Connecting.",
     "VERIFYING": "Connected; waiting for the backend's first word.",
     "POLLING": "Polling brings the commands; no socket is used.",
 }
+
+ALONE = frozenset({"NO AGENT", "NO CONTACT", "STOPPING"})
+"""Where nothing else is known, or matters."""
 
 
 class Fact(NamedTuple):
@@ -58,7 +60,7 @@ class Fact(NamedTuple):
 def facts(view: View) -> dict[str, Fact]:
     """By name. The connection is left out while it dials again: nothing new is known of it."""
     snapshot = view.snapshot
-    if snapshot.gone or snapshot.unreached or snapshot.stopping:
+    if status_of(snapshot, view.now, view.stopping).word in ALONE:
         return {"connection": _connection(view)}
     dialling_again = snapshot.link.phase in DIALLING and snapshot.link.last_drop is not None
     found = {} if dialling_again else {"connection": _connection(view)}

@@ -85,7 +85,7 @@ def test_each_fact_is_said_once_and_again_when_it_changes() -> None:
         "Connection: Online by WebSocket", "Polling: off while the socket works (mode auto)", "Needs attention: nothing"
     ]  # fmt: skip
     listener.host.change(unreached=True)
-    assert listener.hears() == ["Connection: Nothing is heard of the agent: it is held up or stopped."]
+    assert listener.hears() == ["Connection: Nothing is heard of the agent: it is held up or stopped, or the way to its machine is cut."]
 
 
 def test_while_it_dials_again_nothing_is_said_and_each_failed_attempt_is() -> None:
@@ -99,6 +99,8 @@ def test_while_it_dials_again_nothing_is_said_and_each_failed_attempt_is() -> No
     assert "Cause: network: connection refused. Dial 6 of 10 at 14:33:07." in line
     listener.host.change(link=replace(OFFLINE.link, attempt=7, retry_at=MONO + 90, last_drop=replace(refused, utc=NOON + 60)))
     assert listener.hears(60) == ["Connection: still down, for the same reason. Dial 7 of 10 at 14:33:37."]
+    listener.host.change(link=replace(OFFLINE.link, phase=Phase.CONNECTING), unreached=True)
+    assert [line.partition(":")[0] for line in listener.hears()] == ["Connection"]
 
 
 def test_a_command_is_told_when_it_is_taken_and_when_it_ends_and_the_past_is_not() -> None:
