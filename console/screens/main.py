@@ -169,7 +169,7 @@ class Main(Screen[None]):
         """The bar is there before it is asked for: what is typed behind `/` must not reach the panels."""
         from console.panels.filterbar import FilterBar
 
-        if not self.query(FilterBar):
+        if self.is_attached and not self.query(FilterBar):
             await self.mount(FilterBar(id="filter"), after="#footer")
 
     async def action_filter(self) -> None:

@@ -22,7 +22,7 @@ from agent_core.events import PollingModeChosen, ReconnectRequested, ReplayReque
 from agent_core.feed import CommandEntry, ProvenEntry
 from agent_core.records import Remembered
 from agent_core.snapshot import PollingMode, PollingView, ScheduledView, Snapshot
-from console.app import HINT_SECONDS, EdgeConsole
+from console.app import FORESIGHT_AFTER, HINT_SECONDS, EdgeConsole
 from console.operations import ConsoleOptions
 from console.panels.stream import Stream
 from console.run import keep_open
@@ -364,7 +364,7 @@ class Counted(EdgeConsole):
 async def test_the_same_present_is_not_drawn_again(snapshot: Snapshot) -> None:
     app = Counted(StillHost(snapshot, pictured()), clock=clock(), zone=UTC)
     async with app.run_test(size=(120, 36)) as pilot:
-        await pilot.pause(0.3)
+        await pilot.pause(FORESIGHT_AFTER + 0.5)
         before = app.paints
         await pilot.pause(0.5)
         assert app.paints == before
