@@ -3,6 +3,8 @@
 import os
 import signal
 import termios
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TextIO
@@ -20,6 +22,8 @@ GIVEN_BACK = b"".join(
 )  # fmt: skip
 """What is sent on leaving: keys, synchronized output, paste, wrap, sizes, mouse, focus, screen, cursor, no colour, the title before."""
 
+GIVE_BACK_TRIES = 100
+
 
 def giving_back(output: TextIO | None) -> Callable[[], None]:
     """What gives the terminal back as it is now, without a wait for whoever reads it; to be called just before the process ends."""
@@ -30,15 +34,29 @@ def giving_back(output: TextIO | None) -> Callable[[], None]:
 
     def give_back() -> None:
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, lambda _number, _frame: None)
         with suppress(OSError, termios.error):
-            termios.tcflush(terminal, termios.TCOFLUSH)
             os.set_blocking(terminal, False)
-            os.write(terminal, GIVEN_BACK)
+            for _ in range(GIVE_BACK_TRIES):
+                _interrupt_others()  # a write that waits for the reader keeps everybody else from writing, and a flush does not wake it
+                termios.tcflush(terminal, termios.TCOFLUSH)
+                with suppress(BlockingIOError):
+                    if os.write(terminal, GIVEN_BACK) == len(GIVEN_BACK):
+                        break
+                time.sleep(0.001)
         with suppress(OSError, termios.error):
             os.set_blocking(terminal, True)
             termios.tcsetattr(terminal, termios.TCSANOW, modes)
 
     return give_back
+
+
+def _interrupt_others() -> None:
+    """Every other thread's system call begins anew."""
+    for thread in threading.enumerate():
+        if thread.ident is not None and thread is not threading.current_thread():
+            with suppress(ProcessLookupError):
+                signal.pthread_kill(thread.ident, signal.SIGUSR2)
 
 
 class DetachableFile:

@@ -30,7 +30,9 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home.mkdir()
     programs.mkdir()
     ssh = programs / "ssh"
-    ssh.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {ROOT}/tests/harness/fakessh.py {shlex.quote(str(home))} "$@"\n')
+    ssh.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(f"{ROOT}/tests/harness/fakessh.py")} {shlex.quote(str(home))} "$@"\n'
+    )
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     return home
