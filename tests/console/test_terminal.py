@@ -33,7 +33,7 @@ def test_the_first_paint_comes_before_the_link_is_up() -> None:
 
 
 def test_keys_change_phase_polling_and_stream(demo: Terminal) -> None:
-    demo.until(lambda: "acked" in demo.text, what="a command")
+    demo.until(lambda: "✓ acked" in demo.text, what="a command")
     demo.press("p")
     demo.until(lambda: "beside the socket" in demo.text, what="the polling modes")
     demo.press("b")
@@ -297,7 +297,7 @@ def test_fewer_colours_say_the_same(env: dict[str, str]) -> None:
 def test_after_sigkill_the_next_one_starts_at_once_and_nothing_is_done_twice(tmp_path: Path) -> None:
     def begun(*, with_commands: bool) -> Terminal:
         terminal = Terminal("--demo", "--data-dir", str(tmp_path))
-        terminal.until(lambda: "● ONLINE" in terminal.text and ("acked" in terminal.text or not with_commands), what="ONLINE")
+        terminal.until(lambda: "● ONLINE" in terminal.text and ("✓ acked" in terminal.text or not with_commands), what="ONLINE")
         return terminal
 
     with begun(with_commands=True) as terminal:
