@@ -303,7 +303,7 @@ def test_after_sigkill_the_next_one_starts_at_once_and_nothing_is_done_twice(tmp
     with begun(with_commands=True) as terminal:
         terminal.process.kill()
         assert terminal.ends() == -signal.SIGKILL
-        earlier = re.findall(r"\b[0-9a-f]{10}\b", terminal.text)
+        earlier = re.findall(r"[0-9a-f]{10}\b", terminal.text)
     with begun(with_commands=False) as terminal:
         terminal.until(lambda: earlier[0] in terminal.text, what="a command of the time before")
         terminal.press("q")
