@@ -44,10 +44,11 @@ async def measure_whole(found: Found, seconds: float) -> None:
                     found["200,000 in the ledger: earlier rows, ms after it"].append((shown - painted) * 1_000)
                 await driver.client()
                 await asyncio.sleep(3)
-                search = asyncio.create_task(asyncio.to_thread(searching, screen, seconds)) if kind == "searching" else None
-                paced = await driver.pace(200, seconds)
-                if search is not None:
-                    await search
+                async with asyncio.TaskGroup() as group:
+                    if kind == "searching":
+                        group.create_task(asyncio.to_thread(searching, screen, seconds))
+                    paced = await driver.pace(200, seconds)
+                if kind == "searching":
                     found["200,000 in the ledger: resident, console + agent, MB"].append(resident_mb(screen.pid))
             finally:
                 await asyncio.to_thread(screen.close)

@@ -52,11 +52,11 @@ class World:
                 await agent.hears("real-time mode")
                 await until(lambda: backend.hub.counts["syncs"] > 0)
                 await asyncio.sleep(0.5)
-            writing = asyncio.create_task(self._write(app))
-            for _ in range(self.kills):
-                await self._live_and_die(backend, arguments)
-            backend.faults = Faults()
-            await writing
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write(app))
+                for _ in range(self.kills):
+                    await self._live_and_die(backend, arguments)
+                backend.faults = Faults()
             async with program("--no-ui", *arguments, cwd=self.folder) as agent:
                 await agent.hears("real-time mode", within=60)
                 await until(lambda: backend.hub.counts["events"] >= self.rows or agent.process.returncode is not None, within=600)
