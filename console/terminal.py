@@ -60,10 +60,11 @@ def _interrupt_others() -> None:
 
 
 class DetachableFile:
-    """A terminal's file. Once a write has failed, nothing more is written, and nobody hears of it."""
+    """A terminal's file. Once a write has failed, nothing more is written, and nobody but `when_gone` hears of it."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, when_gone: Callable[[], None]) -> None:
         self._file = file
+        self._when_gone = when_gone
         self._gone = False
 
     def write(self, text: str) -> None:
@@ -78,17 +79,21 @@ class DetachableFile:
                 act(*arguments)
             except OSError:
                 self._gone = True
+                self._when_gone()
 
     def fileno(self) -> int:
         return self._file.fileno()
 
 
 class DetachableDriver(LinuxDriver):
-    """Textual's thread that writes ends with a write that fails; whoever draws then waits for it, and the process never ends."""
+    """Textual's thread that writes ends with a write that fails; whoever draws then waits for it, and the process never ends.
+
+    Its thread that reads finds the end of a terminal that is gone as often as it looks: it ends, too.
+    """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._file: Any = DetachableFile(self._file)
+        self._file: Any = DetachableFile(self._file, self.exit_event.set)
 
     def start_application_mode(self) -> None:
         super().start_application_mode()  # type: ignore[no-untyped-call]

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from agent_core.reference.server import BackendThread
+from console.terminal import DetachableFile
 from tests.harness.rig import AGENT, SECRET, message, options, write_config
 from tests.harness.terminal import COMMAND, Terminal
 
@@ -180,6 +182,22 @@ def test_f67_a_hangup_found_ignored_stays_ignored(tmp_path: Path) -> None:
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.ends() == 0
     assert_stopped_cleanly(tmp_path)
+
+
+def test_f67_a_terminal_that_is_gone_is_found_at_the_first_write_and_told_once() -> None:
+    """Then nobody reads it any more, either, where the hangup was ignored: reading would never wait."""
+    keyboard, terminal = os.openpty()
+    told: list[str] = []
+    with suppress(OSError), os.fdopen(terminal, "w") as file:
+        screen = DetachableFile(file, lambda: told.append("gone"))
+        screen.write("here")
+        screen.flush()
+        told.append("closed")
+        os.close(keyboard)
+        for _ in range(3):
+            screen.write("gone")
+            screen.flush()
+    assert told == ["closed", "gone"]
 
 
 def test_c15_the_window_has_a_title_and_gets_its_own_back(production: Terminal) -> None:
