@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from agent_core.clock import Moment
 from agent_core.control.client import NoAnswer, NotRunning, OtherVersion, Viewer
 from agent_core.control.messages import Answer, Lookup, Past, Post, Present, Search
-from agent_core.events import StopRequested
 from agent_core.feed import Feed, LogEntry
 from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
@@ -114,10 +113,6 @@ class RemoteHost:
         self._over.set()
         if self._viewer is not None:
             self._viewer.close()
-
-    def stop_agent(self) -> None:
-        """Ask the agent itself for a clean end."""
-        self.post(StopRequested())
 
     @property
     def stopped(self) -> bool:
