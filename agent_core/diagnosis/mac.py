@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 
-PANES = "x-apple.systempreferences:com.apple.preference.security?Privacy_LocalNetwork"
+PANES = "x-apple.systempreferences:com.apple.preference.security?Privacy_"
 NO_ROUTE = "no route to host"
 
 
@@ -30,14 +30,21 @@ def login_findings(filevault: str, login_user: str) -> Iterator[str]:
 
 def local_network(refusals: Iterable[tuple[str, str | None]], *, is_mac: bool, python: str) -> tuple[str, str] | None:
     """Cause and advice where a Mac refuses this program the local network: no route to an address beside it. (address, what it said)."""
-    refused = [address for address, said in refusals if said == NO_ROUTE and _is_beside(address)]
+    refused = [address for address, said in refusals if said == NO_ROUTE and is_beside(address)]
     if not is_mac or not refused:
         return None
     cause = f"macOS refuses a program the local network in just these words, and {refused[0]} is in it: no fault of the network"
-    return cause, f"System Settings, Privacy & Security, Local Network: allow {python} (open '{PANES}')"
+    return cause, allow(python, "Local Network")
 
 
-def _is_beside(address: str) -> bool:
+def allow(python: str, permission: str) -> str:
+    """What to do about a permission that is not there: the pane, and the exact program."""
+    pane = {"Full Disk Access": "AllFiles"}.get(permission, permission.replace(" ", ""))
+    return f"System Settings, Privacy & Security, {permission}: allow {python} (open '{PANES}{pane}')"
+
+
+def is_beside(address: str) -> bool:
+    """In the local network of this machine, and not the machine itself."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -16,8 +16,10 @@ from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, e
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
 from agent_core.messengers.choice import messenger_for
+from agent_core.messengers.imessage.chat_db import ChatDbUnreadable
 from agent_core.messengers.programs import run_program
 from agent_core.plugins import PluginError, load_plugins
+from agent_core.service.launchd import installed
 
 MAC_COMMANDS = (
     ("pmset", "-g"), ("fdesetup", "status"), ("defaults", "read", "/Library/Preferences/com.apple.loginwindow", "autoLoginUser"),
@@ -99,6 +101,8 @@ class Machine:
             try:
                 await messenger.mark()
             except OSError as error:
+                if isinstance(error, ChatDbUnreadable) and error.is_denied and installed(Path.home()):
+                    return warning(f"{error}; that is for this shell, and disk_access has what the service may")
                 return failed(str(error), "nothing is sent whose record cannot be read", "mend what the sentence names")
         return ok("; ".join([self._config.messenger.kind, *map(str, plugins)]))
 

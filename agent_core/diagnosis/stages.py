@@ -1,11 +1,12 @@
 """Why does it not connect? The way to the backend, stage by stage, with the link's own dial and the polling's own call.
 
-    configuration, secret, data_dir, disk, messenger, policy, proxy, (unattended) │ dns, tcp, tls │ health, clock │ lock │
+    configuration, secret, data_dir, disk, messenger, policy, proxy, (unattended, permissions) │ dns, tcp, tls │ health, clock │ lock │
     register, upgrade, auth, pong, sync
 
-What is of this machine comes first, then the network from below upwards; `unattended` is of a Mac alone. `lock` stands right before what
-the backend notices: a second socket with this agent's id would make it close a running agent's (4009), and a sync would take what waits
-for that agent. So where an agent runs on this data_dir, those stages are skipped, unless the caller insists.
+What is of this machine comes first, then the network from below upwards; `unattended` and what the service may (permissions.py) are of a
+Mac alone. `lock` stands right before what the backend notices: a second socket with this agent's id would make it close a running agent's
+(4009), and a sync would take what waits for that agent. So where an agent runs on this data_dir, those stages are skipped, unless the
+caller insists.
 
 Nothing is run, acked or written: commands that arrive here stay owed. Every stage has a limit, and the whole has one.
 """
@@ -70,6 +71,9 @@ class _Diagnosis:
             yield stage
         if shutil.which("pmset"):
             yield await self._look("unattended", machine.unattended)
+        if shutil.which("launchctl"):
+            for stage in await self._permissions():
+                yield stage
         obstacles: list[str] = []
         for target in self._reach.targets():
             obstacle = ""
@@ -90,6 +94,15 @@ class _Diagnosis:
         async for stage in self._socket_stages(by_socket):
             yield stage
         yield await self._look("sync", self._unless(by_http, backend.sync))
+
+    async def _permissions(self) -> list[Stage]:
+        """By launchd, which takes its own time for it: the others have theirs whole."""
+        from agent_core.diagnosis.permissions import permissions
+
+        began = self._clock.now().mono
+        found = await permissions(self._config)
+        self._end += self._clock.now().mono - began
+        return found
 
     async def _socket_stages(self, obstacle: str) -> AsyncIterator[Stage]:
         backend = self._backend

@@ -45,6 +45,12 @@ def plist_file(*, system: bool, home: Path) -> Path:
     return (Path("/Library/LaunchDaemons") if system else home / "Library" / "LaunchAgents") / f"{LABEL}.plist"
 
 
+def installed(home: Path) -> tuple[Path, bool] | None:
+    """The file of the service that is installed, and whether it is the system's."""
+    places = [(plist_file(system=system, home=home), system) for system in (False, True)]
+    return next((place for place in places if place[0].exists()), None)
+
+
 def domain(*, system: bool, uid: int) -> str:
     return "system" if system else f"gui/{uid}"
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console.cli.options import add_config_options, overrides
+from console.cli.options import add_config_options, configuration, overrides
 from console.cli.outcome import NO_PERMISSION, NOT_RUNNING, OK, USAGE, complain, outcome
 
 if TYPE_CHECKING:
@@ -45,6 +45,19 @@ def add_parsers(commands: Any, run_headless: Command) -> None:
     run = below.add_parser("run", help="what the service runs: the agent without a screen; exit 78: its configuration is wrong")
     add_config_options(run)
     run.set_defaults(command=partial(_run, run_headless))
+    probe = below.add_parser("probe", help="what doctor has launchd run, once: looks what macOS lets the service do, and writes it down")
+    add_config_options(probe)
+    probe.add_argument("--answer", type=Path, required=True, metavar="FILE", help="where to")
+    probe.set_defaults(command=_probe)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from agent_core.diagnosis.permissions import write_answer
+
+    asyncio.run(write_answer(configuration(options), options.answer))
+    return OK
 
 
 def _run(run_headless: Command, options: argparse.Namespace) -> int:

@@ -128,16 +128,19 @@ def _check(text: str) -> None:
 
 def imessage(config: Config) -> IMessageMessenger:
     """Of this configuration. Raises MessengerError off a Mac, unless a database is named by configuration."""
-    settings, path = config.messenger, chat_db_of(config)
-    way = settings.way
-    if way == "auto":
-        way = "imsg" if shutil.which("imsg") else "applescript"
+    settings, path, way = config.messenger, chat_db_of(config), way_of(config)
     program = "imsg" if way == "imsg" else "osascript"
     if shutil.which(program) is None:
         raise MessengerError(f"{program} is not on the PATH ({os.environ.get('PATH', '')})")
     service = None if settings.service == "auto" else settings.service
     db, by = ChatDb(path), Imsg() if way == "imsg" else AppleScript()
     return IMessageMessenger(db, by, service, settle_within=settings.settle_seconds)
+
+
+def way_of(config: Config) -> str:
+    """`imsg` or `applescript`."""
+    way = config.messenger.way
+    return way if way != "auto" else "imsg" if shutil.which("imsg") else "applescript"
 
 
 def chat_db_of(config: Config) -> Path:
