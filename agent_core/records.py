@@ -276,11 +276,26 @@ class Delivery(Struct, frozen=True, gc=False, tag=True):
     """When, where that is known."""
 
 
+class MessageReceived(Struct, frozen=True, gc=False):
+    """A message has come in: `seq` is its row in the stream, `event` the number of the event that tells the backend of it."""
+
+    seq: int
+    event: int
+    event_id: str
+    thread_id: str
+    sender: str
+    text: str
+    attachments: int
+    sent_utc: float
+    utc: float
+
+
 class ReceiptAdded(Struct, frozen=True, gc=False):
-    """A command has sent this message: its delivery is followed."""
+    """The command of this number has sent this message: its delivery is followed."""
 
     guid: str
     command_id: str
+    seq: int
     utc: float
 
 
@@ -297,6 +312,7 @@ class Receipt(Struct, frozen=True, gc=False):
 
     guid: str
     command_id: str
+    seq: int
     status: str | None = None
 
 
@@ -339,6 +355,7 @@ Change = (
     | SettingDropped
     | EventAdded
     | EventsSettled
+    | MessageReceived
     | ReceiptAdded
     | ReceiptChanged
 )
@@ -360,6 +377,8 @@ class OwedEvent(Struct, frozen=True, gc=False):
     event_id: str
     event_type: str
     size: int
+    row: int = 0
+    """Its row in the stream; 0: it has none."""
 
 
 class Sent(Struct, frozen=True, gc=False):

@@ -12,6 +12,8 @@ Invariants: at most one ReadInbound is out; a delivery's status goes up only, an
 
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
 from agent_core.clock import Moment
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.upstream import Upstream
@@ -19,10 +21,22 @@ from agent_core.events import DeliveriesSeen, Effect, FollowDeliveries, InboundF
 from agent_core.feed import LogEntry
 from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, Occurrence, event_id_of
 from agent_core.plain import plain
-from agent_core.records import FINAL, INBOUND_CURSOR, Change, Delivery, Receipt, ReceiptAdded, ReceiptChanged, SettingStored
+from agent_core.records import (
+    FINAL,
+    INBOUND_CURSOR,
+    Change,
+    Delivery,
+    MessageReceived,
+    Receipt,
+    ReceiptAdded,
+    ReceiptChanged,
+    SettingStored,
+)
 
 MAX_FOLLOWED = 1_000
 """Messages whose delivery is followed, the last ones."""
+TEXT_KEPT = 1_000
+"""Characters of a message that came in which the ledger keeps for those who look at its thread."""
 RANKS = {None: 0, "sent": 1, "delivered": 2, "read": 3, "failed": 3}
 
 
@@ -60,17 +74,17 @@ class Inbound:
 
     def read(self, event: InboundRead, now: Moment, show: Callable[[Occurrence, Moment], int]) -> None:
         """`show` puts a message into the stream and says in which row."""
-        echoes = [one for one in event.occurrences if one.event_id in self._echoes]
-        for occurrence in event.occurrences:
-            if occurrence.event_id not in self._echoes:
-                self._upstream.add(occurrence, now, row=show(occurrence, now))
+        fresh = [one for one in event.occurrences if one.event_id not in self._echoes]
+        rows = [show(one, now) for one in fresh]
+        numbers = [self._upstream.add(one, now, row=row) for one, row in zip(fresh, rows, strict=True)]
+        for one, row, number in zip(fresh, rows, numbers, strict=True):
+            self._change(_received(one, row, number, now))
         self._change(SettingStored(INBOUND_CURSOR, event.cursor))
         self._hold(ReadInbound(event.cursor))
-        told = len(event.occurrences) - len(echoes)
-        if told:
-            self._repeats.say(now, "INFO", "messages that came in", f"{told} message(s) came in")
-        if echoes:
-            self._repeats.say(now, "INFO", "echoes", f"{len(echoes)} message(s) of our own came back; they are not told")
+        if fresh:
+            self._repeats.say(now, "INFO", "messages that came in", f"{len(fresh)} message(s) came in")
+        if echoes := len(event.occurrences) - len(fresh):
+            self._repeats.say(now, "INFO", "echoes", f"{echoes} message(s) of our own came back; they are not told")
         if event.skipped:
             self._say(now, "INFO", f"{event.skipped} old message(s) were brought back to Messages; they are not told")
         self._regained(now)
@@ -99,11 +113,11 @@ class Inbound:
 
     # --- what becomes of what was sent -------------------------------------------------------------------------------
 
-    def sent(self, guid: str, command_id: str, now: Moment) -> None:
-        """A command has sent this message."""
+    def sent(self, guid: str, command_id: str, seq: int, now: Moment) -> None:
+        """The command of this number has sent this message."""
         if self.enabled and guid not in self._receipts:
-            self._add(Receipt(guid, command_id))
-            self._change(ReceiptAdded(guid, command_id, now.utc))
+            self._add(Receipt(guid, command_id, seq))
+            self._change(ReceiptAdded(guid, command_id, seq, now.utc))
             self._emit(FollowDeliveries((guid,)))
 
     def _add(self, receipt: Receipt) -> None:
@@ -121,7 +135,7 @@ class Inbound:
                 self._advance(known, delivery, now)
 
     def _advance(self, known: Receipt, delivery: Delivery, now: Moment) -> None:
-        self._receipts[known.guid] = Receipt(known.guid, known.command_id, delivery.status)
+        self._receipts[known.guid] = replace(known, status=delivery.status)
         self._change(ReceiptChanged(known.guid, delivery.status, now.utc))
         payload = {
             "command_id": known.command_id, "guid": known.guid, "status": delivery.status, "code": delivery.code or None,
@@ -133,3 +147,16 @@ class Inbound:
 
     def _say(self, now: Moment, level: str, text: str) -> None:
         self._emit(LogEntry(now.utc, level, plain(text)))
+
+
+def _received(occurrence: Occurrence, row: int, event: int, now: Moment) -> MessageReceived:
+    payload = occurrence.payload
+    thread, sender, text = (_written(payload.get(key), TEXT_KEPT) for key in ("thread_id", "sender", "text"))
+    attachments = payload.get("attachments")
+    count = len(attachments) if isinstance(attachments, list) else 0
+    return MessageReceived(row, event, occurrence.event_id, thread, sender, text, count, occurrence.occurred_utc, now.utc)
+
+
+def _written(value: object, most: int) -> str:
+    """As the ledger can have it."""
+    return ("" if value is None else str(value))[:most].encode("utf-8", "replace").decode()

@@ -904,7 +904,7 @@ class Ledger:
         guid = outcome.result.get("guid")
         if entry.state is COMPLETED and isinstance(guid, str):
             self._inbound.permission_found("automation")
-            self._inbound.sent(guid, entry.replay_of or entry.command.command_id, now)
+            self._inbound.sent(guid, entry.replay_of or entry.command.command_id, entry.seq, now)
         elif outcome.permission is not None:
             self._inbound.permission_lost(outcome.permission, outcome.error or "", now)
 
@@ -1149,12 +1149,13 @@ class Ledger:
             self._emit(self._row(entry))
 
     def show_inbound(self, occurrence: Occurrence, now: Moment) -> int:
-        """A message that came in, as a row of the stream; its number, or 0 where nobody looks."""
-        if not self._rows:
-            return 0
+        """A message that came in, as a row of the stream; its number."""
         thread, number = plain(str(occurrence.payload.get("thread_id", "")), 100), self._next_seq
         self._next_seq += 1
-        self._emit(CommandEntry(number, now.utc, occurrence.event_id, occurrence.event_type, "in", "received", thread, effect="harmless"))
+        if self._rows:
+            self._emit(
+                CommandEntry(number, now.utc, occurrence.event_id, occurrence.event_type, "in", "received", thread, effect="harmless")
+            )
         return number
 
     def _row(self, entry: Entry) -> CommandEntry:

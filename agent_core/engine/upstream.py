@@ -68,10 +68,10 @@ class Upstream:
         for one in owed:
             self.unproven += 1
             self._bytes += one.size
-            self.keep(Outgoing(one.seq, one.event_id, one.size, None, posted=self._is_posted(one.event_type)))
+            self.keep(Outgoing(one.seq, one.event_id, one.size, None, one.row, self._is_posted(one.event_type)))
 
-    def add(self, occurrence: Occurrence, now: Moment, *, row: int = 0) -> None:
-        """Tell the backend, once the journal has it; its `row` in the stream, where it has one, then says so."""
+    def add(self, occurrence: Occurrence, now: Moment, *, row: int = 0) -> int:
+        """Tell the backend, once the journal has it; its `row` in the stream, where it has one, then says so. The event's number."""
         text = frames.event(occurrence)
         event = Outgoing(self._next_seq, occurrence.event_id, len(text), text, row, self._is_posted(occurrence.event_type))
         self._next_seq += 1
@@ -81,6 +81,7 @@ class Upstream:
         self._hold(event)
         if self.unproven > MAX_UNPROVEN or self._bytes > MAX_BYTES:
             self._drop(now)
+        return event.seq
 
     def keep(self, event: Outgoing) -> None:
         """The journal has it: it may go out."""

@@ -21,6 +21,8 @@ ASKED = {
     "priority": "priority = ?",
 }
 """What only the ledger knows of a command, as SQL."""
+SAID = f"""(SELECT seq, payload, priority FROM commands
+ UNION ALL SELECT seq, json_object('text', text), {Priority.NORMAL.value} FROM inbound)"""
 MAX_ATTENTION = 500
 MAX_WORDS = 120
 """Characters of a text by which a viewer tells its message from others."""
@@ -110,12 +112,14 @@ def commands(data_dir: Path, state: str | None = None, last: int | None = None) 
 
 
 def asked(data_dir: Path, field: str, value: str, after: int) -> tuple[set[int], int]:
-    """The commands behind that number that have `value` as their priority, in their message's text, or anywhere in their payload; and
-    the last number that there is. Raises NoLedger.
+    """The commands, and what came in, behind that number that have `value` as their priority, in their message's text, or anywhere in
+    their payload; and the last number that there is. Raises NoLedger.
     """
     with reading(data_dir) as db:
-        last = db.execute("SELECT max(seq) FROM commands").fetchone()[0] or 0
-        page = f"SELECT seq FROM commands WHERE seq > ? AND seq <= ? AND {ASKED[field]}"
+        last = (
+            db.execute("SELECT max(seq) FROM (SELECT max(seq) seq FROM commands UNION ALL SELECT max(seq) FROM inbound)").fetchone()[0] or 0
+        )
+        page = f"SELECT seq FROM {SAID} WHERE seq > ? AND seq <= ? AND {ASKED[field]}"
         found = db.execute(page, (after, last, operand(field, value))).fetchall()
     return {seq for (seq,) in found}, last
 
@@ -130,11 +134,13 @@ def like(part: str) -> str:
 
 
 def first_words(data_dir: Path, seqs: Sequence[int]) -> dict[int, str]:
-    """How the messages of these commands begin, of those that have a text. Raises NoLedger."""
+    """How these messages begin, of those that have a text: commands, and what came in. Raises NoLedger."""
     text = f"substr(CASE WHEN json_valid(payload) THEN coalesce({TEXTS}) END, 1, {MAX_WORDS})"
-    query = f"SELECT * FROM (SELECT seq, {text} words FROM commands WHERE seq IN ({','.join('?' * len(seqs))})) WHERE words IS NOT NULL"
+    these = f"seq IN ({','.join('?' * len(seqs))})"
+    both = f"""SELECT seq, {text} words FROM commands WHERE {these}
+ UNION ALL SELECT seq, substr(text, 1, {MAX_WORDS}) FROM inbound WHERE {these} AND text <> ''"""
     with reading(data_dir) as db:
-        return dict(db.execute(query, seqs).fetchall())
+        return dict(db.execute(f"SELECT * FROM ({both}) WHERE words IS NOT NULL", [*seqs, *seqs]).fetchall())
 
 
 def needing_attention(data_dir: Path, utc: float, most: int = MAX_ATTENTION) -> list[Remembered | BadRow]:

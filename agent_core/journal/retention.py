@@ -37,6 +37,7 @@ COMPACTING = f"""SELECT seq, command_id, issued_utc, received_utc, via, state, a
  WHERE NOT ({UNSETTLED}) ORDER BY seq LIMIT ?"""
 LOOK = """SELECT coalesce((SELECT received_utc FROM compacted ORDER BY seq LIMIT 1), 9e99),
  coalesce((SELECT received_utc FROM commands ORDER BY seq LIMIT 1), 9e99), coalesce((SELECT min(until_utc) FROM tombstones), 9e99),
+ coalesce((SELECT received_utc FROM inbound ORDER BY number LIMIT 1), 9e99),
  page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
 FORGET = "INSERT INTO facts VALUES ('horizon_utc', ?) ON CONFLICT DO UPDATE SET value = max(value + 0.0, excluded.value + 0.0)"
 DELETE_WHOLE = "DELETE FROM commands WHERE seq IN (SELECT value FROM json_each(?)) RETURNING state, resolution"
@@ -82,9 +83,10 @@ def due(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int) -> 
 
     `rows` is how many there are, compacted and whole: to count them takes milliseconds.
     """
-    compacted_utc, whole_utc, tombstone_utc, pages, free, page_size = db.execute(LOOK).fetchone()
+    compacted_utc, whole_utc, tombstone_utc, inbound_utc, pages, free, page_size = db.execute(LOOK).fetchone()
     return (
-        rows > min(limits.retention_count, MAX_COMPACTED) or min(compacted_utc, whole_utc) < ages.before(limits.retention_days * 86_400)
+        rows > min(limits.retention_count, MAX_COMPACTED)
+        or min(compacted_utc, whole_utc, inbound_utc) < ages.before(limits.retention_days * 86_400)
         or tombstone_utc < ages.over(limits.tombstone_hours) or (pages - free) * page_size > FILE_LIMIT or free > VACUUM_PAGES // 4
     )  # fmt: skip
 
@@ -102,6 +104,7 @@ def trim(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int, an
     compacted = _compact(db)
     lapsed = _delete_whole(db, [*(seq for (seq,) in gone), *compacted])
     db.execute("DELETE FROM tombstones WHERE until_utc < ?", (ages.over(limits.tombstone_hours),))
+    db.execute("DELETE FROM inbound WHERE received_utc < ?", (ages.before(limits.retention_days * 86_400),))
     db.execute("COMMIT")
     free = _pragma(db, "freelist_count")
     if free > VACUUM_PAGES // 4:

@@ -26,6 +26,7 @@ from agent_core.records import (
     EventAdded,
     EventsSettled,
     Memory,
+    MessageReceived,
     OutboxRow,
     OwedEvent,
     Receipt,
@@ -99,7 +100,17 @@ SCHEMA_10 = """
 CREATE TABLE receipts (
     number INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE, command_id TEXT NOT NULL, status TEXT, sent_utc REAL NOT NULL, changed_utc REAL);
 """
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8, SCHEMA_9, SCHEMA_10)
+SCHEMA_11 = """
+CREATE TABLE inbound (
+    number INTEGER PRIMARY KEY, seq INTEGER NOT NULL UNIQUE, event INTEGER NOT NULL UNIQUE, event_id TEXT NOT NULL, thread_id TEXT NOT NULL,
+    sender TEXT NOT NULL, text TEXT NOT NULL, attachments INTEGER NOT NULL, sent_utc REAL NOT NULL, received_utc REAL NOT NULL);
+ALTER TABLE receipts ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+UPDATE receipts SET seq = coalesce((SELECT seq FROM commands WHERE commands.command_id = receipts.command_id), 0);
+CREATE INDEX receipts_seq ON receipts (seq);
+"""
+MIGRATIONS: tuple[str, ...] = (
+    SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8, SCHEMA_9, SCHEMA_10, SCHEMA_11,
+)  # fmt: skip
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
@@ -147,11 +158,15 @@ DROP = "DELETE FROM facts WHERE key = ?"
 ADD_EVENTS = "INSERT OR IGNORE INTO events (seq, event_id, event_type, added_utc, event) VALUES {rows}"
 SETTLE_EVENTS = """UPDATE events SET settled_utc = ?, settled_by = ?, event = NULL
  WHERE seq IN (SELECT value FROM json_each(?)) AND settled_utc IS NULL"""
-ADD_RECEIPT = "INSERT OR IGNORE INTO receipts (guid, command_id, sent_utc) VALUES (?,?,?)"
+ADD_INBOUND = """INSERT OR IGNORE INTO inbound (seq, event, event_id, thread_id, sender, text, attachments, sent_utc, received_utc)
+ VALUES {rows}"""
+INBOUND_KEPT = 5_000
+FORGET_INBOUND = f"DELETE FROM inbound WHERE number <= (SELECT max(number) FROM inbound) - {INBOUND_KEPT}"
+ADD_RECEIPT = "INSERT OR IGNORE INTO receipts (guid, command_id, seq, sent_utc) VALUES (?,?,?,?)"
 CHANGE_RECEIPT = "UPDATE receipts SET status = ?, changed_utc = ? WHERE guid = ?"
 RECEIPTS_KEPT = 10_000
 FORGET_RECEIPTS = f"DELETE FROM receipts WHERE number <= (SELECT max(number) FROM receipts) - {RECEIPTS_KEPT}"
-RECEIPTS = "SELECT guid, command_id, status FROM (SELECT * FROM receipts ORDER BY number DESC LIMIT 1000) ORDER BY number"
+RECEIPTS = "SELECT guid, command_id, seq, status FROM (SELECT * FROM receipts ORDER BY number DESC LIMIT 1000) ORDER BY number"
 SETTLED_KEPT = 10_000
 FORGET_EVENTS = f"""DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - {SETTLED_KEPT}
  AND seq < coalesce((SELECT min(seq) FROM events WHERE settled_utc IS NULL), 9e18)"""
@@ -183,6 +198,9 @@ def _statements(changes: Iterable[Change]) -> Iterator[Statement]:
             yield from _rows(TAKE, (_new_row(change) for change in some if isinstance(change, CommandAccepted)))
         elif kind is EventAdded:
             yield from _rows(ADD_EVENTS, (astuple(change) for change in some))
+        elif kind is MessageReceived:
+            yield from _rows(ADD_INBOUND, (astuple(change) for change in some))
+            yield FORGET_INBOUND, ()
         else:
             yield from chain.from_iterable(map(_changed, some))
 
@@ -254,7 +272,7 @@ def _changed_beside(change: Change) -> Iterator[Statement]:
             yield DROP, (key,)
         case EventsSettled() | ReceiptAdded() | ReceiptChanged():
             yield from _upstream_changed(change)
-        case CommandAccepted() | EventAdded():
+        case CommandAccepted() | EventAdded() | MessageReceived():
             raise AssertionError(change)
 
 
@@ -263,8 +281,8 @@ def _upstream_changed(change: EventsSettled | ReceiptAdded | ReceiptChanged) -> 
         case EventsSettled(seqs, utc, by):
             yield SETTLE_EVENTS, (utc, by, to_json(seqs).decode())
             yield FORGET_EVENTS, ()
-        case ReceiptAdded(guid, command_id, utc):
-            yield ADD_RECEIPT, (guid, command_id, utc)
+        case ReceiptAdded():
+            yield ADD_RECEIPT, astuple(change)
             yield FORGET_RECEIPTS, ()
         case ReceiptChanged(guid, status, utc):
             yield CHANGE_RECEIPT, (status, utc, guid)
@@ -277,11 +295,12 @@ def _tombstones(db: sqlite3.Connection) -> Iterator[TombstoneAdded]:
 
 def top(db: sqlite3.Connection) -> int:
     """The highest number that was given; microseconds. Raises sqlite3.Error."""
-    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox"))
+    tops = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in ("commands", "compacted", "outbox", "inbound"))
     return db.execute(f"SELECT max(seq) FROM ({tops})").fetchone()[0] or 0
 
 
-OWED_EVENTS = "SELECT seq, event_id, event_type, length(event) FROM events WHERE settled_utc IS NULL ORDER BY seq"
+OWED_EVENTS = """SELECT events.seq, events.event_id, event_type, length(events.event), coalesce(inbound.seq, 0)
+ FROM events LEFT JOIN inbound ON inbound.event = events.seq WHERE settled_utc IS NULL ORDER BY events.seq"""
 
 
 def load(db: sqlite3.Connection) -> Memory:

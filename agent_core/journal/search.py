@@ -1,4 +1,4 @@
-"""Commands of the whole ledger that pass a filter, a bounded part of it at a time.
+"""Commands of the whole ledger that pass a filter, and the messages that came in, a bounded part of it at a time.
 
 What SQLite can judge, it judges, without the interpreter's lock: so the agent in the same process goes on. It looks at the texts as they
 were written and may let through what is shown otherwise: whoever shows the commands filters them once more.
@@ -15,6 +15,7 @@ from msgspec import ValidationError, convert
 
 from agent_core.feed import CommandEntry, FeedEntry
 from agent_core.filters import Filter, Term, parse
+from agent_core.frames import MESSAGE_RECEIVED, Priority
 from agent_core.journal.reader import ASKED, like, operand, reading
 from agent_core.plain import plain
 from agent_core.search import MAX_FOUND, Page, Query
@@ -30,9 +31,20 @@ EFFECT = "external"
 STATUS = "CASE WHEN state <> 'completed' THEN state WHEN proven_utc IS NOT NULL OR via = 'local' THEN 'acked' ELSE 'outbox' END"
 THREAD = "CASE WHEN json_valid(payload) AND json_type(payload, '$.thread_id') = 'text' THEN json_extract(payload, '$.thread_id') END"
 RUN, ACK = "max(0, finished_utc - started_utc) * 1000", "max(0, sent_utc - received_utc) * 1000"
-_TEXTS = {"id": "command_id", "type": "command_type", "error": "error", "replay": "replay_of", "thread": THREAD}
-_WORDS = {"via": "via", "status": STATUS}
-ROW = f"seq, received_utc, command_id, command_type, via, {STATUS}, {THREAD}, {RUN}, {ACK}, error, proven_utc IS NOT NULL, replay_of"
+TOLD = "coalesce((SELECT settled_by <> 'dropped' FROM events WHERE events.seq = inbound.event AND settled_utc IS NOT NULL), 0)"
+"""Of a message that came in: the backend is known to have it. Its event's row is there for as long as its own (SETTLED_KEPT)."""
+SHOWN = f"""(SELECT seq, received_utc, command_id, command_type, via, {STATUS} AS status, {THREAD} AS thread_id, {RUN} AS run_ms,
+ {ACK} AS ack_ms, error, proven_utc IS NOT NULL AS proven, replay_of, '{EFFECT}' AS effect, payload, priority FROM commands
+ UNION ALL SELECT seq, received_utc, event_id, CAST('{MESSAGE_RECEIVED}' AS TEXT), CAST('in' AS TEXT),
+ CASE WHEN {TOLD} THEN 'acked' ELSE 'received' END, +thread_id, NULL, NULL, CAST(NULL AS TEXT), {TOLD}, CAST(NULL AS TEXT), 'harmless',
+ CAST(json_object('text', text) AS TEXT), CAST({Priority.NORMAL.value} AS INTEGER) FROM inbound)"""
+"""What the stream has rows of, under the names that the filter's terms have.
+
+The columns of both have the same affinity, by which SQLite merges the two tables in order instead of sorting them.
+"""
+_TEXTS = {"id": "command_id", "type": "command_type", "error": "error", "replay": "replay_of", "thread": "thread_id"}
+_WORDS = {"via": "via", "status": "status", "effect": "effect"}
+ROW = "seq, received_utc, command_id, command_type, via, status, thread_id, run_ms, ack_ms, error, proven, replay_of, effect"
 
 
 def page(data_dir: Path, query: Query, redacted: Callable[[list[FeedEntry]], list[FeedEntry]]) -> Page:
@@ -44,9 +56,9 @@ def page(data_dir: Path, query: Query, redacted: Callable[[list[FeedEntry]], lis
 
 def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callable[[list[FeedEntry]], list[FeedEntry]]) -> Page:
     back = query.after is None
-    first, last = db.execute("SELECT (SELECT min(seq) FROM commands), (SELECT max(seq) FROM commands)").fetchone()
+    first, last = _edge(db, "min(seq)"), _edge(db, "max(seq)")
     start = _start(db, query)
-    if start is None:
+    if start is None or first is None or last is None:
         return Page([])
     low, high = (max(first, start - SLICE + 1), start) if back else (start, min(last, start + SLICE - 1))
     conditions = [_condition(term) for term in wanted.terms]
@@ -61,7 +73,7 @@ def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callab
         if len(entries) == most or time.perf_counter() > by:
             low, high = (entry.row, high) if back else (low, entry.row)
             break
-    looked = db.execute("SELECT count(*) FROM commands WHERE seq BETWEEN ? AND ?", (low, high)).fetchone()[0]
+    looked = db.execute(f"SELECT count(*) FROM {SHOWN} WHERE seq BETWEEN ? AND ?", (low, high)).fetchone()[0]
     if back:
         entries.reverse()
     found: list[Any] = redacted(entries)
@@ -72,18 +84,22 @@ def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callab
 def _start(db: sqlite3.Connection, query: Query) -> int | None:
     """The first number to look at; None where there is none that way."""
     if query.after is not None:
-        found = db.execute("SELECT min(seq) FROM commands WHERE seq > ?", (query.after,))
-    elif query.before is not None:
-        found = db.execute("SELECT max(seq) FROM commands WHERE seq < ?", (query.before,))
-    else:
-        found = db.execute("SELECT max(seq) FROM commands")
-    number: int | None = found.fetchone()[0]
+        return _edge(db, "min(seq)", "seq > ?", query.after)
+    if query.before is not None:
+        return _edge(db, "max(seq)", "seq < ?", query.before)
+    return _edge(db, "max(seq)")
+
+
+def _edge(db: sqlite3.Connection, edge: str, where: str = "1", *values: int) -> int | None:
+    """The first or last number of both tables, each found in its index; None where there is none."""
+    ends = " UNION ALL ".join(f"SELECT {edge} AS seq FROM {table} WHERE {where}" for table in ("commands", "inbound"))
+    number: int | None = db.execute(f"SELECT {edge} FROM ({ends})", values * 2).fetchone()[0]
     return number
 
 
 def _entries(db: sqlite3.Connection, where: str, values: list[Any], *, back: bool) -> Iterator[CommandEntry]:
     """Rows that can be read, as the console knows commands."""
-    for row in db.execute(f"SELECT {ROW} FROM commands WHERE {where} ORDER BY seq {'DESC' if back else 'ASC'}", values):
+    for row in db.execute(f"SELECT {ROW} FROM {SHOWN} WHERE {where} ORDER BY seq {'DESC' if back else 'ASC'}", values):
         with suppress(ValidationError):
             yield convert(row, CommandEntry, strict=False)
 
@@ -112,10 +128,8 @@ def _condition(term: Term) -> _Sql | None:
     found: _Sql | None = None
     if name in _WORDS:
         found = _Sql(f"{_WORDS[name]} IN ({', '.join('?' * len(values))})", values)
-    elif name == "effect":
-        found = _Sql("1" if EFFECT in values else "0", ())
     elif name in {">", "<"}:
-        found = _Sql(f"coalesce(coalesce({ACK}, {RUN}) {name} ?, 0)", values)
+        found = _Sql(f"coalesce(coalesce(ack_ms, run_ms) {name} ?, 0)", values)
     elif name == "since":
         found = _Sql("received_utc >= ?", values)
     elif name in ASKED:
@@ -127,8 +141,8 @@ def _condition(term: Term) -> _Sql | None:
 
 def _text_condition(name: str, values: tuple[str | float, ...]) -> _Sql | None:
     """Of texts that are shown in another form than they have in the ledger, where they are long or cannot be printed."""
-    if name == "word" and str(values[0]) not in EFFECT:
-        columns = ["via", STATUS, *_TEXTS.values()]
+    if name == "word":
+        columns = [*_WORDS.values(), *_TEXTS.values()]
     elif name in _TEXTS:
         columns = [_TEXTS[name]]
     else:

@@ -43,8 +43,12 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         "event_id": TEXT, "event_type": TEXT, "event": f"({TEXT} OR {{0}} IS NULL AND settled_utc IS NOT NULL)", "added_utc": REAL,
         "settled_utc": _or_null(REAL), "settled_by": _or_null(TEXT),
     },
+    "inbound": {
+        "event_id": TEXT, "event": INTEGER, "seq": INTEGER, "attachments": INTEGER,
+        **dict.fromkeys(("thread_id", "sender", "text"), TEXT), **dict.fromkeys(("sent_utc", "received_utc"), REAL),
+    },
     "receipts": {
-        "guid": TEXT, "command_id": TEXT, "status": _or_null(TEXT), "sent_utc": REAL, "changed_utc": _or_null(REAL),
+        "guid": TEXT, "command_id": TEXT, "seq": INTEGER, "status": _or_null(TEXT), "sent_utc": REAL, "changed_utc": _or_null(REAL),
     },
     "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
 }  # fmt: skip

@@ -16,7 +16,18 @@ from agent_core.events import (
     TakeMark,
 )
 from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, Occurrence, event_id_of
-from agent_core.records import INBOUND_CURSOR, Delivery, EventAdded, Memory, Outcome, Receipt, ReceiptAdded, ReceiptChanged, SettingStored
+from agent_core.records import (
+    INBOUND_CURSOR,
+    Delivery,
+    EventAdded,
+    Memory,
+    MessageReceived,
+    Outcome,
+    Receipt,
+    ReceiptAdded,
+    ReceiptChanged,
+    SettingStored,
+)
 from tests.harness.playbook import NOTHING, Playbook, events_in, executes, like, records
 
 
@@ -46,7 +57,7 @@ def test_p16_the_cursor_is_recorded_with_the_events_and_then_the_next_are_asked_
     assert book.count(ReadInbound(None)) == 1
     book.disk_is_prompt = False
     book >> InboundRead("7@1", (came("A"), came("B")))
-    book << records(EventAdded, EventAdded, SettingStored) << NOTHING
+    book << records(EventAdded, EventAdded, MessageReceived, MessageReceived, SettingStored) << NOTHING
     record = book.find(Record)
     assert record.changes[-1] == SettingStored(INBOUND_CURSOR, "7@1")
     book >> Recorded(record.ticket)
@@ -71,7 +82,7 @@ def test_a_restart_goes_on_behind_the_cursor() -> None:
 
 
 def test_nothing_is_read_where_it_is_not_enabled() -> None:
-    book = Playbook().online(Memory(kept=((INBOUND_CURSOR, "41@9"),), receipts=(Receipt("G", "c0"),)))
+    book = Playbook().online(Memory(kept=((INBOUND_CURSOR, "41@9"),), receipts=(Receipt("G", "c0", 1),)))
     sent(book, "c1", "H")
     assert book.count(ReadInbound) == book.count(FollowDeliveries) == book.count(like(Record, changes=_has(ReceiptAdded))) == 0
 
@@ -81,7 +92,7 @@ def _has(kind: type) -> Any:
 
 
 def test_p16_an_echo_of_our_own_is_not_told() -> None:
-    book = reads(Memory(receipts=(Receipt("OLD", "c0", "read"),)))
+    book = reads(Memory(receipts=(Receipt("OLD", "c0", 1, "read"),)))
     sent(book, "c1", "OURS")
     book >> InboundRead("9@1", (came("OURS"), came("THEIRS"), came("OLD")))
     assert [event["payload"]["guid"] for event in told(book)] == ["THEIRS"]
@@ -107,7 +118,7 @@ def test_a_delivery_goes_up_only_and_ends() -> None:
 
 
 def test_a_failed_delivery_has_its_code() -> None:
-    book = reads(Memory(receipts=(Receipt("G", "c0", "sent"), Receipt("H", "c0", "read"))))
+    book = reads(Memory(receipts=(Receipt("G", "c0", 1, "sent"), Receipt("H", "c0", 1, "read"))))
     assert book.count(FollowDeliveries(("G",))) == 1, "what has ended is not followed"
     book >> DeliveriesSeen((Delivery("G", "failed", 22),))
     (event,) = told(book)

@@ -83,7 +83,7 @@ BUGS = (
         "        self._change(SettingStored(INBOUND_CURSOR, event.cursor))\n",
         "",
     ),
-    Bug("an echo is told", "engine/inbound.py", "if occurrence.event_id not in self._echoes:\n", "if occurrence:\n"),
+    Bug("an echo is told", "engine/inbound.py", " if one.event_id not in self._echoes]\n", "]\n"),
     Bug(
         "an echo of an earlier run is told",
         "engine/inbound.py",
@@ -91,7 +91,14 @@ BUGS = (
         "        self._receipts = {receipt.guid: receipt for receipt in receipts}\n",
     ),
     Bug("a delivery goes back", "engine/inbound.py", " and RANKS.get(delivery.status, 0) > RANKS[known.status]:", ":"),
-    Bug("a receipt is not recorded", "engine/inbound.py", "            self._change(ReceiptAdded(guid, command_id, now.utc))\n", ""),
+    Bug(
+        "what came in has no row in the ledger",
+        "engine/inbound.py",
+        "            self._change(_received(one, row, number, now))\n",
+        "            continue\n",
+    ),
+    Bug("a row of what came in is given to a command", "journal/rows.py", '"outbox", "inbound"))', '"outbox"))'),
+    Bug("a receipt is not recorded", "engine/inbound.py", "            self._change(ReceiptAdded(guid, command_id, seq, now.utc))\n", ""),
     Bug(
         "a permission that is lost is told at each look",
         "engine/inbound.py",

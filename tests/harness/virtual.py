@@ -56,6 +56,7 @@ from agent_core.records import (
     EventsSettled,
     Key,
     Memory,
+    MessageReceived,
     Named,
     OutboxRow,
     OwedEvent,
@@ -160,6 +161,7 @@ class Disk:
         self.events: dict[int, EventAdded] = {}
         self._event_seqs: dict[str, int] = {}
         self.settled_events: dict[int, str] = {}
+        self.came_in: set[int] = set()
         """How each of them was settled."""
         self.failing = False
         self.slow = 0.0
@@ -292,6 +294,9 @@ class Disk:
                 self.facts[key] = value
             case SettingDropped(key):
                 self.facts.pop(key, None)
+            case MessageReceived(seq, event):
+                demand(event in self.events and seq not in self.rows, "a message came in as another's row, or of no event", seq, event)
+                self.came_in.add(seq)
             case EventAdded(seq):
                 demand(seq == len(self.events) + 1, "an event's number is not the next", seq)
                 self.events[seq] = change
@@ -334,7 +339,7 @@ class Disk:
             unended,
             tuple(self.tombstones.values()),
             tuple(self.facts.items()),
-            (rows[-1].entry.seq if rows else 0) + 1,
+            max((*self.rows, *self.came_in), default=0) + 1,
             last,
             unproven=unproven,
             unresolved=self.unresolved,
