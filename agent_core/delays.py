@@ -16,6 +16,7 @@ from agent_core.latency import Histogram, Rolling
 
 LATE_SECONDS = 1.0
 HOUR = 3_600
+DAY = 24 * HOUR
 
 
 class Instants(NamedTuple):

@@ -31,6 +31,7 @@ from console.base import ScreenApp
 from console.host import Host
 from console.operations import DEFAULT_THEME, ConsoleOptions, Operations
 from console.panels.log import Log
+from console.panels.pane import Detail
 from console.panels.ring import expanded
 from console.panels.stream import Stream
 from console.panels.view import Key, View, counting, status_of
@@ -145,7 +146,7 @@ class EdgeConsole(ScreenApp[str]):
     @classmethod
     def named_bindings(cls) -> list[Binding]:
         """Every binding of the console, for `console.keys`."""
-        return [binding for owner in (cls, Main, Stream, Log) for binding in owner.BINDINGS if isinstance(binding, Binding)]
+        return [binding for owner in (cls, Main, Stream, Log, Detail) for binding in owner.BINDINGS if isinstance(binding, Binding)]
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -332,7 +333,7 @@ class EdgeConsole(ScreenApp[str]):
         """Each named action that works on this screen, once, with what it belongs to; the app's own first."""
         found: dict[str, tuple[DOMNode, Binding]] = {}
         for node, binding, enabled, _ in screen.active_bindings.values():
-            if enabled and binding.id and isinstance(node, App | Main | Stream | Log):
+            if enabled and binding.id and isinstance(node, App | Main | Stream | Log | Detail):
                 found.setdefault(binding.id, (node, binding))
         order = [binding.id for binding in self.named_bindings()]
         return sorted(found.values(), key=lambda one: order.index(one[1].id))
@@ -388,7 +389,15 @@ class EdgeConsole(ScreenApp[str]):
         if self.screen is not self._main:
             groups["Here"] = [Key(self.get_key_display(one), one.description, "") for one in _own_bindings(self.screen)]
         for node, binding in self._bindings_here(self._main):
-            title = "The stream" if isinstance(node, Stream) else "The log" if isinstance(node, Log) else "Anywhere"
+            title = (
+                "The stream"
+                if isinstance(node, Stream)
+                else "The log"
+                if isinstance(node, Log)
+                else "The panel"
+                if isinstance(node, Detail)
+                else "Anywhere"
+            )
             key = Key(self._every_key(binding), binding.tooltip or binding.description, binding.id or "")
             groups.setdefault(title, []).append(key)
         self.push_screen(Help("Keys", help_page(groups, inks_of(self.theme))))
@@ -400,6 +409,9 @@ class EdgeConsole(ScreenApp[str]):
 
     def on_stream_opened(self) -> None:
         self.operations.inspect()
+
+    def on_detail_copied(self, event: Detail.Copied) -> None:
+        self.operations.copy_panel(event.rows)
 
     def on_log_copied(self, event: Log.Copied) -> None:
         self.operations.copy_text(event.text)

@@ -56,7 +56,9 @@ MODES = {
 """The polling modes by the key that chooses them, with what each means."""
 
 
-DELAYS_EVERY = 30.0
+DELAYS_EVERY, DELAYS_REST = 30.0, 30.0
+"""Seconds until the ledger is asked again, and how often as long as its answer took that is at least."""
+COPIED_WIDTH, COPIED_HOURS = 100, 24
 RECALLED = 500
 """Commands of the ledger read at once where no filter is."""
 REST = 0.5
@@ -94,7 +96,7 @@ class ConsoleOptions(NamedTuple):
     words: "Callable[[Sequence[int]], Mapping[int, str]] | None" = None
     """How the messages of these commands begin, by their numbers."""
     delays: "Callable[[float], Delays | None] | None" = None
-    """Whose the delays of the hour before were, from the ledger."""
+    """Whose the delays of the day before were, from the ledger."""
     begin_with: str = ""
     """The filter of the start, or the name of a saved one."""
     keys: Mapping[str, str] = MappingProxyType({})
@@ -354,7 +356,10 @@ class Operations:
             self._app.run_worker(self._watched(self._look_at_delays(self.options.delays, now.utc)), group="delays")
 
     async def _look_at_delays(self, delays: "Callable[[float], Delays | None]", utc: float) -> None:
+        began = self._clock.now().mono
         self.delays = await asyncio.to_thread(delays, utc)
+        now = self._clock.now().mono
+        self._delays_at = max(self._delays_at, now + (now - began) * DELAYS_REST)
 
     @property
     def recalling_first(self) -> bool:
@@ -819,6 +824,14 @@ class Operations:
         found = copies(self._row(row), record, snapshot.agent_id, snapshot.backend_url)
         texts = {key: text for key, _, text in found}
         self._app.push_screen(Choice("Copy", [(key, what) for key, what, _ in found], lambda key: self.copy_text(texts[key]), self._inks))
+
+    def copy_panel(self, rows: Sequence[str]) -> None:
+        """What the panel says; of the latency whose the delays were, with times in UTC, for whoever has to mend it."""
+        if self._main.detail == LATENCY and self.delays is not None:
+            from console.delays import report
+
+            rows = list(report(self.delays, COPIED_WIDTH, COPIED_HOURS, self._clock.now().utc))
+        self.copy_text("\n".join(rows))
 
     def copy_text(self, text: str) -> None:
         """To every clipboard that there is."""

@@ -239,7 +239,7 @@ def _on_end(act: Callable[[], None]) -> None:
 def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
     """Where the console saves, which keys it has, with which filter it begins, and what it can ask."""
     from agent_core.redaction import Redactor
-    from console.delays import last_hour
+    from console.delays import last_day
     from console.history import asked, needing, searched, words
     from console.keys import keymap
     from console.operations import ConsoleOptions
@@ -257,7 +257,7 @@ def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
         ledger=partial(searched, folder, redactor),
         needing=partial(needing, folder, redactor),
         words=partial(words, folder, redactor),
-        delays=partial(last_hour, folder),
+        delays=partial(last_day, folder),
         begin_with=begin_with,
         keys=keymap(config.console.keys),
         diagnosis=partial(diagnosed, config),

@@ -67,17 +67,7 @@ def _whole(delays: "Delays") -> dict[str, Any]:
 
 
 def _print(delays: "Delays", now: float) -> None:
-    from datetime import UTC
-
-    from console.delays import by_hour, clock, table
+    from console.delays import report
 
     width = min(120, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
-    print(delays.sentence)
-    if not delays.commands:
-        return
-    print("", *table(delays), clock(delays), "", sep="\n")
-    print("mean time of a command by hour (UTC), without the proof")
-    for line in by_hour(delays, width, HOURS_SHOWN, now, UTC):
-        print(line)
-    if (left := len(delays.hours) - HOURS_SHOWN) > 0:
-        print(f"… and {left} earlier hours (--json has all)")
+    print(*report(delays, width, HOURS_SHOWN, now), sep="\n")

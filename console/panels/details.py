@@ -5,17 +5,25 @@ from itertools import pairwise
 
 from rich.style import Style
 
+from agent_core.delays import Delays
 from agent_core.snapshot import Phase, PollingMode, WaitView
-from console.delays import clock, table
+from console.delays import GLYPHS, HEADING, ORDER, by_hour, clock, table
 from console.panels.connection import availability
 from console.panels.latency import PERCENTILES, whole
-from console.panels.lines import BLANK, Line, framed
+from console.panels.lines import BLANK, Line, folded, framed
 from console.panels.view import View, due_at, status_of
 from console.text import ago, countdown, cut, duration, fit, fit_right, grouped, moment, seconds_name, shown
 
 Body = Callable[[View, int, int], list[Line]]
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 SLO_MS = 100
+PART_TONES = {"backend": "warn", "lane": "note", "effect": "accent", "link": "bad", "proof": "faint"}
+LOW, ROOMY = 16, 22
+"""Rows under which the latency leaves something out; rows that are left where the split of the delays goes below and not beside."""
+BESIDE, BROAD_LEGEND = 156, 100
+"""Columns from which the split stands beside what was measured, and from which the bars are named in full."""
+LEAST_HOURS, HISTOGRAM = 6, 9
+"""Rows of hours that there always are, and those that are left to the histogram."""
 
 
 def _detail(title: str, body: Body, foot: str) -> Callable[[View, int, int], Sequence[Line]]:
@@ -108,42 +116,69 @@ def _backoff(view: View, inner: int, height: int) -> list[Line]:
 
 
 def _latency(view: View, inner: int, height: int) -> list[Line]:
+    """What was measured just now, and whose the delays were; where it is low, the first only as far as it is about commands."""
+    low, inks, found = height < LOW, view.inks, view.delays
+    measured = _measured(view, inner // 2 if inner >= BESIDE else inner, low)
+    if found is None:
+        lines = [*measured, *([] if low else _saved(view))]
+    else:
+        late = folded([(("last 24 h ", inks.muted), (found.sentence, inks.tone("warn" if found.late else "good")))], inner)
+        if inner >= BESIDE and not low:
+            lines = [*_beside(measured, _split(view, found, inner // 2), inner, inks.ground), *_saved(view), *late]
+        else:
+            lines = [*measured, *([] if low else _saved(view)), *late]
+            lines += _split(view, found, inner) if height - len(lines) >= ROOMY else []
+        room = height - len(lines)
+        lines += _hours(view, found, inner, room if low else max(LEAST_HOURS + 1, room - HISTOGRAM))
+    return [*lines, BLANK, *_histogram(view, inner, height - len(lines) - 1)]
+
+
+def _measured(view: View, inner: int, low: bool) -> list[Line]:
     inks, now = view.inks, view.snapshot.latency
-    rows = (
-        ("ack", now.ack),
-        ("by socket", now.socket),
-        ("by polling", now.polling),
-        ("run", now.run),
-        ("proof", now.proof),
-        ("ping", now.ping),
-    )
+    rows = {"ack": now.ack, "run": now.run, "proof": now.proof}
+    if not low:
+        rows = {
+            "ack": now.ack, "by socket": now.socket, "by polling": now.polling, "run": now.run, "proof": now.proof, "ping": now.ping
+        }  # fmt: skip
     cell = min(12, (inner - 12) // 5)
     heads = ("count", *(name for name, _ in PERCENTILES), "slowest")
     lines: list[Line] = [((fit("ms", 12) + "".join(fit_right(head, cell) for head in heads), inks.head),)]
-    for name, measured in rows:
+    for name, measured in rows.items():
         times = [*(measured.percentile(share) for _, share in PERCENTILES), measured.slowest if measured.count else None]
         cells = [grouped(measured.count), *map(whole, times)]
         lines.append(((fit(name, 12), inks.bright), ("".join(fit_right(figure, cell) for figure in cells), inks.text)))
-    every = view.snapshot.polling.every
-    median = now.socket.percentile(0.5)
-    if median is not None:
-        saved = max(0.0, every / 2 - median / 1_000)
-        total = f"{saved:.1f} s a command, {duration(saved * now.socket.total)} in all"
-        lines.append((("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {every:g} s)", inks.muted)))
-    lines += _delays(view, inner, height - len(lines))
-    lines += [BLANK, *_histogram(view, inner, height - len(lines) - 1)]
     return lines
 
 
-def _delays(view: View, inner: int, room: int) -> list[Line]:
-    """Whose they were in the last hour: the sentence, and where there is room for more the whole split."""
-    inks, found = view.inks, view.delays
-    if found is None:
+def _saved(view: View) -> list[Line]:
+    """What the socket has spared the commands."""
+    inks, every, socket = view.inks, view.snapshot.polling.every, view.snapshot.latency.socket
+    median = socket.percentile(0.5)
+    if median is None:
         return []
-    lines: list[Line] = [(("last hour ", inks.muted), (cut(found.sentence, inner - 10), inks.tone("warn" if found.late else "good")))]
-    if room >= 16:
-        head, *rows = (cut(row, inner) for row in table(found))
-        lines += [((head, inks.head),), *(((row, inks.text),) for row in rows), ((cut(clock(found), inner), inks.muted),)]
+    saved = max(0.0, every / 2 - median / 1_000)
+    total = f"{saved:.1f} s a command, {duration(saved * socket.total)} in all"
+    return [(("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {every:g} s)", inks.muted))]
+
+
+def _split(view: View, found: Delays, width: int) -> list[Line]:
+    """A row a part."""
+    inks = view.inks
+    head, *rows = (cut(row, width) for row in table(found))
+    parts: list[Line] = [((row[0], inks.tone(PART_TONES[name])), (row[1:], inks.text)) for name, row in zip(ORDER, rows, strict=True)]
+    return [((head, inks.head),), *parts, ((cut(clock(found), width), inks.muted),)]
+
+
+def _hours(view: View, found: Delays, inner: int, room: int) -> list[Line]:
+    """The newest hours below what their bars are made of."""
+    inks = view.inks
+    if not found.hours:
+        return []
+    legend = (piece for name in ORDER for piece in (("  " + GLYPHS[name], inks.tone(PART_TONES[name])), (f" {name}", inks.text)))
+    lines: list[Line] = [((HEADING if inner >= BROAD_LEGEND else "mean by hour", inks.head), *legend)]
+    for bar in by_hour(found, inner, room - 1, view.now.utc, view.zone):
+        pieces = ((GLYPHS[name] * cells, inks.tone(PART_TONES[name])) for name, cells in bar.parts if cells)
+        lines.append(((bar.head, inks.muted), *pieces, (bar.tail, inks.text)))
     return lines
 
 
@@ -214,6 +249,6 @@ LATENCY = 3
 DETAILS = (
     ("Link", _detail("Link", _link, "R reconnect")),
     ("Backoff", _detail("Backoff", _backoff, "R dial now · p polling mode")),
-    ("Latency", _detail("Latency", _latency, "last 2 min")),
+    ("Latency", _detail("Latency", _latency, "last 2 min · y copy")),
     ("Schedule and outbox", _detail("Schedule and outbox", _schedule, "the next ten · x on its row in the stream cancels")),
 )

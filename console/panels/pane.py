@@ -1,10 +1,12 @@
 """A flat widget that shows a drawing and repaints only the rows that changed."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from rich.style import Style
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -82,3 +84,17 @@ class Pane(Widget):
 
 class Detail(Pane, can_focus=True):
     """A panel in the stream's place."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [bound("y", "copy", "Copy", None, "Copy what the panel says")]
+
+    class Copied(Message):
+        """The operator wants these rows."""
+
+        def __init__(self, rows: Sequence[str]) -> None:
+            super().__init__()
+            self.rows = rows
+
+    def action_copy(self) -> None:
+        """Without its frame."""
+        within = ["".join(text for text, _ in line)[2:-2].rstrip() for line in self._lines[1:-1]]
+        self.post_message(self.Copied(within))

@@ -34,7 +34,7 @@ class View:
     texts: str = "shown"
     """To whom messages go and what they say: `shown`, `masked`, or `off`."""
     delays: Delays | None = None
-    """Whose the last hour's delays were, once the ledger has been asked."""
+    """Whose the last day's delays were, once the ledger has been asked."""
     step: str = ""
     """Which of a black box's steps this is; empty where it is the present."""
 

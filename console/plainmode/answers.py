@@ -63,7 +63,7 @@ def logged(lines: Iterable[LogLine], view: View) -> Iterator[str]:
 
 
 def latency(view: View, delays: "Delays | None") -> Iterator[str]:
-    """The last two minutes; whose the delays of the last hour were."""
+    """The last two minutes; whose the delays of the last day were."""
     latency = view.snapshot.latency
     yield "The last 2 minutes:"
     spans = {"acks by WebSocket": latency.socket, "acks by polling": latency.polling, "runs": latency.run, "proofs": latency.proof}
@@ -71,7 +71,7 @@ def latency(view: View, delays: "Delays | None") -> Iterator[str]:
         figures = ", ".join(f"{label} {took(one.percentile(share))}" for label, share in PERCENTILES)
         yield f"{name}: {one.count}" + (f", {figures}, slowest {took(one.slowest)}" if one.count else "")
     if delays is not None:
-        yield f"The last hour: {delays.sentence}"
+        yield f"The last 24 hours: {delays.sentence}"
 
 
 def attention(cases: Sequence["Case"], view: View) -> Iterator[str]:

@@ -73,7 +73,7 @@ def slow_hours() -> Delays:
     hours = range(8)
     told = [
         Instants(
-            NOON - hour * 3_600 - number - (11.2 if number % 7 == hour % 3 else 0.3), NOON - hour * 3_600 - number, None,
+            NOON - hour * 3_600 - number - (11.2 if number % 7 <= hour % 4 else 0.3), NOON - hour * 3_600 - number, None,
             NOON - hour * 3_600 - number + 0.02, NOON - hour * 3_600 - number + 0.05 + (2.0 if number % 31 == 0 else 0.0),
             NOON - hour * 3_600 - number + 0.1 + (2.0 if number % 31 == 0 else 0.0), NOON - hour * 3_600 - number + 4.0,
         )

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from agent_core.delays import Delays, Instants, delays
-from console.delays import by_hour, clock, last_hour, table
+from console.delays import by_hour, clock, last_day, report, table
 from tests.agent_core.test_ledger_file import running, tool
 from tests.console.test_app import seated
 from tests.harness.rig import AGENT, message, settled
+from tests.harness.stills import NOON
 
 UTC = 1_793_910_600.0
 PARTS = ("backend", "link", "lane", "effect", "proof")
@@ -43,16 +44,16 @@ async def test_stats_before_any_run_and_of_a_wrong_time_are_one_sentence(tmp_pat
 
 
 def test_the_bars_are_as_long_as_their_hours_and_stacked_as_a_life_goes() -> None:
-    slow = Instants(UTC - 6, UTC, None, UTC + 3, UTC + 4, UTC + 5, UTC + 60)
+    slow = Instants(UTC - 6, UTC, None, UTC + 3, UTC + 4, UTC + 5, UTC + 10)
     fast = Instants(UTC + 7_197, UTC + 7_200, None, UTC + 7_200, UTC + 7_200, UTC + 7_200, None)
     found = delays([slow, fast], 4.0, 0.0)
-    first, second = by_hour(found, 80, 9, UTC)
-    assert first.count("█") + first.count("▓") + first.count("▒") + first.count("░") == 80 - 5 - 24
-    assert "█▓" in first
-    assert "▓▒" in first
-    assert "▒░" in first
-    assert "·" not in first, "a proof is nobody's wait"
-    assert second.count("█") == round(7 / 15 * 51)
+    first, second = map(str, by_hour(found, 80, 9, UTC))
+    room = sum(map(first.count, "█▓▒░·"))
+    assert "█▓▒░·" in "".join(sorted(set(first), key=first.index)), "as a life goes"
+    assert first.count("█") == room / 2
+    assert second.count("█") == round(7 / 20 * room)
+    assert "15.0 s +    5.0 s" in first, "a proof is nobody's wait"
+    assert "7.0 s +   0.0 ms" in second
     assert (len(first), len(second)) == (80, 80)
     assert len(list(by_hour(found, 80, 1, UTC))) == 1
     assert not list(by_hour(found, 80, 0, UTC))
@@ -60,7 +61,7 @@ def test_the_bars_are_as_long_as_their_hours_and_stacked_as_a_life_goes() -> Non
     assert clock(found) == "backend's clock: 4.0 s ahead, by its HTTP Date; taken into account"
 
 
-async def test_the_latency_panel_at_length_has_the_same_split_of_the_last_hour(tmp_path: Path) -> None:
+async def test_the_latency_panel_at_length_has_the_same_split_of_the_last_day_and_copies_it() -> None:
     late = Instants(UTC - 6, UTC, None, UTC + 3, UTC + 4, UTC + 5, UTC + 60)
     found = delays([late], 4.0, 0.0)
     asked: list[float] = []
@@ -76,10 +77,14 @@ async def test_the_latency_panel_at_length_has_the_same_split_of_the_last_hour(t
         await seat.shows(found.sentence)
         await seat.shows("backend's clock: 4.0 s ahead")
         assert all(row.rstrip() in seat.screen() for row in table(found))
+        (hour,) = map(str, by_hour(found, 116, 9, NOON))
+        assert max(hour.split(), key=len) in seat.screen(), "its bar"
+        await seat.press("y")
+        assert seat.app.clipboard.splitlines() == list(report(found, 100, 24, NOON))
         await seat.press("3")
         await seat.shows("Commands")
         assert len(asked) == 1
 
 
 def test_of_no_ledger_the_panel_says_nothing(tmp_path: Path) -> None:
-    assert last_hour(tmp_path, UTC) is None
+    assert last_day(tmp_path, UTC) is None
