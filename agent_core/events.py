@@ -215,6 +215,13 @@ class InboundFailed(Struct, frozen=True, gc=False, tag=True):
     permission: str | None = None
 
 
+class PermissionsLost(Struct, frozen=True, gc=False, tag=True):
+    """The system does not let this program do what it did before, and why; `permissions` are those that the backend knows by name."""
+
+    reason: str
+    permissions: tuple[str, ...] = ()
+
+
 class RecordFailed(Struct, frozen=True, gc=False, tag=True):
     """The journal could not be opened or written; it keeps trying, and says `LedgerOpened` or `Recorded` when it could."""
 
@@ -369,6 +376,7 @@ Event = (
     | InboundRead
     | DeliveriesSeen
     | InboundFailed
+    | PermissionsLost
     | RecordFailed
     | BackendClockRead
     | CommandFinished

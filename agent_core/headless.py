@@ -4,9 +4,11 @@ import asyncio
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 from agent_core import gc_tuning
@@ -59,11 +61,17 @@ async def run_headless(agent: Agent, seconds: float | None = None, *, service: b
         loop.add_signal_handler(signal.SIGUSR1, save_state, agent)
     timer = loop.call_later(seconds, agent.post, StopRequested()) if seconds is not None else None
     loop.call_later(2.0, gc_tuning.tune_headless)
-    reporting = loop.create_task(report_turns(agent, os.environ), name="supervisor")
+    beside = [report_turns(agent, os.environ)]
+    if service and shutil.which("launchctl"):
+        from agent_core.diagnosis.grants import watch
+
+        beside.append(watch(agent.post, agent.config, Path(sys.executable)))
+    tasks = [loop.create_task(work, name="supervisor") for work in beside]
     try:
         await agent.run()
     finally:
-        reporting.cancel()
+        for task in tasks:
+            task.cancel()
         if timer is not None:
             timer.cancel()
         for number in (*ENDING, signal.SIGUSR1):

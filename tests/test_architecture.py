@@ -134,5 +134,5 @@ def test_f53_every_task_of_the_agent_is_started_where_its_errors_are_caught() ->
         ("agent_core.agent", "_spawn_at_edge", "_spawn", 2),
         (channel, "_live", "_spawn", 3), (channel, "open", "_spawn", 3),
         ("agent_core.control.server", "_attended", "create_task", 1),  # within what catches all that a viewer raises
-        ("agent_core.headless", "run_headless", "create_task", 1),  # its calls to the supervisor catch what they raise
+        ("agent_core.headless", "run_headless", "create_task", 1),  # what stands beside the agent catches what it raises
     ]  # fmt: skip

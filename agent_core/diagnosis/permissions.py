@@ -17,7 +17,7 @@ import msgspec
 from agent_core.clock import SystemClock
 from agent_core.config import Config
 from agent_core.config.models import MessengerKind
-from agent_core.diagnosis.findings import Stage, failed, ok, skipped, warning
+from agent_core.diagnosis.findings import Stage, Verdict, failed, ok, skipped, warning
 from agent_core.diagnosis.mac import allow, is_beside, local_network
 from agent_core.diagnosis.reach import Reach, refusal, resolved
 from agent_core.files import write_whole
@@ -28,7 +28,7 @@ from agent_core.messengers.programs import run_program
 from agent_core.plain import plain
 from agent_core.secret_sources import KeychainSource, SecretMissing, SecretUnavailable
 from agent_core.service import launchd
-from agent_core.service.interpreter import binary_of
+from agent_core.service.interpreter import binary_of, interpreter_at, remember
 from agent_core.service.job import ServiceError
 from agent_core.service.one_shot import answer_of, service_of
 
@@ -61,10 +61,13 @@ async def _asked(folder: Path) -> list[Stage]:
     if system and os.geteuid():
         return [_unasked("the service is the system's: sudo edge-console doctor")]
     plist = file.read_bytes()
-    _, its_folder = service_of(plist)
+    arguments, its_folder = service_of(plist)
     if its_folder != folder:
         return [_unasked(f"the service that is installed has another data_dir, {plain(its_folder, 200)}")]
-    return msgspec.json.decode(await answer_of(plist, launchd.domain(system=system, uid=os.getuid())), type=list[Stage])
+    stages = msgspec.json.decode(await answer_of(plist, launchd.domain(system=system, uid=os.getuid())), type=list[Stage])
+    if all(stage.verdict is not Verdict.FAILED for stage in stages):
+        remember(folder, await interpreter_at(Path(arguments[0])))
+    return stages
 
 
 def _unasked(sentence: str) -> Stage:

@@ -68,6 +68,7 @@ from agent_core.events import (
     MessagePosted,
     Occurred,
     Opened,
+    PermissionsLost,
     PollAnswered,
     PollFailed,
     PollingModeChosen,
@@ -336,6 +337,10 @@ class Engine:
                 self._record_failed(reason)
             case Occurred() | EventsRecalled() | MessagePosted() | InboundRead() | DeliveriesSeen() | InboundFailed():
                 self._dispatch_upstream(event)
+            case PermissionsLost(reason, permissions):
+                self._say("WARNING", reason)
+                for permission in permissions:
+                    self._inbound.permission_lost(permission, reason, now)
             case BackendClockRead(least, most):
                 self._clock_offset.read(least, most)
                 self._note_clock_offset()

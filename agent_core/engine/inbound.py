@@ -96,9 +96,9 @@ class Inbound:
             self.permission_lost(event.permission, event.reason, now)
 
     def _regained(self, now: Moment) -> None:
+        self._lost.discard("full_disk_access")
         if self._failing:
             self._failing = False
-            self._lost.discard("full_disk_access")
             self._say(now, "INFO", "What comes in can be read again")
 
     def permission_lost(self, permission: str, detail: str, now: Moment) -> None:

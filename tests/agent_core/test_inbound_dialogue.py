@@ -9,6 +9,7 @@ from agent_core.events import (
     InboundFailed,
     InboundRead,
     MarkTaken,
+    PermissionsLost,
     ReadInbound,
     Record,
     Recorded,
@@ -144,6 +145,16 @@ def test_a_send_that_the_system_does_not_allow_is_a_permission_lost() -> None:
         book >> MarkTaken(book.find(TakeMark).seq, "1")
         book >> CommandFinished(book.find(executes(command_id)).seq, Outcome("not allowed", permission="automation"))
     assert [event["payload"] for event in told(book)] == [{"permission": "automation", "detail": "not allowed"}]
+
+
+def test_an_upgrade_that_loses_permissions_is_told_here_and_to_the_backend() -> None:
+    book = Playbook().online()
+    for _again in range(2):
+        book >> PermissionsLost("permissions belong to 3.13.2", ("full_disk_access", "automation"))
+    book.told("permissions belong to 3.13.2", "WARNING")
+    assert [event["payload"] for event in told(book)] == [
+        {"permission": name, "detail": "permissions belong to 3.13.2"} for name in ("full_disk_access", "automation")
+    ]
 
 
 def test_a_message_that_came_in_is_a_row_of_the_stream_and_says_when_the_backend_has_it() -> None:

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from agent_core.diagnosis.findings import Verdict
+from agent_core.diagnosis.grants import watch
 from agent_core.diagnosis.mac import NO_ROUTE
 from agent_core.diagnosis.permissions import automation, disk_access, judged, permissions
+from agent_core.events import PermissionsLost
 from agent_core.service import launchd
-from agent_core.service.interpreter import FRAMEWORK_APP, binary_of
+from agent_core.service.interpreter import FRAMEWORK_APP, Interpreter, binary_of, remember, remembered
 from agent_core.service.job import Job, ServiceError
 from agent_core.service.one_shot import LABEL_ONCE, answer_of, once, probing
 from tests.harness.launchctl import Launchctl
-from tests.harness.rig import config, program, write_config
+from tests.harness.rig import ROOT, config, program, until, write_config
 
 SERVICE = ("/opt/python3.13", "-P", "-m", "console", "service", "run", "--config", "/a/config.yaml", "--data-dir", "/a/service run")
 REFUSING = "#!/bin/sh\necho '29:51: execution error: Not authorized to send Apple events to Messages. (-1743)' >&2\nexit 1\n"
@@ -169,3 +171,68 @@ async def test_a_job_that_says_nothing_is_removed_in_time(tmp_path: Path, launch
     assert not list(state.glob("agent.once.*"))
     with pytest.raises(ServiceError, match="property list cannot be read"):
         await answer_of(b"<plist", "gui/501")
+
+
+def another(tmp_path: Path, version: str) -> Path:
+    """A Python of this version, which the service's own name leads to from now on."""
+    binary, link = tmp_path / version / "python3.13", tmp_path / "python"
+    binary.parent.mkdir()
+    binary.write_text(f'#!/bin/sh\n[ "$1" = -V ] && exec echo Python {version}\nexec {sys.executable} "$@"\n')
+    binary.chmod(0o755)
+    link.unlink(missing_ok=True)
+    link.symlink_to(binary)
+    return link
+
+
+async def test_after_an_upgrade_it_says_whose_permissions_are_gone(
+    tmp_path: Path, launchctl: Launchctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PATH": launchctl.path, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    messages = {"kind": "imessage", "way": "applescript", "chat_db": str(tmp_path / "chat.db")}
+    with closing(sqlite3.connect(tmp_path / "chat.db")) as db:
+        db.execute("CREATE TABLE message (guid TEXT)")
+    state, python = tmp_path / "state", another(tmp_path, "3.13.2")
+    here = config(state, "http://127.0.0.1:1", messenger=messages)
+    installed(tmp_path, write_config(tmp_path, "http://127.0.0.1:1", messenger=messages), state, str(python))
+    told: list[PermissionsLost] = []
+
+    def version() -> str:
+        found = remembered(state)
+        return found.version if found else ""
+
+    watching = asyncio.create_task(watch(told.append, here, python, every=0.02))
+    try:
+        await until(lambda: version() == "Python 3.13.2")
+        assert launchctl.calls == ""
+        launchctl.add("osascript", REFUSING)
+        another(tmp_path, "3.13.4")
+        await until(lambda: told)
+        (lost,) = told
+        before, after = (tmp_path / number / "python3.13" for number in ("3.13.2", "3.13.4"))
+        assert f"belong to {before} (Python 3.13.2), and this service's Python is {after} (Python 3.13.4)" in lost.reason
+        assert "may not control Messages" in lost.reason
+        assert f"{PANES}Automation')" in lost.reason
+        assert lost.permissions == ("automation",)
+        assert version() == "Python 3.13.2", "the new one has not what it needs"
+        launchctl.add("osascript", "#!/bin/sh\necho 1\n")
+        await permissions(here)
+        assert version() == "Python 3.13.4", "the doctor has found that it has"
+        another(tmp_path, "3.13.5")
+        await until(lambda: version() == "Python 3.13.5")
+        assert len(told) == 1, "an upgrade that keeps them is no trouble"
+        python.unlink()
+        await until(lambda: len(told) == 2)
+        assert "will not start again" in told[1].reason
+    finally:
+        watching.cancel()
+
+
+async def test_a_service_says_it_at_its_start(tmp_path: Path, launchctl: Launchctl) -> None:
+    arguments = write_config(tmp_path, "http://127.0.0.1:1")
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    remember(state, Interpreter("/opt/3.13.2/python", "00", "Python 3.13.2"))
+    log = state / "edge-console.log"
+    async with program("service", "run", *arguments, cwd=tmp_path, HOME=str(tmp_path), PATH=launchctl.path):
+        await until(lambda: log.exists() and "macOS's permissions belong to /opt/3.13.2/python (Python 3.13.2)" in log.read_text())

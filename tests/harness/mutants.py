@@ -100,6 +100,12 @@ BUGS = (
     Bug("a row of what came in is given to a command", "journal/rows.py", '"outbox", "inbound"))', '"outbox"))'),
     Bug("a receipt is not recorded", "engine/inbound.py", "            self._change(ReceiptAdded(guid, command_id, seq, now.utc))\n", ""),
     Bug(
+        "an upgrade that loses permissions is kept from the backend",
+        "engine/engine.py",
+        "                for permission in permissions:\n",
+        "                for permission in ():\n",
+    ),
+    Bug(
         "a permission that is lost is told at each look",
         "engine/inbound.py",
         "            self._lost.add(permission)\n",
