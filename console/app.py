@@ -351,10 +351,11 @@ class EdgeConsole(ScreenApp[str]):
 
     def action_command_palette(self) -> None:
         from console.screens.dialog import Palette
+        from console.screens.fault import Fault
 
         if not isinstance(self.screen, Palette):
             self._palette_open = True
-            self.push_screen(Palette(id="--command-palette"))
+            self.push_screen(Palette(self.COMMANDS | {Fault}, id="--command-palette"))
 
     async def _chosen_from_palette(self, action: str) -> None:
         """Once each time that it is open: a second Enter may be on its way."""

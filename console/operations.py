@@ -103,6 +103,8 @@ class ConsoleOptions(NamedTuple):
     """Other keys for actions, by name; `console.keys.judge` has judged them."""
     diagnosis: "Callable[..., Awaitable[tuple[Sequence[Stage], Conclusion | None]]] | None" = None
     """With `force` it dials beside the agent."""
+    fault: "Callable[[str], None] | None" = None
+    """Have a demonstration's backend do wrong. Raises ValueError."""
 
 
 class Operations:
@@ -433,6 +435,17 @@ class Operations:
 
         self._host.post(ReconnectRequested())
         self.say("Dialling now.")
+
+    def fault(self, words: str) -> None:
+        """Have a demonstration's backend do wrong; a console that only looks may not."""
+        if self.options.fault is None or self._may_not():
+            return
+        try:
+            self.options.fault(words)
+        except ValueError as error:
+            self.say(str(error), "warning")
+        else:
+            self.say(f"The backend was told: {words}")
 
     def polling(self) -> None:
         if self._may_not():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent_core.diagnosis.findings import Conclusion, Stage
     from agent_core.recording import Recorder
     from console.app import EdgeConsole
+    from console.demo import Demo
     from console.operations import ConsoleOptions
     from console.remote import RemoteHost
     from console.screens.agents import Key
@@ -47,7 +48,7 @@ SWITCH_AFTER = 0.0001
 def run_console(
     configured: Configured, verdict: Callable[[], int], env_file: Path, seconds: float | None, recorder: "Recorder | None",
     anew: "Callable[[], Origin | None]", *,
-    read_only: bool, demo: bool, begin_with: str,
+    read_only: bool, demo: "Demo | None", begin_with: str,
 ) -> int:  # fmt: skip
     """Open the console; returns the exit code: at once, where `verdict`, which may take its time, is not 0.
 
@@ -64,7 +65,7 @@ def run_console(
     def begin(stack: ExitStack) -> "Agent":
         nonlocal options
         config = configured(stack)
-        options = console_options(config, begin_with)
+        options = console_options(config, begin_with)._replace(fault=demo.fault if demo is not None else None)
         agent = logging_agent(config, stack, recorder, env_file, heard(anew(), reloaded))
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
@@ -78,8 +79,9 @@ def run_console(
     def opened(crash: str | None) -> EdgeConsole:
         nonlocal app
         app = EdgeConsole(
-            host, options=options, read_only=read_only, asks_to_quit=not demo, theme=theme, on_first_paint=host.start, crash_before=crash
-        )
+            host, options=options, read_only=read_only, asks_to_quit=demo is None, theme=theme, on_first_paint=host.start,
+            crash_before=crash,
+        )  # fmt: skip
         return app
 
     sys.setswitchinterval(SWITCH_AFTER)

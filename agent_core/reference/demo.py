@@ -37,6 +37,8 @@ class Backend(Protocol):
     clock: Clock
     faults: Faults
 
+    @property
+    def is_told(self) -> bool: ...
     async def queue(self, agent_id: str, command_type: str, payload: dict[str, object]) -> str: ...
     async def repeat(self, command_id: str) -> None: ...
     async def close_links(self, code: int, reason: str) -> None: ...
@@ -87,14 +89,19 @@ class _Traffic:
 
     async def outage(self) -> None:
         """The sockets close and new ones are refused; the calls go on."""
-        self._backend.faults = Faults(upgrade_status=503, upgrade_body="upstream is restarting")
+        self._do(Faults(upgrade_status=503, upgrade_body="upstream is restarting"))
         await self._backend.close_links(RESTART, "service restart")
 
     async def forbidden(self) -> None:
-        self._backend.faults = Faults(upgrade_status=502, upgrade_body="bad gateway")
+        self._do(Faults(upgrade_status=502, upgrade_body="bad gateway"))
 
     async def recovery(self) -> None:
-        self._backend.faults = Faults()
+        self._do(Faults())
+
+    def _do(self, faults: Faults) -> None:
+        """What somebody has told it to do wrong goes on."""
+        if not self._backend.is_told:
+            self._backend.faults = faults
 
     async def _schedule(self, after: float) -> str:
         self._number += 1
@@ -161,4 +168,4 @@ async def run_demo(
         if rounds is not None:
             await asyncio.sleep(start + rounds * cycle_seconds - loop.time())
     finally:
-        backend.faults = Faults()
+        await traffic.recovery()

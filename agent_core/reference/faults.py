@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 from agent_core.plain import plain
 from agent_core.reference.orders import CallError
 
@@ -45,15 +47,32 @@ class Faults:
         return asdict(self)
 
 
+_KNOWN = {spec.name: spec for spec in fields(Faults)}
+
+
 def faults_of(body: Mapping[str, Any]) -> Faults:
     """The faults a PUT /admin/faults asks for; what it does not name is off. Raises CallError, naming the key."""
-    known = {spec.name: spec for spec in fields(Faults)}
     for key, value in body.items():
-        if key not in known:
-            raise CallError(400, f"unknown fault {plain(key, 60)}; known are {', '.join(known)}")
-        if value != known[key].default and not _fits(known[key], value):
-            raise CallError(400, f"{key}: {_expected(known[key])} expected")
+        if key not in _KNOWN:
+            raise CallError(400, f"unknown fault {plain(key, 60)}; known are {', '.join(_KNOWN)}")
+        if value != _KNOWN[key].default and not _fits(_KNOWN[key], value):
+            raise CallError(400, f"{key}: {_expected(_KNOWN[key])} expected")
     return Faults(**body)
+
+
+def in_words(words: str) -> tuple[Faults, float | None]:
+    """`ack_status=404 seconds=30`, or `off`: which faults, and for how long, None: until told otherwise. Raises CallError."""
+    pairs = [word.partition("=") for word in words.split() if word != "off"]
+    body = {key: _value(text) if given else True for key, given, text in pairs}
+    seconds = checked_seconds(body.pop("seconds")) if "seconds" in body else None
+    return faults_of(body), seconds
+
+
+def _value(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def checked_seconds(value: object) -> float:

@@ -130,6 +130,8 @@ class ReferenceBackend:
         self._ticking: asyncio.Task[None] | None = None
         self._queued = 0
         self._fault_ends: asyncio.TimerHandle | None = None
+        self.is_told = False
+        """Somebody has told it to do wrong, and it does: the demonstration's own outages wait."""
         self.draining = False
         """New sockets are refused, and /health says so."""
         self._http = Starlette(
@@ -172,14 +174,16 @@ class ReferenceBackend:
         """For so long, or until told otherwise; what `body` does not name is off. Raises CallError."""
         if not self.may_fault:
             raise CallError(403, "this backend was not started with --faults")
-        self.faults = faults_of(body)
+        self.do_wrong(faults_of(body), seconds)
+
+    def do_wrong(self, faults: Faults, seconds: float | None = None) -> None:
+        """For so long, or until told otherwise; in the backend's loop."""
+        self.faults = faults
+        self.is_told = faults != Faults()
         if self._fault_ends is not None:
             self._fault_ends.cancel()
         loop = asyncio.get_running_loop()
-        self._fault_ends = loop.call_later(seconds, self._end_faults) if seconds is not None else None
-
-    def _end_faults(self) -> None:
-        self.faults = Faults()
+        self._fault_ends = loop.call_later(seconds, self.do_wrong, Faults()) if seconds is not None else None
 
     @property
     def store_down(self) -> bool:
@@ -624,6 +628,11 @@ class BackendThread:
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine in the backend's loop, from another thread; it is cancelled when the backend ends."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call_soon(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call it in the backend's loop, from another thread; nothing where that has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _main(self) -> None:
         try:

@@ -29,6 +29,7 @@ from console.cli.outcome import OK, USAGE, complain, outcome
 
 if TYPE_CHECKING:
     from agent_core.config.origin import Origin
+    from console.demo import Demo
 
 
 class Parser(argparse.ArgumentParser):
@@ -157,14 +158,14 @@ def _picture(text: str) -> Path:
 # --- commands ------------------------------------------------------------------------------------------------------------
 
 
-def _configured(options: argparse.Namespace, stack: ExitStack) -> Any:
+def _configured(options: argparse.Namespace, stack: ExitStack, demo: "Demo | None" = None) -> Any:
     """The configuration of this run, for --demo with its backend, and the lock on its data directory."""
     from agent_core.journal.data_dir import DataDirLock, data_dir
 
     if options.demo:
-        from console.demo import demonstration
+        from console.demo import Demo
 
-        config = stack.enter_context(demonstration(overrides(options), options.seconds))
+        config = stack.enter_context((demo or Demo()).running(overrides(options), options.seconds))
     else:
         config = configuration(options, require_secret=True, check_files=True)
     stack.enter_context(DataDirLock(data_dir(config)))
@@ -183,12 +184,13 @@ def _run(options: argparse.Namespace) -> int:
     gc.disable()
     verdict = _beside(options)
     from console.cli import recordings
+    from console.demo import Demo
 
     recorder = recordings.recorder_for(options)
-    secrets = env_file(options)
+    secrets, demo = env_file(options), Demo() if options.demo else None
     return run_console(
-        partial(_configured, options), verdict, secrets, options.seconds, recorder, partial(_anew, options),
-        read_only=options.read_only, demo=options.demo, begin_with=options.filter,
+        partial(_configured, options, demo=demo), verdict, secrets, options.seconds, recorder, partial(_anew, options),
+        read_only=options.read_only, demo=demo, begin_with=options.filter,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from textual._styles_cache import StylesCache
 from textual.events import AppBlur, AppFocus, Key
@@ -23,6 +24,7 @@ from agent_core.feed import CommandEntry, ProvenEntry
 from agent_core.records import Remembered
 from agent_core.snapshot import PollingMode, PollingView, ScheduledView, Snapshot
 from console.app import FORESIGHT_AFTER, HINT_SECONDS, EdgeConsole
+from console.demo import Demo
 from console.operations import ConsoleOptions
 from console.panels.stream import Stream
 from console.run import keep_open
@@ -423,6 +425,28 @@ async def test_the_palette_has_our_actions_and_no_others() -> None:
         await seat.pilot.pause(0.2)
         await seat.press("enter")
         await seat.until(lambda: seat.host.posted == [ReconnectRequested()])
+
+
+async def test_a_demonstration_is_told_to_do_wrong_from_the_palette() -> None:
+    demo = Demo()
+    with demo.running({}, None) as config:
+
+        def sync() -> int:
+            headers = {"Authorization": f"Bearer {config.secrets[0]}"}
+            return httpx.post(f"{config.backend.url}/edge/sync", json={"edge_agent_id": "a"}, headers=headers, trust_env=False).status_code
+
+        async with seated(fault=demo.fault) as seat:
+            for words, said, status in (
+                ("sync_status=418 seconds=30", "The backend was told: sync_status=418", 418),
+                ("sync_status=17", "sync_status: 200 to 599 expected", 418),
+                ("off", "The backend was told: off", 200),
+            ):
+                await seat.press("colon", *f"fault {words}")
+                await seat.until(lambda: seat.app.screen.query("CommandList").first().highlighted is not None)  # type: ignore[attr-defined]
+                await seat.pilot.pause(0.2)
+                await seat.press("enter")
+                await seat.says(said)
+                assert sync() == status
 
 
 async def test_every_theme_can_be_put_on() -> None:

@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent_core.reference.demo import run_demo
-from agent_core.reference.faults import Faults
+from agent_core.reference.faults import Faults, in_words
 from agent_core.reference.orders import Status
 from agent_core.reference.server import DEMO_SECRET, ReferenceBackend
 
@@ -70,6 +70,14 @@ async def test_the_same_seed_tells_the_same_story() -> None:
             payloads = [order.view()["payload"] for order in backend.hub.orders()]
             stories.append([(payload.get("text"), payload.get("thread_id")) for payload in payloads])
     assert stories[0] == stories[1] != stories[2]
+
+
+async def test_the_demos_own_outage_leaves_alone_what_somebody_has_told() -> None:
+    async with ReferenceBackend() as backend:
+        told, _ = in_words("sync_body=no ack_status=404 silent")
+        backend.do_wrong(told)
+        await run_demo(backend, AGENT, cycle_seconds=0.05, rounds=1)
+        assert backend.faults == Faults(sync_body="no", ack_status=404, silent=True)
 
 
 async def test_a_cancelled_demo_ends_its_outage() -> None:
