@@ -127,7 +127,10 @@ ENTRIES = get_args(FeedEntry)
 log = logging.getLogger("edge")
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 Asking = ReplayRequested | CancelRequested | ResolveRequested
+ASKING = get_args(Asking)
 """What the operator asks for by a command's id, for which the journal is looked up."""
+BRINGING = (CommandsReceived, PollAnswered, MessagePosted)
+"""What brings commands."""
 
 
 class Agent:
@@ -398,9 +401,10 @@ class Agent:
     def _take(self) -> list[Event]:
         """The events at hand with what the journal remembers, or as many of them as bring MAX_ARRIVALS commands; the rest is next."""
         inbox, self._inbox = self._inbox, []
-        room, events = MAX_ARRIVALS if self._signatures is None else MAX_SIGNED_ARRIVALS, list[Event]()
+        room = MAX_ARRIVALS if self._signatures is None else MAX_SIGNED_ARRIVALS
+        events: list[Event] = []
         for number, event in enumerate(inbox):
-            if isinstance(event, CommandsReceived | PollAnswered | MessagePosted):
+            if isinstance(event, BRINGING):
                 arrivals = event.arrivals[:room]
                 room -= len(arrivals)
                 known = tuple(map(self._recall, arrivals))
@@ -410,7 +414,7 @@ class Agent:
                     asyncio.get_running_loop().call_soon(self._turn)
                     break
                 events.append(_whole(event, known))
-            elif not isinstance(event, Asking):
+            elif not isinstance(event, ASKING):
                 events.append(event)
             elif (found := self._with_memory(event)) is not None:
                 events.append(found)

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+INFINITY = float("inf")
+"""An instant that never comes."""
+
 
 class Moment(Struct, frozen=True, gc=False):
     """One instant on both clocks, in seconds: `mono` never jumps, `utc` (Unix time) is what people and frames use."""

@@ -169,7 +169,7 @@ class Recorded(Struct, frozen=True, gc=False, tag=True):
 
     ticket: int
     horizon_utc: float = 0.0
-    lapsed: Unresolved = Unresolved()
+    lapsed: Unresolved | None = None
 
 
 class Recalled(Struct, frozen=True, gc=False, tag=True):

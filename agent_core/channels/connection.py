@@ -108,11 +108,13 @@ class Connection(ClientConnection):
             if is_open and protocol.current_size is None:
                 messages, at = whole_messages(data, at, self._room())
                 self.messages += messages
+                if at == len(data):
+                    return
             end = others_end(data, at, self._room()) if is_open else len(data)
             if at < end:
                 super().data_received(data[at:end])
                 at = end
-            elif at < len(data):
+            else:
                 self.tail += data[at:]
                 return
 
@@ -145,12 +147,11 @@ class Connection(ClientConnection):
                 self.transport.close()
 
     def _look_at_the_backlog(self) -> None:
-        now = self.loop.time()
         if self.untaken + self.transport.get_write_buffer_size() <= MAX_UNREAD:
             self.full_since = None
         elif self.full_since is None:
-            self.full_since = now
-        elif now - self.full_since > UNREAD_FOR:
+            self.full_since = self.loop.time()
+        elif self.loop.time() - self.full_since > UNREAD_FOR:
             self.given_up = True
             self.transport.abort()
 

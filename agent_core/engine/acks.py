@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 
 from agent_core import frames
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.entries import ON_DISK, Ack, Entry
 from agent_core.events import AcksPosted, Effect, PostAcks, Recall, Send
 from agent_core.feed import ProvenEntry
@@ -323,13 +323,14 @@ class Acks:
 
     def unpark_all(self) -> None:
         """There is a socket whose pongs prove: what was refused by HTTP goes out by it with the rest."""
-        self._kept.extend(self._parked)
-        self._parked.clear()
+        if self._parked:
+            self._kept.extend(self._parked)
+            self._parked.clear()
 
     @property
     def retry_at(self) -> float:
         """When the next refused one is to be posted again; infinity for none."""
-        return min((ack.not_before for ack in self._parked), default=float("inf"))
+        return min((ack.not_before for ack in self._parked), default=INFINITY)
 
     @property
     def overflowing(self) -> bool:

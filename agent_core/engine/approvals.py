@@ -12,6 +12,7 @@ Invariant: where a command cannot be judged, it is held.
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from agent_core.clock import INFINITY
 from agent_core.config.models import HOLD_ALL, Executor
 from agent_core.entries import Entry
 from agent_core.filters import Filter, FilterError, parse
@@ -64,16 +65,15 @@ class Approvals:
         del self._held[entry.seq]
 
     @property
-    def due_at(self) -> float | None:
-        """When the first one's time is up."""
+    def due_at(self) -> float:
+        """When the first one's time is up; infinity for never."""
         if not self._timeout or not self._held:
-            return None
+            return INFINITY
         return next(iter(self._held.values())).arrived.mono + self._timeout
 
     def overdue(self, mono: float, most: int) -> Iterator[Entry]:
         """Those whose time is up, at most so many; each is removed by its taker."""
         for _ in range(most):
-            due = self.due_at
-            if due is None or due > mono:
+            if self.due_at > mono:
                 return
             yield next(iter(self._held.values()))

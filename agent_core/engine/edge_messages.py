@@ -10,7 +10,7 @@ Invariants: one is posted at a time, and none before an older one is settled.
 from collections import deque
 from collections.abc import Callable
 
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.engine.repeats import Repeats
 from agent_core.entries import Outgoing
 from agent_core.events import Effect, EventsRecalled, MessagePosted, PostMessage, RecallEvents
@@ -47,7 +47,7 @@ class EdgeMessages:
     def wake_at(self) -> float:
         """When the next one may go out; infinity for none."""
         waits = self.queue and self._posting is None and not self._recalling
-        return self._not_before if waits else float("inf")
+        return self._not_before if waits else INFINITY
 
     def route(self, now: Moment) -> None:
         if not self.queue or self._posting is not None or self._recalling or now.mono < self._not_before:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agent_core import __version__, frames
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.config import Config
 from agent_core.config.models import HOLD_ALL
 from agent_core.engine.acks import MAX_IN_MEMORY, Route
@@ -164,14 +164,13 @@ class Engine:
         self._now = Moment(0.0, 0.0)
         self._dice: Dice = lambda: 0.0
         self._offset: float | None = None
-        self._promised = float("inf")
+        self._promised = INFINITY
         self._trouble: str | None = None
         self._was_online = False
         self._malformed = 0
         self._polled = Polled()
         self._suspects: set[str] = set()
-        self._deaf_check_at: float | None = None
-        self._post_at: float | None = None
+        self._deaf_check_at = self._post_acks_at = INFINITY
         self._stop_by: float | None = None
         self._draining = False
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
@@ -209,17 +208,14 @@ class Engine:
     def _next_deadline(self) -> float:
         if self._ledger.may_start or self._barrier.may_release:
             return self._now.mono
-        times = [
-            self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.resync_at, self._ledger.paced_until(self._now)
-        ]  # fmt: skip
-        dues = (self._ledger.next_due_utc, self._ledger.next_expiry_utc)
-        times += [self._now.mono + max(0.0, due - self._now.utc) for due in dues if due is not None]
-        if (at := self._ledger.decision_at) is not None:
-            times.append(at)
-        times += [at for at in (self._post_at, self._deaf_check_at, self._stop_by) if at is not None]
+        stop_by = INFINITY if self._stop_by is None else self._stop_by
+        post_at = INFINITY
         if self._upstream.posts is not None and self._link.agent_id is not None and self._stop_by is None:
-            times.append(max(self._now.mono, self._upstream.posts.wake_at))
-        return min(times)
+            post_at = max(self._now.mono, self._upstream.posts.wake_at)
+        return min(
+            self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.wake_at(self._now),
+            self._post_acks_at, self._deaf_check_at, stop_by, post_at,
+        )  # fmt: skip
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
         """The whole present as one frozen value."""
@@ -233,7 +229,7 @@ class Engine:
             commands=ledger.view(self._malformed, now), events=self._upstream.view(),
             latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
-            hold_until_at=ledger.decision_at, hold_then="approve" if ledger.approvals.approves else "refuse",
+            hold_until_at=ledger.hold_until_at, hold_then="approve" if ledger.approvals.approves else "refuse",
             waits=ledger.waits(now),
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
         )  # fmt: skip
@@ -521,7 +517,7 @@ class Engine:
             self._configure(event.settings)
         if purpose == "safety" and self._link.online:
             self._suspects = polled.fresh
-            self._deaf_check_at = self._now.mono + self._config.timing.probe_within if polled.fresh else None
+            self._deaf_check_at = self._now.mono + self._config.timing.probe_within if polled.fresh else INFINITY
             if not (polled.fresh or polled.rejected):
                 self._link.delivers()
 
@@ -548,7 +544,8 @@ class Engine:
 
     def _recorded(self, event: Recorded) -> None:
         self._ledger.forgotten_up_to(event.horizon_utc)
-        self._ledger.lapsed(event.lapsed)
+        if event.lapsed is not None:
+            self._ledger.lapsed(event.lapsed)
         self._barrier.recorded(event.ticket)
         if self._trouble is not None:
             self._take_again()
@@ -605,8 +602,6 @@ class Engine:
 
     def _couple_settings(self) -> None:
         accepted = self._settings.take_changed()
-        if not accepted:
-            return
         self._apply(accepted)
         told = ", ".join(f"{name}={value}" for name, value in accepted.items())
         self._repeats.say(self._now, "INFO", "changes of settings", f"Settings changed: {told}")
@@ -660,20 +655,15 @@ class Engine:
         """Whatever is due."""
         now = self._now
         self._link.tick(now, self._dice)
-        self._ledger.release(self._barrier.release(), now)
+        if self._barrier.may_release:
+            self._ledger.release(self._barrier.release(), now)
         self._repeats.tick(now)
-        self._ledger.start_waiting(now)
-        if (due := self._ledger.next_due_utc) is not None and due <= now.utc:
-            self._ledger.fire_due(now)
-        if (at := self._ledger.decision_at) is not None and at <= now.mono:
-            self._ledger.decide_overdue(now)
-        if (at := self._ledger.next_expiry_utc) is not None and at <= now.utc:
-            self._ledger.expire(now)
+        self._ledger.tick(now)
         if self._link.status_due(now):
             uptime = now.mono - self._started.mono if self._started else 0.0
             self._emit(SendStatus(self._link.generation, self._ledger.scheduled_count, uptime))
-        if self._deaf_check_at is not None and now.mono >= self._deaf_check_at:
-            self._deaf_check_at = None
+        if now.mono >= self._deaf_check_at:
+            self._deaf_check_at = INFINITY
             if self._suspects and self._link.online and not self._link.stopping:
                 self._link.deafened(f"a sync brought {len(self._suspects)} command(s) that it should have pushed", now)
             self._suspects.clear()
@@ -687,9 +677,10 @@ class Engine:
             self._polling.sync_soon(now)
         elif self._was_online and not online:
             ledger.acks.unsend()
-            self._deaf_check_at = None
+            self._deaf_check_at = INFINITY
         self._was_online = online
-        self._couple_settings()
+        if self._settings.changed:
+            self._couple_settings()
         self._couple_polling()
         ledger.release(self._barrier.seal(), now)
         posts_from = self._polling.posts_from(socket_down=not online, pings_ignored=link.pings_ignored)
@@ -703,7 +694,7 @@ class Engine:
         ledger.acks.recall(ways)
         if self._upstream.unproven:
             self._couple_events()
-        self._post_at = self._next_post(posts_from)
+        self._post_acks_at = self._next_post(posts_from) if posts_from < INFINITY else INFINITY
         if ledger.acks.awaits_pong or (self._upstream.unproven and self._upstream.awaits_pong):
             link.want_proof(now)
         self._note_history()
@@ -728,13 +719,12 @@ class Engine:
     def _by_socket(self) -> bool:
         return self._link.online and not self._link.pings_ignored
 
-    def _next_post(self, posts_from: float) -> float | None:
-        """When acks may be posted that may not now, or a refused one is due."""
+    def _next_post(self, posts_from: float) -> float:
+        """When acks may be posted that may not now, or a refused one is due; infinity for never."""
         acks = self._ledger.acks
-        if posts_from == float("inf") or self._link.agent_id is None or not acks.unproven:
-            return None
-        at = posts_from if posts_from > self._now.mono else acks.retry_at
-        return at if at < float("inf") else None
+        if self._link.agent_id is None or not acks.unproven:
+            return INFINITY
+        return posts_from if posts_from > self._now.mono else acks.retry_at
 
     def _couple_polling(self) -> None:
         now = self._now
@@ -800,7 +790,7 @@ class Engine:
             self._emit(CancelRunning())
             self._say("WARNING", f"{self._ledger.running} command(s) still run; they are resolved at the next start")
         if not link.stopping and (overdue or not (self._ledger.running or self._barrier.tickets)):
-            self._stop_by = float("inf")
+            self._stop_by = INFINITY
             link.stop(now)
         if link.stopping and link.phase is Phase.STOPPED:
             self._repeats.close(now)

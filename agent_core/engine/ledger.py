@@ -27,7 +27,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from agent_core import frames
-from agent_core.clock import Moment, iso
+from agent_core.clock import INFINITY, Moment, iso
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
 from agent_core.engine.approvals import Approvals
@@ -336,17 +336,13 @@ class Ledger:
 
     def resync_due(self, now: Moment, every: float) -> bool:
         """Whether the backend is to be asked for what was rejected: there is room for it."""
-        if self._rejections.idle and self._turned_away.idle:
+        if not self.rejected or (self._rejections.idle and self._turned_away.idle):
             return False
         room = self._intake_open and not self.paused and self.pending <= self._config.executor.max_pending // 2
         later = room and self.scheduled_count <= self._max_scheduled * 3 // 4
         self._told_schedule_full &= not later
         due = (self._rejections.resync_due(now, room=room, every=every), self._turned_away.resync_due(now, room=later, every=every))
         return any(due)
-
-    @property
-    def resync_at(self) -> float:
-        return min(self._rejections.wake_at, self._turned_away.wake_at)
 
     @property
     def rejected(self) -> int:
@@ -531,12 +527,7 @@ class Ledger:
             self._enqueue(entry)
             self._show(entry)
 
-    @property
-    def decision_at(self) -> float | None:
-        """When the first held command's time is up."""
-        return self.approvals.due_at if self._intake_open else None
-
-    def decide_overdue(self, now: Moment) -> None:
+    def _decide_overdue(self, now: Moment) -> None:
         """In the operator's place, as configured; of very many the rest in the next step."""
         after = self._config.executor.hold_timeout_seconds
         for entry in self.approvals.overdue(now.mono, MAX_DECIDED_PER_STEP):
@@ -699,11 +690,7 @@ class Ledger:
             self._change(CommandReleased(entry.seq, now.utc, SCHEDULED, entry.ack))
         self._show(entry)
 
-    @property
-    def next_due_utc(self) -> float | None:
-        return self._schedule.next_utc if self._intake_open else None
-
-    def fire_due(self, now: Moment) -> None:
+    def _fire_due(self, now: Moment) -> None:
         """Queue every scheduled message whose time has come; those too late are missed (P9)."""
         for seq, due in self._schedule.take_due(now.utc):
             entry = self._by_seq.get(seq)
@@ -733,6 +720,34 @@ class Ledger:
         self._fetching.update(asked)
         for first in range(0, len(asked), RECALL_BATCH):
             self._emit(Recall(tuple(asked[first : first + RECALL_BATCH])))
+
+    @property
+    def hold_until_at(self) -> float | None:
+        """When the first held command's time is up."""
+        due_at = self.approvals.due_at if self._intake_open else INFINITY
+        return due_at if due_at < INFINITY else None
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def wake_at(self, now: Moment) -> float:
+        """When, on the monotonic clock, something is due; infinity for never."""
+        resync_at = min(self._rejections.wake_at, self._turned_away.wake_at)
+        if not self._intake_open:
+            return resync_at
+        wait = max(0.0, min(self._schedule.next_utc, self._expiries.next_utc) - now.utc)
+        paced_until = self._pace.wake_at(now) if self._pace is not None else INFINITY
+        return min(resync_at, now.mono + wait, self.approvals.due_at, paced_until)
+
+    def tick(self, now: Moment) -> None:
+        """Start what may start, and act on every time that has come."""
+        self.start_waiting(now)
+        if self._intake_open:
+            if self._schedule.next_utc <= now.utc:
+                self._fire_due(now)
+            if self.approvals.due_at <= now.mono:
+                self._decide_overdue(now)
+            if self._expiries.next_utc <= now.utc:
+                self._expire(now)
 
     # --- execution -----------------------------------------------------------------------------------------------
 
@@ -793,11 +808,7 @@ class Ledger:
         if entry.command.expires_utc is not None:
             self._expiries.add(entry.seq, entry.command.expires_utc)
 
-    @property
-    def next_expiry_utc(self) -> float | None:
-        return self._expiries.next_utc if self._intake_open else None
-
-    def expire(self, now: Moment) -> None:
+    def _expire(self, now: Moment) -> None:
         """End what waits and is not to be run any more."""
         for seq, _ in self._expiries.take_due(now.utc):
             entry = self._by_seq.get(seq)
@@ -805,10 +816,6 @@ class Ledger:
                 self._withdraw(entry)
                 self._end(entry, FAILED, _expired(entry.command), {}, now)
         self.start_waiting(now)
-
-    def paced_until(self, now: Moment) -> float:
-        """When something that waits for the policy may go on (monotonic)."""
-        return self._pace.wake_at(now) if self._pace is not None and self._intake_open else float("inf")
 
     def _begin_to_run(self, entry: Entry, now: Moment) -> None:
         entry.state, entry.began_at = RUNNING, now.mono

@@ -25,7 +25,7 @@ after the peer has spoken. Simultaneous deadlines: phase first, then ping, then 
 from collections import Counter, deque
 from collections.abc import Callable
 
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.config import Config
 from agent_core.engine import backoff
 from agent_core.engine.backoff import Dice
@@ -87,7 +87,7 @@ class Link:
         self._hinted_at = float("-inf")
         self._hinted = self._spread_retry = False
         self._pings = Pings(config.websocket.ping_interval_seconds)
-        self._next_status_at: float | None = None
+        self._next_status_at = INFINITY
 
     # --- what others ask -----------------------------------------------------------------------------------------
 
@@ -114,8 +114,8 @@ class Link:
     @property
     def wake_at(self) -> float:
         """The earliest deadline; infinity where there is none."""
-        times = (self._deadline, self._pings.next_at, self._next_status_at)
-        return min((at for at in times if at is not None), default=float("inf"))
+        deadline = INFINITY if self._deadline is None else self._deadline
+        return min(deadline, self._pings.next_at, self._next_status_at)
 
     def is_current(self, generation: int) -> bool:
         return generation == self.generation and (self.phase is Phase.ONLINE or self.phase is Phase.CONNECTING or self.phase in OPEN)
@@ -243,7 +243,7 @@ class Link:
 
     def status_due(self, now: Moment) -> bool:
         """Whether a status frame is to go out now; each is asked for once."""
-        if self._next_status_at is None or now.mono < self._next_status_at:
+        if now.mono < self._next_status_at:
             return False
         self._next_status_at = now.mono + self._config.websocket.status_interval_seconds
         return True
@@ -256,7 +256,7 @@ class Link:
         """Act on every deadline that has come."""
         if self._deadline is not None and now.mono >= self._deadline:
             self._due(now, dice)
-        if self._pings.next_at is not None and now.mono >= self._pings.next_at:
+        if now.mono >= self._pings.next_at:
             self._ping_again(now)
 
     def stop(self, now: Moment) -> None:
@@ -266,7 +266,7 @@ class Link:
             self._emit(CloseSocket(self.generation, 1000, "agent stopped"))
             self._deadline = now.mono + self._timing.close_within + 0.25
             self._pings.end()
-            self._next_status_at = None
+            self._next_status_at = INFINITY
         else:
             if self.phase is Phase.CONNECTING and self.agent_id is not None:
                 self._emit(AbortSocket(self.generation))
@@ -281,7 +281,8 @@ class Link:
             wait_from_at=self._wait_from if between else None, retry_at=self._deadline if between else None,
             down_since_at=self._down.mono if self._down else None,
             dials=self.dials, sessions=self.sessions,
-            last_ping_at=self._pings.sent_at, last_pong_at=self._pings.answered_at, next_ping_at=self._pings.next_at,
+            last_ping_at=self._pings.sent_at, last_pong_at=self._pings.answered_at,
+            next_ping_at=self._pings.next_at if self._pings.next_at < INFINITY else None,
             pings_ignored=self.pings_ignored, deaf=self._deaf,
             last_drop=self.last_drop, drops=tuple(self.drops.items()), lifetimes=tuple(self.lifetimes),
             last_outage_utc=self._outage[0] if self._outage else None,
@@ -375,7 +376,7 @@ class Link:
             self._outage = (self._down.utc, now.mono - self._down.mono)
         self._down, self._said_down = None, False
         every = self._config.websocket.status_interval_seconds
-        self._next_status_at = now.mono + every if every else None
+        self._next_status_at = now.mono + every if every else INFINITY
         self._enter(Phase.ONLINE, now, now.mono + self._timing.silence_after)
         self._say(now, "INFO", "WebSocket connected - real-time mode enabled")
         self._say(now, "INFO", "Command delivery: Real-time via WebSocket")
@@ -426,7 +427,7 @@ class Link:
                 cause, detail = Cause.IDLE_CUT, f"{detail}; cut every {lifetime:.0f} s"
         self.last_drop = Drop(now.utc, cause, plain(detail), lifetime)
         self.drops[cause] += 1
-        self._online_at = self._next_status_at = None
+        self._online_at, self._next_status_at = None, INFINITY
         self._pings.end()
         self._woke = False
         if self._down is None:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.config.models import Policy, Rate
 from agent_core.engine.quiet import Quiet
 
@@ -220,7 +220,7 @@ class Pace:
             times.append(self._due[0][0])
         if len(self._at_night) and self._quiet is not None:
             times.append(now.mono + max(0.0, (self._quiet.until(now.utc) or now.utc) - now.utc))
-        return min(times, default=float("inf"))
+        return min(times, default=INFINITY)
 
     def waits(self, now: Moment) -> Iterator[tuple[Wait, int]]:
         """For what, until when for the first of them, and how many lanes wait."""

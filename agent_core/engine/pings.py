@@ -11,7 +11,7 @@ Invariants: numbers go up by one, over all sockets; a pong answers each ping at 
 from collections import deque
 
 from agent_core import frames
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 
 MAX_UNANSWERED = 16
 """JSON pings that may be out; a backend that ignores them gets a bare pong instead, for it still has to hear us."""
@@ -24,8 +24,8 @@ class Pings:
         self.every = every
         self.sent_at: float | None = None
         self.answered_at: float | None = None
-        self.next_at: float | None = None
-        """When the next one is due; None while no socket is open."""
+        self.next_at = INFINITY
+        """When the next one is due; infinity while no socket is open."""
         self._unanswered: deque[tuple[int, float]] = deque()
         self._numbered = False
         """This peer numbers its pongs."""
@@ -74,9 +74,9 @@ class Pings:
 
     def hasten(self, now: Moment, least: float) -> None:
         """Bring the next one forward, `least` seconds after the last at the earliest, where none is out."""
-        if self.next_at is not None and self.sent_at is not None and not self._unanswered:
+        if self.next_at < INFINITY and self.sent_at is not None and not self._unanswered:
             self.next_at = min(self.next_at, max(now.mono, self.sent_at + least))
 
     def end(self) -> None:
         """The socket is gone."""
-        self.next_at = None
+        self.next_at = INFINITY

@@ -11,7 +11,7 @@ poll is early, so that while all is well its answer comes before the last one is
 
 from collections.abc import Callable, Mapping
 
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.config import Config
 from agent_core.engine.backoff import Dice
 from agent_core.events import AcksPosted, Effect, Failure, Poll, Trouble
@@ -35,9 +35,7 @@ class Polling:
         self._mode = config.backend.polling
         self.failing = False
         self._active = self.first = False
-        self._next_at: float | None = None
-        self._sync_at: float | None = None
-        self._safety_at: float | None = None
+        self._next_at = self._sync_at = self._safety_at = INFINITY
         self._not_before = float("-inf")
         self._post_not_before = float("-inf")
         self._paths_at = float("-inf")
@@ -64,9 +62,8 @@ class Polling:
     def due_at(self) -> float:
         """When the next poll goes out, or the answer to the present one is overdue."""
         if self._in_flight is not None:
-            return self._answer_by or float("inf")
-        times = [at for at in (self._next_at, self._sync_at, self._safety_at) if at is not None]
-        return max(min(times), self._not_before) if times else float("inf")
+            return self._answer_by or INFINITY
+        return max(min(self._next_at, self._sync_at, self._safety_at), self._not_before)
 
     @property
     def active(self) -> bool:
@@ -84,7 +81,7 @@ class Polling:
     def posts_from(self, *, socket_down: bool, pings_ignored: bool) -> float:
         """Since when acks may go by HTTP; infinity where they may not."""
         wanted = self._mode is not PollingMode.NEVER and (socket_down or pings_ignored)
-        return max(self._post_not_before, self._not_before, self._paths_at) if wanted else float("inf")
+        return max(self._post_not_before, self._not_before, self._paths_at) if wanted else INFINITY
 
     @property
     def carries(self) -> bool:
@@ -94,7 +91,7 @@ class Polling:
     def view(self) -> PollingView:
         return PollingView(
             mode=self._mode, active=self._active, in_flight=self._in_flight is not None,
-            next_at=max(self._next_at, self._not_before) if self._next_at is not None else None,
+            next_at=max(self._next_at, self._not_before) if self._next_at < INFINITY else None,
             works_until_at=self._works_until if self._active else None,
             polls=self._polls, failures=self._failures, last_ok_utc=self._last_ok_utc, last_error=self._last_error, every=self.every,
         )  # fmt: skip
@@ -116,13 +113,12 @@ class Polling:
 
     def sync_later(self, now: Moment) -> None:
         """One sync after the interval, where none is due: a poll alone can prove what waits."""
-        if self._sync_at is None:
-            self._sync_at = now.mono + self.every
+        self._sync_at = min(self._sync_at, now.mono + self.every)
 
     def woke(self, now: Moment) -> None:
         """The machine or this process slept: what was answered before vouches for nothing; ask again at once."""
         self._works_until = None
-        if self._next_at is not None:
+        if self._next_at < INFINITY:
             self._next_at = now.mono
 
     def couple(
@@ -144,10 +140,10 @@ class Polling:
         self._polls += 1
         self._in_flight = purpose
         self._answer_by = now.mono + self._timing.poll_within + GRACE
-        self._sync_at = None
-        if self._next_at is not None:
+        self._sync_at = INFINITY
+        if self._next_at < INFINITY:
             self._next_at = now.mono + self.every * (1 - self._timing.poll_jitter * (1 + dice()) / 2)
-        if self._safety_at is not None and purpose != "poll":
+        if self._safety_at < INFINITY and purpose != "poll":
             self._safety_at = now.mono + self._timing.safety_sync_every
         self._emit(Poll(self._number, last_command_id, carry(CARRIED) if self.carries else (), status(), events()))
 
@@ -158,18 +154,18 @@ class Polling:
             self.first = True
             self._say(now, "INFO", f"Command delivery: HTTP polling every {self.every:g}s")
         elif not wanted:
-            self._next_at = None
+            self._next_at = INFINITY
         self._active = wanted
         if not possible or not online or self._mode is PollingMode.NEVER:
-            self._sync_at = None
+            self._sync_at = INFINITY
         if not possible or not online:
-            self._safety_at = None
-        elif self._safety_at is None and self._timing.safety_sync_every:
+            self._safety_at = INFINITY
+        elif self._safety_at == INFINITY and self._timing.safety_sync_every:
             self._safety_at = now.mono + self._timing.safety_sync_every
 
     def _due(self, now: Moment) -> str | None:
         for at, purpose in ((self._sync_at, "drain"), (self._safety_at, "safety"), (self._next_at, "poll")):
-            if at is not None and now.mono >= at:
+            if now.mono >= at:
                 return purpose
         return None
 
@@ -204,7 +200,7 @@ class Polling:
         detail = plain(failure.detail, 200)
         self._say(now, "WARNING" if not self.failing or detail != self._last_error else "DEBUG", f"HTTP polling failed: {detail}")
         self.failing, self._works_until, self._last_error = True, None, detail
-        if self.first and self._next_at is not None:
+        if self.first and self._next_at < INFINITY:
             least, most = self._timing.poll_jitter, 1 - self._timing.poll_jitter / 2
             self._next_at = min(self._next_at, now.mono + self.every * (least + (most - least) * dice()))
         self.first = False

@@ -5,10 +5,9 @@ once, and then each interval while a rejected id has not come again: a backend m
 `MAX_RESYNCS` in vain it has thought better of them, and they are given up.
 """
 
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 
 MAX_RESYNCS = 40
-INFINITY = float("inf")
 
 
 class Rejections:

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent_core.clock import Moment
+from agent_core.clock import INFINITY, Moment
 from agent_core.feed import LogEntry
 from agent_core.plain import plain
 
-INFINITY = float("inf")
 QUIET_SECONDS = 60.0
 MAX_TEXTS = 20
 

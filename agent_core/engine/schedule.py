@@ -11,13 +11,15 @@ at hand in whole, so that they go out on time: when half of them are gone the ne
 import heapq
 from collections.abc import Sequence
 
+from agent_core.clock import INFINITY
+
 
 class Schedule:
     """Numbers (`seq`) with a due time."""
 
     def __init__(self, near: int = 100) -> None:
         self._near = near
-        self._near_utc = float("inf")
+        self._near_utc = INFINITY
         """Up to this due time messages are near."""
         self._heap: list[tuple[float, int]] = []
         self._due: dict[int, float] = {}
@@ -47,22 +49,22 @@ class Schedule:
     def _tidy(self) -> None:
         """Give back what is kept of entries no longer due, now and then; of few none is far."""
         if len(self._due) <= self._near:
-            self._near_utc = float("inf")
+            self._near_utc = INFINITY
         if len(self._heap) > 4 * len(self._due) + 64:
             self._heap = [(due, number) for number, due in self._due.items()]
             heapq.heapify(self._heap)
 
     @property
-    def next_utc(self) -> float | None:
-        """When the earliest entry is due."""
+    def next_utc(self) -> float:
+        """When the earliest entry is due; infinity for never."""
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return self._heap[0][0] if self._heap else INFINITY
 
     def take_due(self, utc: float) -> list[tuple[int, float]]:
         """Remove and return every (seq, due_utc) that is due, earliest first."""
         taken = []
-        while (due := self.next_utc) is not None and due <= utc:
+        while (due := self.next_utc) <= utc:
             _, seq = heapq.heappop(self._heap)
             del self._due[seq]
             self._at_hand.discard(seq)
@@ -101,9 +103,9 @@ class Schedule:
     def wanted(self) -> Sequence[int]:
         """Which are near and not at hand; asked again only when half of the near ones are gone."""
         if len(self._due) <= self._near:
-            self._near_utc = float("inf")
+            self._near_utc = INFINITY
             return [seq for seq in self._due if seq not in self._at_hand] if len(self._at_hand) < len(self._due) else ()
-        if self._near_utc < float("inf") and 2 * len(self._at_hand) >= self._near:
+        if self._near_utc < INFINITY and 2 * len(self._at_hand) >= self._near:
             return ()
         return [seq for seq in self._find_near() if seq not in self._at_hand]
 

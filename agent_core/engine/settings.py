@@ -29,14 +29,15 @@ class Settings:
         self._here = dict(here)
         self._level_is_set = level_is_set
         self._held: dict[str, Any] = {}
-        self._changed: dict[str, Any] = {}
+        self.changed: dict[str, Any] = {}
+        """What was changed since `take_changed`."""
 
     def configure(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """What `accept` says of these; the accepted ones are changed from now on."""
         accepted, refused = accept(values)
         if self._level_is_set and accepted.pop("log_level", None) is not None:
             refused.append("log_level is set by this machine's own configuration")
-        self._changed.update(accepted)
+        self.changed.update(accepted)
         self._held.update(accepted)
         return accepted, refused
 
@@ -46,8 +47,7 @@ class Settings:
         return self.take_changed()
 
     def take_changed(self) -> dict[str, Any]:
-        """What was changed since this was asked last."""
-        changed, self._changed = self._changed, {}
+        changed, self.changed = self.changed, {}
         return changed
 
     def reload(self, here: Mapping[str, Any], *, level_is_set: bool) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Trimmed(NamedTuple):
     more: bool
     horizon_utc: float
     gone: int
-    lapsed: Unresolved
+    lapsed: Unresolved | None
 
 
 class Ages(NamedTuple):
@@ -166,11 +166,11 @@ def _compact(db: sqlite3.Connection) -> list[int]:
     return [row[0] for row in rows]
 
 
-def _delete_whole(db: sqlite3.Connection, seqs: Iterable[int]) -> Unresolved:
-    """How many of them needed the operator."""
+def _delete_whole(db: sqlite3.Connection, seqs: Iterable[int]) -> Unresolved | None:
+    """How many of them needed the operator, where any did."""
     deleted = db.execute(DELETE_WHOLE, (to_json(seqs).decode(),)).fetchall()
     lapsed = Counter(state for state, resolution in deleted if resolution is None)
-    return Unresolved(lapsed[State.FAILED], lapsed[State.INTERRUPTED])
+    return Unresolved(lapsed[State.FAILED], lapsed[State.INTERRUPTED]) if lapsed else None
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -213,8 +214,12 @@ def _rows(statement: str, rows: Iterator[Sequence[Any]]) -> Iterator[Statement]:
     while some := list(islice(rows, 64)):
         count = 1 if len(some) == 1 else -(-len(some) // 8) * 8
         some += some[-1:] * (count - len(some))
-        places = ",".join([f"({','.join('?' * len(some[0]))})"] * count)
-        yield statement.format(rows=places), list(chain.from_iterable(some))
+        yield _with_places(statement, count, len(some[0])), list(chain.from_iterable(some))
+
+
+@lru_cache(64)
+def _with_places(statement: str, rows: int, columns: int) -> str:
+    return statement.format(rows=",".join([f"({','.join('?' * columns)})"] * rows))
 
 
 def _new_row(change: CommandAccepted) -> Sequence[Any]:

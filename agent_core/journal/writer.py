@@ -29,7 +29,7 @@ from agent_core.journal.opening import BUSY_TIMEOUT, FILE_NAME, RESERVE_NAME, Le
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, BadRow, remembered, top, write
 from agent_core.journal.sent import sent
 from agent_core.journal.watch import LedgerEmptied, LedgerMoved, Watch
-from agent_core.records import Change, CommandAccepted, Key, Named, Remembered, Unresolved
+from agent_core.records import Change, CommandAccepted, Key, Named, Remembered
 
 RETRY_SECONDS = 0.5
 LOOK_EVERY = 5.0
@@ -355,7 +355,7 @@ class Journal:
         """Whether there is more to do. The engine hears of a new horizon one step before anything older than it is gone."""
         found = retention.trim(db, self._limits, ages, self._rows, self._horizon_utc)
         self._rows -= found.gone
-        if found.horizon_utc > self._horizon_utc or found.lapsed != Unresolved():
+        if found.horizon_utc > self._horizon_utc or found.lapsed is not None:
             self._horizon_utc = max(self._horizon_utc, found.horizon_utc)
             self._post(Recorded(self._ticket, self._horizon_utc, found.lapsed))
         return found.more

@@ -17,7 +17,7 @@ def test_due_in_order_of_time_and_never_early() -> None:
     assert schedule.take_due(20.0) == [(2, 10.0), (4, 10.0), (3, 20.0)]
     assert schedule.soonest(5) == [(1, 30.0)]
     assert schedule.take_due(1e9) == [(1, 30.0)]
-    assert (schedule.count(), schedule.next_utc) == (0, None)
+    assert (schedule.count(), schedule.next_utc) == (0, float("inf"))
 
 
 def test_removing_what_is_not_there_changes_nothing() -> None:
@@ -53,7 +53,7 @@ def test_it_agrees_with_a_plain_dictionary(steps: list[tuple[str, int]]) -> None
             assert schedule.take_due(value) == [(seq, at) for at, seq in due]
             for _, seq in due:
                 del model[seq]
-        assert schedule.next_utc == min(model.values(), default=None)
+        assert schedule.next_utc == min(model.values(), default=float("inf"))
         assert schedule.soonest(3) == [(seq, at) for at, seq in sorted((at, seq) for seq, at in model.items())[:3]]
 
 

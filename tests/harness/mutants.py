@@ -574,7 +574,7 @@ BUGS = (
         "if not past.is_unresolved",
     ),
     Bug("what needs the operator is forgotten by a restart", "journal/rows.py", 'unwell.get("failed", 0)', "0"),
-    Bug("what is forgotten needs the operator for ever", "journal/writer.py", " or found.lapsed != Unresolved():", ":"),
+    Bug("what is forgotten needs the operator for ever", "journal/writer.py", " or found.lapsed is not None:", ":"),
     Bug("a ledger that was emptied is a new one", "journal/opening.py", "(gone := lost(path)) is not None", "False"),
     Bug("a log without its ledger is thrown away", "journal/lost.py", "if log.is_file() and log.stat().st_size else", "if False else"),
     Bug("the first commands are noted late", "journal/mark.py", "not self._noted or ", ""),
@@ -759,7 +759,7 @@ BUGS = (
         "        for victim in victims[:1]:\n",
     ),
     Bug("a cancelled message stays planned", "engine/ledger.py", "            self._schedule.remove(victim.seq)\n", "            pass\n"),
-    Bug("a scheduled message goes early", "engine/schedule.py", "and due <= utc:", "and due <= utc + 1.0:"),
+    Bug("a scheduled message goes early", "engine/schedule.py", "self.next_utc) <= utc:", "self.next_utc) <= utc + 1.0:"),
     Bug(
         "intake goes on while the disk fails",
         "engine/engine.py",
@@ -769,7 +769,7 @@ BUGS = (
     Bug(
         "the deaf check never ends",
         "engine/engine.py",
-        "            self._deaf_check_at = None\n            if self._suspects",
+        "            self._deaf_check_at = INFINITY\n            if self._suspects",
         "            if self._suspects",
     ),
     Bug(
@@ -889,8 +889,8 @@ BUGS = (
     Bug(
         "no safety sync while polling",
         "engine/polling.py",
-        'self._safety_at is not None and purpose != "poll":',
-        "self._safety_at is not None:",
+        'self._safety_at < INFINITY and purpose != "poll":',
+        "self._safety_at < INFINITY:",
     ),
 )
 
