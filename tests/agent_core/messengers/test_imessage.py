@@ -4,84 +4,32 @@ import asyncio
 import json
 import os
 import signal
-import sqlite3
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typedstream  # type: ignore[import-untyped]
 
 from agent_core.config import Config
-from agent_core.frames import Command, Message
-from agent_core.handlers import run
+from agent_core.frames import Message
 from agent_core.journal.audit import audit
-from agent_core.messengers import Context
 from agent_core.messengers.base import MessengerError
 from agent_core.messengers.choice import messenger_for
 from agent_core.messengers.imessage.chat_db import ChatDb, text_of
 from agent_core.messengers.imessage.chats import Recipient, recipient_of
 from agent_core.messengers.imessage.messenger import IMessageMessenger
-from agent_core.messengers.imessage.ways import AppleScript, Imsg
+from agent_core.messengers.imessage.ways import AppleScript
 from agent_core.records import Outcome
 from agent_core.reference.messages.app import Fault, MessagesApp
 from agent_core.reference.messages.programs import install
 from agent_core.reference.messages.typedstream import attributed
 from agent_core.reference.orders import Status
+from tests.harness.mac import ANNA, WAYS, Mac, mac, rows_of
 from tests.harness.rig import AGENT, ack_of, message, program, records, served, settled, until, write_config
 
-ANNA = "+13105550100"
-COMMAND = Command("cmd_1", "send_message_now")
-WAYS = ("applescript", "imsg")
 AWKWARD = [
     'say "hi"', "back\\slash \\n", "two\nlines\r\nand three", "EOF", '" & do shell script "touch /tmp/x" & "', "$(id) `id` %s", "-e", "--",
     "👩‍👩‍👧 café é", " blank at the ends ", "x" * 10_000, "👋" * 10_000, "a\tb",
 ]  # fmt: skip
-
-
-@dataclass
-class Mac:
-    """A bench with a messenger that uses it."""
-
-    app: MessagesApp
-    messenger: IMessageMessenger
-
-    async def send(self, text: str, thread: str = ANNA, within: float = 20.0) -> Outcome:
-        asked = Message(thread, text)
-        try:
-            mark = await self.messenger.mark()
-        except OSError as error:
-            return Outcome(error=str(error))
-        pending = self.messenger.send(asked, COMMAND, Context(1, 0.0, self.messenger, asked, mark))
-        return await run(pending, COMMAND, within, lambda _command, _seconds: None)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return rows_of(self.app.folder)
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """What stands in the database, with the text made readable."""
-    with closing(sqlite3.connect(folder / "chat.db")) as db:
-        db.row_factory = sqlite3.Row
-        query = """SELECT m.*, c.guid chat, h.id handle FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID
-         LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id ORDER BY m.ROWID"""
-        return [dict(row) | {"text": text_of(row["attributedBody"])} for row in db.execute(query)]
-
-
-@asynccontextmanager
-async def mac(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, way: str, faults: Iterable[Fault] = (), *, tahoe: bool = False, **more: Any
-) -> AsyncIterator[Mac]:
-    monkeypatch.setenv("PATH", f"{install(folder)}:{os.environ['PATH']}")
-    async with MessagesApp(folder, faults, tahoe=tahoe) as app:
-        how = Imsg() if way == "imsg" else AppleScript()
-        messenger = IMessageMessenger(ChatDb(folder / "chat.db"), how, **more)
-        try:
-            yield Mac(app, messenger)
-        finally:
-            await messenger.close()
 
 
 @pytest.mark.parametrize("way", WAYS)
