@@ -10,7 +10,8 @@ An *echo* is a message of our own that comes back as another's: it has the GUID 
 Invariants: at most one ReadInbound is out; a delivery's status goes up only, and ends with `read` or `failed`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -160,3 +161,11 @@ def _received(occurrence: Occurrence, row: int, event: int, now: Moment) -> Mess
 def _written(value: object, most: int) -> str:
     """As the ledger can have it."""
     return ("" if value is None else str(value))[:most].encode("utf-8", "replace").decode()
+
+
+def guids_of(result: Mapping[str, Any]) -> list[str]:
+    """Of what a command has sent: the message's own, then those of its attachments."""
+    files = result.get("attachments")
+    told = [result, *files] if isinstance(files, list) else [result]
+    found = (one.get("guid") for one in told if isinstance(one, Mapping))
+    return list(dict.fromkeys(guid for guid in found if isinstance(guid, str)))

@@ -33,7 +33,7 @@ from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
 from agent_core.engine.approvals import Approvals
 from agent_core.engine.barrier import Barrier, Held
 from agent_core.engine.cancels import CANCELS, RESCHEDULES, Names, Tombstones
-from agent_core.engine.inbound import Inbound
+from agent_core.engine.inbound import Inbound, guids_of
 from agent_core.engine.lanes import Lanes
 from agent_core.engine.policy import pace_of, rules_of
 from agent_core.engine.recipients import recipient
@@ -907,11 +907,11 @@ class Ledger:
         self.start_waiting(now)
 
     def _note_receipt(self, entry: Entry, outcome: Outcome, now: Moment) -> None:
-        """Where the messenger has a record: the delivery of what it sent is followed by its GUID there."""
-        guid = outcome.result.get("guid")
-        if entry.state is COMPLETED and isinstance(guid, str):
+        """Where the messenger has a record: the delivery of what it sent is followed by its GUIDs there."""
+        if entry.state is COMPLETED and (guids := guids_of(outcome.result)):
             self._inbound.permission_found("automation")
-            self._inbound.sent(guid, entry.replay_of or entry.command.command_id, entry.seq, now)
+            for guid in guids:
+                self._inbound.sent(guid, entry.replay_of or entry.command.command_id, entry.seq, now)
         elif outcome.permission is not None:
             self._inbound.permission_lost(outcome.permission, outcome.error or "", now)
 
