@@ -31,9 +31,12 @@ KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_sound
 JOURNAL = (*(f"tests/agent_core/test_{name}.py" for name in KEPT), "tests/fuzz/test_clocks.py")
 EDGE = ("tests/fuzz/test_acks.py", *(f"tests/agent_core/test_{name}.py" for name in ("ack_calls", "framing", "edge")))
 INBOUND = ("tests/agent_core/messengers/test_inbound.py", "tests/agent_core/messengers/test_incoming.py")
+SENT = ("tests/agent_core/messengers/test_imessage.py", "tests/agent_core/messengers/test_imessage_attachments.py")
 ROOMS = {
     "journal/": JOURNAL,
     "black_box.py": ("tests/agent_core/test_black_box.py",),
+    "messengers/imessage/messenger.py": SENT,
+    "messengers/imessage/chat_db.py": SENT,
     "messengers/imessage/": INBOUND,
     "channels/": EDGE,
     "agent.py": EDGE,
@@ -135,6 +138,30 @@ BUGS = (
         "messengers/imessage/inbox.py",
         "path.is_relative_to(self._root.resolve()) and ",
         "",
+    ),
+    Bug(
+        "a file is proven by another of its name",
+        "messengers/imessage/chat_db.py",
+        "if (name, size) == (file.name, file.bytes)",
+        "if name == file.name",
+    ),
+    Bug(
+        "what went out before a doubt goes out again",
+        "messengers/imessage/messenger.py",
+        "self._claimed.get(row.guid, search.thread) == search.thread]",
+        "row.guid not in self._claimed]",
+    ),
+    Bug(
+        "a text without its file is the message",
+        "messengers/imessage/messenger.py",
+        "return sent(rows, there) if len(there) == len(parts) else incomplete(rows, there, parts)",
+        "return sent(rows, there)",
+    ),
+    Bug(
+        "what is not attached yet is not waited for",
+        "messengers/imessage/messenger.py",
+        "            if len(there) == len(parts) or (loop.time() >= end and there):",
+        "            if there:",
     ),
     Bug("an event goes out before it is on disk", "engine/upstream.py", "        self._hold(event)\n", "        self.keep(event)\n"),
     Bug(

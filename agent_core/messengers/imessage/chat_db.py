@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from agent_core.messengers.imessage.chats import Recipient
+from agent_core.messengers.imessage.parts import File, Part
 
 LOCKED_WITHIN = 2.0
 MAX_BODY = 2**20
@@ -20,6 +21,13 @@ OWN_ROWS = """SELECT m.guid, m.service, coalesce(c.guid, ''), m.text, m.attribut
  FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID LEFT JOIN chat c ON c.ROWID = j.chat_id
  LEFT JOIN handle h ON h.ROWID = m.handle_id
  WHERE m.ROWID > ? AND m.is_from_me = 1 AND coalesce(c.chat_identifier, h.id) = ? ORDER BY m.ROWID"""
+OWN_FILES = """SELECT m.guid, m.service, coalesce(c.guid, ''), m.error, m.date, a.transfer_name, a.total_bytes
+ FROM message m JOIN message_attachment_join n ON n.message_id = m.ROWID JOIN attachment a ON a.ROWID = n.attachment_id
+ LEFT JOIN chat_message_join j ON j.message_id = m.ROWID LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id
+ WHERE m.ROWID > ? AND m.is_from_me = 1 AND coalesce(c.chat_identifier, h.id) = ?
+ GROUP BY m.ROWID HAVING count(DISTINCT a.ROWID) = 1 ORDER BY m.ROWID"""
+"""A file that is sent alone; what a human sends may have several."""
+REFERS = "SELECT EXISTS (SELECT 1 FROM attachment WHERE instr(filename, ?))"
 
 
 class ChatDbUnreadable(OSError):
@@ -59,8 +67,29 @@ class ChatDb:
             found = db.execute(CHATS, (to.identifier, kind, service, service)).fetchone()
             return found[0] if found else None
 
-    def sent(self, mark: int, to: Recipient, text: str) -> list[Row]:
-        """What this account has sent since `mark` to that chat with that text, oldest first."""
+    @property
+    def attachments(self) -> Path:
+        """Where Messages keeps files, and may read them."""
+        return self.path.parent / "Attachments"
+
+    def refers_to(self, place: str) -> bool:
+        """Whether Messages itself keeps a file there."""
+        with self.opened() as db:
+            return bool(db.execute(REFERS, (place,)).fetchone()[0])
+
+    def sent(self, mark: int, to: Recipient, part: Part) -> list[Row]:
+        """What this account has sent since `mark` to that chat with that text, or that file attached, oldest first."""
+        return self._files(mark, to, part) if isinstance(part, File) else self._texts(mark, to, part.text)
+
+    def _files(self, mark: int, to: Recipient, file: File) -> list[Row]:
+        with self.opened() as db:
+            return [
+                Row(guid, service or "", chat, error or 0, utc_of(date or 0))
+                for guid, service, chat, error, date, name, size in db.execute(OWN_FILES, (mark, to.identifier))
+                if (name, size) == (file.name, file.bytes)
+            ]
+
+    def _texts(self, mark: int, to: Recipient, text: str) -> list[Row]:
         wanted = _comparable(text)
         with self.opened() as db:
             return [

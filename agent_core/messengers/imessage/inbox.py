@@ -35,8 +35,8 @@ class Inbox:
 
     def __init__(self, db: ChatDb) -> None:
         self._db = db
-        self._root = db.path.parent / "Attachments"
-        """Where Messages keeps them; no file elsewhere is read."""
+        self._root = db.attachments
+        """No file elsewhere is read."""
 
     @property
     def stamp(self) -> tuple[object, ...]:

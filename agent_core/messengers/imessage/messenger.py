@@ -4,24 +4,42 @@ import asyncio
 import os
 import shutil
 import sys
-from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from agent_core.clock import iso
 from agent_core.config.models import Config
 from agent_core.frames import Command, Message
 from agent_core.messengers.base import Context, Messenger, MessengerError
 from agent_core.messengers.imessage.chat_db import ChatDb, ChatDbUnreadable, Row
 from agent_core.messengers.imessage.chats import Recipient, recipient_of
+from agent_core.messengers.imessage.outcomes import after, ambiguous, incomplete, receipt, sent
+from agent_core.messengers.imessage.parts import Part, parts_of
+from agent_core.messengers.imessage.shelf import Shelf
 from agent_core.messengers.imessage.ways import MAX_TEXT, NO_SUCH_OBJECT, NOT_ALLOWED, Addressee, AppleScript, Doubtful, Imsg, Refused, Way
 from agent_core.records import Outcome
 
 ROW_WITHIN = 8.0
 LOOK_EVERY, SETTLE_LOOK_EVERY = 0.1, 0.3
-CLAIMS_KEPT, MAX_CANDIDATES = 1_000, 10
+CLAIMS_KEPT = 1_000
 CHAT_DB = Path("~/Library/Messages/chat.db")
-ERRORS = {22: "the recipient cannot be reached by this service"}
-"""By number in the column `error`."""
+
+
+class Unproven(Exception):
+    """It may have been sent: why that cannot be told. `is_final`: its row has been waited for."""
+
+    def __init__(self, why: str, *, is_final: bool = False) -> None:
+        super().__init__(why)
+        self.is_final = is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where the rows of a message are looked for."""
+
+    mark: int
+    thread: str
+    to: Recipient
 
 
 class IMessageMessenger(Messenger):
@@ -30,94 +48,114 @@ class IMessageMessenger(Messenger):
     A row is waited for `row_within` seconds; after a run whose end nobody saw for `settle_within`, which is longer than any send takes.
     """
 
-    settles = True
+    settles = attaches = True
 
     def __init__(
         self, db: ChatDb, way: Way, service: str | None = None, *, row_within: float = ROW_WITHIN, settle_within: float = 30.0
     ) -> None:
         self._db = db
+        self._shelf = Shelf(db)
         self._way = way
         self._service = service
         self._row_within, self._settle_within = row_within, settle_within
         self._one_at_a_time = asyncio.Lock()
-        self._claimed: deque[str] = deque(maxlen=CLAIMS_KEPT)
-        """Rows that have proven a message: each proves one, also where two threads mean the same chat."""
+        self._claimed: dict[str, str] = {}
+        """Rows that have proven a message, with its thread: each proves one, also where two threads mean the same chat.
+
+        Within a thread one message follows another, so that those before it have their rows below its mark.
+        """
 
     async def send(self, message: Message, command: Command, context: Context) -> Outcome:  # noqa: ARG002
+        """Part after part, each once the row of the one before is there."""
         assert context.mark is not None
-        mark = int(context.mark)
+        parts, rows = parts_of(message), list[Row]()
         try:
-            to = recipient_of(message.thread_id)
+            search = Search(int(context.mark), message.thread_id, recipient_of(message.thread_id))
             _check(message.text)
-            async with self._one_at_a_time:
-                guid = await self._ask(to, message.text)
+            copies = await asyncio.to_thread(self._shelf.put, context.files)
+            contents: list[str | Path] = [message.text, *copies] if message.text else [*copies]
+            for part, content in zip(parts, contents, strict=True):
+                rows.append(await self._send_part(search, part, content, rows))
+                if rows[-1].error:
+                    break
         except Refused as refused:
-            return Outcome(error=str(refused), permission="automation" if refused.number == NOT_ALLOWED else None)
-        except (ValueError, ChatDbUnreadable) as error:
-            return Outcome(error=str(error))
-        except Doubtful as doubt:
-            return await self._seen(mark, to, message.text, None, Outcome(error=str(doubt), unknown=True))
-        missing = Outcome(error=f"no row in chat.db within {self._row_within:g} s", unknown=True, final=True)
-        return await self._seen(mark, to, message.text, guid, missing)
+            permission = "automation" if refused.number == NOT_ALLOWED else None
+            return Outcome(error=after(rows, parts, str(refused)), result=receipt(rows, parts), permission=permission)
+        except Unproven as doubt:
+            return Outcome(error=after(rows, parts, str(doubt)), result=receipt(rows, parts), unknown=True, final=doubt.is_final)
+        except (ValueError, OSError) as error:
+            return Outcome(error=after(rows, parts, str(error)), result=receipt(rows, parts))
+        return sent(rows, parts)
 
     async def mark(self) -> str:
         return str(await asyncio.to_thread(self._db.mark))
 
     async def settle(self, mark: str, message: Message) -> Outcome | None:
-        """One row is the message; none until nothing can come any more: it was not sent; of several nobody knows which."""
-        to = recipient_of(message.thread_id)
+        """Its rows are the message; none until nothing can come any more: it was not sent; of more than there can be nobody knows which."""
+        parts, search = parts_of(message), Search(int(mark), message.thread_id, recipient_of(message.thread_id))
         loop = asyncio.get_running_loop()
         end = loop.time() + self._settle_within
-        while not (rows := await self._rows(int(mark), to, message.text)):
+        while True:
+            found = {part: await self._rows(search, part) for part in parts}
+            if several := [row for part, rows in found.items() if len(rows) > parts.count(part) for row in rows]:
+                return ambiguous(several)
+            there = [part for part in found for _ in found[part]]
+            if len(there) == len(parts) or (loop.time() >= end and there):
+                rows = [row for part in found for row in found[part]]
+                self._claim(search, rows)
+                return sent(rows, there) if len(there) == len(parts) else incomplete(rows, there, parts)
             if loop.time() >= end:
                 return None
             await asyncio.sleep(SETTLE_LOOK_EVERY)
-        if len(rows) == 1:
-            return self._claim(rows[0])
-        candidates = [{"guid": row.guid, "chat": row.chat, "sent_at": iso(row.utc)} for row in rows[:MAX_CANDIDATES]]
-        return Outcome(error=f"{len(rows)} messages like it were sent meanwhile", unknown=True, result={"candidates": candidates})
 
     async def close(self) -> None:
         await self._way.close()
 
-    async def _ask(self, to: Recipient, text: str) -> str | None:
+    async def _send_part(self, search: Search, part: Part, content: str | Path, before: Sequence[Row]) -> Row:
+        """The row that proves it. Raises Refused, Unproven, OSError."""
+        guid, otherwise = None, Unproven(f"no row in chat.db within {self._row_within:g} s", is_final=True)
+        try:
+            async with self._one_at_a_time:
+                guid = await self._ask(search.to, content)
+        except Doubtful as doubt:
+            otherwise = Unproven(str(doubt))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._row_within
+        while True:
+            try:
+                rows = [row for row in await self._rows(search, part) if row not in before]
+            except ChatDbUnreadable as error:
+                rows, otherwise = [], Unproven(str(error))
+            if row := next((row for row in rows if guid in {None, row.guid}), None):
+                self._claim(search, [row])
+                return row
+            if loop.time() >= end:
+                raise otherwise
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _ask(self, to: Recipient, content: str | Path) -> str | None:
         """By the chat's live id; a person can be reached without one, too. Raises Refused, Doubtful, ChatDbUnreadable, OSError."""
         chat = await asyncio.to_thread(self._db.live_chat, to, self._service)
         service = self._service or "iMessage"
         if chat is not None:
             try:
-                return await self._way.send(Addressee(chat, is_chat=True, service=service), text)
+                return await self._way.send(Addressee(chat, is_chat=True, service=service), content)
             except Refused as refused:
                 if to.group or refused.number != NO_SUCH_OBJECT:
                     raise
         elif to.group:
             raise Refused("Messages has no such group here")
-        return await self._way.send(Addressee(to.identifier, is_chat=False, service=service), text)
+        return await self._way.send(Addressee(to.identifier, is_chat=False, service=service), content)
 
-    async def _seen(self, mark: int, to: Recipient, text: str, guid: str | None, otherwise: Outcome) -> Outcome:
-        """Completed with the row that proves it, as soon as it is there."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._row_within
-        while True:
-            try:
-                rows = await self._rows(mark, to, text)
-            except ChatDbUnreadable as error:
-                rows, otherwise = [], Outcome(error=str(error), unknown=True)
-            if row := next((row for row in rows if guid in {None, row.guid}), None):
-                return self._claim(row)
-            if loop.time() >= end:
-                return otherwise
-            await asyncio.sleep(LOOK_EVERY)
-
-    async def _rows(self, mark: int, to: Recipient, text: str) -> list[Row]:
+    async def _rows(self, search: Search, part: Part) -> list[Row]:
         """Raises ChatDbUnreadable."""
-        rows = await asyncio.to_thread(self._db.sent, mark, to, text)
-        return [row for row in rows if row.guid not in self._claimed]
+        rows = await asyncio.to_thread(self._db.sent, search.mark, search.to, part)
+        return [row for row in rows if self._claimed.get(row.guid, search.thread) == search.thread]
 
-    def _claim(self, row: Row) -> Outcome:
-        self._claimed.append(row.guid)
-        error = f"Messages could not send it: error {row.error}" + (f", {ERRORS[row.error]}" if row.error in ERRORS else "")
-        return Outcome(error=error if row.error else None, result={"guid": row.guid, "service": row.service, "chat": row.chat})
+    def _claim(self, search: Search, rows: Iterable[Row]) -> None:
+        self._claimed |= {row.guid: search.thread for row in rows}
+        for guid in list(self._claimed)[: max(0, len(self._claimed) - CLAIMS_KEPT)]:
+            del self._claimed[guid]
 
 
 def _check(text: str) -> None:

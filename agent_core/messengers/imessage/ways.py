@@ -9,6 +9,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
 from agent_core.messengers.programs import end_session, environment, run_program
@@ -17,15 +18,16 @@ from agent_core.plain import plain
 SEND_WITHIN = 25.0
 """Longer than the script's own limit, so that it is Messages that gives up."""
 SCRIPT = """on run argv
-    set {theWay, theTarget, theService, theText} to argv
+    set {theWay, theTarget, theService, theKind, theContent} to argv
+    if theKind is "file" then set theContent to POSIX file theContent as alias
     with timeout of 20 seconds
         tell application "Messages"
             if theWay is "chat" then
-                send theText to chat id theTarget
+                send theContent to chat id theTarget
             else if theService is "SMS" then
-                send theText to participant theTarget of (1st account whose service type = SMS)
+                send theContent to participant theTarget of (1st account whose service type = SMS)
             else
-                send theText to participant theTarget of (1st account whose service type = iMessage)
+                send theContent to participant theTarget of (1st account whose service type = iMessage)
             end if
         end tell
     end timeout
@@ -65,18 +67,19 @@ class Addressee:
 
 
 class Way(Protocol):
-    async def send(self, to: Addressee, text: str) -> str | None:
-        """The message's GUID where it is told. Raises Refused, Doubtful, OSError."""
+    async def send(self, to: Addressee, content: str | Path) -> str | None:
+        """A text, or a file where Messages may read it. The message's GUID where it is told. Raises Refused, Doubtful, OSError."""
         ...
 
     async def close(self) -> None: ...
 
 
 class AppleScript(Way):
-    """One script, the same for all: recipient and text are its arguments, so that nothing in them is ever read as script."""
+    """One script, the same for all: recipient and content are its arguments, so that nothing in them is ever read as script."""
 
-    async def send(self, to: Addressee, text: str) -> str | None:
-        command = ["osascript", "-e", SCRIPT, "chat" if to.is_chat else "participant", to.target, to.service, text]
+    async def send(self, to: Addressee, content: str | Path) -> str | None:
+        way = "chat" if to.is_chat else "participant"
+        command = ["osascript", "-e", SCRIPT, way, to.target, to.service, _kind(content), str(content)]
         try:
             async with asyncio.timeout(SEND_WITHIN):
                 ended = await run_program(command)
@@ -99,13 +102,13 @@ class Imsg(Way):
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = count(1)
 
-    async def send(self, to: Addressee, text: str) -> str | None:
+    async def send(self, to: Addressee, content: str | Path) -> str | None:
         service = {"SMS": "sms", "iMessage": "imessage"}[to.service]
         place = {"chat_guid": to.target} if to.is_chat else {"to": to.target, "service": service}
         process = await self._started()
         try:
             async with asyncio.timeout(SEND_WITHIN):
-                answer = await self._call(process, "send", {**place, "text": text})
+                answer = await self._call(process, "send", {**place, _kind(content): str(content)})
         except BaseException as error:
             await self.close()
             if isinstance(error, TimeoutError):
@@ -145,6 +148,10 @@ class Imsg(Way):
                 if isinstance(answer, dict) and answer.get("id") == number:
                     return answer
         raise EOFError("no answer")
+
+
+def _kind(content: str | Path) -> str:
+    return "file" if isinstance(content, Path) else "text"
 
 
 def _trouble(number: object, said: str, to: Addressee) -> Exception:

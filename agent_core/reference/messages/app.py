@@ -5,6 +5,8 @@
 
 import asyncio
 import json
+import shutil
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,6 +23,10 @@ ACCOUNT = "+13105550199"
 SENT_AFTER, DELIVERED_AFTER, READ_AFTER = 0.05, 0.2, 1.0
 LATE_BY, UNROUTABLE_AFTER = 3.0, 2.0
 MAX_REQUEST = 2**22
+OBJECT = "\ufffc"
+"""What stands in a text for the file that is attached."""
+UNROUTABLE, UNREADABLE = 22, 25
+"""Of the column `error`."""
 NO_SUCH_OBJECT, INVALID_INDEX, NOT_ALLOWED, TIMED_OUT, MAY_HAVE_COMPLETED = -1728, -1719, -1743, -1712, -32001
 
 
@@ -45,6 +51,14 @@ class Fault(StrEnum):
     NOT_ALLOWED = "not allowed"
     NOT_SIGNED_IN = "not signed in"
     STRANGER = "stranger"
+    ATTACHED_LATE = "attached late"
+    """A file's message stands there at once, what attaches the file to it seconds later."""
+    NEVER_ATTACHED = "never attached"
+    """A file's message goes out empty."""
+
+
+Content = str | Path
+"""What a message is: a text, or a file."""
 
 
 class Refused(Exception):
@@ -69,6 +83,8 @@ class MessagesApp:
         """Told of each text that was asked for and really left, once."""
         self._late_by = late_by
         self.db = ChatDb(folder / "chat.db", tahoe=tahoe)
+        self.attachments = folder.resolve() / "Attachments"
+        """All that it may read, and where it keeps copies of what it sends."""
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,7 +130,7 @@ class MessagesApp:
         with suppress(ConnectionError, ValueError):
             request = json.loads(await reader.readline())
             self.asked.append(request)
-            self.on_asked(request["target"], request["text"])
+            self.on_asked(request["target"], request.get("text", ""))
             writer.write(json.dumps(await self._answer(request)).encode() + b"\n")
             await writer.drain()
         writer.close()
@@ -126,7 +142,7 @@ class MessagesApp:
             chat = self._chat(request["target"], request["service"], by_id=request["by_id"])
         except Refused as refused:
             return {"error": refused.number, "said": str(refused)}
-        guid = self._misbehave(fault, chat, request["text"])
+        guid = self._misbehave(fault, chat, Path(request["file"]) if "file" in request else request["text"])
         if fault in {Fault.HANGS, Fault.HANGS_SENT}:
             await self._over.wait()
         if fault in {Fault.MAY_HAVE_COMPLETED, Fault.MAY_HAVE_COMPLETED_SENT}:
@@ -142,24 +158,26 @@ class MessagesApp:
             case Fault.STRANGER:
                 raise Refused(NO_SUCH_OBJECT, "Messages got an error: Can’t get participant.")
 
-    def _misbehave(self, fault: Fault, chat: int, text: str) -> str | None:
+    def _misbehave(self, fault: Fault, chat: int, content: Content) -> str | None:
         """The GUID where the row is there at once."""
         match fault:
             case Fault.SAYS_SENT | Fault.HANGS | Fault.IGNORES_TERM | Fault.MAY_HAVE_COMPLETED:
                 return None
             case Fault.LATE:
-                self._later(self._late_by, lambda: self._leave(chat, text))
+                self._later(self._late_by, lambda: self._leave(chat, content))
                 return None
             case Fault.GHOST:
                 self.db.add(None, None)
                 return None
             case Fault.UNROUTABLE:
-                guid = self.db.add(chat, text)
-                self._later(UNROUTABLE_AFTER, lambda: self.db.change(guid, error=22, is_finished=1))
+                guid = self._add(chat, content)
+                self._fails(guid, UNROUTABLE)
                 return guid
+            case Fault.NEVER_ATTACHED:
+                return self.db.add(chat, OBJECT)
             case Fault.TWICE:
-                self._send(chat, text)
-        return self._leave(chat, text)
+                self._send(chat, content)
+        return self._leave(chat, content, attached_after=self._late_by if fault is Fault.ATTACHED_LATE else 0.0)
 
     # --- what leaves -----------------------------------------------------------------------------------------
 
@@ -171,17 +189,45 @@ class MessagesApp:
             return found
         return self.db.person(target, service)
 
-    def _leave(self, chat: int, text: str) -> str:
-        self.on_sent(text)
-        return self._send(chat, text)
+    def _leave(self, chat: int, content: Content, attached_after: float = 0.0) -> str:
+        self.on_sent(content if isinstance(content, str) else content.name)
+        return self._send(chat, content, attached_after)
 
-    def _send(self, chat: int, text: str) -> str:
-        guid = self.db.add(chat, text)
+    def _send(self, chat: int, content: Content, attached_after: float = 0.0) -> str:
+        guid = self._add(chat, content, attached_after)
+        if isinstance(content, Path) and not content.is_relative_to(self.attachments):
+            self._fails(guid, UNREADABLE)
+            return guid
         self._later(SENT_AFTER, lambda: self.db.change(guid, is_sent=1, is_finished=1))
         self._later(DELIVERED_AFTER, lambda: self.db.change(guid, is_delivered=1, date_delivered=apple_time(time())))
         if self.read_receipts:
             self._later(READ_AFTER, lambda: self.db.change(guid, date_read=apple_time(time())))
         return guid
+
+    def _add(self, chat: int, content: Content, attached_after: float = 0.0) -> str:
+        """A file is read a moment later, for its copy among the other attachments."""
+        if isinstance(content, str):
+            return self.db.add(chat, content)
+        guid, copy = self.db.add(chat, OBJECT), self.attachments / "ab" / str(uuid.uuid4()).upper() / content.name
+        size = content.stat().st_size if content.exists() else None
+        if attached_after:
+            self._later(attached_after, lambda: self.db.attach(guid, copy, size))
+        else:
+            self.db.attach(guid, copy, size)
+        self._later(attached_after + SENT_AFTER, lambda: self._copy(guid, content, copy))
+        return guid
+
+    def _copy(self, guid: str, file: Path, copy: Path) -> None:
+        """Messages lives in a sandbox: what lies elsewhere it cannot read, nor what is gone."""
+        if not file.is_relative_to(self.attachments) or not file.exists():
+            self.db.change(guid, error=UNREADABLE, is_sent=0, is_finished=1)
+            return
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(file, copy)
+        self.db.arrived(copy)
+
+    def _fails(self, guid: str, error: int) -> None:
+        self._later(UNROUTABLE_AFTER, lambda: self.db.change(guid, error=error, is_finished=1))
 
     def _later(self, seconds: float, do: Callable[[], object]) -> None:
         async def wait() -> None:

@@ -1,5 +1,6 @@
 """`chat.db` as Messages writes it: the real tables and columns, `attributedBody` in place of `text`, in WAL mode."""
 
+import mimetypes
 import sqlite3
 import time
 import uuid
@@ -110,11 +111,10 @@ class ChatDb:
                 "date": at, "is_from_me": sender is None, "is_finished": sender is not None, "is_empty": text is None, "part_count": 1,
             } | columns  # fmt: skip
             cursor.execute(f"INSERT INTO message ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
-            message = cursor.lastrowid
             for file in files:
-                self._attach(cursor, message, file)
+                self._attach(cursor, guid, file)
             if chat is not None:
-                cursor.execute("INSERT INTO chat_message_join VALUES (?, ?, ?)", (chat, message, at))
+                cursor.execute("INSERT INTO chat_message_join SELECT ?, ROWID, date FROM message WHERE guid = ?", (chat, guid))
             cursor.execute("RELEASE adding")
         return guid
 
@@ -125,16 +125,27 @@ class ChatDb:
         yield
         self._db.execute("COMMIT")
 
-    def _attach(self, cursor: sqlite3.Cursor, message: int | None, file: Path) -> None:
+    def attach(self, message: str, file: Path, size: int | None = None) -> None:
+        """To a message that is there already, by its GUID; `size` is that of a file which is still to come."""
+        with closing(self._db.cursor()) as cursor:
+            cursor.execute("SAVEPOINT attaching")
+            self._attach(cursor, message, file, size)
+            cursor.execute("RELEASE attaching")
+
+    @staticmethod
+    def _attach(cursor: sqlite3.Cursor, message: str, file: Path, size: int | None = None) -> None:
         """The file may be on its way still: then the row says so, until `arrived`."""
         guid, there = str(uuid.uuid4()).upper(), file.exists()
         cursor.execute(
-            "INSERT INTO attachment (guid, original_guid, filename, mime_type, transfer_name, total_bytes, transfer_state)"
-            " VALUES (?, ?, ?, 'image/png', ?, ?, ?)",
-            (guid, guid, str(file), file.name, file.stat().st_size if there else 1, FINISHED if there else TRANSFERRING),
-        )
-        cursor.execute("INSERT INTO message_attachment_join VALUES (?, ?)", (message, cursor.lastrowid))
-        cursor.execute("UPDATE message SET cache_has_attachments = 1 WHERE ROWID = ?", (message,))
+            "INSERT INTO attachment (guid, original_guid, filename, mime_type, transfer_name, total_bytes, transfer_state, is_outgoing)"
+            " SELECT ?, ?, ?, ?, ?, ?, ?, is_from_me FROM message WHERE guid = ?",
+            (
+                guid, guid, str(file), mimetypes.guess_type(file.name)[0] or "application/octet-stream", file.name,
+                file.stat().st_size if there else size or 1, FINISHED if there else TRANSFERRING, message,
+            ),
+        )  # fmt: skip
+        cursor.execute("INSERT INTO message_attachment_join SELECT ROWID, ? FROM message WHERE guid = ?", (cursor.lastrowid, message))
+        cursor.execute("UPDATE message SET cache_has_attachments = 1 WHERE guid = ?", (message,))
 
     def arrived(self, file: Path) -> None:
         """The attachment's file is there now."""

@@ -1,6 +1,6 @@
 """`osascript` and `imsg` for a PATH without a Mac: each asks the program Messages of a bench, and answers as the real one does.
 
-python -m agent_core.reference.messages.programs osascript FOLDER -e SCRIPT way target service text
+python -m agent_core.reference.messages.programs osascript FOLDER -e SCRIPT way target service kind content
 python -m agent_core.reference.messages.programs imsg FOLDER rpc
 """
 
@@ -50,9 +50,9 @@ def ask(folder: Path, **request: Any) -> dict[str, Any]:
 
 def osascript(folder: Path, arguments: Sequence[str]) -> int:
     """The script's own words are not run: what counts is what `on run argv` gets."""
-    flag, _script, way, target, service, text = arguments
+    flag, _script, way, target, service, kind, content = arguments
     assert flag == "-e"
-    answer = ask(folder, by="osascript", by_id=way == "chat", target=target, service=service, text=text)
+    answer = ask(folder, by="osascript", by_id=way == "chat", target=target, service=service, **{kind: content})
     if "error" in answer:
         sys.stderr.write(f"0:0: execution error: {answer['said']} ({answer['error']})\n")
         return 1
@@ -76,7 +76,8 @@ def _call(folder: Path, method: str, parameters: dict[str, Any]) -> dict[str, An
     by_id = "chat_guid" in parameters
     target = parameters["chat_guid"] if by_id else parameters["to"]
     service = {"sms": "SMS"}.get(parameters.get("service", "imessage"), "iMessage")
-    answer = ask(folder, by="imsg", by_id=by_id, target=target, service=service, text=parameters["text"])
+    content = {name: parameters[name] for name in ("text", "file") if name in parameters}
+    answer = ask(folder, by="imsg", by_id=by_id, target=target, service=service, **content)
     if "error" in answer:
         return {"error": {"code": answer["error"], "message": answer["said"]}}
     return {"result": {"ok": True} | ({"guid": answer["guid"]} if answer["guid"] else {})}
