@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from agent_core.recording import Recorder
     from agent_core.search import Page, Query
     from agent_core.signatures import Signatures
+    from agent_core.threads import ThreadPage, ThreadQuery
 
 HEARTBEAT = 1.0
 """Seconds between two looks at the clocks at the latest: a sleep of the machine shows within this."""
@@ -238,6 +239,12 @@ class Agent:
         from agent_core.journal.search import page
 
         return page(data_dir(self.config), query, self._redactor.entries)
+
+    def thread(self, query: "ThreadQuery") -> "ThreadPage":
+        """One page of a thread, read as `lookup` does. Raises NoLedger."""
+        from agent_core.journal.threads import thread_page
+
+        return thread_page(data_dir(self.config), self._redactor, query)
 
     # --- on the agent's own loop --------------------------------------------------------------------------------
 

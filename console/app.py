@@ -91,6 +91,14 @@ class EdgeConsole(ScreenApp[str]):
             tooltip="The selected command's record beside the stream, from 160 columns",
             id="beside",
         ),
+        Binding(
+            "T",
+            "operate('thread')",
+            "Thread",
+            show=False,
+            tooltip="Both directions of the selected command's thread",
+            id="thread",
+        ),
         Binding("D", "operate('diagnose')", "Diagnose", show=False, tooltip="Look at the way to the backend, by stages", id="diagnose"),
         Binding("question_mark", "help", "Help", tooltip="The keys that work here", id="help", key_display="?"),
         Binding("q", "quit", "Quit", tooltip="Stop the agent and quit", id="quit"),
@@ -178,7 +186,7 @@ class EdgeConsole(ScreenApp[str]):
             self.screen.refresh()
 
     async def _foresee(self) -> None:
-        for name in ("attention", "inspector", "pages"):
+        for name in ("attention", "inspector", "pages", "thread"):
             import_module(f"console.screens.{name}")
         await self._main.foresee_filter()
 
@@ -239,6 +247,7 @@ class EdgeConsole(ScreenApp[str]):
         self.operations.search_ledger()
         self.operations.renew_delays()
         self.operations.renew_attention()
+        self.operations.renew_thread()
         self.operations.renew_record()
         self.operations.ask_words()
         snapshot = self.operations.snapshot()

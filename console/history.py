@@ -9,10 +9,12 @@ from agent_core.filters import Ask
 from agent_core.journal.reader import NoLedger, first_words, needing_attention
 from agent_core.journal.reader import asked as found
 from agent_core.journal.search import page
+from agent_core.journal.threads import thread_page
 from agent_core.plain import plain
 from agent_core.records import Remembered, State, Via
 from agent_core.redaction import Redactor
 from agent_core.search import Page, Query
+from agent_core.threads import ThreadPage, ThreadQuery
 
 
 def searched(data_dir: Path, redactor: Redactor, query: Query) -> Page:
@@ -37,6 +39,14 @@ def words(data_dir: Path, redactor: Redactor, numbers: Sequence[int]) -> dict[in
         return {number: redactor(text) for number, text in first_words(data_dir, numbers).items()}
     except NoLedger:
         return {}
+
+
+def thread(data_dir: Path, redactor: Redactor, query: ThreadQuery) -> ThreadPage:
+    """The page of a thread that is asked for; an empty one where there is no ledger to read yet."""
+    try:
+        return thread_page(data_dir, redactor, query)
+    except NoLedger:
+        return ThreadPage([])
 
 
 def needing(data_dir: Path, redactor: Redactor, utc: float) -> list[Case]:

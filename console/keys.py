@@ -15,7 +15,7 @@ ACTIONS: Mapping[str, str] = {
     "reconnect": "R", "polling": "p", "replay": "r", "edit": "e", "cancel": "x", "inspect": "enter", "follow": "f", "filter": "slash",
     "copy": "y", "save_rows": "w", "load": "L", "panel_1": "1", "panel_2": "2", "panel_3": "3", "panel_4": "4", "panel_5": "5",
     "next_panel": "tab", "panel_before": "shift+tab", "zoom": "z", "back": "escape", "screenshot": "ctrl+s", "diagnose": "D",
-    "attention": "exclamation_mark", "mask": "m", "beside": "v",
+    "attention": "exclamation_mark", "mask": "m", "beside": "v", "thread": "T",
     "help": "question_mark", "quit": "q", "palette": "ctrl+p,colon", "suspend": "ctrl+z",
     "up": "up,k", "down": "down,j", "page_up": "pageup", "page_down": "pagedown", "oldest": "home,g", "newest": "end,G", "mark": "space",
     "failures": "E", "filter_off": "backslash", "next_match": "n", "previous_match": "N", "order": "o", "times": "t",

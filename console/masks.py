@@ -12,6 +12,7 @@ from console.panels.ring import Row
 if TYPE_CHECKING:
     from agent_core.attention import Case
     from agent_core.records import Remembered
+    from agent_core.threads import ThreadMessage
 
 MASK = "•••"
 LONG_FIGURE = 10**6
@@ -56,6 +57,11 @@ def _masked_value(value: Any, name: str = "") -> Any:
 def masked_case(case: "Case") -> "Case":
     candidates = tuple(one._replace(chat=masked(one.chat)) for one in case.candidates)
     return case._replace(record=masked_record(case.record), what=masked_within(case.what), candidates=candidates)
+
+
+def masked_message(message: "ThreadMessage") -> "ThreadMessage":
+    error = masked_within(message.error) if message.error else message.error
+    return replace(message, sender=masked(message.sender), text=MASK if message.text else "", error=error)
 
 
 def masked_snapshot(snapshot: Snapshot) -> Snapshot:

@@ -18,9 +18,10 @@ from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import Ask, Filter, FilterError, parse
 from agent_core.plain import plain
 from agent_core.snapshot import Phase, PollingMode, Snapshot
+from agent_core.threads import MAX_MESSAGES
 from console.base import logged
 from console.host import Host
-from console.masks import masked_case, masked_record, masked_row, masked_snapshot, masked_within
+from console.masks import masked, masked_case, masked_message, masked_record, masked_row, masked_snapshot, masked_within
 from console.panels.columns import column_title
 from console.panels.details import LATENCY
 from console.panels.lines import Line
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
     from agent_core.events import Event
     from agent_core.records import Remembered, Resolution
     from agent_core.search import Page, Query
+    from agent_core.threads import ThreadPage, ThreadQuery
     from console.questions import Asking
     from console.replay import Batch
     from console.screens.attention import Attention, Listed
     from console.screens.editor import Draft
     from console.screens.inspector import Inspector
     from console.screens.pages import Beside
+    from console.screens.thread import Talk, ThreadView
     from console.state import State
 
 BETWEEN_DIALS = frozenset({Phase.WAITING, Phase.REFUSED, Phase.PORTAL})
@@ -67,6 +70,8 @@ MAX_DRAFTS = 20
 SAVED_KEYS = "123456789abcefghijklmnopqrtuvwxyz"
 """The keys of saved filters; s saves, d deletes."""
 ASK_EVERY = 1.0
+THREAD_EVERY, NOTICED_WITHIN = 2.0, 0.2
+"""Seconds after which the ledger is asked again for the messages of a thread that is shown: at the latest, and after news of some."""
 ATTENTION_EVERY, WRITTEN_WITHIN = 10.0, 1.0
 """Seconds after which the ledger is asked again what needs the operator: at the latest, and where it may not have a change yet."""
 DEFAULT_THEME = "edge-dark"
@@ -93,6 +98,8 @@ class ConsoleOptions(NamedTuple):
     """A page of the ledger."""
     needing: "Callable[[float], Sequence[Case]] | None" = None
     """What needs the operator at a time, from the ledger. Raises NoLedger."""
+    thread: "Callable[[ThreadQuery], ThreadPage] | None" = None
+    """A page of a thread."""
     words: "Callable[[Sequence[int]], Mapping[int, str]] | None" = None
     """How the messages of these commands begin, by their numbers."""
     delays: "Callable[[float], Delays | None] | None" = None
@@ -133,6 +140,7 @@ class Operations:
         self._delays_at = 0.0
         self._counted: tuple[int, ...] = ()
         self._attention_at = 0.0
+        self._thread_at = 0.0
         self._masked = False
         self._asking_words = False
         self._recorded: tuple[object, ...] = ()
@@ -172,7 +180,10 @@ class Operations:
             self.failed(error)
 
     def saw(self, commands: Sequence[CommandEntry], lines: Sequence[LogEntry] = ()) -> None:
-        """What has happened: replays go on with it, dry runs are answered by it."""
+        """What has happened: replays go on with it, dry runs are answered by it, and a thread that is shown may have more."""
+        if (thread := self._thread) is not None and commands:
+            thread.notice(entry.row for entry in commands if entry.thread_id)
+            self._thread_at = min(self._thread_at, self._clock.now().mono + NOTICED_WITHIN)
         for line in lines:
             if line.text.startswith("Dry run of "):
                 self._dry_run_answered(line.text)
@@ -236,6 +247,8 @@ class Operations:
             self._inspector.renew(anew=True)
         if self._attention is not None:
             self._attention.renew()
+        if self._thread is not None:
+            self._thread.renew()
 
     def _unsay(self) -> None:
         """What was said in plain words, also where it is only on its way to the screen."""
@@ -739,6 +752,76 @@ class Operations:
         self._host.post(ResolveRequested(command_id, resolution, getpass.getuser()))
         self.say(f"{shown(command_id, 60)}: {resolution}.")
         screen.action_move(1)
+
+    # --- a thread ---
+
+    def thread(self) -> None:
+        """Of the selected command."""
+        row = self._selected()
+        if row is None or self._is_saved():
+            return
+        thread_id = row.thread_id
+        if self.options.thread is None or not thread_id:
+            self.say("It belongs to no thread." if not thread_id else "This console has no ledger to ask.", "warning")
+            return
+        from agent_core.threads import ThreadQuery
+        from console.screens.thread import ThreadView
+
+        view = ThreadView(thread_id, self._thread_page)
+        self._app.push_screen(view)
+        self._app.run_worker(
+            self._watched(self._read_thread(view, self.options.thread, ThreadQuery(thread_id))), group="thread", exclusive=True
+        )
+
+    @property
+    def _thread(self) -> "ThreadView | None":
+        """Where it is open and nothing stands over it."""
+        if self._app.screen is self._main:
+            return None
+        from console.screens.thread import ThreadView
+
+        return self._app.screen if isinstance(self._app.screen, ThreadView) else None
+
+    def _thread_page(self, talk: "Talk", width: int) -> "tuple[str, list[Line]]":
+        from console.screens.thread import thread_page, title_of
+
+        if self.masked:
+            talk = talk._replace(thread_id=masked(talk.thread_id), messages=list(map(masked_message, talk.messages)))
+        return title_of(talk), thread_page(talk, self._inks, self._clock.now().utc, self._zone, width)
+
+    async def _read_thread(self, view: "ThreadView", ledger: "Callable[[ThreadQuery], ThreadPage]", query: "ThreadQuery") -> None:
+        """Back from the newest, page by page, each by a thread; between two of them others have their turn."""
+        self._thread_at = float("inf")
+        while view.is_attached:
+            began = time.perf_counter()
+            page = await asyncio.to_thread(ledger, query)
+            looking = page.next is not None and len(view.numbers) + len(page.messages) < MAX_MESSAGES
+            if view.is_attached:
+                view.tell(page, looking=looking)
+            if not looking:
+                break
+            query = replace(query, before=page.next)
+            await asyncio.sleep((time.perf_counter() - began) * REST)
+        self._thread_at = self._clock.now().mono + THREAD_EVERY
+
+    def renew_thread(self) -> None:
+        """Read the messages that are shown again, with those that are new: now and then, by a thread."""
+        view, now = self._thread, self._clock.now().mono
+        if view is None or self.options.thread is None or now < self._thread_at or not view.numbers:
+            return
+        from agent_core.threads import ThreadQuery
+
+        self._thread_at = float("inf")
+        query = ThreadQuery(view.thread_id, numbers=view.numbers)
+        self._app.run_worker(self._watched(self._renew_thread(view, self.options.thread, query)), group="thread")
+
+    async def _renew_thread(self, view: "ThreadView", ledger: "Callable[[ThreadQuery], ThreadPage]", query: "ThreadQuery") -> None:
+        try:
+            page = await asyncio.to_thread(ledger, query)
+            if view.is_attached:
+                view.tell(page, looking=False)
+        finally:
+            self._thread_at = self._clock.now().mono + THREAD_EVERY
 
     # --- looking ---
 

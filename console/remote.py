@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from agent_core.clock import Moment
 from agent_core.control.client import NoAnswer, NotRunning, OtherVersion, Viewer
-from agent_core.control.messages import Answer, Lookup, Past, Post, Present, Search
+from agent_core.control.messages import Answer, Lookup, LookupThread, Past, Post, Present, Search
 from agent_core.feed import Feed, LogEntry
 from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
+from agent_core.threads import ThreadPage, ThreadQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,11 @@ class RemoteHost:
         """A page of the ledger; an empty one, the last, where the agent does not answer. Blocks."""
         answer = self._answer(lambda number: Search(number, query), SEARCH_WITHIN)
         return Page([]) if answer is None or answer.page is None else answer.page
+
+    def thread(self, query: ThreadQuery) -> ThreadPage:
+        """A page of a thread; an empty one, the last, where the agent does not answer. Blocks."""
+        answer = self._answer(lambda number: LookupThread(number, query), SEARCH_WITHIN)
+        return ThreadPage([]) if answer is None or answer.thread is None else answer.thread
 
     def _answer(self, ask: "Callable[[int], Asked]", within: float) -> Answer | None:
         viewer, number = self._viewer, next(self._numbers)

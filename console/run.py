@@ -211,7 +211,7 @@ def run_attached(
 
 def attached_options(config: "Config", begin_with: str, host: "RemoteHost", tunnel: "Tunnel | None") -> "ConsoleOptions":
     """Of a console over an agent in another process; at the end of a `tunnel` nothing that is asked of files."""
-    options = console_options(config, begin_with)._replace(ledger=host.search)
+    options = console_options(config, begin_with)._replace(ledger=host.search, thread=host.thread)
     return options if tunnel is None else options._replace(asked=None, needing=None, delays=None, diagnosis=None, log_file=None)
 
 
@@ -242,7 +242,7 @@ def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
     """Where the console saves, which keys it has, with which filter it begins, and what it can ask."""
     from agent_core.redaction import Redactor
     from console.delays import last_day
-    from console.history import asked, needing, searched, words
+    from console.history import asked, needing, searched, thread, words
     from console.keys import keymap
     from console.operations import ConsoleOptions
 
@@ -257,6 +257,7 @@ def console_options(config: "Config", begin_with: str = "") -> "ConsoleOptions":
         bell=config.console.bell,
         notify=config.console.notify,
         ledger=partial(searched, folder, redactor),
+        thread=partial(thread, folder, redactor),
         needing=partial(needing, folder, redactor),
         words=partial(words, folder, redactor),
         delays=partial(last_day, folder),
@@ -298,7 +299,7 @@ def picture_of_running(config: "Config", options: argparse.Namespace) -> int:
     host = RemoteHost(socket_path(config.data_dir.expanduser()), read_only=True)
     host.start()
     try:
-        svg = _drawn(host, options, console_options(config)._replace(data_dir=None, ledger=host.search))
+        svg = _drawn(host, options, console_options(config)._replace(data_dir=None, ledger=host.search, thread=host.thread))
     finally:
         host.stop()
     return _saved(svg, options.output)

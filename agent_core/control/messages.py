@@ -2,7 +2,7 @@
 
     viewer ──► Attach                     first of all; the agent has said Greeting by then
     agent  ──► Present, Past, Past …      the whole present, then all of the past that is kept; both again whenever there is news
-    viewer ──► Post, Lookup, Search       at any time, numbered by the viewer; each gets its Answer
+    viewer ──► Post, Lookup, Search …     at any time, numbered by the viewer; each gets its Answer
 
 The present may be merged: a viewer that reads slowly sees the newest. The past is never merged: what a viewer was too slow for is counted.
 """
@@ -33,6 +33,7 @@ from agent_core.plain import plain
 from agent_core.records import Remembered
 from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
+from agent_core.threads import ThreadPage, ThreadQuery
 
 MAX_ASKED = 2**20
 """Bytes of a line from a viewer: an edited payload fits."""
@@ -66,11 +67,12 @@ class Past(Struct, frozen=True, tag=True):
 
 
 class Answer(Struct, frozen=True, tag=True):
-    """To the Post, Lookup or Search of this number: the record that was looked for, the page that was found, or why it was refused."""
+    """To what was asked by this number: the record that was looked for, the page that was found, or why it was refused."""
 
     number: int
     record: Remembered | None = None
     page: Page | None = None
+    thread: ThreadPage | None = None
     refused: str | None = None
 
 
@@ -99,8 +101,15 @@ class Search(Struct, frozen=True, tag=True):
     query: Query
 
 
+class LookupThread(Struct, frozen=True, tag=True):
+    """For one page of a thread."""
+
+    number: int
+    query: ThreadQuery
+
+
 Said = Greeting | Present | Past | Answer
-Asked = Attach | Post | Lookup | Search
+Asked = Attach | Post | Lookup | Search | LookupThread
 
 _encoder = msgspec.json.Encoder(enc_hook=mapping)
 _said = msgspec.json.Decoder(Said)

@@ -17,7 +17,20 @@ from msgspec.structs import replace
 from agent_core import __version__
 from agent_core.codec import FORMAT, CodecError
 from agent_core.control.address import is_ours, peer_uid, socket_path, too_long
-from agent_core.control.messages import MAX_ASKED, Answer, Attach, Greeting, Lookup, Past, Post, Present, Search, asked_of, dump
+from agent_core.control.messages import (
+    MAX_ASKED,
+    Answer,
+    Attach,
+    Greeting,
+    Lookup,
+    LookupThread,
+    Past,
+    Post,
+    Present,
+    Search,
+    asked_of,
+    dump,
+)
 from agent_core.events import Event, ReplayRequested, ResolveRequested
 from agent_core.feed import Feed
 from agent_core.filters import FilterError
@@ -25,6 +38,7 @@ from agent_core.plain import plain
 from agent_core.records import Remembered
 from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
+from agent_core.threads import ThreadPage, ThreadQuery
 
 log = logging.getLogger("edge")
 SHOW_EVERY = 0.1
@@ -42,6 +56,7 @@ class Viewed(Protocol):
     def post(self, event: Event) -> None: ...
     def lookup(self, command_id: str) -> Remembered | None: ...
     def search(self, query: Query) -> Page: ...
+    def thread(self, query: ThreadQuery) -> ThreadPage: ...
     def look_on(self, viewers: int) -> None:
         """How many viewers want feed entries now."""
         ...
@@ -150,7 +165,7 @@ class ControlServer:
     async def _listen_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, read_only: bool) -> None:
         """Until the viewer ends. Raises CodecError."""
         while line := await _line(reader):
-            match asked_of(line):
+            match asked := asked_of(line):
                 case Post(number) if read_only:
                     writer.write(dump(Answer(number, refused="this viewer only looks")))
                 case Post(number, event):
@@ -159,19 +174,21 @@ class ControlServer:
                 case Lookup(number, command_id):
                     record = await asyncio.to_thread(self._agent.lookup, command_id)
                     writer.write(dump(Answer(number, record)))
-                case Search(number, query):
-                    writer.write(dump(await self._found(number, query)))
+                case Search() | LookupThread():
+                    writer.write(dump(await self._found(asked)))
                 case Attach():
                     raise CodecError("a viewer attached twice")
             await writer.drain()
 
-    async def _found(self, number: int, query: Query) -> Answer:
+    async def _found(self, asked: Search | LookupThread) -> Answer:
         from agent_core.journal.reader import NoLedger
 
         try:
-            return Answer(number, page=await asyncio.to_thread(self._agent.search, query))
+            if isinstance(asked, Search):
+                return Answer(asked.number, page=await asyncio.to_thread(self._agent.search, asked.query))
+            return Answer(asked.number, thread=await asyncio.to_thread(self._agent.thread, asked.query))
         except (FilterError, NoLedger) as error:
-            return Answer(number, refused=plain(error, 200))
+            return Answer(asked.number, refused=plain(error, 200))
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

@@ -56,7 +56,7 @@ def page(data_dir: Path, query: Query, redacted: Callable[[list[FeedEntry]], lis
 
 def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callable[[list[FeedEntry]], list[FeedEntry]]) -> Page:
     back = query.after is None
-    first, last = _edge(db, "min(seq)"), _edge(db, "max(seq)")
+    first, last = edge(db, "min(seq)"), edge(db, "max(seq)")
     start = _start(db, query)
     if start is None or first is None or last is None:
         return Page([])
@@ -84,16 +84,16 @@ def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callab
 def _start(db: sqlite3.Connection, query: Query) -> int | None:
     """The first number to look at; None where there is none that way."""
     if query.after is not None:
-        return _edge(db, "min(seq)", "seq > ?", query.after)
+        return edge(db, "min(seq)", "seq > ?", query.after)
     if query.before is not None:
-        return _edge(db, "max(seq)", "seq < ?", query.before)
-    return _edge(db, "max(seq)")
+        return edge(db, "max(seq)", "seq < ?", query.before)
+    return edge(db, "max(seq)")
 
 
-def _edge(db: sqlite3.Connection, edge: str, where: str = "1", *values: int) -> int | None:
+def edge(db: sqlite3.Connection, which: str, where: str = "1", *values: int) -> int | None:
     """The first or last number of both tables, each found in its index; None where there is none."""
-    ends = " UNION ALL ".join(f"SELECT {edge} AS seq FROM {table} WHERE {where}" for table in ("commands", "inbound"))
-    number: int | None = db.execute(f"SELECT {edge} FROM ({ends})", values * 2).fetchone()[0]
+    ends = " UNION ALL ".join(f"SELECT {which} AS seq FROM {table} WHERE {where}" for table in ("commands", "inbound"))
+    number: int | None = db.execute(f"SELECT {which} FROM ({ends})", values * 2).fetchone()[0]
     return number
 
 

@@ -29,6 +29,12 @@ STATUS = {
     "interrupted": ("▲", "interrupted", "warn"),
     "received": ("↘", "received", "accent"),
 }
+DELIVERY = {
+    "sent": ("✓", "sent", "accent"),
+    "delivered": ("✓✓", "delivered", "accent"),
+    "read": ("✓✓", "read", "good"),
+    "failed": ("✗", "undelivered", "bad"),
+}
 BESIDE_RECIPIENT = 28
 """Cells that a reason must have beside a recipient, or it has them all."""
 _VIA = {"ws": "muted", "poll": "warn", "local": "note", "in": "accent"}
@@ -39,12 +45,22 @@ _TITLES = {
 
 
 def status_of(row: Row) -> tuple[str, str, str]:
+    """Its glyph, word and tone."""
+    return status_named(row.status, row.via)
+
+
+def status_named(status: str, via: str) -> tuple[str, str, str]:
     """Its glyph, word and tone; a replay, which sends no ack, is done and not acked, and what came in is told."""
-    if row.via == "local" and row.status == "acked":
+    if via == "local" and status == "acked":
         return "✓", "done", "good"
-    if row.via == "in" and row.status == "acked":
+    if via == "in" and status == "acked":
         return "✓", "told", "good"
-    return STATUS.get(row.status, ("?", shown(row.status, 20), "muted"))
+    return STATUS.get(status, ("?", shown(status, 20), "muted"))
+
+
+def delivery_of(delivery: str) -> tuple[str, str, str]:
+    """The glyph, word and tone of how far a message has come."""
+    return DELIVERY.get(delivery, ("?", shown(delivery, 20), "muted"))
 
 
 class Column(NamedTuple):

@@ -45,6 +45,7 @@ class Attention(Dialog):
         Binding("e", "app.operate('edit')", "Edit"),
         Binding("R", "app.operate('reconnect')", "Reconnect", show=False),
         Binding("enter", "app.operate('inspect')", "All of it", key_display="⏎"),
+        Binding("T", "app.operate('thread')", "Its thread", show=False),
         Binding("y", "app.operate('copy')", "Copy", show=False),
         Binding("m", "app.operate('mask')", "Mask", show=False),
         Binding("escape,q,exclamation_mark", "leave", "Close", key_display="Esc"),

@@ -21,6 +21,7 @@ class Inspector(Dialog):
         Binding("m", "app.operate('mask')", "Mask", show=False),
         Binding("r", "app.operate('replay')", "Replay"),
         Binding("e", "app.operate('edit')", "Edit and replay"),
+        Binding("T", "app.operate('thread')", "Its thread", show=False),
     ]
 
     def __init__(self, stream: Stream, row: Row, draw: Callable[[Row], Sequence[Line]]) -> None:

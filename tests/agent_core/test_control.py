@@ -21,6 +21,7 @@ from agent_core.feed import CommandEntry
 from agent_core.reference.server import ReferenceBackend
 from agent_core.search import Query
 from agent_core.snapshot import Phase, PollingMode
+from agent_core.threads import ThreadPage, ThreadQuery
 from console.remote import RemoteHost
 from tests.harness.rig import AGENT, ROOT, Living, config, descriptors_of, living, message, online_at, program, served, settled, until
 
@@ -279,3 +280,18 @@ async def test_c9_a_viewer_searches_the_ledger_a_page_at_a_time(tmp_path: Path) 
         found = await asyncio.to_thread(remote.search, Query("text:bye"))
         remote.stop()
         assert [entry.command_id for entry in found.entries] == [ids[1]]
+
+
+async def test_a_viewer_is_told_a_thread(tmp_path: Path) -> None:
+    async with running(tmp_path) as (_, backend):
+        ids = [
+            await backend.queue(AGENT, "send_message_now", message(text, thread)) for text, thread in (("hello", "+1310"), ("bye", "+1999"))
+        ]
+        await settled(backend, *ids)
+        remote = RemoteHost(socket_path(tmp_path), read_only=True)
+        await asyncio.to_thread(remote.start)
+        page = await asyncio.to_thread(remote.thread, ThreadQuery("any;-;+1310"))
+        remote.stop()
+        assert [(one.text, one.inbound) for one in page.messages] == [("hello", False)]
+        assert page.next is None
+        assert await asyncio.to_thread(remote.thread, ThreadQuery("+1310")) == ThreadPage([])

@@ -13,6 +13,7 @@ from agent_core.delays import Delays, Instants, delays
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.search import Page, Query
 from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
+from agent_core.threads import ThreadPage
 from console.app import EdgeConsole
 from console.operations import ConsoleOptions
 from console.screenshot import svg_of
@@ -33,6 +34,7 @@ from tests.harness.stills import (
     needing_cases,
     pictured,
     remembered,
+    talk,
 )
 
 FOLDER = Path(__file__).with_name("goldens")
@@ -100,6 +102,7 @@ LARGE_FIGURES = tuple(
     entry(number, kind="send_message_now", run_ms=run, ack_ms=ack, utc=NOON - 60 + number)
     for number, (run, ack) in enumerate(((999.4, 999.6), (12_345.0, 60_400.0), (119_000.0, 1_204_000.0), (0.04, 90_061_000.0)), 1)
 )
+SPOKEN = (entry(1, thread_id="+13105550100"),)
 DUE = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3 * 86_400),), scheduled_count=1)
 HUGE_COUNTS = CommandsView(received=12_345_678, completed=12_300_000, failed=45_678, duplicates=1_234_567, proven=12_299_000, outbox=1_000)
 HUGE_TIMES = replace(
@@ -131,6 +134,8 @@ PICTURES = (
     Picture("earlier-light", ONLINE, USUAL, (), "edge-light", ledger=True, shows="cmd_400", then=("pageup",)),
     *(Picture(f"beside-{size[0]}", ONLINE, size, ("v",), shows="Payload") for size in (WIDE, LARGE)),
     Picture("beside-light", ONLINE, WIDE, ("v",), "edge-light", texts="masked", shows="Payload"),
+    *(Picture(f"thread-{size[0]}", ONLINE, size, ("T",), shows="scheduled", entries=SPOKEN) for size in (SMALL, USUAL, WIDE)),
+    Picture("thread-light", ONLINE, USUAL, ("T",), "edge-light", texts="masked", shows="undelivered", entries=SPOKEN),
     Picture("texts-off", ONLINE, USUAL, texts="off"),
     *(Picture(f"sorted-{size[0]}", ONLINE, size, ("S", "7" if size[0] > 80 else "6")) for size in (SMALL, USUAL, WIDE)),
     *(
@@ -157,7 +162,9 @@ async def drawn(picture: Picture) -> str:
     host = StillHost(picture.snapshot, told, {one.command_id: remembered(one.command_id) for one in told})
     for number in range(0 if picture.empty else 12):
         host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
-    options = ConsoleOptions(needing=lambda _: [] if picture.empty else needing_cases())
+    options = ConsoleOptions(
+        needing=lambda _: [] if picture.empty else needing_cases(), thread=lambda _: ThreadPage(talk()[::-1]),
+    )  # fmt: skip
     if picture.ledger or picture.searched:
         options = options._replace(ledger=unending if picture.searched else past(400))
     if "stats" in picture.name:

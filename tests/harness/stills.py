@@ -24,6 +24,7 @@ from agent_core.snapshot import (
     PollingView,
     Snapshot,
 )
+from agent_core.threads import ThreadMessage
 from console.panels.view import View
 from console.themes import inks_of
 
@@ -174,6 +175,27 @@ def pictured(held: int = 0) -> list[CommandEntry]:
     ]  # fmt: skip
     first = len(told) - held
     return [one if place < first else one._replace(status="held", run_ms=None, ack_ms=None) for place, one in enumerate(told)]
+
+
+def talk() -> list[ThreadMessage]:
+    """A thread with what may become of a message, oldest first."""
+
+    def said(seq: int, utc: float, text: str, inbound: bool = False, **more: Any) -> ThreadMessage:
+        given = {"sender": "+13105550100" if inbound else "", "attachments": 0, "status": "acked", **more}
+        return ThreadMessage(seq, utc, inbound, text=text, **given)
+
+    evening = NOON - 73_796.0
+    place = "The usual place, on the corner of the park; Jo brings the children, so let us be there a little early"
+    return [
+        said(11, evening, "Dinner tomorrow?", delivery="read", delivery_utc=evening + 200),
+        said(12, evening + 269, "Yes, where?", inbound=True),
+        said(13, NOON - 7_200, place, delivery="delivered", delivery_utc=NOON - 7_190),
+        said(14, NOON - 7_000, "Fine,\nsee you at eight", inbound=True, attachments=2, status="received"),
+        said(15, NOON - 300, "Running late", delivery="failed", delivery_utc=NOON - 298),
+        said(16, NOON - 200, "Are you there?", status="failed", error="the recipient is not registered"),
+        said(17, NOON - 100, "Then start without me", status="running"),
+        said(18, NOON + 20_000, "Good night", status="scheduled"),
+    ]
 
 
 CANDIDATES = [{"guid": f"GUID-{n}", "chat": "iMessage;-;+1310", "sent_at": f"2026-11-05T14:31:0{n}Z"} for n in range(6)]
