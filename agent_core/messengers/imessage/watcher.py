@@ -1,8 +1,9 @@
 """Looks into `chat.db` for what comes in, in a thread of its own: ten times a second at the files' stamps, which costs next to nothing.
 
 A changed stamp, or LOOK_ANYWAY without one, opens the database anew: a connection that stays open goes deaf when Messages replaces or
-checkpoints its files. What is found goes to the engine together with the cursor behind it, and no more is read until the engine has both
-on disk and asks for what follows (`ReadInbound`): so each row is told once, whenever the process dies.
+checkpoints its files. A database that ends before the cursor is another one, and read from its beginning. What is found goes to the engine
+together with the cursor behind it, and no more is read until the engine has both on disk and asks for what follows (`ReadInbound`): so each
+row is told once, whenever the process dies.
 """
 
 import threading
@@ -105,7 +106,8 @@ class InboundWatcher:
         """Raises ChatDbUnreadable."""
         rowid, _, utc = cursor.partition("@")
         if rowid:
-            self._rowid, self._looked_utc, self._reading = int(rowid), max(self._looked_utc, float(utc)), True
+            self._rowid = int(rowid) if int(rowid) <= self._inbox.top() else 0
+            self._looked_utc, self._reading = max(self._looked_utc, float(utc)), True
         else:
             self._rowid, self._looked_utc = self._inbox.top(), self._clock.now().utc
         with self._wake:

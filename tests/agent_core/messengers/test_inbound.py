@@ -51,7 +51,8 @@ class Desk:
 
 def reading(folder: Path, url: str, **sections: Any) -> Any:
     messenger = {"kind": "imessage", "chat_db": str(folder / "chat.db"), "settle_seconds": 1}
-    return config(folder / "state", url, messenger=messenger, **({"inbound": {"enabled": True}} | sections))
+    chosen: dict[str, Any] = {"messenger": messenger, "inbound": {"enabled": True}}
+    return config(folder / "state", url, **(chosen | sections))
 
 
 @asynccontextmanager
@@ -68,6 +69,23 @@ def facts(folder: Path) -> set[str]:
     with suppress(NoLedger), open_ledger(folder / "state") as db:
         return {key for (key,) in db.execute("SELECT key FROM facts")}
     return set()
+
+
+async def test_a_database_that_begins_anew_is_read_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "anew").mkdir()
+    monkeypatch.setenv("PATH", f"{install(tmp_path)}:{os.environ['PATH']}")
+    async with served() as backend:
+        for name, texts in (("before", ["one", "two", "three"]), ("anew", ["four"])):
+            async with MessagesApp(tmp_path / name) as app:
+                settings = reading(tmp_path, backend.url, messenger={"kind": "imessage", "chat_db": str(tmp_path / name / "chat.db")})
+                async with living(settings) as here:
+                    at = Desk(app, backend, here)
+                    await until(lambda: "inbound_cursor" in facts(tmp_path))
+                    for text in texts:
+                        app.receive(ANNA, text)
+                    await until(lambda: at.texts()[-1:] == texts[-1:])  # noqa: B023
+        assert at.texts() == ["one", "two", "three", "four"]
 
 
 async def test_what_comes_in_is_told_and_what_is_no_message_of_others_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
