@@ -1,4 +1,4 @@
-"""The demonstration: the reference backend inside, and its seeded traffic."""
+"""The demonstration: the reference backend and a Mac's Messages inside, with seeded traffic."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,18 +22,21 @@ class Demo:
 
     @contextmanager
     def running(self, overrides: dict[str, Any], seconds: float | None) -> "Iterator[Config]":
-        """A backend with traffic, and the configuration of an agent for it; with `seconds` one cycle fits into them.
+        """A backend with traffic, Messages with people, and the configuration of an agent for both; one cycle fits into `seconds`.
 
         Nothing of it stays behind, unless `overrides` names a data_dir.
         """
         from agent_core.config.layers import load_config
         from agent_core.reference.demo import run_demo
+        from agent_core.reference.messages.people import started
+        from agent_core.reference.messages.programs import on_the_path
         from agent_core.reference.server import BackendThread
 
         cycle = seconds if seconds is not None else CYCLE_SECONDS
         with tempfile.TemporaryDirectory(prefix="edge-console-demo-") as scratch, BackendThread() as thread:
-            backend = thread.backend
-            defaults = Path(scratch) / "config.yaml"
+            folder, backend = Path(scratch), thread.backend
+            messages = thread.call(started(folder))
+            defaults = folder / "config.yaml"
             defaults.touch()
             config = load_config(
                 defaults,
@@ -43,6 +46,10 @@ class Demo:
                     "backend.url": backend.url,
                     "backend.sync_interval_seconds": max(0.5, cycle / 10),
                     "backoff.cap_seconds": max(2.0, cycle / 4),
+                    "messenger.kind": "imessage",
+                    "messenger.way": "imsg",
+                    "messenger.chat_db": folder / "chat.db",
+                    "inbound.enabled": True,
                     "data_dir": scratch,
                     **overrides,
                 },
@@ -50,9 +57,11 @@ class Demo:
             thread.submit(run_demo(backend, AGENT_ID, cycle_seconds=cycle))
             self._thread = thread
             try:
-                yield config
+                with on_the_path(folder, "imsg"):
+                    yield config
             finally:
                 self._thread = None
+                thread.call(messages.stop())
 
     def fault(self, words: str) -> None:
         """Have the backend do wrong, as POST /admin/faults does. Raises ValueError, in one sentence."""

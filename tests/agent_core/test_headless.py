@@ -17,7 +17,8 @@ from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Ending
 from agent_core.reference.orders import AckWay, Status
 from tests.harness.faultproxy import FaultProxy
-from tests.harness.rig import AGENT, SECRET, Program, for_a_while, message, program, report, served, settled, until, write_config
+from tests.harness.mortal import SENDS
+from tests.harness.rig import AGENT, SECRET, Program, for_a_while, message, program, records, report, served, settled, until, write_config
 
 LINE = r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] \[(DEBUG|INFO|WARNING|ERROR)\] "
 
@@ -76,20 +77,22 @@ async def test_json_lines(tmp_path: Path) -> None:
 
 
 async def test_the_demonstration_runs_its_cycle_and_ends_well(tmp_path: Path) -> None:
-    async with program("--no-ui", "--demo", "--for", "6", "--data-dir", "state", cwd=tmp_path, secret=None) as demo:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    demonstration = program("--no-ui", "--demo", "--for", "6", "--data-dir", "state", cwd=tmp_path, secret=None, TMPDIR=str(scratch))
+    async with demonstration as demo:
         assert await demo.ends(30) == 0
     assert demo.err == []
+    assert list(scratch.iterdir()) == [], "nothing stays behind"
     by_socket = {re.sub(".*: ", "", line) for line in demo.said("Received command via WebSocket")}
     assert by_socket
     assert demo.said(r"Received \d+ command\(s\) via HTTP polling")
-    async with program("outbox", "ls", "--json", "--data-dir", "state", cwd=tmp_path, secret=None) as listing:
-        assert await listing.ends() == 0
-    sent = json.loads("\n".join(listing.out))
-    names = [row["command_id"] for row in sent]
-    assert len(names) == len(set(names)), "each once"
-    assert set(names) & by_socket
-    assert set(names) - by_socket, "and by polling"
-    assert {"command_id", "thread_id", "text", "sent_utc"} == sent[0].keys()
+    sent = {row.command.command_id: row for row in records(tmp_path / "state", "completed") if row.command.command_type in SENDS}
+    assert sent.keys() & by_socket
+    assert sent.keys() - by_socket, "and by polling"
+    guids = [json.loads(row.ack or "{}")["result"]["guid"] for row in sent.values()]
+    assert len(guids) == len(set(guids)) >= 8, "each is a row of Messages"
+    assert demo.said(r"\d+ message\(s\) came in"), "people answer"
 
 
 async def test_no_console_library_is_imported(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class Fault(StrEnum):
     """The asker waits for ever, and nothing is sent."""
     HANGS_SENT = "hangs, sent"
     IGNORES_TERM = "ignores TERM"
+    """And goes on for as long as Messages does."""
     UNROUTABLE = "unroutable"
     """Error 22, two seconds after the row."""
     GHOST = "ghost"
@@ -89,11 +90,17 @@ class MessagesApp:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_REQUEST)
-        (self.folder / PORT_FILE).write_text(str(self._server.sockets[0].getsockname()[1]))
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_REQUEST)
+        (self.folder / PORT_FILE).write_text(str(self._server.sockets[0].getsockname()[1]))
+
+    async def stop(self) -> None:
         self._server.close()
         self._over.set()
         for task in self._tasks:
@@ -131,12 +138,14 @@ class MessagesApp:
             request = json.loads(await reader.readline())
             self.asked.append(request)
             self.on_asked(request["target"], request.get("text", ""))
-            writer.write(json.dumps(await self._answer(request)).encode() + b"\n")
+            fault = self.faults.popleft() if self.faults else Fault.NONE
+            writer.write(json.dumps(await self._answer(request, fault)).encode() + b"\n")
             await writer.drain()
+            if fault is Fault.IGNORES_TERM:
+                await self._over.wait()
         writer.close()
 
-    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        fault = self.faults.popleft() if self.faults else Fault.NONE
+    async def _answer(self, request: dict[str, Any], fault: Fault) -> dict[str, Any]:
         try:
             self._refuse(fault)
             chat = self._chat(request["target"], request["service"], by_id=request["by_id"])
@@ -164,7 +173,7 @@ class MessagesApp:
             case Fault.SAYS_SENT | Fault.HANGS | Fault.IGNORES_TERM | Fault.MAY_HAVE_COMPLETED:
                 return None
             case Fault.LATE:
-                self._later(self._late_by, lambda: self._leave(chat, content))
+                self.later(self._late_by, lambda: self._leave(chat, content))
                 return None
             case Fault.GHOST:
                 self.db.add(None, None)
@@ -198,10 +207,10 @@ class MessagesApp:
         if isinstance(content, Path) and not content.is_relative_to(self.attachments):
             self._fails(guid, UNREADABLE)
             return guid
-        self._later(SENT_AFTER, lambda: self.db.change(guid, is_sent=1, is_finished=1))
-        self._later(DELIVERED_AFTER, lambda: self.db.change(guid, is_delivered=1, date_delivered=apple_time(time())))
+        self.later(SENT_AFTER, lambda: self.db.change(guid, is_sent=1, is_finished=1))
+        self.later(DELIVERED_AFTER, lambda: self.db.change(guid, is_delivered=1, date_delivered=apple_time(time())))
         if self.read_receipts:
-            self._later(READ_AFTER, lambda: self.db.change(guid, date_read=apple_time(time())))
+            self.later(READ_AFTER, lambda: self.db.change(guid, date_read=apple_time(time())))
         return guid
 
     def _add(self, chat: int, content: Content, attached_after: float = 0.0) -> str:
@@ -211,10 +220,10 @@ class MessagesApp:
         guid, copy = self.db.add(chat, OBJECT), self.attachments / "ab" / str(uuid.uuid4()).upper() / content.name
         size = content.stat().st_size if content.exists() else None
         if attached_after:
-            self._later(attached_after, lambda: self.db.attach(guid, copy, size))
+            self.later(attached_after, lambda: self.db.attach(guid, copy, size))
         else:
             self.db.attach(guid, copy, size)
-        self._later(attached_after + SENT_AFTER, lambda: self._copy(guid, content, copy))
+        self.later(attached_after + SENT_AFTER, lambda: self._copy(guid, content, copy))
         return guid
 
     def _copy(self, guid: str, file: Path, copy: Path) -> None:
@@ -227,9 +236,11 @@ class MessagesApp:
         self.db.arrived(copy)
 
     def _fails(self, guid: str, error: int) -> None:
-        self._later(UNROUTABLE_AFTER, lambda: self.db.change(guid, error=error, is_finished=1))
+        self.later(UNROUTABLE_AFTER, lambda: self.db.change(guid, error=error, is_finished=1))
 
-    def _later(self, seconds: float, do: Callable[[], object]) -> None:
+    def later(self, seconds: float, do: Callable[[], object]) -> None:
+        """Unless it is over by then."""
+
         async def wait() -> None:
             await asyncio.sleep(seconds)
             do()

@@ -76,7 +76,7 @@ class ChatDb:
         self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         if new:
-            self._db.executescript(SCHEMA)
+            self._db.executescript(f"BEGIN; {SCHEMA} COMMIT")
 
     def close(self) -> None:
         self._db.close()

@@ -10,8 +10,8 @@ import shlex
 import signal
 import socket
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,17 @@ def install(folder: Path, *names: str) -> Path:
     return programs
 
 
+@contextmanager
+def on_the_path(folder: Path, *names: str) -> Iterator[None]:
+    """Installed, and found before any other of their name."""
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{install(folder, *names)}{os.pathsep}{path}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
+
+
 def ask(folder: Path, **request: Any) -> dict[str, Any]:
     """What Messages answers, however long it takes."""
     try:
@@ -39,12 +50,12 @@ def ask(folder: Path, **request: Any) -> dict[str, Any]:
             file.write(json.dumps(request).encode() + b"\n")
             file.flush()
             line = file.readline()
+            answer: dict[str, Any] = json.loads(line) if line else NOT_RUNNING
+            if answer.get("ignores_term"):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                file.read()
     except OSError:
         return NOT_RUNNING
-    answer: dict[str, Any] = json.loads(line) if line else NOT_RUNNING
-    if answer.get("ignores_term"):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(3_600)
     return answer
 
 
