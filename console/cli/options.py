@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 from argparse import SUPPRESS
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,11 +103,18 @@ def configuration(
 def loaded(options: argparse.Namespace, *, require_secret: bool = False, check_files: bool = True) -> "Loaded":
     """The same, with where each value was given."""
     from agent_core.config.layers import load
-    from console.keys import judge
 
     return load(
-        options.config, os.environ, overrides=overrides(options), require_secret=require_secret, check_files=check_files, judge=judge
+        options.config, os.environ, overrides=overrides(options), require_secret=require_secret, check_files=check_files, judge=judge_keys
     )
+
+
+def judge_keys(config: "Config") -> Iterator[tuple[str, str]]:
+    """(key, sentence) for each fault of `console.keys`."""
+    if config.console.keys:
+        from console.keys import judge  # the names of all characters are half a megabyte
+
+        yield from judge(config)
 
 
 def env_file(options: argparse.Namespace) -> Path:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console.cli.options import add_config_options, configuration, overrides
+from console.cli.options import add_config_options, configuration, judge_keys, overrides
 from console.cli.outcome import NO_PERMISSION, NOT_RUNNING, OK, USAGE, complain, outcome
 
 if TYPE_CHECKING:
@@ -104,11 +104,10 @@ def _job(options: argparse.Namespace, user: str | None) -> "Job":
     """Judged as the service will see it. Raises ConfigError."""
     from agent_core.config.layers import load
     from agent_core.service.job import Job
-    from console.keys import judge
 
     file = options.config or Path("config.yaml")
     seen = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
-    config = load(file, seen, overrides=overrides(options), require_secret=not options.print, judge=judge).config
+    config = load(file, seen, overrides=overrides(options), require_secret=not options.print, judge=judge_keys).config
     folder = config.data_dir.expanduser().absolute()
     python = Path(sys.executable).absolute()
     arguments = (str(python), "-P", "-m", "console", "service", "run", "--config", str(file.absolute()), "--data-dir", str(folder))
