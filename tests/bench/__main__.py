@@ -69,6 +69,7 @@ async def start(kind: str, port: int, scratch: Path, *, by_polling: bool = False
         f"executor: {{max_pending: 100000}}\ndata_dir: '{tempfile.mkdtemp(dir=scratch)}'\n"
     )
     environment = {**os.environ, "EDGE_SECRET": SECRET}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once, not at each start
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "console", "--no-ui", "--config", str(config), env=environment, stdout=asyncio.subprocess.DEVNULL
     )
