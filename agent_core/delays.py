@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from agent_core.figures import took
 from agent_core.latency import Histogram, Rolling
 
 LATE_SECONDS = 1.0
@@ -160,12 +161,3 @@ def _sentence(count: int, late: dict[str, Histogram]) -> str:
     ranked = sorted((name for name in late if late[name].count), key=lambda name: late[name].count, reverse=True)
     said = [f"{late[name].count} {WHERE[name]}, p95 {took(_seconds(late[name], 0.95))}" for name in ranked]
     return f"of {total} late commands {'; '.join(said)}"
-
-
-def took(seconds: float | None) -> str:
-    """`11.2 s`, `18 ms`, `–`."""
-    if seconds is None:
-        return "–"
-    if seconds >= 0.9995:
-        return f"{seconds:,.1f} s"
-    return f"{seconds * 1_000:.0f} ms" if seconds >= 0.00095 else f"{seconds * 1_000:.1f} ms"

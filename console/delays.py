@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from agent_core.delays import DAY, LATE_SECONDS, Delays, Hour, took
+from agent_core.delays import DAY, LATE_SECONDS, Delays, Hour
+from agent_core.figures import took
 from console.text import count, fit, fit_right, grouped, moment
 
 ORDER = ("backend", "lane", "effect", "link", "proof")

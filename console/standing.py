@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent_core.figures import took
+
 if TYPE_CHECKING:
     from agent_core.snapshot import Snapshot
 
@@ -21,7 +23,7 @@ def standing(snapshot: "Snapshot", at: float, about: str = "") -> list[tuple[str
         ("link", f"{link.phase} since {_local(link.since_utc)}" + (" · deaf" if link.deaf else "")),
     ]
     if link.retry_at is not None:
-        rows.append(("next dial", f"in {max(0.0, link.retry_at - at):.0f} s, attempt {link.attempt}/{link.attempts_max}"))
+        rows.append(("next dial", f"in {took(max(0.0, link.retry_at - at))}, attempt {link.attempt}/{link.attempts_max}"))
     if link.last_drop is not None and not is_online(snapshot):
         rows.append(("because", f"{link.last_drop.cause}: {link.last_drop.detail}"))
     works = polling.works_until_at is not None and polling.works_until_at > at

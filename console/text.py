@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from agent_core.figures import long
 from agent_core.plain import plain
 
 _ROWS = (
@@ -141,19 +142,27 @@ def milliseconds(value: float | None) -> str:
         return f"{value:.1f}" if value < 999.95 else grouped(round(value))
     if value < 59_950:
         return f"{value / 1_000:.1f}s"
-    whole = min(int(value / 1_000 + 0.5), 99_999 * 86_400)
-    days, hours, minutes, seconds = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60, whole % 60
-    if days:
-        return f"{days}d {hours:02d}h" if days < 100 else f"{days}d"
-    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {seconds:02d}s"
+    return long(value / 1_000)
 
 
 def took(value: float | None) -> str:
     """The same where no heading names the unit: `18.9 ms`, `20m 04s`, `–`."""
     if value is None:
         return "–"
-    figure = milliseconds(value)
-    return figure if figure[-1].isalpha() else f"{figure} ms"
+    return with_unit(milliseconds(value), " ms")
+
+
+def compact(value: float) -> tuple[str, str]:
+    """Milliseconds as a figure of at most four cells, and its unit: `0.42` and `ms`, `12` and `s`, `20` and `m`, `3` and `d`."""
+    size, unit = next(((size, unit) for most, size, unit in _SIZES if value < most * size), (86_400_000.0, "d"))
+    figure = min(value / size, 9_999)
+    if unit in "ms" and figure < 9.95:
+        return f"{figure:.{2 if figure < 0.995 else 1}f}".rstrip("0").rstrip(".") or "0", unit
+    return f"{figure:.0f}", unit
+
+
+_SIZES = ((999.5, 1.0, "ms"), (599.5, 1_000.0, "s"), (599.5, 60_000.0, "m"), (99.5, 3_600_000.0, "h"))
+"""Up to how many of a unit a figure has it; its milliseconds; its name."""
 
 
 def count(number: int) -> str:
@@ -164,8 +173,13 @@ def count(number: int) -> str:
 
 
 def seconds_name(value: float) -> str:
-    """A step of the ladder: `1`, `16`, `0.5`."""
-    return f"{value:g}"
+    """A step of the ladder: `1`, `16`, `0.5`; past ten minutes it names its unit: `17m`, `24h`."""
+    return f"{value:g}" if value < 600 else "".join(compact(value * 1_000))
+
+
+def with_unit(figure: str, unit: str = " s") -> str:
+    """The figure with its unit, where it has none."""
+    return figure if figure[-1].isalpha() or ":" in figure else figure + unit
 
 
 def time_of_day(utc: float, zone: tzinfo | None = None) -> str:

@@ -22,6 +22,7 @@ from agent_core.config import Config
 from agent_core.diagnosis.findings import Exchange, Stage, failed, ok, skipped, warning
 from agent_core.engine.outcomes import Rule, rule_for
 from agent_core.events import Event, Failure, Poll, PollAnswered, PollFailed, Registered, RegistrationFailed, Trouble
+from agent_core.figures import took
 from agent_core.plain import plain
 from agent_core.redaction import header
 
@@ -107,9 +108,9 @@ class Backend:
             with suppress(ValueError, OverflowError):
                 offset = parsedate_to_datetime(date).timestamp() + 0.5 - utc
                 if abs(offset) <= CLOCK_OFF:
-                    return ok(f"within {max(1.0, abs(offset)):.0f} s of the backend's")
+                    return ok(f"within {took(max(1.0, abs(offset)))} of the backend's")
                 way = "behind" if offset > 0 else "ahead of"
-                return warning(f"{abs(offset):,.0f} s {way} the backend's: certificates, tokens and schedules go by it; set it (NTP)")
+                return warning(f"{took(abs(offset))} {way} the backend's: certificates, tokens and schedules go by it; set it (NTP)")
         return skipped("no answer told the backend's time")
 
     async def register(self) -> Stage:

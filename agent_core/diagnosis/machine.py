@@ -12,6 +12,7 @@ from agent_core.config import Config
 from agent_core.diagnosis.findings import Stage, failed, ok, warning
 from agent_core.diagnosis.mac import login_findings, power_findings
 from agent_core.diagnosis.policy import told
+from agent_core.figures import size
 from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, exposed
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
@@ -85,7 +86,7 @@ class Machine:
 
     async def disk(self) -> Stage:
         free = shutil.disk_usage(_existing(self._folder)).free
-        sentence = f"{free / 2**30:,.1f} GiB free" if free >= 2**30 else f"{free / 2**20:,.0f} MiB free"
+        sentence = f"{size(free)} free"
         if free < ROOM:
             return failed(sentence, "the disk is full: the ledger cannot be written, so no command is taken", "make room on that disk")
         return warning(f"{sentence}: the ledger may grow to 64 MiB, the logs to 10") if free < LITTLE_ROOM else ok(sentence)

@@ -45,6 +45,7 @@ from agent_core.engine.upstream import Upstream
 from agent_core.entries import INTERNAL, ON_DISK, Ack, EffectClass, Entry, Inline, Outgoing, Trait, ack_of
 from agent_core.events import CommandFinished, Effect, Execute, MarkTaken, ReadInbound, Recall, Recalled, RunSettled, Settle, TakeMark
 from agent_core.feed import CommandEntry, LogEntry
+from agent_core.figures import took
 from agent_core.filters import FilterError
 from agent_core.frames import NEEDS_ATTENTION, Command, FrameError, Occurrence, Rescheduling, Target, event_id_of
 from agent_core.latency import Latencies
@@ -402,7 +403,7 @@ class Ledger:
         elif self._rules is not None and entry.trait.sends and (why := self._rules.against_recipient(entry.lane)) is not None:
             self._end(entry, FAILED, why, {}, now)
         elif due is not None and entry.via is not LOCAL and now.utc - due > self._config.schedule.max_late_seconds:
-            self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+            self._end(entry, FAILED, f"missed: due {took(now.utc - due)} ago", {}, now)
         elif self.approvals.text and entry.via is not LOCAL and self._is_to_be_held(entry, now):
             self._keep_back(entry, due, now)
         elif due is not None and due > now.utc:
@@ -599,7 +600,7 @@ class Ledger:
         if one.state is not SCHEDULED or not waiting:
             raise FrameError(f"cannot be changed: {one.command.command_id} is {one.state}")
         if change.due_utc is not None and now.utc - change.due_utc > self._config.schedule.max_late_seconds:
-            raise FrameError(f"invalid send_at: {now.utc - change.due_utc:.0f} s ago")
+            raise FrameError(f"invalid send_at: {took(now.utc - change.due_utc)} ago")
         due = self._change_message(one if isinstance(one, Entry) else self._adopt(one, now), change, entry.command.command_id, known)
         self._end(entry, COMPLETED, None, {"changed": one.command.command_id, "send_at": iso(due)}, now)
 
@@ -705,7 +706,7 @@ class Ledger:
         if _is_expired(entry, now):
             self._end(entry, FAILED, _expired(entry.command), {}, now)
         elif now.utc - due > self._config.schedule.max_late_seconds:
-            self._end(entry, FAILED, f"missed: due {now.utc - due:.0f} s ago", {}, now)
+            self._end(entry, FAILED, f"missed: due {took(now.utc - due)} ago", {}, now)
         else:
             if self._pace is not None:  # it may wait for long, and is not late for that, also after a restart
                 self._change(CommandReleased(entry.seq, now.utc, QUEUED, entry.ack))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent_core.figures import took
 from agent_core.plain import plain
 from console.cli.doctor_report import as_json, report
 from console.cli.options import add_config_options, configuration, env_file
@@ -89,7 +90,7 @@ async def _diagnose(config: "Config", options: argparse.Namespace, stages: "list
 
 
 def _print_stage(stage: "Stage") -> None:
-    head = f"{GLYPHS[stage.verdict]} {stage.verdict:<8} {stage.name:<13} {stage.ms:>6.0f} ms  "
+    head = f"{GLYPHS[stage.verdict]} {stage.verdict:<8} {stage.name:<13} {took(stage.ms / 1_000):>9}  "
     lines = textwrap.wrap(stage.sentence, WIDTH - len(head)) or [""]
     print(head + f"\n{' ' * len(head)}".join(lines), flush=True)
 

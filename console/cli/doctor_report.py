@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from agent_core import __version__
+from agent_core.figures import took
 from agent_core.plain import plain
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def report(stages: "Sequence[Stage]", conclusion: "Conclusion | None", config: "
         yield f"- socket `{config.socket_url}`, HTTP `{config.backend.url}`"
     if conclusion is not None:
         yield f"- first failing stage: **{conclusion.stage}**; likely: {_cell(conclusion.cause)}"
-    yield from ("", "## Stages", "", "| stage | verdict | ms | found |", "|---|---|---|---|")
+    yield from ("", "## Stages", "", "| stage | verdict | time | found |", "|---|---|---|---|")
     for stage in stages:
-        yield f"| {stage.name} | {stage.verdict} | {stage.ms:.0f} | {_cell(stage.sentence)} |"
+        yield f"| {stage.name} | {stage.verdict} | {took(stage.ms / 1_000)} | {_cell(stage.sentence)} |"
     for stage in stages:
         if stage.exchange is not None:
             yield from _exchange(stage.exchange)

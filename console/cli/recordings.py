@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_core import __version__
+from agent_core.figures import took
 from agent_core.plain import plain
 from console.cli.outcome import FAILED, OK, USAGE, complain, said
 
@@ -69,7 +70,7 @@ def _replay_recording(options: argparse.Namespace) -> int:
             print(line)
     for line in changes:
         print(plain(line))
-    steps, ending = f"{len(recording.steps):,} steps, {recording.seconds:,.1f} s", _ENDINGS.get(recording.end, recording.end)
+    steps, ending = f"{len(recording.steps):,} steps, {took(recording.seconds)}", _ENDINGS.get(recording.end, recording.end)
     verdict = f"NOT the same as recorded by {recording.version}" if changes else "the same phases and effects as recorded"
     print(f"{steps} from {recording.begun}{ending}: {verdict}")
     return FAILED if changes else OK

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent_core.figures import size
 from agent_core.plain import plain
 from console.cli.control import agent_socket
 from console.cli.options import add_config_options, configuration, seconds
@@ -52,7 +53,7 @@ def _back_up(options: argparse.Namespace) -> int:
     from agent_core.journal.backup import back_up
 
     count = back_up(configuration(options).data_dir.expanduser(), options.file)
-    print(f"{plain(options.file, 300)}: {count} commands, {options.file.stat().st_size:,} bytes")
+    print(f"{plain(options.file, 300)}: {count:,} commands, {size(options.file.stat().st_size)}")
     return OK
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from agent_core.snapshot import LinkView, Phase
 from console.panels.lines import BLANK, Line, centred, framed, line_width
 from console.panels.view import View, due_at, status_of
-from console.text import big, countdown, duration, moment, seconds_name
+from console.text import big, countdown, duration, moment, seconds_name, with_unit
 from console.themes import Inks
 
 PING_EVERY = 30.0
@@ -37,8 +37,13 @@ def backoff(view: View, width: int, height: int) -> list[Line]:
         rows.append(_ladder(view, inner))
     degraded = status_of(view.snapshot, view.now, view.stopping).degraded
     title = inks.tone("warn" if degraded else "accent", bold=True)
-    foot: Line = ((f"{seconds_name(link.ladder[0])} → {seconds_name(link.ladder[-1])} s", inks.muted),) if link.ladder else BLANK
+    foot: Line = ((_span(seconds_name(link.ladder[0]), seconds_name(link.ladder[-1])), inks.muted),) if link.ladder else BLANK
     return framed(rows, width, height, inks.edge_warn if degraded else inks.edge, (("Backoff", title),), foot)
+
+
+def _span(first: str, last: str) -> str:
+    """`1 → 60 s`, `1 s → 17m`."""
+    return f"{first} → {last} s" if last[-1].isdecimal() else f"{with_unit(first)} → {last}"
 
 
 def _middle(view: View, face: Face, inner: int) -> list[Line]:
@@ -125,7 +130,7 @@ def _rungs(ladder: tuple[float, ...], lit: float, inner: int, inks: Inks) -> Lin
     room = sum(map(len, names)) + 2
     gap = next((gap for gap in (3, 2, 1) if room + gap * (len(names) - 1) <= inner), 0)
     if not gap:
-        alone: Line = (("step ", inks.muted), (f" {seconds_name(lit)} ", inks.pill("warn")), (" s", inks.muted))
+        alone: Line = (("step ", inks.muted), (f" {with_unit(seconds_name(lit))} ", inks.pill("warn")))
         return centred(alone, inner, inks.ground) if lit else BLANK
     line: Line = ()
     for step, name in zip(ladder, names, strict=True):

@@ -6,13 +6,14 @@ from itertools import pairwise
 from rich.style import Style
 
 from agent_core.delays import Delays
+from agent_core.figures import took
 from agent_core.snapshot import Phase, PollingMode, WaitView
 from console.delays import GLYPHS, HEADING, ORDER, by_hour, clock, table
 from console.panels.connection import availability
-from console.panels.latency import PERCENTILES, whole
+from console.panels.latency import PERCENTILES
 from console.panels.lines import BLANK, Line, folded, framed
 from console.panels.view import View, due_at, status_of
-from console.text import ago, countdown, cut, duration, fit, fit_right, grouped, moment, seconds_name, shown
+from console.text import ago, countdown, cut, duration, fit, fit_right, grouped, milliseconds, moment, seconds_name, shown, with_unit
 
 Body = Callable[[View, int, int], list[Line]]
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
@@ -96,9 +97,9 @@ def _backoff(view: View, inner: int, height: int) -> list[Line]:
         else (f" {seconds_name(step)} ", view.inks.muted) for step in link.ladder
     )  # fmt: skip
     left: list[Line] = [
-        _field(view, names.get(link.phase, "next dial"), f"in {countdown(due - now.mono)} s" if due is not None else "–"),
+        _field(view, names.get(link.phase, "next dial"), f"in {with_unit(countdown(due - now.mono))}" if due is not None else "–"),
         _field(view, "attempt", f"{link.attempt} of {link.attempts_max}" + (", then the slow lane" if link.attempt else "")),
-        ((fit("ladder", 16), view.inks.muted), *steps, (" s", view.inks.muted)),
+        ((fit("ladder, s", 16), view.inks.muted), *steps),
         _field(view, "refused", "60 s, doubling to 5 min; R dials now"),
         _field(view, "replaced", "holds 60 s, then one try each 5 min"),
     ]
@@ -145,7 +146,7 @@ def _measured(view: View, inner: int, low: bool) -> list[Line]:
     lines: list[Line] = [((fit("ms", 12) + "".join(fit_right(head, cell) for head in heads), inks.head),)]
     for name, measured in rows.items():
         times = [*(measured.percentile(share) for _, share in PERCENTILES), measured.slowest if measured.count else None]
-        cells = [grouped(measured.count), *map(whole, times)]
+        cells = [grouped(measured.count), *map(milliseconds, times)]
         lines.append(((fit(name, 12), inks.bright), ("".join(fit_right(figure, cell) for figure in cells), inks.text)))
     return lines
 
@@ -157,8 +158,8 @@ def _saved(view: View) -> list[Line]:
     if median is None:
         return []
     saved = max(0.0, every / 2 - median / 1_000)
-    total = f"{saved:.1f} s a command, {duration(saved * socket.total)} in all"
-    return [(("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {every:g} s)", inks.muted))]
+    total = f"{took(saved)} a command, {duration(saved * socket.total)} in all"
+    return [(("saved against polling ", inks.muted), (total, inks.tone("good")), (f" (each {with_unit(seconds_name(every))})", inks.muted))]
 
 
 def _split(view: View, found: Delays, width: int) -> list[Line]:

@@ -1,12 +1,13 @@
 """Ack latency: two minutes of bars, the percentiles, the ping, the loop."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
 from console.panels.lines import BLANK, Line, Piece, centred, framed, line_width, merged
 from console.panels.view import View
-from console.text import fit_right, milliseconds
+from console.text import compact, fit_right
 from console.themes import Inks
 
 WINDOW_SECONDS = 120.0
@@ -63,15 +64,20 @@ def _chart(view: View, inner: int, height: int) -> list[Line]:
         empty[height // 2] = centred((("no acks in two minutes", view.inks.faint),), inner, view.inks.ground)
         return empty
     top = _round_up(max(columns))
-    labels = {0: whole(top), height - 1: "0"}
+    labels = {0: _label(top), height - 1: "0"}
     if height >= 4 and height % 2 == 0:
-        labels[height // 2] = whole(top / 2)
+        labels[height // 2] = _label(top / 2)
     fills = {tone: _fills(view.inks, tone) for tone in ("good", "warn", "bad")}
     bars = [
         Bar(max(1, round(value / top * height * 8)) if value else 0, fills[tone_of(value)], wide * len(list(run)))
         for value, run in groupby(columns)
     ]
     return [_chart_row(view, bars, (height - 1 - y) * 8, labels.get(y, "")) for y in range(height)]
+
+
+def _label(ms: float) -> str:
+    """In the axis' four cells; milliseconds are the usual, and go without saying."""
+    return "".join(compact(ms)).removesuffix("ms")
 
 
 @lru_cache(maxsize=16)
@@ -101,39 +107,45 @@ def _chart_row(view: View, bars: list[Bar], floor: int, label: str) -> Line:
 
 
 def _percentiles(view: View, inner: int) -> Line:
-    inks, ack = view.inks, view.snapshot.latency.ack
-    gap = "  " if inner >= 30 else " "
+    """With one unit behind them all where they have the same; where there is no room for three, without the one in the middle."""
+    ack = view.snapshot.latency.ack
+    times = [(name, ack.percentile(share)) for name, share in PERCENTILES]
+    units = {compact(ms)[1] for _, ms in times if ms is not None}
+    if len(units) == 1:
+        line = (*_named(view, times, inner, units.pop()), (" " + compact(times[-1][1] or 0.0)[1], view.inks.muted))
+        if line_width(line) <= inner:
+            return line
+    line = _named(view, times, inner)
+    return line if line_width(line) <= inner else _named(view, [times[0], times[-1]], inner)
+
+
+def _named(view: View, times: Sequence[tuple[str, float | None]], inner: int, shared: str = "") -> Line:
+    """Each with its name and its unit, but a unit that is `shared`."""
+    inks, gap = view.inks, "  " if inner >= 30 else " "
     line: Line = ()
-    for name, share in PERCENTILES:
-        value = ack.percentile(share)
-        text = whole(value)
-        ink = inks.muted if value is None else inks.tone(tone_of(value), bold=True)
-        line = (*line, ((gap if line else "") + name + " ", inks.muted), (text, ink))
-    return (*line, (" ms", inks.muted)) if line_width(line) + 3 <= inner else line
+    for name, ms in times:
+        figure, ink = ("–", inks.muted) if ms is None else ("".join(compact(ms)), inks.tone(tone_of(ms), bold=True))
+        line = (*line, ((gap if line else "") + name + " ", inks.muted), (figure.removesuffix(shared), ink))
+    return line
 
 
 def _gauges(view: View, inner: int) -> Line:
+    """Ping, jitter and loop lag, as far as there is room for them."""
     inks, now = view.inks, view.snapshot.latency
-    lag = now.loop_lag_ms
-    ink = inks.bright if lag < STALL_MS else inks.tone("bad", bold=True)
-    ping: Line = (("ping ", inks.muted), *_measured(view, now.last_ping_ms))
-    jitter = _measured(view, now.jitter_ms)
-    full = (*ping, ("  jitter ", inks.muted), *jitter, ("  loop lag ", inks.muted), (f"{lag:.1f}", ink))
-    if line_width(full) <= inner:
-        return full
-    short: Line = (*ping, (" jit ", inks.muted), *jitter)
-    return (*short, (" loop lag ", inks.muted), (f"{lag:.1f}", ink)) if inner >= 36 else short
+    times = {"ping": now.last_ping_ms, "jitter": now.jitter_ms, "loop lag": now.loop_lag_ms}
+    tones = {"loop lag": "bad"} if now.loop_lag_ms >= STALL_MS else {}
+    short = {"jit" if name == "jitter" else name: ms for name, ms in times.items()}
+    for names, gap, space in ((times, "  ", " "), (times, " ", " "), (short, " ", "")):
+        line = _gauged(inks, names, tones, gap, space)
+        if line_width(line) <= inner:
+            return line
+    return _gauged(inks, {"ping": now.last_ping_ms, "jit": now.jitter_ms}, tones, " ", "")
 
 
-def _measured(view: View, ms: float | None) -> Line:
-    unit = () if ms is None else ((" ms", view.inks.muted),)
-    return ((whole(ms), view.inks.bright), *unit)
-
-
-def whole(value: float | None) -> str:
-    """In four cells: cut off, it would read as a smaller one."""
-    if value is None:
-        return "–"
-    if value >= 9_999.5:
-        return f"{value / 1_000:.0f}k" if value < 999_500 else f"{value / 1_000_000:.0f}M"
-    return f"{value:.0f}" if value >= 9.95 else milliseconds(value).rstrip("0").rstrip(".") if value else "0"
+def _gauged(inks: Inks, times: Mapping[str, float | None], tones: Mapping[str, str], gap: str, space: str) -> Line:
+    line: Line = ()
+    for name, ms in times.items():
+        figure, unit = ("–", "") if ms is None else compact(ms)
+        ink = inks.tone(tones[name], bold=True) if name in tones else inks.bright
+        line = (*line, ((gap if line else "") + name + " ", inks.muted), (figure, ink), (space + unit if unit else "", inks.muted))
+    return line

@@ -13,7 +13,7 @@ from console.panels.lines import Line
 from console.panels.view import View
 from console.plainmode.facts import facts, remedy
 from console.screens.pages import DIAGNOSIS_GLYPHS
-from console.text import duration, moment, shown, took
+from console.text import duration, grouped, moment, shown, took
 
 if TYPE_CHECKING:
     from agent_core.attention import Case
@@ -69,7 +69,7 @@ def latency(view: View, delays: "Delays | None") -> Iterator[str]:
     spans = {"acks by WebSocket": latency.socket, "acks by polling": latency.polling, "runs": latency.run, "proofs": latency.proof}
     for name, one in {**spans, "pings": latency.ping}.items():
         figures = ", ".join(f"{label} {took(one.percentile(share))}" for label, share in PERCENTILES)
-        yield f"{name}: {one.count}" + (f", {figures}, slowest {took(one.slowest)}" if one.count else "")
+        yield f"{name}: {grouped(one.count)}" + (f", {figures}, slowest {took(one.slowest)}" if one.count else "")
     if delays is not None:
         yield f"The last 24 hours: {delays.sentence}"
 

@@ -6,7 +6,7 @@ from agent_core.snapshot import LinkView, Phase, PollingMode, Snapshot
 from console.panels.banner import notice_of
 from console.panels.connection import poll_trouble
 from console.panels.view import View, status_of
-from console.text import duration, moment, shown
+from console.text import duration, moment, seconds_name, shown, with_unit
 
 NAMES = {
     "reconnect": "`reconnect`", "polling": "`polling auto`", "diagnose": "`diagnose`", "attention": "`attention`",
@@ -130,7 +130,7 @@ def _polling(view: View) -> Fact:
     if not polling.active:
         stands = "off; without the socket nothing arrives" if polling.mode is PollingMode.NEVER else "off while the socket works"
     else:
-        stands = f"fails: {trouble}" if trouble else f"on, every {polling.every:g} s"
+        stands = f"fails: {trouble}" if trouble else f"on, every {with_unit(seconds_name(polling.every))}"
     return Fact((polling.mode, polling.active, trouble), f"Polling: {stands} (mode {polling.mode}).")
 
 

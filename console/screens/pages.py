@@ -15,7 +15,7 @@ from console.panels.columns import status_of
 from console.panels.lines import BLANK, Line
 from console.panels.ring import Row
 from console.panels.view import Key
-from console.text import cut, day_of, day_stamp, fit, grouped, moment, shown, stamp, text_of_message, took
+from console.text import cut, day_of, day_stamp, fit, fit_right, grouped, moment, shown, stamp, text_of_message, took
 from console.themes import Inks
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def diagnosis_page(stages: "Sequence[Stage]", conclusion: "Conclusion | None", i
     for stage in stages:
         glyph, tone = DIAGNOSIS_GLYPHS[stage.verdict]
         head = (f"{glyph} {stage.verdict:<8} ", inks.tone(tone)), (f"{stage.name:<13} ", inks.bright)
-        lines.append((*head, (f"{stage.ms:>6.0f} ms  ", inks.muted), (shown(stage.sentence, 300), inks.text)))
+        lines.append((*head, (f"{fit_right(took(stage.ms), 9)}  ", inks.muted), (shown(stage.sentence, 300), inks.text)))
     return [*lines, BLANK, (("More with: ", inks.muted), ("edge-console doctor", inks.accent))]
 
 

@@ -8,7 +8,7 @@ import pytest
 from agent_core.channels.credentials import Credentials
 from agent_core.channels.http import PollingChannel
 from agent_core.clock import ManualClock
-from agent_core.delays import Instants, Parts, delays, parts, took
+from agent_core.delays import Instants, Parts, delays, parts
 from agent_core.events import BackendClockRead, Event, Poll, Record, Ticked
 from agent_core.frames import Command
 from agent_core.journal.reader import NoLedger, delays_since
@@ -70,11 +70,6 @@ def test_hours_have_the_mean_of_their_commands() -> None:
     assert [hour.commands for hour in hours] == [2, 1]
     assert (hours[0].means.backend, hours[1].means.backend) == (5, 9)
     assert hours[1].begins_utc - hours[0].begins_utc == 7_200
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(None, "–"), (11.23, "11.2 s"), (1_204, "1,204.0 s"), (0.018, "18 ms"), (0.0004, "0.4 ms")])
-def test_a_time_has_its_unit(seconds: float | None, said: str) -> None:
-    assert took(seconds) == said
 
 
 # --- the backend's clock --------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ async def test_each_says_what_has_happened_what_to_do_and_the_key_that_does_it()
             "d Dismiss",
             "hi there",
         ),
-        ("due 1200 s ago", "→ replay it to send it now", "r Replay", "d Dismiss"),
+        ("due 20m 00s ago", "→ replay it to send it now", "r Replay", "d Dismiss"),
         ("no such recipient", "→ replay it once the cause is gone", "r Replay", "d Dismiss"),
         ("not known to have its ack", "→ the ack goes out again by itself", "R Reconnect"),
     ]

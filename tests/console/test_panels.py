@@ -1,11 +1,13 @@
 """Drawings of presents made by hand."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, date
 
 import pytest
 
 from agent_core.clock import Moment
+from agent_core.delays import Instants, delays
 from agent_core.snapshot import Cause, CommandsView, Drop, LatencyView, LinkView, Phase, PollingMode, PollingView, ScheduledView, Snapshot
 from console.panels.backoff import backoff
 from console.panels.columns import Look, columns_for, command_line, heading
@@ -17,7 +19,7 @@ from console.panels.latency import latency
 from console.panels.lines import line_width
 from console.panels.ring import Row
 from console.panels.view import Key, counting, status_of
-from console.text import count, milliseconds
+from console.text import compact, count, milliseconds
 from console.themes import PALETTES, Palette, inks_of
 from tests.harness.stills import (
     BASE,
@@ -250,8 +252,8 @@ def test_great_latencies_are_shortened_and_not_cut_off() -> None:
     slowest = tuple((MONO - age, 50_348.0 + age) for age in range(100, 0, -2))
     view = view_of(replace(BASE, latency=LatencyView(acks, slowest_acks=slowest)))
     drawn = text_of(latency(view, 31, 8))
-    assert "p50 9772 p95 51k p99 2M" in drawn
-    assert "60k" in drawn
+    assert "p50 9.8s p95 51s p99 27m" in drawn
+    assert "60s" in drawn
     assert "…" not in drawn
 
 
@@ -334,6 +336,36 @@ def test_c4_no_figure_of_the_connection_is_cut(width: int, number: int) -> None:
         said = text_of(connection(view_of(replace(ONLINE, commands=counts, link=replace(ONLINE.link, last_drop=None))), width, height))
         assert count(number) in said
         assert "…" not in said.partition("polling")[2]
+
+
+TOO_LARGE = re.compile(r"\d+[kM] ?ms|(?<![p\d])\d{1,3}(?: \d{3})+ ?ms|\d{4,}(?:\.\d+)? ?ms|\d{4,}(?:\.\d+)? ?s\b|\d…|:\d\d s\b|e\+\d")
+"""A figure that should have changed its unit, was cut, or has one too many."""
+
+
+@pytest.mark.parametrize("ms", [0.4, 999.6, 12_345.0, 60_400.0, 1_204_000.0, 90_061_000.0, 9e12])
+@pytest.mark.parametrize(("width", "height"), [(24, 8), (28, 8), (39, 11), (56, 11), (76, 12), (116, 23), (156, 30)])
+def test_c4_no_panel_has_a_figure_too_large_for_its_unit(width: int, height: int, ms: float) -> None:
+    seconds = ms / 1_000
+    times = measured(ms, ms / 3, ms / 50)
+    snapshot = replace(
+        WAITING,
+        latency=replace(
+            WAITING.latency, socket=times, polling=times, run=times, proof=times, last_ping_ms=ms, jitter_ms=ms, loop_lag_ms=ms
+        ),
+        polling=replace(WAITING.polling, every=min(86_400.0, max(15.0, round(seconds)))),
+        link=replace(
+            WAITING.link,
+            ladder=(1.0, 600.0, min(86_400.0, 601.0 + round(seconds))),
+            step=600.0,
+            retry_at=MONO + seconds,
+            last_outage_seconds=seconds,
+        ),
+    )
+    split = delays([Instants(NOON - 60 - seconds, NOON - 60, None, NOON, NOON, NOON, NOON + seconds)], 0.0, 0.0)
+    for drawing in (latency, backoff, connection) if width < 56 else [draw for _, draw in DETAILS]:
+        said = text_of(drawing(view_of(snapshot, delays=split), width, height))
+        assert not TOO_LARGE.search(said), said
+    assert "".join(compact(ms)) in text_of(latency(view_of(snapshot), width, height)).replace(" ", "")
 
 
 @pytest.mark.parametrize(("width", "says"), [(56, "11-04 "), (76, "11-04 14:32 "), (116, "11-04 14:32 "), (196, "11-04 14:32 ")])

@@ -177,7 +177,7 @@ def test_why_names_the_cause_the_next_dial_and_what_to_do() -> None:
     ):
         assert piece in said
     assert said.endswith("To do: check EDGE_SECRET and the agent's id, then `reconnect`.")
-    assert any(line.startswith("next dial: in 100 s") for line in listener.types("status"))
+    assert any(line.startswith("next dial: in 1m 40s") for line in listener.types("status"))
 
 
 def test_words_may_be_cut_short_and_a_wrong_one_has_its_nearest() -> None:

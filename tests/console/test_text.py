@@ -53,6 +53,38 @@ def test_c4_milliseconds_need_no_more_than_seven_cells(value: float) -> None:
     assert cell_len(text.milliseconds(value)) <= 7
 
 
+@given(st.floats(0, 1e15))
+def test_c4_compact_figures_need_no_more_than_four_cells_and_stay_readable(value: float) -> None:
+    figure, unit = text.compact(value)
+    assert len(figure) <= 4
+    size = {"ms": 1.0, "s": 1_000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}[unit]
+    assert float(figure) < 1_000 or unit == "d"
+    assert abs(float(figure) * size - value) <= 0.06 * value + 0.005 or figure == "9999"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, "0 ms"),
+        (0.42, "0.42 ms"),
+        (18.3, "18 ms"),
+        (999.6, "1 s"),
+        (12_345.0, "12 s"),
+        (1_204_000.0, "20 m"),
+        (9e7, "25 h"),
+        (1e12, "9999 d"),
+    ],
+)
+def test_c4_the_unit_changes_with_the_figure(value: float, expected: str) -> None:
+    assert " ".join(text.compact(value)) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.5, "0.5"), (60.0, "60"), (599.0, "599"), (1_024.0, "17m"), (86_400.0, "24h")])
+def test_c4_a_step_of_the_ladder_names_its_unit_past_ten_minutes(value: float, expected: str) -> None:
+    assert text.seconds_name(value) == expected
+    assert text.with_unit(expected) == (expected if expected[-1].isalpha() else f"{expected} s")
+
+
 @given(st.integers(0, 10**11 - 1))
 def test_c4_counts_need_no_more_than_seven_cells(number: int) -> None:
     assert cell_len(text.count(number)) <= 7

@@ -37,6 +37,7 @@ from agent_core.events import (
     Started,
     Ticked,
 )
+from agent_core.figures import took
 from agent_core.frames import Pong, Target, command_of
 from agent_core.records import Arrival, Outcome
 from tests.harness.playbook import acks_in, frames_in
@@ -148,7 +149,7 @@ class Machine:
             elif one.state == "running":
                 one.state = "queued"
             elif one.state == "scheduled" and late > CONFIG.schedule.max_late_seconds:
-                one.end("failed", f"missed: due {late:.0f} s ago")
+                one.end("failed", f"missed: due {took(late)} ago")
         self.running: dict[int, str] = {}
         self.generation = 0
         self._engine = Engine(CONFIG, TRAITS, max_in_memory=self._max_in_memory)

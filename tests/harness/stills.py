@@ -210,7 +210,7 @@ def needing_cases() -> list[Case]:
 
     return [
         case(1, State.INTERRUPTED, "unknown outcome: 6 messages like it", {"candidates": CANDIDATES}),
-        case(2, State.FAILED, "missed: due 1200 s ago"),
+        case(2, State.FAILED, "missed: due 20m 00s ago"),
         case(3, State.FAILED, "no such recipient"),
         case(4, State.COMPLETED),
     ]
