@@ -10,7 +10,6 @@ from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
-from textual._styles_cache import StylesCache
 from textual.actions import ActionParseResult
 from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
@@ -256,8 +255,6 @@ class EdgeConsole(ScreenApp[str]):
         stopping = self._quit_by is not None
         if self.screen is not self._on_top:
             self._on_top = self.screen
-            # Textual remembers two colours under each widget's cache of lines, and so keeps the lines of a thousand widgets that are gone.
-            StylesCache.get_inner_outer.cache_clear()
             self._keys = tuple(self._footer_keys())
         drawn = (
             snapshot.revision,

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
+from textual._styles_cache import StylesCache
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -89,6 +90,10 @@ class Main(Screen[None]):
         name = event.widget.id if event.widget is not None else None
         if name in CLICKED:
             self.action_detail(CLICKED.index(name) + 1)
+
+    def on_screen_resume(self) -> None:
+        # Textual remembers two colours under each widget's cache of lines, and so keeps the lines of a thousand widgets that are gone.
+        StylesCache.get_inner_outer.cache_clear()
 
     def on_descendant_focus(self) -> None:
         self.post_message(self.Turned())
