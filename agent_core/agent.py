@@ -30,7 +30,7 @@ from agent_core.channels.websocket import WebSocketChannel
 from agent_core.clock import Clock, Moment, SystemClock
 from agent_core.config import Config
 from agent_core.config.layers import ConfigError
-from agent_core.config.origin import Origin, differences
+from agent_core.config.origin import Origin, adopted, differences
 from agent_core.control.server import ControlServer
 from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.engine import Engine
@@ -116,7 +116,9 @@ SETTLE_WITHIN = 900.0
 SLOW_TURN = 0.1
 WATCH_EVERY = 1.0
 AT_ONCE = frozenset((*SETTING_KEYS.values(), "backend.polling", "console.texts", "console.bell", "console.notify"))
-"""The keys that change while the agent runs; the others wait for its next start."""
+"""The keys that change while the agent runs; those that are neither here nor in REDIALLED wait for its next start."""
+REDIALLED = frozenset({"backend.url", "backend.websocket_url", "websocket.max_frame_bytes"})
+"""The keys that change with a new connection, which is made at once."""
 MAX_ARRIVALS = 500
 """Commands taken in one turn: a few ten milliseconds with what must be looked up (PROMISES P11)."""
 
@@ -171,7 +173,7 @@ class Agent:
         if recorder is not None:
             recorder.begin(config, traits, self._clock.now(), self._redactor)
         self._credentials = Credentials(config, self._redactor, source_of(config.auth), self._say)
-        self._staging = Attachments(config, lambda: self._credentials.headers(self._clock.now()))
+        self._staging = self._attachments(config)
         self._journal = Journal(data_dir(config), config.ledger, self.post, clock=self._clock, policy=config.policy)
         self._inbox: list[Event] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -301,9 +303,12 @@ class Agent:
         from agent_core.messengers.imessage.watcher import inbox_of, watcher_for
 
         inbox = inbox_of(self.config)
-        fetcher = AttachmentFetcher(inbox, self.config.backend.url, self._put)
+        fetcher = AttachmentFetcher(inbox, lambda: self.config.backend.url, self._put)
         self._registry[FETCH_ATTACHMENT] = fetcher.fetch, TRAIT
         return watcher_for(self.config, inbox, self.post, self._clock)
+
+    def _attachments(self, config: Config) -> Attachments:
+        return Attachments(config, lambda: self._credentials.headers(self._clock.now()))
 
     async def _put(self, url: str, path: Path) -> Sent:
         return await self._http.put(url, path)
@@ -466,11 +471,23 @@ class Agent:
         elif config.auth.secret != self._configured.auth.secret:
             self._credentials.take(Secrets(config.auth.secret.get_secret_value()))
         changed = tuple(key for key in differences(self._configured, config) if key in AT_ONCE)
-        later = tuple(key for key in differences(self.config, config) if key not in AT_ONCE)
+        others = [key for key in differences(self.config, config) if key not in AT_ONCE]
+        redialled, later = (tuple(key for key in others if (key in REDIALLED) is wanted) for wanted in (True, False))
+        if redialled:
+            await self._move(adopted(self.config, config, redialled))
         if "backend.polling" in changed:
             self._accept(PollingModeChosen(config.backend.polling))
-        self._accept(ConfigReloaded(settings_of(config), "level" in config.logging.model_fields_set, changed, later))
+        level_is_set = "level" in config.logging.model_fields_set
+        places = self.config.backend.url, self.config.socket_url
+        self._accept(ConfigReloaded(settings_of(config), level_is_set, changed, later, redialled, *places))
         self._configured = config
+
+    async def _move(self, config: Config) -> None:
+        """What is asked of the backend from now on is asked where it is in `config`."""
+        self.config = config
+        self._staging = self._attachments(config)
+        self._socket.configure(config)
+        await self._http.configure(config)
 
     def _watch(self) -> None:
         """A change counts once it is a look old: whoever writes a file has ended by then."""

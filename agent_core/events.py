@@ -293,7 +293,8 @@ class ResolveRequested(Struct, frozen=True, gc=False, tag=True):
 class ConfigReloaded(Struct, frozen=True, gc=False, tag=True):
     """The configuration was read anew: what it says now of the settings that can change at any time.
 
-    `changed` are the keys that hold from now on, `later` those that wait for the next start.
+    `changed` are the keys that hold from now on, `redialled` those that hold from a new connection on, which is made at once, and `later`
+    those that wait for the next start.
     """
 
     here: Mapping[str, Any]
@@ -302,6 +303,10 @@ class ConfigReloaded(Struct, frozen=True, gc=False, tag=True):
     """The log level is given, and no default."""
     changed: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    redialled: tuple[str, ...] = ()
+    backend_url: str = ""
+    """Where the backend is, with `socket_url`; said where something is `redialled`."""
+    socket_url: str = ""
 
 
 class SettingReset(Struct, frozen=True, gc=False, tag=True):

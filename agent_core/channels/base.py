@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from agent_core.config import Config
 from agent_core.events import Event, Failure
 
 Spawn = Callable[[Coroutine[Any, Any, None], str, Callable[[Failure], Event]], asyncio.Task[None]]
@@ -16,6 +17,9 @@ class Channel(Protocol):
     `open` leads to Opened or DialFailed, then FrameReceived, CommandsReceived, Heard, Ponged and at last Lost. A call for another
     generation than the latest changes nothing.
     """
+
+    def configure(self, config: Config) -> None:
+        """From the next attempt on it is as `config` says."""
 
     def open(self, generation: int) -> None:
         """Make one attempt, without a deadline: the engine has one, and aborts."""

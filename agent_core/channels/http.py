@@ -86,9 +86,16 @@ class PollingChannel:
         self._ack_path: str | None = None
         """The path that has answered 2xx."""
 
+    async def configure(self, config: Config) -> None:
+        """For the next call; one that is under way breaks off."""
+        async with self._opening:
+            self._config, self._ack_path = config, None
+            await self.close()
+
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     # --- effects ---------------------------------------------------------------------------------------------
 
@@ -209,6 +216,8 @@ class PollingChannel:
             raise HttpTrouble(Failure(Trouble.TIMEOUT, f"{path}: no answer in {within:g} s")) from None
         except Exception as error:  # noqa: BLE001  (whatever a call ends with, the engine hears of it)
             failure = failure_of(error)
+            if failure.trouble is Trouble.TLS:  # who is trusted is read with each client, and may be put right by the next call
+                await self.close()
             raise HttpTrouble(Failure(failure.trouble, f"{path}: {self._credentials.redactor(failure.detail)}")) from None
 
     async def _exchange_with_any(self, path: str, content: bytes | Callable[[str], bytes]) -> bytes:

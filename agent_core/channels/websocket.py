@@ -74,6 +74,10 @@ class WebSocketChannel:
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
 
+    def configure(self, config: Config) -> None:
+        """For the next attempt."""
+        self._config = config
+
     # --- effects ---------------------------------------------------------------------------------------------
 
     def open(self, generation: int) -> None:

@@ -1,6 +1,6 @@
 """Where the configuration was read, so that it can be read anew while the agent runs, and what has changed since."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,15 @@ def differences(old: Config, new: Config) -> list[str]:
         return found
 
     return walk(old, new, "")
+
+
+def adopted(old: Config, new: Config, keys: Iterable[str]) -> Config:
+    """`old`, but for these keys of sections, which are as in `new`."""
+    for key in keys:
+        section, name = key.split(".")
+        part = getattr(old, section).model_copy(update={name: getattr(getattr(new, section), name)})
+        old = old.model_copy(update={section: part})
+    return old
 
 
 def _secret(value: Any) -> bool:

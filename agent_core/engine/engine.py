@@ -140,6 +140,7 @@ class Engine:
         Without `rows` there is no CommandEntry, which costs a twentieth of what a command does and which only a viewer needs.
         """
         self._config = config
+        self._backend_url, self._socket_url = config.backend.url, config.socket_url
         self._host = host
         self._effects: list[Effect] = []
         self._emit = self._effects.append
@@ -223,7 +224,7 @@ class Engine:
         return Snapshot(
             revision=self._revision, at=now.mono, utc=now.utc, version=__version__, host=self._host,
             agent_id=plain(self._link.agent_id, 200) if self._link.agent_id else None,
-            backend_url=self._config.backend.url, socket_url=self._config.socket_url,
+            backend_url=self._backend_url, socket_url=self._socket_url,
             started_utc=self._started.utc if self._started else 0.0, clock_offset=self._clock_offset.seconds,
             link=self._link.view(now, tuple(self._history)), polling=self._polling.view(),
             commands=ledger.view(self._malformed, now), events=self._upstream.view(),
@@ -613,8 +614,12 @@ class Engine:
     def _config_reloaded(self, event: ConfigReloaded) -> None:
         self._apply(self._settings.reload(event.here, level_is_set=event.level_is_set))
         told = [f"{', '.join(event.changed)} changed"] if event.changed else []
+        told += [f"{', '.join(event.redialled)} changed, so it dials anew"] if event.redialled else []
         told += [f"{', '.join(event.later)} from the next start on"] if event.later else []
         self._say("INFO", "Configuration read anew: " + ("; ".join(told) or "nothing changed"))
+        if event.redialled:
+            self._backend_url, self._socket_url = event.backend_url, event.socket_url
+            self._link.move(event.socket_url, self._now)
 
     def _reset(self, name: str) -> None:
         value = self._settings.reset(name)

@@ -189,6 +189,19 @@ class Link:
             self._emit(AbortSocket(self.generation))
             self._dial(now)
 
+    def move(self, url: str, now: Moment) -> None:
+        """The backend is there from now on: what goes to where it was ends, and with it all patience with it."""
+        self._url = url
+        if self.stopping or self.phase in {Phase.STOPPED, Phase.OFF}:
+            return
+        if self.phase in OPEN:
+            self.close_for(Cause.OPERATOR, "the backend's address was changed here", now)
+        elif self.phase is Phase.CONNECTING and self.agent_id is not None:
+            self._emit(AbortSocket(self.generation))
+        self.attempt = self._rule_failures = 0
+        if self.phase is not Phase.CONNECTING or self.agent_id is not None:
+            self._dial(now)
+
     def close_for(self, cause: Cause, detail: str, now: Moment) -> None:
         """End an open link for a reason of our own; the caller dials or waits next."""
         self._reset_backoff(now)

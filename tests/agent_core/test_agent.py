@@ -289,6 +289,21 @@ async def test_tls_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert sorted(here.sent()) == ["by https", "by wss"]
 
 
+async def test_a_trust_store_that_is_put_right_counts_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    async with (
+        served() as backend, FaultProxy(backend.port, tls=tls) as proxy,
+        living(config(tmp_path, f"https://localhost:{proxy.port}", websocket={"enabled": False})) as here,
+    ):  # fmt: skip
+        await here.until(lambda s: s.polling.failures > 1)
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        await settled(backend, await backend.queue(AGENT, "send_message_now", message("by https")))
+
+
 # --- P10, P13, P14 -----------------------------------------------------------------------------------------------------
 
 

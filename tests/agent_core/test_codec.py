@@ -108,6 +108,7 @@ EVENTS: tuple[Event, ...] = (
     StopRequested(), ReloadFailed(BAD), SettingReset("log_level"), IntakePaused(), IntakeResumed(),
     DrainRequested(),
     ConfigReloaded({"sync_interval": 15.0, "log_level": "INFO"}, True, ("logging.level",), ("data_dir",)),
+    ConfigReloaded({}, False, redialled=("backend.url",), backend_url="http://b", socket_url="ws://b/edge/ws"),
 )  # fmt: skip
 ENTRIES: tuple[FeedEntry, ...] = (
     LogEntry(1.5, "INFO", "said"), CommandEntry(1, 2.0, "cmd_1", "t", "ws", "acked"), ProvenEntry(3.0, (1, 2)),

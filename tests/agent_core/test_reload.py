@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_core.config.origin import differences
-from tests.harness.rig import AGENT, SECRET, config, program, served, settings
+from tests.harness.rig import AGENT, SECRET, config, message, online_at, program, served, settings, settled
 
 
 def write(folder: Path, url: str, **sections: dict[str, Any]) -> None:
@@ -36,6 +36,23 @@ async def test_a_changed_file_is_taken_without_dropping_the_link(tmp_path: Path)
             await agent.hears("executor.concurrency from the next start on")
             assert len(agent.said("real-time mode enabled")) == 1
             assert backend.hub.connected(AGENT)
+            agent.signal(signal.SIGTERM)
+            assert await agent.ends() == 0
+
+
+async def test_a_backend_that_moves_is_followed_without_a_restart(tmp_path: Path) -> None:
+    async with served() as old, served() as new:
+        write(tmp_path, old.url)
+        async with program("--no-ui", cwd=tmp_path) as agent:
+            await agent.hears("real-time mode")
+            await settled(old, await old.queue(AGENT, "send_message_now", message("before")))
+            write(tmp_path, new.url, backend={"polling": "always"})
+            await agent.hears("backend.polling changed; backend.url changed, so it dials anew")
+            await online_at(new)
+            await settled(new, await new.queue(AGENT, "send_message_now", message("after")))
+            await agent.hears(f"Connecting to WebSocket: ws://127.0.0.1:{new.port}")
+            await new.until(lambda hub: hub.agents()[0]["syncs"])
+            assert not old.hub.connected(AGENT)
             agent.signal(signal.SIGTERM)
             assert await agent.ends() == 0
 

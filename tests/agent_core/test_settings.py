@@ -7,10 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.engine.settings import accept
-from agent_core.events import ConfigReloaded, Failure, FrameReceived, Record, ReloadFailed, SetLogLevel, SettingReset, Trouble
+from agent_core.events import (
+    AbortSocket,
+    ConfigReloaded,
+    DialFailed,
+    Failure,
+    FrameReceived,
+    OpenSocket,
+    Record,
+    ReloadFailed,
+    SetLogLevel,
+    SettingReset,
+    Trouble,
+)
 from agent_core.frames import ConfigUpdate
 from agent_core.records import Memory, SettingDropped
-from tests.harness.playbook import NOTHING, Playbook
+from agent_core.snapshot import Phase
+from tests.harness.playbook import NOTHING, Playbook, http, like
 
 
 @pytest.mark.parametrize(
@@ -82,6 +95,28 @@ def test_what_is_read_anew_holds_at_once_and_costs_no_link() -> None:
     book >> reloaded(sync_interval=60.0, log_level="DEBUG", level_is_set=True)
     book << NOTHING
     book.told("Configuration read anew: nothing changed")
+
+
+MOVED = ConfigReloaded(HERE, False, redialled=("backend.url",), backend_url="http://b", socket_url="ws://b/edge/ws")
+
+
+def test_a_backend_that_is_elsewhere_is_dialled_there_at_once() -> None:
+    book = Playbook().online()
+    (book >> MOVED) << AbortSocket(1) << OpenSocket(2)
+    book.told("Configuration read anew: backend.url changed, so it dials anew")
+    assert (book.snapshot.backend_url, book.snapshot.socket_url) == ("http://b", "ws://b/edge/ws")
+    (book >> MOVED) << AbortSocket(2) << OpenSocket(3)
+    book >> DialFailed(3, http(401))
+    assert book.snapshot.link.phase is Phase.REFUSED
+    (book >> MOVED) << OpenSocket(4)
+    assert book.snapshot.link.attempt == 0, "whoever refused it was elsewhere"
+
+
+def test_without_a_socket_another_address_opens_none() -> None:
+    book = Playbook(websocket={"enabled": False})
+    book.started() >> MOVED
+    assert book.snapshot.backend_url == "http://b"
+    assert book.count(like(OpenSocket)) == 0
 
 
 def test_the_backends_change_outranks_the_file_until_it_is_reset() -> None:

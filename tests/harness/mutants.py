@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORLDS = 40
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
-    "settling", "attention", "intake", "frames",
+    "settling", "settings", "attention", "intake", "frames",
     "poison", "ack_calls", "hold", "far_schedules", "upstream", "inbound_dialogue", "edge_messages",
     "policy",
     "rescheduling",
@@ -71,7 +71,7 @@ BUGS = (
     Bug(
         "a file goes to anybody",
         "messengers/imessage/fetching.py",
-        "if origin_of(url) is None or origin_of(url) != self._origin:",
+        "if origin_of(url) is None or origin_of(url) != origin_of(self._backend_url()):",
         "if origin_of(url) is None:",
     ),
     Bug(
@@ -102,6 +102,13 @@ BUGS = (
     ),
     Bug("a row of what came in is given to a command", "journal/rows.py", '"outbox", "inbound"))', '"outbox"))'),
     Bug("a receipt is not recorded", "engine/inbound.py", "            self._change(ReceiptAdded(guid, command_id, seq, now.utc))\n", ""),
+    Bug(
+        "a backend that moved keeps the old one's attempt",
+        "engine/link.py",
+        "            self._emit(AbortSocket(self.generation))\n        self.attempt",
+        "            pass\n        self.attempt",
+    ),
+    Bug("whoever moved is waited for as before", "engine/link.py", "        self.attempt = self._rule_failures = 0\n", ""),
     Bug(
         "an upgrade that loses permissions is kept from the backend",
         "engine/engine.py",
@@ -434,8 +441,8 @@ BUGS = (
     Bug(
         "a forced dial beside a dial",
         "engine/link.py",
-        "            self._emit(AbortSocket(self.generation))\n            self._dial(now)\n\n    def close_for",
-        "            self._dial(now)\n\n    def close_for",
+        "            self._emit(AbortSocket(self.generation))\n            self._dial(now)\n\n    def move",
+        "            self._dial(now)\n\n    def move",
     ),
     Bug(
         "online on opening",

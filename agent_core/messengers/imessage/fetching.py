@@ -29,18 +29,18 @@ Put = Callable[[str, Path], Awaitable[Content]]
 
 
 class AttachmentFetcher:
-    """The handler. `put` sends a file to a URL of the backend at `backend_url`."""
+    """The handler. `put` sends a file to a URL of the backend, which is at `backend_url` now."""
 
-    def __init__(self, inbox: Inbox, backend_url: str, put: Put) -> None:
+    def __init__(self, inbox: Inbox, backend_url: Callable[[], str], put: Put) -> None:
         self._inbox = inbox
-        self._origin = origin_of(backend_url)
+        self._backend_url = backend_url
         self._put = put
 
     async def fetch(self, command: Command, context: Context) -> Outcome:  # noqa: ARG002
         guid, url = command.payload.get("guid"), command.payload.get("url")
         if not isinstance(guid, str) or not isinstance(url, str):
             return Outcome(error="missing guid or url")
-        if origin_of(url) is None or origin_of(url) != self._origin:
+        if origin_of(url) is None or origin_of(url) != origin_of(self._backend_url()):
             return Outcome(error="the url is not at the backend's own origin")
         path = await asyncio.to_thread(self._inbox.attachment_file, guid)
         if path is None:

@@ -102,7 +102,7 @@ async def test_a_file_goes_to_the_backends_own_origin_and_nowhere_else(tmp_path:
     inbox = Inbox(ChatDb(tmp_path / "chat.db"))
     (attachment,), _ = inbox.attachments(inbox.rows(0, 1)[0].guid)
     command = Command("c", "fetch_attachment", {"guid": attachment.guid, "url": url})
-    fetcher = AttachmentFetcher(inbox, "https://b.example/base", putting)
+    fetcher = AttachmentFetcher(inbox, lambda: "https://b.example/base", putting)
     outcome = await fetcher.fetch(command, Context(1, NOW, OutboxMessenger()))
     assert put == ([url] if own else [])
     assert (outcome.error is None) is own
