@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-backend setup demo test lint docs simulate fuzz mutants torture torture-backend torture-inbound soak bench bench-ui goldens screenshots clean
+.PHONY: help bench-backend setup demo test lint docs simulate fuzz mutants torture torture-backend torture-inbound soak onlookers bench bench-ui goldens screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ soak: $(STAMP) ## a headless agent and a console in bad weather, and what grows 
 
 torture-backend: $(STAMP) ## kill backend instances and their database under load and count (CYCLES=50; needs PostgreSQL)
 	@$(BIN)/python -m tests.harness.torture_backend --cycles $(or $(CYCLES),50)
+
+onlookers: $(STAMP) ## three consoles attached under load, one of them stopped: what they cost and what they miss (SECONDS=60)
+	@$(BIN)/python -m tests.harness.onlookers --seconds $(or $(SECONDS),60)
 
 bench: $(STAMP) ## the agent against a bare client, interleaved, medians and ratios
 	@$(BIN)/python -m tests.bench

@@ -6,7 +6,6 @@ could send. One that acks each for itself did not show that.
 """
 
 import asyncio
-import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -52,12 +51,11 @@ class Driver(WSListener):
     """Accepts one client at a time on a loopback port."""
 
     def __init__(self) -> None:
-        self.sockets = 0
+        self.sockets = self.sent = 0
         self._transport: WSTransport | None = None
         self._connected = asyncio.Event()
         self._sent_at: dict[str, float] = {}
         self._on_ack: Callable[[float], None] = lambda _ms: None
-        self._numbers = itertools.count()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
@@ -106,7 +104,7 @@ class Driver(WSListener):
     def send(self) -> None:
         """The next command."""
         assert self._transport is not None
-        number = next(self._numbers)
+        number, self.sent = self.sent, self.sent + 1
         command_id = f"cmd_{number:08d}"
         self._sent_at[command_id] = time.perf_counter()
         self._transport.send(WSMsgType.TEXT, COMMAND.format(id=command_id, thread=number % 97).encode())
