@@ -35,6 +35,9 @@ SOUND = Findings(
     sent=Counter({"done": 1, "cut": 1}),
     sent_utc={"done": 1_000.0, "cut": 1_001.0},
     interrupted={"cut", "late"},
+    expected={"done": ["message 0", "file 0"]},
+    proven={"done": ["message 0", "file 0"]},
+    files=Counter({"done": 1}),
 )
 
 
@@ -48,6 +51,9 @@ def test_a_sound_world_passes() -> None:
         ("done", lambda found: found.sent.pop("done"), "lost"),
         ("done", lambda found: found.sent.update({"done": 1}), "effective twice"),
         ("cut", lambda found: found.sent.update({"cut": 1}), "effective twice"),
+        ("done", lambda found: found.files.update({"done": 2}), "effective twice"),
+        ("done", lambda found: found.proven.update({"done": ["message 0"]}), "completed without"),
+        ("row", lambda found: found.proofs.update({"row": 2}), "rows that prove two"),
         ("done", lambda found: found.orders["done"].update(ack=None, status="delivered"), "acks missing"),
         ("done", lambda found: found.orders["done"].update(anomalies=1), "acks that differ"),
         ("late", lambda found: found.orders["late"]["ack"].update(error="OSError"), "failed, and not"),

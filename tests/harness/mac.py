@@ -55,7 +55,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     """What stands in the database, with the text made readable."""
     with closing(sqlite3.connect(folder / "chat.db")) as db:
         db.row_factory = sqlite3.Row
-        query = """SELECT m.*, c.guid chat, h.id handle FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID
+        query = """SELECT m.*, c.guid chat, h.id handle, (SELECT a.transfer_name FROM message_attachment_join n
+         JOIN attachment a ON a.ROWID = n.attachment_id WHERE n.message_id = m.ROWID) attached
+         FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID
          LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id ORDER BY m.ROWID"""
         return [dict(row) | {"text": text_of(row["attributedBody"])} for row in db.execute(query)]
 

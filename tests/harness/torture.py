@@ -6,11 +6,12 @@ A cycle: the agent is started on what the kills before it have left; commands re
 once; it is killed with SIGKILL, at a random instant or at a boundary: before the n-th effect, between an effect and its record, between a
 record and what follows from it. After the last cycle it may finish in peace. Backend and agent are processes of their own.
 
-With `imessage` the messages go to a bench that misbehaves, while a human types some of the same texts there.
+With `imessage` the messages, some with a file, go to a bench that misbehaves, while a human types some of the same texts there.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -28,6 +29,7 @@ from typing import Any, ClassVar
 import httpx
 
 from agent_core.clock import iso
+from agent_core.engine.inbound import guids_of
 from agent_core.engine.ledger import OUTCOME_UNKNOWN
 from agent_core.frames import instant
 from agent_core.journal.audit import audit
@@ -37,18 +39,20 @@ from agent_core.reference.hub import Rules
 from agent_core.reference.messages.app import Fault, MessagesApp
 from agent_core.reference.messages.programs import install
 from agent_core.reference.server import Options, ReferenceBackend
+from tests.harness.mac import rows_of
 from tests.harness.mortal import BOUNDARIES, SENDS
-from tests.harness.rig import ADMIN, AGENT, ROOT, SECRET, records, settings
+from tests.harness.rig import ADMIN, AGENT, ROOT, SECRET, HttpStub, http_answer, records, settings
 
 COMMANDS_A_CYCLE = 10
 REPEAT_EVERY = 0.05
 REFUSING = {"upgrade_status": 503}
 TWICE = {"push_twice": True}
 LATE_BY = 0.5
+WITH_FILE, PICTURE = 0.2, b"picture" * 1_000
 SMOOTH = (Fault.NONE,) * 20
 MAC_FAULTS = (
     *SMOOTH, Fault.SAYS_SENT, Fault.LATE, Fault.LATE, Fault.TWICE, Fault.HANGS, Fault.HANGS_SENT, Fault.IGNORES_TERM, Fault.GHOST,
-    Fault.MAY_HAVE_COMPLETED, Fault.MAY_HAVE_COMPLETED_SENT,
+    Fault.MAY_HAVE_COMPLETED, Fault.MAY_HAVE_COMPLETED_SENT, Fault.ATTACHED_LATE, Fault.NEVER_ATTACHED,
 )  # fmt: skip
 TROUBLES: tuple[dict[str, Any], ...] = ({}, {}, TWICE, TWICE | {"ack_status": 500}, REFUSING, REFUSING, {"close_code": 1012})
 
@@ -87,6 +91,14 @@ class Findings:
     """By the ledger's word."""
     typed: set[str] = field(default_factory=set)
     """Messages of which somebody else has sent the like, too."""
+    expected: dict[str, list[str]] = field(default_factory=dict)
+    """By command id what must stand in Messages' own record: its text, then its file."""
+    proven: dict[str, list[str]] = field(default_factory=dict)
+    """What stands there in the rows that the ack names."""
+    files: Counter[str] = field(default_factory=Counter)
+    """Files that were really sent, by command id."""
+    proofs: Counter[str] = field(default_factory=Counter)
+    """By row of that record, how many commands it proves."""
     unproven: set[str] = field(default_factory=set)
     audited: dict[str, str] = field(default_factory=dict)
 
@@ -101,7 +113,11 @@ def judge(found: Findings, *, exact: bool) -> dict[str, list[str]]:
     early = [name for name, utc in found.sent_utc.items() if name in orders and utc < _due(orders[name]) - 0.001]
     return {
         "lost (no message, though acked completed)": sorted((completed & messages) - found.sent.keys() - found.typed),
-        "effective twice": sorted(name for name, times in found.sent.items() if times > 1),
+        "effective twice": sorted(name for name, times in (*found.sent.items(), *found.files.items()) if times > 1),
+        "completed without its rows": sorted(
+            name for name in completed & found.expected.keys() if found.proven.get(name) != found.expected[name]
+        ),
+        "rows that prove two": sorted(row for row, times in found.proofs.items() if times > 1),
         "acks missing": sorted(orders.keys() - acked),
         "acks that differ": sorted(name for name, order in orders.items() if order["anomalies"]),
         "failed, and not as interrupted": sorted(acked - completed - reported),
@@ -212,12 +228,17 @@ class World:
     async def _queue(self) -> None:
         dice = self.dice
         command_type = dice.choice(("send_message", "send_message_now", "send_message_now", "schedule_message", "emit_event"))
-        payload = {"thread_id": f"+1310555{dice.randint(0, 5):04d}", "text": f"message {len(self.queued)}"}
+        payload: dict[str, Any] = {"thread_id": f"+1310555{dice.randint(0, 5):04d}", "text": f"message {len(self.queued)}"}
+        payload |= self.more(command_type)
         if command_type == "schedule_message":
             payload["send_at"] = iso(time.time() + dice.uniform(0.05, 1.5))
         body = {"edge_agent_id": AGENT, "command_type": command_type, "payload": payload}
         answer = await self.http.post("/admin/commands", json=body | {"priority": dice.choice(("normal", "normal", "high"))})
         self.queued.append(answer.json()["command_id"])
+
+    def more(self, command_type: str) -> dict[str, Any]:
+        """What else the next command has."""
+        return {}
 
     async def finish_in_peace(self) -> None:
         self.backend.send_signal(signal.SIGUSR1)
@@ -282,19 +303,26 @@ class MacWorld(World):
     quiet_within: ClassVar[float] = 300.0
     longest: ClassVar[float] = 2.5
     left: list[tuple[str, float]] = field(default_factory=list)
-    """Texts that were asked for and really sent."""
+    """Texts and names of files that were asked for and really sent."""
+    attached: set[int] = field(default_factory=set)
+    """Numbers of the commands with a file."""
     typed: set[str] = field(default_factory=set)
     cut: set[str] = field(default_factory=set)
     """Ids of what was running when a kill came."""
 
     async def run(self) -> tuple[dict[str, list[str]], dict[str, object]]:
-        async with MessagesApp(self.folder, late_by=LATE_BY) as self.app:
+        async with MessagesApp(self.folder, late_by=LATE_BY) as self.app, HttpStub(lambda _path: http_answer(PICTURE)) as self.files:
             self.app.on_asked = self._asked
             self.app.on_sent = lambda text: self.left.append((text, time.time()))
             return await super().run()
 
     def settings(self, port: int) -> dict[str, Any]:
-        bench = {"kind": "imessage", "chat_db": str(self.folder / "chat.db"), "settle_seconds": 2 * LATE_BY}
+        bench = {
+            "kind": "imessage",
+            "chat_db": str(self.folder / "chat.db"),
+            "settle_seconds": 2 * LATE_BY,
+            "attachment_origins": [self.files.url],
+        }
         return super().settings(port) | {"messenger": bench}
 
     def environment(self, dwell: float) -> dict[str, str]:
@@ -307,28 +335,48 @@ class MacWorld(World):
         await super().cycle()
         self.cut |= {record.command.command_id for record in records(self.folder / "data", "running") if record.mark is not None}
 
+    def more(self, command_type: str) -> dict[str, Any]:
+        number = len(self.queued)
+        if command_type not in SENDS or self.dice.random() > WITH_FILE:
+            return {}
+        self.attached.add(number)
+        url = f"{self.files.url}/{number}"
+        return {
+            "attachments": [{"url": url, "sha256": hashlib.sha256(PICTURE).hexdigest(), "bytes": len(PICTURE), "name": f"file {number}"}]
+        }
+
     async def finish_in_peace(self) -> None:
         self.app.faults.clear()
         await super().finish_in_peace()
 
     def _asked(self, target: str, text: str) -> None:
-        if self.dice.random() < 0.2:
+        if text and self.dice.random() < 0.2:
             self.typed.add(text)
             asyncio.get_running_loop().call_later(self.dice.uniform(0, 0.3), self.app.type, target, text)
 
     async def findings(self) -> tuple[Findings, dict[str, object]]:
         found, figures = await super().findings()
         found.typed = {self._id_of(text) for text in self.typed}
+        found.files = Counter(self._id_of(content) for content, _ in self.left if content.startswith("file"))
+        rows = {row["guid"]: row["text"] if row["attached"] is None else row["attached"] for row in rows_of(self.folder)}
+        for number, name in enumerate(self.queued):
+            order = found.orders[name]
+            if order["command_type"] in SENDS and order["status"] == "completed":
+                guids = guids_of(order["ack"]["result"])
+                found.proofs.update(guids)
+                found.proven[name] = [rows.get(guid, "") for guid in guids]
+                found.expected[name] = [f"message {number}", *([f"file {number}"] if number in self.attached else [])]
         undecided = self.cut & found.interrupted
         figures["cut by a kill, and settled"] = f"{len(self.cut - undecided)} of {len(self.cut)}"
+        figures["files sent"] = sum(found.files.values())
         figures["typed by a human, too"] = len(self.typed)
         return found, figures
 
     def messages(self) -> Iterable[tuple[str, float]]:
-        return [(self._id_of(text), utc) for text, utc in self.left]
+        return [(self._id_of(content), utc) for content, utc in self.left if content.startswith("message")]
 
-    def _id_of(self, text: str) -> str:
-        return self.queued[int(text.split()[1])]
+    def _id_of(self, content: str) -> str:
+        return self.queued[int(content.split()[1])]
 
 
 WORLDS = {"imessage": MacWorld}
