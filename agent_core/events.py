@@ -330,7 +330,12 @@ class IntakeResumed(Struct, frozen=True, gc=False, tag=True):
 
 
 class DrainRequested(Struct, frozen=True, gc=False, tag=True):
-    """The operator wants what is taken finished, every ack proven, and then the end. What is due later stays for the next start."""
+    """The operator wants what is taken finished, every ack proven, and then the end. What is due later stays for the next start.
+
+    `within`: seconds for which messages that the policy makes wait, and events without proof, are waited for.
+    """
+
+    within: float = 0.0
 
 
 class HoldChosen(Struct, frozen=True, gc=False, tag=True):

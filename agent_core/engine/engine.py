@@ -174,6 +174,7 @@ class Engine:
         self._deaf_check_at = self._post_acks_at = INFINITY
         self._stop_by: float | None = None
         self._draining = False
+        self._drain_by = 0.0
         self._history: deque[tuple[float, str]] = deque(maxlen=720)
         self._revision = 0
         self.finished = False
@@ -210,12 +211,13 @@ class Engine:
         if self._ledger.may_start or self._barrier.may_release:
             return self._now.mono
         stop_by = INFINITY if self._stop_by is None else self._stop_by
+        drain_by = self._drain_by if self._draining and self._now.mono < self._drain_by else INFINITY
         post_at = INFINITY
         if self._upstream.posts is not None and self._link.agent_id is not None and self._stop_by is None:
             post_at = max(self._now.mono, self._upstream.posts.wake_at)
         return min(
             self._link.wake_at, self._polling.wake_at, self._repeats.wake_at, self._ledger.wake_at(self._now),
-            self._post_acks_at, self._deaf_check_at, stop_by, post_at,
+            self._post_acks_at, self._deaf_check_at, stop_by, drain_by, post_at,
         )  # fmt: skip
 
     def snapshot(self, now: Moment, loop_lag_ms: float = 0.0) -> Snapshot:
@@ -765,7 +767,8 @@ class Engine:
     def _choose_intake(self, event: IntakePaused | IntakeResumed | DrainRequested) -> None:
         self._ledger.paused = not isinstance(event, IntakeResumed)
         self._draining = isinstance(event, DrainRequested)
-        if self._draining:
+        if isinstance(event, DrainRequested):
+            self._drain_by = self._now.mono + event.within
             self._say("INFO", "Draining: taking nothing new, finishing what is taken, proving every ack")
         else:
             self._say("INFO", "Intake paused: new commands stay with the backend" if self._ledger.paused else "Intake resumed")
@@ -773,10 +776,16 @@ class Engine:
                 self._barrier.change(SettingStored(PAUSED, f"{self._now.utc:.3f}") if self._ledger.paused else SettingDropped(PAUSED))
 
     def _end_of_drain(self) -> None:
-        if not (self._ledger.under_way or self._ledger.acks.unproven or self._barrier.tickets):
-            self._say("INFO", "Drained: nothing runs, every ack is proven")
-            self._draining = False
-            self._stop()
+        """Acks are waited for however long it takes; the policy's time, and a backend that takes no events, only until `_drain_by`."""
+        if self._ledger.under_way or self._ledger.acks.unproven or self._barrier.tickets:
+            return
+        waiting = ((self._ledger.paced, "message(s) that the policy makes wait"), (self._upstream.unproven, "event(s) that are not proven"))
+        left = " and ".join(f"{count} {what}" for count, what in waiting if count)
+        if left and self._now.mono < self._drain_by:
+            return
+        self._say("INFO", "Drained: nothing runs, every ack is proven" + (f"; for the next start stay {left}" if left else ""))
+        self._draining = False
+        self._stop()
 
     # --- shutdown ------------------------------------------------------------------------------------------------
 

@@ -366,8 +366,12 @@ class Ledger:
     @property
     def under_way(self) -> int:
         """Commands that come to their end by themselves: neither due later, nor held, nor waiting for the policy."""
-        paced = sum(map(self._lanes.count, self._pace.waiting)) if self._pace is not None else 0
-        return max(self._lanes.queued - paced + self.running, self._barrier.unwritten)
+        return max(self._lanes.queued - self.paced + self.running, self._barrier.unwritten)
+
+    @property
+    def paced(self) -> int:
+        """Commands that wait for the policy."""
+        return sum(map(self._lanes.count, self._pace.waiting)) if self._pace is not None else 0
 
     @property
     def pending(self) -> int:

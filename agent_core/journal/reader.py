@@ -111,6 +111,13 @@ def commands(data_dir: Path, state: str | None = None, last: int | None = None) 
             after = rows[-1][0]
 
 
+def owed_events(data_dir: Path) -> int:
+    """How many events the backend is not known to have. Raises NoLedger."""
+    with reading(data_dir) as db:
+        count: int = db.execute("SELECT count(*) FROM events WHERE settled_utc IS NULL").fetchone()[0]
+        return count
+
+
 def asked(data_dir: Path, field: str, value: str, after: int) -> tuple[set[int], int]:
     """The commands, and what came in, behind that number that have `value` as their priority, in their message's text, or anywhere in
     their payload; and the last number that there is. Raises NoLedger.

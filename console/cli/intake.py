@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from agent_core.control.client import Viewer
 
 LEFT = (("commands not finished", ("queued", "running")), ("acks not proven", ("unproven",)))
-DRAIN_HELP = """Takes nothing new, finishes what is taken, waits until the backend is known to have every ack, and ends the agent. Messages
-due later stay in the ledger for the next start. Exit 0: all of that is done; 1: not in time (the agent goes on draining; `resume` calls it
-off). Under launchd or systemd the agent stays down until it is started again."""
+WAITING_SHARE = 0.9
+"""Of the timeout, for what may never come; the rest is for the agent's end."""
+DRAIN_HELP = """Takes nothing new, finishes what is taken, waits until the backend is known to have every ack and event, and ends the agent.
+Messages due later or held stay in the ledger for the next start, and so do, near the timeout, those that the policy makes wait and events
+that the backend does not take. Exit 0: nothing else is left; 1: something is, or not in time (the agent goes on draining; `resume` calls
+it off). Under launchd or systemd the agent stays down until it is started again."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -54,14 +57,14 @@ def drain(socket: "Path", folder: "Path", timeout: float) -> int:
     from agent_core.events import DrainRequested
 
     with Viewer(socket, past=False) as viewer:
-        viewer.send(Post(1, DrainRequested()))
+        viewer.send(Post(1, DrainRequested(timeout * WAITING_SHARE)))
         ended = _ends(viewer, time.monotonic() + timeout)
     left = _left(folder)
     if not ended:
         return complain(f"not drained within {timeout:g} s: {left}; it goes on, edge-console resume calls it off", FAILED)
     if left is not None:
-        return complain(f"the agent has ended before it was drained: {left}; edge-console logs tells why", FAILED)
-    print("drained: nothing runs, every ack is proven, the agent has ended")
+        return complain(f"the agent has ended before all was drained: {left}; edge-console logs tells why", FAILED)
+    print("drained: nothing runs, every ack and event is proven, the agent has ended")
     return OK
 
 
@@ -76,7 +79,8 @@ def _ends(viewer: "Viewer", by: float) -> bool:
 
 def _left(folder: "Path") -> str | None:
     """What the ledger holds that a drain would have finished; None for nothing. Raises NoLedger."""
-    from agent_core.journal.reader import commands
+    from agent_core.journal.reader import commands, owed_events
 
     counts = [(what, sum(1 for state in states for _ in commands(folder, state))) for what, states in LEFT]
+    counts.append(("events not proven", owed_events(folder)))
     return ", ".join(f"{count} {what}" for what, count in counts if count) or None

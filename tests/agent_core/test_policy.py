@@ -16,7 +16,7 @@ from agent_core.engine.pace import Pace
 from agent_core.engine.quiet import Quiet
 from agent_core.engine.recipients import Recipients, recipient
 from agent_core.entries import EffectClass, Trait
-from agent_core.events import DrainRequested, Execute, MarkTaken, Record, Recorded, ReplayRequested, TakeMark, Ticked
+from agent_core.events import DrainRequested, Execute, Finish, MarkTaken, Record, Recorded, ReplayRequested, TakeMark, Ticked
 from agent_core.frames import Command, Message
 from agent_core.records import CommandReleased, Memory, Outcome, Sent, State
 from tests.harness.desk import UTC, Desk, reopened, took
@@ -201,14 +201,22 @@ def test_a_scheduled_message_that_waits_is_not_late_not_even_after_a_restart() -
     assert ran(book) == ["c1", "c2"]
 
 
-def test_a_drain_does_not_wait_for_the_policy() -> None:
+@pytest.mark.parametrize(("within", "went", "left"), [(2 * HOUR, ["c1", "c2"], ""), (60, ["c1"], "; for the next start stay 1 message(s)")])
+def test_a_drain_waits_for_the_policy_for_a_time(within: float, went: list[str], left: str) -> None:
     book = pacing(total={"count": 1, "seconds": HOUR})
     sends(book, "c1")
     done(book, "c1")
     sends(book, "c2", BOB)
-    book >> DrainRequested()
-    book.lives(60)
-    assert book.told("Drained: nothing runs")
+    book >> DrainRequested(within)
+    book.lives(59)
+    assert book.count(Finish()) == 0
+    book.lives(within)
+    if left == "":
+        done(book, "c2")
+        book.lives(20)
+    book.told(f"Drained: nothing runs, every ack is proven{left}")
+    assert ran(book) == went
+    assert book.count(Finish()) == 1
 
 
 def test_a_clock_that_is_set_neither_hurries_nor_holds_up_a_token() -> None:

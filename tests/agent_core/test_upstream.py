@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agent_core.engine.upstream import AT_HAND, IN_FLIGHT, MAX_BYTES, MAX_UNPROVEN, TRIED
-from agent_core.events import DialFailed, Occurred, Poll, Ponged, RecallEvents, Record, Recorded, Send
+from agent_core.events import DialFailed, DrainRequested, Finish, Occurred, Poll, Ponged, RecallEvents, Record, Recorded, Send
 from agent_core.frames import NEEDS_ATTENTION, Occurrence
 from agent_core.records import DROPPED, EventAdded, EventsSettled, Memory, OwedEvent
 from tests.harness.playbook import NOTHING, Phrase, Playbook, events_in, http, pings, records, refused, tells
@@ -42,6 +42,27 @@ def offline(**sections: Any) -> Playbook:
     book = Playbook(**sections)
     book.started()
     return book >> DialFailed(1, refused())
+
+
+def test_a_drain_ends_when_every_event_is_proven() -> None:
+    book = Playbook().online()
+    book >> occurred("e1")
+    book >> DrainRequested(600)
+    assert book.count(Finish()) == 0
+    book.lives(30)
+    book.told("Drained: nothing runs, every ack is proven")
+    assert book.count(Finish()) == 1
+
+
+def test_a_drain_gives_up_events_that_the_backend_does_not_take() -> None:
+    book = offline()
+    book >> occurred("e1")
+    book >> DrainRequested(600)
+    book.lives(590)
+    assert book.count(Finish()) == 0
+    book.lives(20)
+    book.told("Drained: nothing runs, every ack is proven; for the next start stay 1 event(s) that are not proven")
+    assert book.count(Finish()) == 1
 
 
 # --- by socket -------------------------------------------------------------------------------------------------------

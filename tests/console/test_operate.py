@@ -50,7 +50,7 @@ async def test_drain_finishes_proves_every_ack_and_ends_with_0(tmp_path: Path) -
         sent = [await backend.queue(AGENT, "send_message_now", message(thread=f"+1310555{n:04}")) for n in range(50)]
         await settled(backend, *sent)
         said = await run(tmp_path, "drain")
-        assert said == ["drained: nothing runs, every ack is proven, the agent has ended"]
+        assert said == ["drained: nothing runs, every ack and event is proven, the agent has ended"]
         assert await agent.ends() == 0
     assert all(row.proven_utc is not None for row in records(tmp_path / "state"))
 

@@ -170,6 +170,8 @@ BUGS = (
         "            if len(there) == len(parts) or (loop.time() >= end and there):",
         "            if there:",
     ),
+    Bug("a drain leaves events behind", "engine/engine.py", "if left and self._now.mono < self._drain_by:", "if self._now.mono < 0:"),
+    Bug("a drain waits for ever for events", "engine/engine.py", "if left and self._now.mono < self._drain_by:", "if left:"),
     Bug("an event goes out before it is on disk", "engine/upstream.py", "        self._hold(event)\n", "        self.keep(event)\n"),
     Bug(
         "an earlier ping proves an event",
