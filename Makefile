@@ -41,7 +41,7 @@ demo: $(STAMP) ## open the console on an embedded backend (no terminal: the same
 	fi
 
 test: lint ## lint, types and every test
-	@$(BIN)/python -m pytest --durations=10
+	@$(BIN)/python -m pytest -n auto --dist loadfile --durations=10
 
 lint: $(STAMP) ## ruff, mypy and the import contracts
 	@$(BIN)/python -m ruff check .
