@@ -11,16 +11,15 @@ from agent_core.channels.credentials import Credentials, fingerprint
 from agent_core.config import Config
 from agent_core.diagnosis.findings import Stage, failed, ok, warning
 from agent_core.diagnosis.mac import login_findings, power_findings
+from agent_core.diagnosis.messages import unreadable
 from agent_core.diagnosis.policy import told
 from agent_core.figures import size
 from agent_core.journal.data_dir import DataDirLock, DataDirUnusable, examine, exposed
 from agent_core.journal.reader import fault
 from agent_core.messengers.base import MessengerError
 from agent_core.messengers.choice import messenger_for
-from agent_core.messengers.imessage.chat_db import ChatDbUnreadable
 from agent_core.messengers.programs import run_program
 from agent_core.plugins import PluginError, load_plugins
-from agent_core.service.launchd import installed
 
 MAC_COMMANDS = (
     ("pmset", "-g"), ("fdesetup", "status"), ("defaults", "read", "/Library/Preferences/com.apple.loginwindow", "autoLoginUser"),
@@ -102,9 +101,7 @@ class Machine:
             try:
                 await messenger.mark()
             except OSError as error:
-                if isinstance(error, ChatDbUnreadable) and error.is_denied and installed(Path.home()):
-                    return warning(f"{error}; that is for this shell, and disk_access has what the service may")
-                return failed(str(error), "nothing is sent whose record cannot be read", "mend what the sentence names")
+                return unreadable(error, "nothing is sent whose record cannot be read")
         return ok("; ".join([self._config.messenger.kind, *map(str, plugins)]))
 
     async def policy(self) -> Stage:

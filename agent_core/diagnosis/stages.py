@@ -1,12 +1,12 @@
 """Why does it not connect? The way to the backend, stage by stage, with the link's own dial and the polling's own call.
 
-    configuration, secret, data_dir, disk, messenger, policy, proxy, (unattended, permissions) │ dns, tcp, tls │ health, clock │ lock │
-    register, upgrade, auth, pong, sync
+    configuration, secret, data_dir, disk, messenger, policy, (inbound), proxy, (unattended, permissions) │ dns, tcp, tls │ health, clock │
+    lock │ register, upgrade, auth, pong, sync
 
-What is of this machine comes first, then the network from below upwards; `unattended` and what the service may (permissions.py) are of a
-Mac alone. `lock` stands right before what the backend notices: a second socket with this agent's id would make it close a running agent's
-(4009), and a sync would take what waits for that agent. So where an agent runs on this data_dir, those stages are skipped, unless the
-caller insists.
+What is of this machine comes first, then the network from below upwards; `inbound` is there where it is enabled, `unattended` and what the
+service may (permissions.py) on a Mac alone. `lock` stands right before what the backend notices: a second socket with this agent's id would
+make it close a running agent's (4009), and a sync would take what waits for that agent. So where an agent runs on this data_dir, those
+stages are skipped, unless the caller insists.
 
 Nothing is run, acked or written: commands that arrive here stay owed. Every stage has a limit, and the whole has one.
 """
@@ -15,6 +15,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from agent_core.daemon_threads import DAEMON_THREADS
 from agent_core.diagnosis.backend import SHOWN, Backend
 from agent_core.diagnosis.findings import Stage, Verdict, failed, late, skipped
 from agent_core.diagnosis.machine import Machine
+from agent_core.diagnosis.messages import inbound
 from agent_core.diagnosis.reach import Reach
 from agent_core.plain import plain
 
@@ -69,6 +71,8 @@ class _Diagnosis:
             if name == "secret" and stage.verdict is Verdict.FAILED:
                 secretless = "there is no secret"
             yield stage
+            if name == "policy" and self._config.inbound.enabled:
+                yield await self._look("inbound", partial(inbound, self._config, self._clock.now().utc))
         if shutil.which("pmset"):
             yield await self._look("unattended", machine.unattended)
         if shutil.which("launchctl"):

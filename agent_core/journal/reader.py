@@ -12,7 +12,7 @@ from agent_core.journal.mark import FILE_NAME as MARK_NAME
 from agent_core.journal.opening import FILE_NAME, newer
 from agent_core.journal.rows import COLUMNS, MIGRATIONS, UNPROVEN, UNRESOLVED, BadRow, remembered
 from agent_core.journal.soundness import unsound_page, unsound_row
-from agent_core.records import CLOCK_OFFSET, OVERDUE_AFTER, OutboxRow, Remembered
+from agent_core.records import CLOCK_OFFSET, INBOUND_CURSOR, OVERDUE_AFTER, OutboxRow, Remembered
 
 TEXTS = ", ".join(f"json_extract(payload, '$.{key}')" for key in TEXT_KEYS)
 ASKED = {
@@ -109,6 +109,13 @@ def commands(data_dir: Path, state: str | None = None, last: int | None = None) 
         while rows := db.execute(page, {"state": state, "after": after, "page": PAGE}).fetchall():
             yield from map(_read, rows)
             after = rows[-1][0]
+
+
+def inbound_cursor(data_dir: Path) -> str | None:
+    """How far what comes in has been read, as `row@utc`. Raises NoLedger."""
+    with reading(data_dir) as db:
+        row = db.execute("SELECT value FROM facts WHERE key = ?", (INBOUND_CURSOR,)).fetchone()
+        return row[0] if row else None
 
 
 def owed_events(data_dir: Path) -> int:

@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 
+from agent_core.clock import SystemClock
+from agent_core.diagnosis.findings import Verdict
+from agent_core.diagnosis.messages import inbound
+from agent_core.diagnosis.stages import diagnose
 from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, event_id_of
-from agent_core.journal.reader import NoLedger
+from agent_core.journal.reader import NoLedger, inbound_cursor
 from agent_core.journal.reader import reading as open_ledger
 from agent_core.reference.messages.app import ACCOUNT, Fault, MessagesApp
+from agent_core.reference.messages.chat_db import ChatDb
 from agent_core.reference.messages.programs import install
 from agent_core.reference.server import ReferenceBackend
 from agent_core.reference.told import Told
@@ -69,6 +74,28 @@ def facts(folder: Path) -> set[str]:
     with suppress(NoLedger), open_ledger(folder / "state") as db:
         return {key for (key,) in db.execute("SELECT key FROM facts")}
     return set()
+
+
+async def test_the_doctor_says_how_far_what_comes_in_has_been_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    another = ChatDb(tmp_path / "another.db")
+    another.close()
+    async with desk(tmp_path, monkeypatch) as at:
+        settings, now = reading(tmp_path, at.backend.url), time.time()
+        unread = await inbound(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), now)
+        assert unread.sentence == "chat.db ends at row 0; what comes from the first start on is told as events"
+        at.app.receive(ANNA, "hello")
+        await at.tells("hello")
+        await until(lambda: str(inbound_cursor(tmp_path / "state")).startswith("1@"))
+        assert (await inbound(settings, now)).sentence.startswith("read to row 1 of 1; told as events")
+        late = await inbound(settings, now + 30 * HOUR)
+        assert late.verdict is Verdict.WARNING
+        assert "last looked at 30 h ago: what is older than inbound.catch_up_hours (24) is not told" in late.sentence
+        names = [stage.name async for stage in diagnose(settings, SystemClock())]
+        assert names[names.index("policy") + 1] == "inbound"
+        for name, verdict, said in (("another.db", Verdict.WARNING, "it is another one"), ("nowhere.db", Verdict.FAILED, "cannot be read")):
+            changed = settings.messenger.model_copy(update={"chat_db": tmp_path / name})
+            stage = await inbound(settings.model_copy(update={"messenger": changed}), now)
+            assert (stage.verdict, said in stage.sentence) == (verdict, True)
 
 
 async def test_a_database_that_begins_anew_is_read_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
