@@ -42,6 +42,8 @@ class CommandEntry(NamedTuple):
     replay_of: str | None = None
     effect: str = "external"
     """What running it does: `harmless`, `transactional` (only in the ledger's own database) or `external`."""
+    delivery: str | None = None
+    """How far the message that it has sent has come, where that is known: sent, delivered, read or failed."""
 
 
 def proven(entry: CommandEntry) -> CommandEntry:
@@ -56,7 +58,15 @@ class ProvenEntry(Struct, frozen=True, gc=False, tag=True):
     rows: tuple[int, ...]
 
 
-FeedEntry = LogEntry | CommandEntry | ProvenEntry
+class DeliveryEntry(Struct, frozen=True, gc=False, tag=True):
+    """The message that the command of this row has sent has come so far."""
+
+    utc: float
+    row: int
+    delivery: str
+
+
+FeedEntry = LogEntry | CommandEntry | ProvenEntry | DeliveryEntry
 
 
 class Since(NamedTuple):

@@ -31,7 +31,7 @@ from agent_core.engine import Engine
 from agent_core.engine.settings import SPELLINGS
 from agent_core.entries import EffectClass, Trait
 from agent_core.events import Effect, Event, Execute, Poll, PostAcks, PostMessage, Record, Send, Settle
-from agent_core.feed import CommandEntry, LogEntry, ProvenEntry
+from agent_core.feed import CommandEntry, DeliveryEntry, LogEntry, ProvenEntry
 from agent_core.handlers import traits_for
 from agent_core.messengers.outbox import OutboxMessenger
 from agent_core.plain import plain
@@ -108,6 +108,8 @@ def short(effect: Effect) -> str:
             return f"Row {effect.row} {effect.command_id} {effect.status}"
         case ProvenEntry(_, rows):
             return f"Proven {' '.join(map(str, rows))}"
+        case DeliveryEntry(_, row, delivery):
+            return f"Delivery {row} {delivery}"
         case Send(generation, texts):
             return f"Send {generation} " + ", ".join(map(_frame, texts))
         case Poll(number, last_command_id, carried):

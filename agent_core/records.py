@@ -81,6 +81,9 @@ class Remembered(Struct, frozen=True, gc=False):
     """Of a compacted message, whose payload is gone: what it called itself."""
     changed_by: str | None = None
     """Which command has changed its text or its time since it came."""
+    delivery: str | None = None
+    """How far the message that it has sent had come at `delivery_utc`, where that is known."""
+    delivery_utc: float | None = None
 
     @property
     def is_unresolved(self) -> bool:

@@ -236,6 +236,8 @@ class Snapshot:
     hold_then: str = "refuse"
     """How it is decided then: `approve` or `refuse`."""
     waits: tuple[WaitView, ...] = ()
+    follows_deliveries: bool = False
+    """It tells what becomes of the messages that were sent."""
     disk: DiskView = field(default_factory=DiskView)
     stopping: bool = False
     gone: bool = False

@@ -63,7 +63,7 @@ def entry_of(record: Remembered) -> CommandEntry:
     return CommandEntry(
         record.seq, record.received_utc, command.command_id, command.command_type, record.via, _status(record),
         plain(thread, 100) if isinstance(thread, str) else None, _ms(ran), _ms(acked), plain(record.error) if record.error else None,
-        record.proven_utc is not None, record.replay_of,
+        record.proven_utc is not None, record.replay_of, delivery=record.delivery,
     )  # fmt: skip
 
 

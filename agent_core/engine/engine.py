@@ -161,6 +161,7 @@ class Engine:
             config, traits, self._emit, self._barrier, self._repeats, self._latencies, self._settings, self._upstream, self._inbound,
             max_in_memory, rows=rows,
         )  # fmt: skip
+        self._settles = any(trait.settles for trait in traits.values())
         self._started: Moment | None = None
         self._now = Moment(0.0, 0.0)
         self._dice: Dice = lambda: 0.0
@@ -233,7 +234,7 @@ class Engine:
             latency=self._latency_view(now, loop_lag_ms),
             scheduled=ledger.scheduled(10), scheduled_count=ledger.scheduled_count, hold=ledger.approvals.text,
             hold_until_at=ledger.hold_until_at, hold_then="approve" if ledger.approvals.approves else "refuse",
-            waits=ledger.waits(now),
+            waits=ledger.waits(now), follows_deliveries=self._inbound.enabled and self._settles,
             disk=DiskView(self._trouble is None, self._trouble), stopping=self._link.stopping,
         )  # fmt: skip
 

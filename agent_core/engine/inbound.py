@@ -19,7 +19,7 @@ from agent_core.clock import Moment
 from agent_core.engine.repeats import Repeats
 from agent_core.engine.upstream import Upstream
 from agent_core.events import DeliveriesSeen, Effect, FollowDeliveries, InboundFailed, InboundRead, ReadInbound
-from agent_core.feed import LogEntry
+from agent_core.feed import DeliveryEntry, LogEntry
 from agent_core.frames import MESSAGE_RECEIVED, MESSAGE_STATUS, PERMISSION_LOST, Occurrence, event_id_of
 from agent_core.plain import plain
 from agent_core.records import (
@@ -138,6 +138,7 @@ class Inbound:
     def _advance(self, known: Receipt, delivery: Delivery, now: Moment) -> None:
         self._receipts[known.guid] = replace(known, status=delivery.status)
         self._change(ReceiptChanged(known.guid, delivery.status, now.utc))
+        self._emit(DeliveryEntry(now.utc, known.seq, delivery.status))
         payload = {
             "command_id": known.command_id, "guid": known.guid, "status": delivery.status, "code": delivery.code or None,
         }  # fmt: skip

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agent_core.delays import Delays, Instants, delays
 from agent_core.frames import TEXT_KEYS, Priority
 from agent_core.journal.lost import lost
@@ -82,7 +84,7 @@ def find(data_dir: Path, command_id: str) -> Remembered | None:
     try:
         with reading(data_dir) as db:
             row = db.execute(f"SELECT {COLUMNS} FROM commands WHERE command_id = ?", (command_id,)).fetchone()
-            return remembered(row) if row else None
+            return _with_delivery(db, remembered(row)) if row else None
     except (NoLedger, BadRow):
         return None
 
@@ -93,8 +95,13 @@ def named(data_dir: Path, text: str) -> list[Remembered | BadRow]:
         for where, values in (("command_id = ?", (text,)), ("substr(command_id, 1, ?) = ?", (len(text), text))):
             rows = db.execute(f"SELECT {COLUMNS} FROM commands WHERE {where} ORDER BY seq LIMIT 10", values).fetchall()
             if rows:
-                return list(map(_read, rows))
+                return [one if isinstance(one, BadRow) else _with_delivery(db, one) for one in map(_read, rows)]
     return []
+
+
+def _with_delivery(db: sqlite3.Connection, record: Remembered) -> Remembered:
+    found = db.execute("SELECT status, changed_utc FROM receipts WHERE seq = ? AND status IS NOT NULL", (record.seq,)).fetchone()
+    return record if found is None else replace(record, delivery=found[0], delivery_utc=found[1])
 
 
 def commands(data_dir: Path, state: str | None = None, last: int | None = None) -> Iterator[Remembered | BadRow]:

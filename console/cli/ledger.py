@@ -181,6 +181,7 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
         "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of,
         "changed_by": record.changed_by,
         "resolution": record.resolution, "resolved_by": record.resolved_by, "seq": record.seq,
+        "delivery": record.delivery, "delivery_utc": _iso(record.delivery_utc),
         "ack": _ack_object(record.ack),
     }  # fmt: skip
 
@@ -254,6 +255,8 @@ def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
         steps.append((f"resolved as {record.resolution}", record.resolved_utc, f"by {plain(record.resolved_by or '?', 100)}"))
     if record.sent_utc is not None:
         steps.append(("ack sent", record.sent_utc, ""))
+    if record.delivery is not None and record.delivery_utc is not None:
+        steps.append((f"message {record.delivery}", record.delivery_utc, ""))
     if record.proven_utc is not None and record.ack is not None:
         steps.append(("proven", record.proven_utc, f"by {record.proven_by}" if record.proven_by else ""))
     yield from sorted(steps, key=lambda step: step[1])

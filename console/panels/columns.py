@@ -37,10 +37,12 @@ DELIVERY = {
 }
 BESIDE_RECIPIENT = 28
 """Cells that a reason must have beside a recipient, or it has them all."""
+DELIVERY_WIDTH, BESIDE_DELIVERY = 15, 28
+"""Cells of the column, and those that the message must keep beside it."""
 _VIA = {"ws": "muted", "poll": "warn", "local": "note", "in": "accent"}
 _TITLES = {
     "time": "TIME", "id": "COMMAND ID", "type": "TYPE", "via": "VIA", "status": "STATUS", "run": "RUN ms", "ack": "ACK ms",
-    "bar": "", "rest": "", "message": "",
+    "bar": "", "rest": "", "message": "", "delivery": "DELIVERY",
 }  # fmt: skip
 
 
@@ -76,6 +78,8 @@ class Look(NamedTuple):
     today: date
     now: int | None = None
     texts: str = "shown"
+    deliveries: bool = False
+    """The agent tells what becomes of messages."""
 
     @property
     def masked(self) -> bool:
@@ -83,10 +87,13 @@ class Look(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def columns_for(width: int, hidden: frozenset[str] = frozenset(), texts: str = "shown") -> tuple[Column, ...]:
+def columns_for(
+    width: int, hidden: frozenset[str] = frozenset(), texts: str = "shown", *, deliveries: bool = False
+) -> tuple[Column, ...]:  # fmt: skip
     """The columns of a row of `width` cells, with the gap after each in its width; what is left has the room of the hidden ones.
 
-    Where texts are off, times have the room of messages.
+    Where texts are off, times have the room of messages. With `deliveries` their column is there where it leaves room for a message,
+    before the bar.
     """
     if width < 74:
         sizes = {"time": 9, "id": 9, "type": 0, "via": 6, "status": 12, "ack": 8}
@@ -103,8 +110,22 @@ def columns_for(width: int, hidden: frozenset[str] = frozenset(), texts: str = "
     sizes = {name: size for name, size in sizes.items() if name not in hidden} or {"id": 0}
     if 0 not in sizes.values():
         sizes[list(sizes)[-1]] = 0
+    if deliveries and "delivery" not in hidden and width >= 96:
+        sizes = _with_delivery(sizes, width)
     rest = width - sum(sizes.values())
     return tuple(Column(name, size or max(0, rest)) for name, size in sizes.items())
+
+
+def _with_delivery(sizes: dict[str, int], width: int) -> dict[str, int]:
+    """With the delivery behind the status; the same where there is no room for it."""
+    spare = width - sum(sizes.values()) - DELIVERY_WIDTH - BESIDE_DELIVERY
+    if spare < 0 <= spare + sizes.get("bar", 0):
+        sizes = {name: size for name, size in sizes.items() if name != "bar"}
+        spare = 0
+    if spare < 0 or "status" not in sizes:
+        return sizes
+    columns, at = list(sizes.items()), list(sizes).index("status") + 1
+    return dict([*columns[:at], ("delivery", DELIVERY_WIDTH), *columns[at:]])
 
 
 def _with_message(width: int) -> dict[str, int]:
@@ -194,6 +215,13 @@ def _status(row: Row, column: Column, look: Look) -> Line:
     return ((_aligned(column, f"{glyph} {word}"), look.inks.tone(tone)),)
 
 
+def _delivery(row: Row, column: Column, look: Look) -> Line:
+    if row.delivery is None:
+        return ((" " * column.width, look.inks.muted),)
+    glyph, word, tone = delivery_of(row.delivery)
+    return ((_aligned(column, f"{glyph} {word}"), look.inks.tone(tone)),)
+
+
 def _run(row: Row, column: Column, look: Look) -> Line:
     return ((_aligned(column, milliseconds(row.run_ms)), look.inks.muted),)
 
@@ -253,5 +281,5 @@ def reason_hidden(row: Row, columns: tuple[Column, ...]) -> bool:
 
 _CELLS = {
     "time": _time, "id": _id, "type": _type, "via": _via, "status": _status, "run": _run, "ack": _ack, "bar": _bar,
-    "rest": _rest,
+    "rest": _rest, "delivery": _delivery,
 }  # fmt: skip

@@ -8,14 +8,16 @@ from math import isnan, nan
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from agent_core.feed import CommandEntry, FeedEntry, ProvenEntry, proven
-from agent_core.filters import SEARCHED, Filter, FilterError, Own, Rest, Texts
+from agent_core.feed import CommandEntry, DeliveryEntry, FeedEntry, ProvenEntry, proven
+from agent_core.filters import SEARCHED, Filter, FilterError, Own, Rest
 
 SEARCH_WITHIN = 0.5
 """Seconds that a filter may take over all rows."""
 
 
-_NOTHING: Texts = ("", "", "", "", None, None, None)
+Shared = tuple[str, str, str, str, str | None, str | None, str | None, str | None]
+"""What rows share: the Texts that a filter looks at, and the delivery."""
+_NOTHING: Shared = ("", "", "", "", None, None, None, None)
 
 
 class Row(NamedTuple):
@@ -32,13 +34,14 @@ class Row(NamedTuple):
     error: str | None
     replay_of: str | None
     effect: str
+    delivery: str | None = None
 
 
 def row_of(entry: CommandEntry) -> Row:
     """As it is told."""
     return Row(
         entry.utc, entry.command_id, entry.command_type, entry.via, entry.status, entry.run_ms, entry.ack_ms, entry.thread_id, entry.error,
-        entry.replay_of, entry.effect,
+        entry.replay_of, entry.effect, entry.delivery,
     )  # fmt: skip
 
 
@@ -62,8 +65,8 @@ class Ring:
         self._run = array("f")
         self._ack = array("f")
         self._ids: list[str] = []
-        self._texts: list[Texts] = []
-        self._shared: dict[Texts, Texts] = {}
+        self._texts: list[Shared] = []
+        self._shared: dict[Shared, Shared] = {}
 
     @property
     def newest_number(self) -> int:
@@ -171,7 +174,7 @@ class Ring:
         row = self.row(position)
         return CommandEntry(
             number, row.utc, row.command_id, row.command_type, row.via, row.status, row.thread_id, row.run_ms, row.ack_ms, row.error,
-            replay_of=row.replay_of, effect=row.effect,
+            replay_of=row.replay_of, effect=row.effect, delivery=row.delivery,
         )  # fmt: skip
 
     def numbers(self, positions: Iterable[int]) -> list[int]:
@@ -181,7 +184,7 @@ class Ring:
     def _append(self, entries: Sequence[CommandEntry]) -> None:
         """New ones, column by column, no more than fit before the columns' end: sorted and all behind the newest, or a single late one."""
         columns: Any = zip(*entries, strict=True)
-        numbers, utcs, ids, kinds, vias, statuses, threads, runs, acks, errors, _, originals, effects = columns
+        numbers, utcs, ids, kinds, vias, statuses, threads, runs, acks, errors, _, originals, effects, deliveries = columns
         slot = self.end % self.capacity
         here = slice(slot, slot + len(entries))
         newest = self.newest_number
@@ -191,21 +194,23 @@ class Ring:
         self._run[here] = array("f", [nan if run is None else run for run in runs])
         self._ack[here] = array("f", [nan if ack is None else ack for ack in acks])
         self._ids[here] = ids
-        self._texts[here] = self._share(zip(kinds, vias, statuses, effects, threads, errors, originals, strict=True))
+        self._texts[here] = self._share(zip(kinds, vias, statuses, effects, threads, errors, originals, deliveries, strict=True))
         self.end += len(entries)
         self.first = max(self.first, self.end - self.capacity)
 
     def _replace(self, slot: int, entry: CommandEntry) -> None:
-        """How long it took stays known: a copy of its ack, read again from the journal, does not bring that."""
+        """How long it took, and how far its message has come, stay known: a copy of its ack, read again from the journal, does not bring
+        that.
+        """
         self._utc[slot] = entry.utc
         if entry.run_ms is not None:
             self._run[slot] = entry.run_ms
         if entry.ack_ms is not None:
             self._ack[slot] = entry.ack_ms
         self._ids[slot] = entry.command_id
-        self._texts[slot] = self._share([_texts_of(entry)])[0]
+        self._texts[slot] = self._share([_texts_of(entry._replace(delivery=entry.delivery or self._texts[slot][-1]))])[0]
 
-    def _share(self, texts: Iterable[Texts]) -> list[Texts]:
+    def _share(self, texts: Iterable[Shared]) -> list[Shared]:
         """The same tuples, each kept once."""
         shared = self._shared
         if len(shared) > 1_000:
@@ -222,11 +227,11 @@ class Ring:
         if not self.first <= position < self.end:
             raise IndexError(position)
         slot = position % self.capacity
-        kind, via, status, effect, thread, error, replay_of = self._texts[slot]
+        kind, via, status, effect, thread, error, replay_of, delivery = self._texts[slot]
         run, ack = self._run[slot], self._ack[slot]
         return Row(
             self._utc[slot], self._ids[slot], kind, via, status, None if isnan(run) else run, None if isnan(ack) else ack,
-            thread, error, replay_of, effect,
+            thread, error, replay_of, effect, delivery,
         )  # fmt: skip
 
     def passing(self, wanted: Filter, positions: Sequence[int] | None = None) -> list[int]:
@@ -239,7 +244,7 @@ class Ring:
         by = time.perf_counter() + SEARCH_WITHIN
         rest_of: dict[int, Rest | None] = {}
         for texts in {id(texts): texts for texts in shared}.values():
-            rest_of[id(texts)] = wanted.rest(texts)
+            rest_of[id(texts)] = wanted.rest(texts[:7])
             _in_time(by)
         rests = [rest_of[id(texts)] for texts in shared]
         if not any(rests):
@@ -273,16 +278,22 @@ def expanded(news: Iterable[FeedEntry], ring: Ring) -> list[CommandEntry]:
     latest: dict[int, CommandEntry] = {}
     for entry in news:
         if isinstance(entry, CommandEntry):
-            found.append(entry)
-            latest[entry.row] = entry
+            before = latest.get(entry.row)
+            latest[entry.row] = entry if before is None else entry._replace(delivery=entry.delivery or before.delivery)
+            found.append(latest[entry.row])
+        elif isinstance(entry, DeliveryEntry):
+            shown = latest.get(entry.row) or ring.entry(entry.row)
+            if shown is not None:
+                latest[entry.row] = shown._replace(delivery=entry.delivery)
+                found.append(latest[entry.row])
         elif isinstance(entry, ProvenEntry):
-            shown = (latest.get(row) or ring.entry(row) for row in entry.rows)
-            found += [proven(one) for one in shown if one is not None]
+            kept = (latest.get(row) or ring.entry(row) for row in entry.rows)
+            found += [proven(one) for one in kept if one is not None]
     return found
 
 
-def _texts_of(entry: CommandEntry) -> Texts:
-    return entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of
+def _texts_of(entry: CommandEntry) -> Shared:
+    return entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of, entry.delivery
 
 
 def _in_time(by: float) -> None:

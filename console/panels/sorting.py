@@ -58,6 +58,7 @@ SORTED_BY: dict[str, Callable[[Row], float | str | None]] = {
     "time": lambda row: row.utc, "id": lambda row: row.command_id, "type": lambda row: row.command_type, "via": lambda row: row.via,
     "status": lambda row: row.status, "run": lambda row: row.run_ms, "ack": lambda row: row.ack_ms, "bar": lambda row: row.ack_ms,
     "rest": lambda row: row.error or "", "message": lambda row: row.thread_id or "",
+    "delivery": lambda row: row.delivery or "",
 }  # fmt: skip
 """What each column is sorted by."""
 FIGURES = frozenset({"time", "run", "ack", "bar"})

@@ -19,7 +19,7 @@ from agent_core.feed import CommandEntry
 from agent_core.filters import BAD, Ask, Condition, Filter, FilterError, parse
 from agent_core.search import Page, Query
 from console.masks import MASK, masked_row, masked_within
-from console.panels.columns import Column, Look, column_at, column_title, columns_for, command_line, heading, reason_hidden
+from console.panels.columns import DELIVERY_WIDTH, Column, Look, column_at, column_title, columns_for, command_line, heading, reason_hidden
 from console.panels.lines import Line, centred, clip, line_width, segments_of, strip_of
 from console.panels.pane import WHEEL_ROWS, bound
 from console.panels.ring import FilteredView, Ring, Row
@@ -257,7 +257,9 @@ class Stream(Widget, can_focus=True):
     def show(self, view: View) -> None:
         """Draw with these counts and inks; only what differs is refreshed."""
         now = int(view.now.utc) if self.arrangement.ages else None
-        look = Look(view.inks, view.zone, day_of(view.now.utc, view.zone), now, view.texts)
+        look = Look(
+            view.inks, view.zone, day_of(view.now.utc, view.zone), now, view.texts, view.snapshot.follows_deliveries,
+        )  # fmt: skip
         self._view = view
         if look != self._look:
             self._look = look
@@ -585,12 +587,19 @@ class Stream(Widget, can_focus=True):
     @property
     def columns(self) -> tuple[Column, ...]:
         """Those that are shown."""
-        return columns_for(self.size.width - 4, self.arrangement.hidden, self._texts)
+        return columns_for(self.size.width - 4, self.arrangement.hidden, self._texts, deliveries=self._deliveries)
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        """Those that there is room for."""
-        return columns_for(self.size.width - 4, texts=self._texts)
+        """Those that there is room for, and the delivery's, for which hiding others makes room."""
+        found = columns_for(self.size.width - 4, texts=self._texts, deliveries=self._deliveries)
+        if self._deliveries and all(column.name != "delivery" for column in found):
+            return (*found, Column("delivery", DELIVERY_WIDTH))
+        return found
+
+    @property
+    def _deliveries(self) -> bool:
+        return self._look is not None and self._look.deliveries
 
     def _strip(self, y: int, look: Look, width: int, selected: int | None) -> Strip:
         inks = look.inks

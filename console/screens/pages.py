@@ -11,7 +11,7 @@ from agent_core.filters import BAD, LANGUAGE
 from agent_core.records import Remembered
 from agent_core.snapshot import Snapshot
 from console.clipboard import command_json
-from console.panels.columns import status_of
+from console.panels.columns import delivery_of, status_of
 from console.panels.lines import BLANK, Line
 from console.panels.ring import Row
 from console.panels.view import Key
@@ -141,7 +141,8 @@ def record_page(row: Row, record: Remembered | None, inks: Inks, zone: tzinfo | 
         label, tone = ("error     ", "bad") if row.status in BAD else ("policy    ", "note")
         lines.append(((label, inks.muted), (shown(row.error), inks.tone(tone))))
     if record is None:
-        return [*lines, BLANK, (("The journal has no record of it (any more).", inks.muted),)]
+        said = "A message that came in: T shows its thread." if row.via == "in" else "The journal has no record of it (any more)."
+        return [*lines, BLANK, ((said, inks.muted),)]
     lines += [BLANK, (("Life", inks.head),), *_life(record, inks, zone)]
     if beside is not None:
         lines += [BLANK, ((f"Beside {beside.name}", inks.head), (f" {shown(beside.record.command.command_id, 100)}", inks.muted))]
@@ -194,6 +195,7 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
         (record.finished_utc, f"{record.state}"),
         (record.resolved_utc, f"resolved as {record.resolution} by {shown(record.resolved_by or '?', 60)}"),
         (record.sent_utc, "ack sent"),
+        (record.delivery_utc, f"message {' '.join(delivery_of(record.delivery or '')[:2])}"),
         (record.proven_utc, f"ack proven by {record.proven_by}" if record.proven_by else "ended, with no ack to send"),
     ]
     known = sorted(((utc, what) for utc, what in steps if utc is not None), key=lambda step: step[0])

@@ -58,7 +58,7 @@ from agent_core.events import (
     Ticked,
     Trouble,
 )
-from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry
+from agent_core.feed import CommandEntry, DeliveryEntry, FeedEntry, LogEntry, ProvenEntry
 from agent_core.frames import (
     Command,
     ConfigUpdate,
@@ -112,7 +112,8 @@ EVENTS: tuple[Event, ...] = (
 )  # fmt: skip
 ENTRIES: tuple[FeedEntry, ...] = (
     LogEntry(1.5, "INFO", "said"), CommandEntry(1, 2.0, "cmd_1", "t", "ws", "acked"), ProvenEntry(3.0, (1, 2)),
-    CommandEntry(1, 2.0, "cmd_1", "t", "local", "failed", "+1", 0.5, 1.5, "why", True, "cmd_0", "harmless"),
+    DeliveryEntry(4.0, 1, "read"),
+    CommandEntry(1, 2.0, "cmd_1", "t", "local", "failed", "+1", 0.5, 1.5, "why", True, "cmd_0", "harmless", "read"),
 )  # fmt: skip
 SNAPSHOTS = (Snapshot(), ONLINE, OFFLINE, WAITING, REFUSED, STOPPING, POLL_ONLY, present(ONLINE.link.phase, FAILING))
 

@@ -116,6 +116,8 @@ def test_a_delivery_goes_up_only_and_ends() -> None:
     payloads = [event["payload"] for event in told(book) if event["event_type"] == MESSAGE_STATUS]
     assert payloads == [{"command_id": "c1", "guid": "G", "status": status, "code": None} for status in ("sent", "delivered", "read")]
     assert book.count(like(Record, changes=_has(ReceiptChanged))) == 3
+    assert [row.delivery for row in book.rows][-3:] == ["sent", "delivered", "read"]
+    assert book.snapshot.follows_deliveries
 
 
 def test_a_failed_delivery_has_its_code() -> None:

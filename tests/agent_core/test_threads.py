@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agent_core.frames import Command
+from agent_core.journal.reader import find, named
+from agent_core.journal.search import page
 from agent_core.journal.threads import thread_page
 from agent_core.records import Change, CommandAccepted, CommandEnded, EventsSettled, ReceiptAdded, ReceiptChanged, Remembered, State, Via
 from agent_core.redaction import Redactor
+from agent_core.search import Query
 from agent_core.threads import MAX_MESSAGES, ThreadMessage, ThreadPage, ThreadQuery
 from tests.agent_core.test_inbound_rows import came
 from tests.harness.desk import UTC, Desk, ended, took
@@ -88,3 +91,18 @@ def test_a_payload_that_is_no_json_belongs_to_no_thread(desk: Desk, tmp_path: Pa
     with sqlite3.connect(desk.journal.path) as db:
         db.execute("UPDATE commands SET payload = '{' WHERE seq = 2")
     assert seqs(asked(desk)) == [1]
+
+
+def test_the_record_and_the_stream_tell_a_delivery(desk: Desk) -> None:
+    folder = desk.journal.path.parent
+    desk.write(took(1), took(2), took(3))
+    desk.write(ended(1, effect=False), ReceiptAdded("A", "cmd_1", 1, UTC), ReceiptAdded("B", "cmd_2", 2, UTC))
+    desk.write(ReceiptChanged("A", "delivered", UTC + 5), ReceiptChanged("A", "read", UTC + 9))
+    record = find(folder, "cmd_1")
+    assert record is not None
+    assert (record.delivery, record.delivery_utc) == ("read", UTC + 9)
+    assert named(folder, "cmd_1") == [record]
+    waiting = find(folder, "cmd_2")
+    assert isinstance(waiting, Remembered)
+    assert waiting.delivery is None
+    assert [one.delivery for one in page(folder, Query(), lambda entries: entries).entries] == ["read", None, None]

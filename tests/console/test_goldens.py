@@ -11,6 +11,7 @@ import pytest
 
 from agent_core.delays import Delays, Instants, delays
 from agent_core.feed import CommandEntry, LogEntry
+from agent_core.records import Remembered
 from agent_core.search import Page, Query
 from agent_core.snapshot import CommandsView, LatencyView, ScheduledView, Snapshot
 from agent_core.threads import ThreadPage
@@ -102,6 +103,12 @@ LARGE_FIGURES = tuple(
     entry(number, kind="send_message_now", run_ms=run, ack_ms=ack, utc=NOON - 60 + number)
     for number, (run, ack) in enumerate(((999.4, 999.6), (12_345.0, 60_400.0), (119_000.0, 1_204_000.0), (0.04, 90_061_000.0)), 1)
 )
+FOLLOWED = replace(ONLINE, follows_deliveries=True)
+DELIVERIES = ("sent", "delivered", "read", "failed", None)
+DELIVERED = tuple(
+    one._replace(delivery=delivery if one.status == "acked" and one.thread_id else None)
+    for one, delivery in zip(pictured(), DELIVERIES * 5, strict=False)
+)
 SPOKEN = (entry(1, thread_id="+13105550100"),)
 DUE = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105550100", NOON + 3 * 86_400),), scheduled_count=1)
 HUGE_COUNTS = CommandsView(received=12_345_678, completed=12_300_000, failed=45_678, duplicates=1_234_567, proven=12_299_000, outbox=1_000)
@@ -136,6 +143,12 @@ PICTURES = (
     Picture("beside-light", ONLINE, WIDE, ("v",), "edge-light", texts="masked", shows="Payload"),
     *(Picture(f"thread-{size[0]}", ONLINE, size, ("T",), shows="scheduled", entries=SPOKEN) for size in (SMALL, USUAL, WIDE)),
     Picture("thread-light", ONLINE, USUAL, ("T",), "edge-light", texts="masked", shows="undelivered", entries=SPOKEN),
+    *(
+        Picture(f"delivery-{size[0]}", FOLLOWED, size, keys, texts="shown", shows=shows, entries=DELIVERED)
+        for size, keys, shows in (
+            (SMALL, (*["up"] * 4, "enter"), "Life"), (USUAL, ("C", "4", "6", "escape"), "Your"), (WIDE, (), "Your"),
+        )
+    ),
     Picture("texts-off", ONLINE, USUAL, texts="off"),
     *(Picture(f"sorted-{size[0]}", ONLINE, size, ("S", "7" if size[0] > 80 else "6")) for size in (SMALL, USUAL, WIDE)),
     *(
@@ -156,10 +169,14 @@ PICTURES = (
 )  # fmt: skip
 
 
+def recorded(one: CommandEntry) -> Remembered:
+    return remembered(one.command_id, delivery=one.delivery, delivery_utc=NOON + 31 if one.delivery else None)
+
+
 async def drawn(picture: Picture) -> str:
     rows = picture.entries or pictured(picture.snapshot.commands.held)
     told = [] if picture.empty else [one._replace(proven=one.status == "acked", row=one.row + 100 * picture.searched) for one in rows]
-    host = StillHost(picture.snapshot, told, {one.command_id: remembered(one.command_id) for one in told})
+    host = StillHost(picture.snapshot, told, {one.command_id: recorded(one) for one in told})
     for number in range(0 if picture.empty else 12):
         host.feed.extend([LogEntry(NOON - 12 + number, ("INFO", "WARNING", "ERROR")[number % 3], f"line {number} of what happened")])
     options = ConsoleOptions(

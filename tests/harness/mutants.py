@@ -93,6 +93,12 @@ BUGS = (
         "        for receipt in receipts:\n            self._add(receipt)\n",
         "        self._receipts = {receipt.guid: receipt for receipt in receipts}\n",
     ),
+    Bug(
+        "a delivery is not told to those who look",
+        "engine/inbound.py",
+        "        self._emit(DeliveryEntry(now.utc, known.seq, delivery.status))\n",
+        "",
+    ),
     Bug("a delivery goes back", "engine/inbound.py", " and RANKS.get(delivery.status, 0) > RANKS[known.status]:", ":"),
     Bug(
         "what came in has no row in the ledger",

@@ -66,7 +66,7 @@ from agent_core.events import (
     Ticked,
     Trouble,
 )
-from agent_core.feed import CommandEntry, FeedEntry, LogEntry, ProvenEntry, proven
+from agent_core.feed import CommandEntry, DeliveryEntry, FeedEntry, LogEntry, ProvenEntry, proven
 from agent_core.frames import Command, Pong, Welcome, command_of
 from agent_core.records import (
     AcksProven,
@@ -517,6 +517,8 @@ class Playbook:
             self._dialogue.append(f"{'':10}    {entry.level} {entry.text}")
         elif isinstance(entry, ProvenEntry):
             self.rows += [proven(row) for row in self.rows if row.row in entry.rows]
+        elif isinstance(entry, DeliveryEntry):
+            self.rows += [row._replace(delivery=entry.delivery) for row in self.rows if row.row == entry.row][-1:]
         else:
             self.rows.append(entry)
 
