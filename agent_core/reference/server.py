@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from websockets.http11 import Request as Upgrade
 
 from agent_core.clock import Clock, SystemClock
 from agent_core.plain import plain
@@ -124,6 +125,9 @@ class ReferenceBackend:
         self._storing: list[asyncio.Task[None]] = []
         self._taken: set[str] = set()
         self._sessions: dict[int, Session] = {}
+        self._resting: list[Session] = []
+        """Those that have something to say when the store has written."""
+        self._leaving: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -219,10 +223,7 @@ class ReferenceBackend:
             self,
             http=GatedProtocol,
             backlog=ACCEPTED_AT_ONCE,
-            ws="websockets-sansio",
-            ws_max_size=2**20,
-            ws_ping_interval=None,
-            ws_per_message_deflate=False,
+            ws=Session,
             lifespan="off",
             log_config=None,
             log_level="critical",
@@ -356,10 +357,15 @@ class ReferenceBackend:
         """The hub may have changed."""
         self._moved.set()
 
-    async def written(self, sequence: int) -> None:
-        """Return when the store has what was noted up to there: called before anything leaves that rests on it."""
+    def is_written(self, sequence: int) -> bool:
+        """Whether the store has what was noted up to there: asked before anything leaves that rests on it."""
+        return self._writer is None or self._writer.has(sequence)
+
+    def wake_when_written(self, session: Session) -> None:
+        """After the store's next write."""
+        self._resting.append(session)
         if self._writer is not None:
-            await self._writer.reached(sequence)
+            self._writer.poke()
 
     async def answered(self) -> None:
         """The same for all there is, for a caller who waits. Raises StoreDownError."""
@@ -408,7 +414,7 @@ class ReferenceBackend:
         await self._store.close()
 
     def _written(self, new: list[Order], ids_taken: set[str]) -> None:
-        """The store has these new orders, but for those whose ids were taken."""
+        """The store has what was noted, and these new orders, but for those whose ids were taken."""
         now = self.clock.now()
         for order in new:
             if order.command_id in ids_taken:
@@ -420,6 +426,9 @@ class ReferenceBackend:
             else:
                 self.hub.owe(order, now)
                 self._wake(order.agent_id)
+        resting, self._resting = self._resting, []
+        for session in resting:
+            session.wake()
 
     def _replace(self, agent_id: str) -> None:
         if (session := self._sessions.get(self.hub.connected(agent_id) or 0)) is not None:
@@ -471,26 +480,9 @@ class ReferenceBackend:
         """As GET /admin/agents shows them. Raises StoreDownError."""
         return self.hub.agents() if self._member is None else await self._member.agents()
 
-    def abort(self, scope: Scope) -> None:
-        """Abort the connection of this scope; nothing where it has ended."""
-        for connection in list(self._server.server_state.connections) if self._server is not None else ():
-            if getattr(connection, "client", None) == scope["client"]:
-                connection.transport.abort()
-
     # --- ASGI ----------------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "websocket":
-            await self._call(scope, receive, send)
-            return
-        try:
-            await self._socket(scope, receive, send)
-        except OSError:
-            pass
-        except Exception as error:  # noqa: BLE001 - the task's edge
-            _log.error("A socket's session failed: %s", type(error).__name__, exc_info=error)
-
-    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         target = urlsplit(scope["path"]) if not scope["path"].startswith("/") else None
         if target is not None:  # the absolute form, which every server takes (RFC 9112 §3.2.2)
             scope = {**scope, "path": target.path or "/"}
@@ -512,82 +504,105 @@ class ReferenceBackend:
         if self._loopback and name not in self.options.names and not is_loopback(name):
             raise CallError(421, f"this backend serves loopback only, not {plain(host, 100)}")
 
-    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
+    async def open(self, session: Session, request: Upgrade) -> None:
+        """Judge an upgrade, and give the session to its agent."""
         faults = self.faults
         await asyncio.sleep(faults.delay_seconds)
         try:
-            agent_id = self._admitted(scope)
-        except CallError as error:
-            await self._refuse(send, refusal(error))
-            return
-        if faults.upgrade_status is not None:
-            await self._refuse(send, as_told(faults.upgrade_status, faults.upgrade_body, faults.upgrade_retry_after))
-            return
-        if self.draining:
-            await self._refuse(send, refusal(CallError(503, "this instance is going away", 1)))
-            return
-        try:
+            agent_id = self._admitted(request)
+            if faults.upgrade_status is not None:
+                self._refuse(session, as_told(faults.upgrade_status, faults.upgrade_body, faults.upgrade_retry_after))
+                return
+            if self.draining:
+                self._refuse(session, refusal(CallError(503, "this instance is going away", 1)))
+                return
             epoch = await self._member.arrive(agent_id) if self._member is not None else 0
-        except StoreDownError as error:
-            await self._refuse(send, refusal(CallError(503, str(error), 1)))
+        except CallError as error:
+            self._refuse(session, refusal(error))
             return
-        await send({"type": "websocket.accept"})
+        except StoreDownError as error:
+            self._refuse(session, refusal(CallError(503, str(error), 1)))
+            return
+        if session.is_lost:
+            await self._left(agent_id, epoch)
+            return
+        session.accept()
         if faults.close_code is not None:
             self.hub.counts["connects_closed"] += 1
             self.moved()
-            await send({"type": "websocket.close", "code": faults.close_code, "reason": "as told"})
-            return
-        if (present := self.hub.epoch(agent_id)) is not None and present > epoch:
-            await send({"type": "websocket.close", "code": REPLACED, "reason": "replaced by a newer connection"})
-            return
-        generation, replaced = self.hub.connect(agent_id, self.clock.now(), epoch)
+            session.end(Ending(faults.close_code, "as told"))
+        elif (present := self.hub.epoch(agent_id)) is not None and present > epoch:
+            session.end(Ending(REPLACED, "replaced by a newer connection"))
+        else:
+            await self._begin(session, agent_id, epoch)
+
+    async def _begin(self, session: Session, agent_id: str, epoch: int) -> None:
+        now = self.clock.now()
+        generation, replaced = self.hub.connect(agent_id, now, epoch)
         if replaced is not None and (old := self._sessions.get(replaced)) is not None:
             old.end(Ending(REPLACED, "replaced by a newer connection"))
-        session = self._sessions[generation] = Session(self, agent_id, generation, scope, receive, send)
+        session.begin(agent_id, generation, epoch, now.mono)
+        self._sessions[generation] = session
         self.moved()
-        opened_at = self.clock.now().mono
         _log.info("connected", extra={"fields": {"agent": plain(agent_id), "generation": generation, "epoch": epoch}})
-        try:
-            if self._member is not None:
-                await self._member.give_all(agent_id)
-            await session.run()
-        finally:
-            if self._member is not None:
-                await self._member.leave(agent_id, epoch)
-            del self._sessions[generation]
-            lasted = self.clock.now().mono - opened_at
-            self.hub.durations["connected"].add(lasted)
-            _log.info("ended", extra={"fields": {"agent": plain(agent_id), "generation": generation, "seconds": round(lasted, 3)}})
+        if self._member is not None:
+            await self._member.give_all(agent_id)
+
+    def ended(self, session: Session, ending: Ending) -> None:
+        """The connection is no more."""
+        self.hub.disconnect(session.agent_id, session.generation, ending)
+        lasted = self.clock.now().mono - session.opened_at
+        self.hub.durations["connected"].add(lasted)
+        _log.info(
+            "ended",
+            extra={"fields": {"agent": plain(session.agent_id), "generation": session.generation, "seconds": round(lasted, 3)}},
+        )
+        if self._member is None:
+            del self._sessions[session.generation]
             self.moved()
+        else:
+            leaving = asyncio.create_task(self._leave(session), name=f"backend leaving {session.generation}")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, session: Session) -> None:
+        try:
+            await self._left(session.agent_id, session.epoch)
+        finally:
+            del self._sessions[session.generation]
+            self.moved()
+
+    async def _left(self, agent_id: str, epoch: int) -> None:
+        if self._member is not None:
+            await self._member.leave(agent_id, epoch)
 
     async def _refused(self, _request: Request, error: Exception) -> Response:
         assert isinstance(error, CallError)
         self.hub.counts[f"calls_refused_{error.status}"] += 1
         return refusal(error)
 
-    async def _refuse(self, send: Send, response: Response) -> None:
+    def _refuse(self, session: Session, response: Response) -> None:
         self.hub.counts["connects_refused"] += 1
         _log.info("upgrade refused", extra={"fields": {"status": response.status_code}})
         self.moved()
-        await send({"type": "websocket.http.response.start", "status": response.status_code, "headers": response.raw_headers})
-        await send({"type": "websocket.http.response.body", "body": bytes(response.body)})
+        session.refuse(response)
 
-    def _admitted(self, scope: Scope) -> str:
+    def _admitted(self, request: Upgrade) -> str:
         """The agent that dials. Raises CallError."""
-        if scope["path"] != "/edge/ws":
+        path, _, query = request.path.partition("?")
+        if unquote(path) != "/edge/ws":
             raise CallError(404, "no such call")
-        self._check_host(_header(scope, b"host"))
-        header = _header(scope, b"x-edge-agent-id")
+        self._check_host(_first(request, "Host"))
+        header = _first(request, "X-Edge-Agent-Id")
         try:
-            named = parse_qs(scope["query_string"].decode("ascii"), errors="strict").get("edge_agent_id", [header])
+            named = parse_qs(query, errors="strict").get("edge_agent_id", [header])
         except ValueError:
             raise CallError(400, "edge_agent_id: percent-encoded UTF-8 expected") from None
         agent_id = id_of(named[0], "edge_agent_id")
         if header not in {"", agent_id}:
             raise CallError(403, "X-Edge-Agent-Id and edge_agent_id name two agents")
         try:
-            check_agent(_header(scope, b"authorization"), self.secrets, agent_id, self.clock.now().utc)
+            check_agent(_first(request, "Authorization"), self.secrets, agent_id, self.clock.now().utc)
         except CallError as error:
             raise CallError(403, error.sentence) from None
         self.hub.admit(agent_id, self.clock.now())
@@ -646,6 +661,11 @@ class BackendThread:
         async with ReferenceBackend(self._options) as self.backend:
             self._up.set()
             await self._stop.wait()
+
+
+def _first(request: Upgrade, name: str) -> str:
+    """A header's value, or nothing."""
+    return next(iter(request.headers.get_all(name)), "")
 
 
 def _header(scope: Scope, wanted: bytes) -> str:

@@ -15,7 +15,7 @@ _log = logging.getLogger("agent_core.reference")
 
 
 class Writer:
-    """Carries a book's changes to a store; `written` hears of the new orders that the store has, and of ids that it has of others."""
+    """Carries a book's changes to a store; `written` hears after each write of the new orders there, and of ids that are others'."""
 
     def __init__(self, book: Book, store: Store, written: Callable[[list[Order], set[str]], None]) -> None:
         self._book = book
@@ -36,14 +36,12 @@ class Writer:
         """There may be something to write."""
         self._wake.set()
 
-    async def reached(self, sequence: int) -> None:
-        """Return when the store has everything up to `sequence`, however long that takes."""
-        while self._reached < sequence:
-            self._wake.set()
-            await asyncio.shield(self._turn)
+    def has(self, sequence: int) -> bool:
+        """Whether the store has everything up to `sequence`."""
+        return self._reached >= sequence
 
     async def answered(self, sequence: int, within: float = ANSWER_WITHIN) -> None:
-        """The same for a caller who waits for an answer. Raises StoreDownError."""
+        """Return when the store has everything up to `sequence`. Raises StoreDownError."""
         try:
             async with asyncio.timeout(within):
                 while self._reached < sequence:
@@ -75,8 +73,8 @@ class Writer:
                 if self.down:
                     _log.warning("The store can be written again")
                 self.down = False
-                self._written(changes.new, taken)
                 self._reached = upto
+                self._written(changes.new, taken)
                 self._end_turn()
 
     def _end_turn(self) -> None:

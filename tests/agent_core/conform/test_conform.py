@@ -8,12 +8,13 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree as Xml
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from websockets.http11 import Request
 
 from agent_core.clock import Moment
 from agent_core.conform.bench import Target
@@ -25,6 +26,7 @@ from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Ending, Hub
 from agent_core.reference.orders import CallError
 from agent_core.reference.server import Options, ReferenceBackend
+from agent_core.reference.session import Session
 from tests.harness.pg import Cluster, programs
 
 SECRET, ADMIN = "canary-secret", "canary-admin"
@@ -92,10 +94,8 @@ class RollsOut(ReferenceBackend):
 class TakesIdsAsTheyCome(ReferenceBackend):
     """edge_agent_id is not percent-decoded."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            scope = {**scope, "query_string": scope["query_string"].replace(b"%", b"%25")}
-        await super().__call__(scope, receive, send)
+    async def open(self, session: Session, request: Request) -> None:
+        await super().open(session, replace(request, path=request.path.replace("%", "%25")))
 
 
 async def test_the_reference_backend_keeps_every_clause_with_each_store(tmp_path: Path) -> None:
