@@ -12,8 +12,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from math import ceil
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import to_json
 
@@ -37,6 +38,7 @@ _LOOKED_AT = 1_000
 _SEQ_ECHOED = 200
 _CONTROL_KEPT = 1_000
 _SETTINGS_KEPT = 20_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +99,17 @@ class Admitted(NamedTuple):
 
 @dataclass(slots=True)
 class _Link:
+    """One of thousands: an empty list takes a tenth of an empty deque."""
+
     generation: int
     epoch: int
     since_utc: float
     heard_at: float
     ping_sent_at: float
     ping_heard_at: float | None = None
-    control: deque[str] = field(default_factory=deque)
-    pushes: deque[Order] = field(default_factory=deque)
-    overdue: deque[Order] = field(default_factory=deque)
+    control: list[str] = field(default_factory=list)
+    pushes: list[Order] = field(default_factory=list)
+    overdue: list[Order] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -121,10 +125,10 @@ class _Agent:
     last_ending: Ending | None = None
     last_command_id: str | None = None
     reported: Mapping[str, Any] = field(default_factory=dict)
-    again: deque[Order] = field(default_factory=deque)
+    again: list[Order] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    acked: deque[str] = field(default_factory=lambda: deque(maxlen=_ACKS_NAMED))
-    events: deque[str] = field(default_factory=lambda: deque(maxlen=_ACKS_NAMED))
+    acked: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     """Ids of events that came, to be named in the answer."""
 
 
@@ -318,7 +322,7 @@ class Hub:
 
     def _pinged(self, agent: _Agent, link: _Link, inner: Any, now: Moment) -> Ending | None:
         delivered = (order for order in self.book.owed(agent.agent_id) if order.status is Status.DELIVERED)
-        link.overdue = deque(order for order in delivered if self._owed(order, link.generation, now))
+        link.overdue = [order for order in delivered if self._owed(order, link.generation, now)]
         earlier, link.ping_heard_at = link.ping_heard_at, now.mono
         if earlier is not None and now.mono - earlier < self.rules.limits.ping_every:
             return Ending(POLICY, f"a ping each {self.rules.limits.ping_every:g} s is allowed")
@@ -351,22 +355,19 @@ class Hub:
         if self.faults.silent:
             link.control.clear()
             return []
-        frames = [link.control.popleft() for _ in range(min(at_most, len(link.control)))]
+        frames = _taken(link.control, at_most)
         if agent.settings:
             frames.append(_text({"type": "config_update", "data": agent.settings, "timestamp": iso(now.utc)}))
             agent.settings = {}
-        while link.pushes and len(frames) < at_most:
-            order = link.pushes.popleft()
-            if order.status is Status.QUEUED:
-                frames.extend(self._push(order, generation, now))
-        while link.overdue and len(frames) < at_most:
-            order = link.overdue.popleft()
-            if order.status is Status.DELIVERED:
-                frames.extend(self._push(order, generation, now))
+        times = 2 if self.faults.push_twice else 1
+        for waiting, status in ((link.pushes, Status.QUEUED), (link.overdue, Status.DELIVERED)):
+            while waiting and len(frames) < at_most:
+                for order in _taken(waiting, ceil((at_most - len(frames)) / times)):
+                    if order.status is status:
+                        frames.extend(self._push(order, generation, now, times))
         return frames
 
-    def _push(self, order: Order, generation: int, now: Moment) -> list[str]:
-        times = 2 if self.faults.push_twice else 1
+    def _push(self, order: Order, generation: int, now: Moment, times: int) -> list[str]:
         order.pushed += times
         self.counts["pushed"] += times
         self._delivered(order, generation, now)
@@ -453,7 +454,7 @@ class Hub:
             return
         event_id = event.get("event_id")
         if isinstance(event_id, str) and 1 <= len(event_id) <= 200:
-            agent.events.append(event_id)
+            _name(agent.events, event_id)
         inner = event.get("data", event.get("payload"))
         try:
             self.ack(inner if isinstance(inner, dict) else event, AckWay.PENDING_EVENTS, now, agent.agent_id)
@@ -466,7 +467,7 @@ class Hub:
         if told is None:
             self.counts["other_events"] += 1
             return False
-        agent.events.append(told.event_id)
+        _name(agent.events, told.event_id)
         if self.events.take(told):
             self.counts["events"] += 1
             self.book.tell(told)
@@ -489,7 +490,7 @@ class Hub:
             if bodies and size > self.rules.poll_bytes:
                 break
             if agent.again and agent.again[0] is order:
-                agent.again.popleft()
+                del agent.again[0]
             order.polled += 1
             self.counts["polled"] += 1
             self._delivered(order, 0, now)
@@ -534,7 +535,7 @@ class Hub:
         else:
             self._apply(order, verdict, taken.body, AckSeen(taken.way, taken.now.utc, verdict))
         if agent_id is not None or owner is not None:
-            self._agent(agent_id or str(owner)).acked.append(taken.command_id)
+            _name(self._agent(agent_id or str(owner)).acked, taken.command_id)
         return order
 
     def _apply(self, order: Order, verdict: Status, body: Mapping[str, Any], seen: AckSeen) -> None:
@@ -620,6 +621,20 @@ class Hub:
 
 
 _ACK_COUNTS = {way: f"acks_{way.value}" for way in AckWay}
+
+
+def _taken(waiting: list[T], at_most: int) -> list[T]:
+    """Those that have waited longest, and no longer there."""
+    first = waiting[:at_most]
+    del waiting[:at_most]
+    return first
+
+
+def _name(names: list[str], name: str) -> None:
+    """To be named in the next answer; the oldest gives way."""
+    names.append(name)
+    if len(names) > _ACKS_NAMED:
+        del names[0]
 
 
 def _text(body: Mapping[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """What an agent may ask of the backend in a minute (PROTOCOL §5)."""
 
-from collections import deque
 from dataclasses import dataclass
 from math import inf
 
@@ -24,9 +23,11 @@ PROTOCOL_LIMITS = Limits(connects_per_minute=10, frames_per_minute=100, ping_eve
 class Window:
     """Counts what happened in the last minute, up to a limit."""
 
+    __slots__ = ("_limit", "_times")
+
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._times: deque[float] = deque()
+        self._times: list[float] = []
 
     def admit(self, at: float) -> float:
         """Count one at `at` (monotonic) and return 0, or the seconds until the next one is allowed."""
@@ -34,7 +35,7 @@ class Window:
             return 0
         times = self._times
         while times and times[0] <= at - MINUTE:
-            times.popleft()
+            del times[0]
         if len(times) >= self._limit:
             return times[0] + MINUTE - at if times else MINUTE
         times.append(at)
