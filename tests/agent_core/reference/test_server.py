@@ -243,6 +243,43 @@ async def test_malformed_frames_leave_the_socket_up(backend: ReferenceBackend) -
     await link.close()
 
 
+@pytest.mark.parametrize("step", [1, 3, 10_000])
+async def test_messages_come_through_however_they_are_cut(backend: ReferenceBackend, step: int) -> None:
+    said = b"".join((
+        masked(0x81, b'{"type":"ping"}'),
+        masked(0x01, b'{"type":'), masked(0x89, b"alive"), masked(0x00, b'"pi'), masked(0x80, b'ng"}'),
+        masked(0x82, b'{"type":"ping","pad":"' + b"x" * 200 + b'"}'),
+        masked(0x81, b'{"type":"ping","pad":"' + b"x" * 70_000 + b'"}'),
+        masked(0x81, b'{"type":"ping"}'),
+    ))  # fmt: skip
+    reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+    writer.write(
+        f"GET /edge/ws?edge_agent_id={AGENT} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {backend.secret}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    for at in range(0, 400, step):
+        writer.write(said[at : min(at + step, 400)])
+        await asyncio.sleep(0)
+    writer.write(said[400:])
+    await backend.until(lambda hub: hub.counts["pings"] == 5)
+    heard = b""
+    while heard.count(b'"pong"') < 5:
+        heard += await reader.read(65_536)
+    assert b"\x8a\x05alive" in heard
+    assert backend.hub.counts["malformed"] == 0
+    writer.close()
+
+
+def masked(first: int, payload: bytes) -> bytes:
+    """A client's frame."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2) if size < 65_536 else b"\xff" + size.to_bytes(8)
+    mask = b"abcd"
+    return bytes([first]) + length + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
 async def test_a_frame_too_big_is_closed_with_1009(backend: ReferenceBackend) -> None:
     link = await online(backend)
     await link.send("x" * (2**20 + 1))
