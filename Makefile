@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-backend setup demo test lint docs simulate fuzz mutants torture torture-backend torture-inbound soak onlookers bench bench-ui goldens screenshots clean
+.PHONY: help bench-backend setup demo test lint docs simulate fuzz mutants torture torture-backend torture-inbound churn soak onlookers bench bench-ui goldens screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ torture: $(STAMP) ## kill the agent at random moments and count (CYCLES=200, MES
 
 torture-inbound: $(STAMP) ## messages come in while the agent is killed, and each must be told once (ROWS=10000, KILLS=200)
 	@$(BIN)/python -m tests.harness.inbound_torture --rows $(or $(ROWS),10000) --kills $(or $(KILLS),200)
+
+churn: $(STAMP) ## an hour of a busy chat.db in two minutes, and what the agent holds open meanwhile
+	@$(BIN)/python -m tests.harness.wal_churn
 
 soak: $(STAMP) ## a headless agent and a console in bad weather, and what grows (MINUTES=30)
 	@$(BIN)/python -m tests.harness.soak --minutes $(or $(MINUTES),30)

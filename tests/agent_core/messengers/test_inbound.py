@@ -27,6 +27,7 @@ from agent_core.reference.server import ReferenceBackend
 from agent_core.reference.told import Told
 from tests.harness.inbound_torture import torture
 from tests.harness.rig import AGENT, Living, ack_of, config, for_a_while, living, message, served, settled, until
+from tests.harness.wal_churn import churn
 
 ANNA, BEN = "+13105550100", "+13105550101"
 HOUR = 3_600.0
@@ -74,6 +75,11 @@ def facts(folder: Path) -> set[str]:
     with suppress(NoLedger), open_ledger(folder / "state") as db:
         return {key for (key,) in db.execute("SELECT key FROM facts")}
     return set()
+
+
+async def test_no_descriptor_is_left_over_however_the_files_come_and_go(tmp_path: Path) -> None:
+    figures, wrong = await churn(tmp_path, rows=240, seconds=2.0)
+    assert wrong == [], figures
 
 
 async def test_the_doctor_says_how_far_what_comes_in_has_been_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
