@@ -205,7 +205,7 @@ class Agent:
             if threading.get_ident() == self._thread_id:
                 self._accept(event)
             else:
-                loop.call_soon_threadsafe(self._accept, event)
+                loop.call_soon_threadsafe(self._accept_at_once, event)
 
     def snapshot(self) -> Snapshot:
         """The latest published present; asking for it keeps it published, at most 20 times a second."""
@@ -262,7 +262,9 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._socket: Channel = WebSocketChannel(self.config, self._credentials, self._clock, self._accept, self._spawn_at_edge)
+                self._socket: Channel = WebSocketChannel(
+                    self.config, self._credentials, self._clock, self._accept_at_once, self._spawn_at_edge
+                )
                 self._http = PollingChannel(self.config, self._credentials, self._clock, self._accept)
                 self._background: set[asyncio.Task[None]] = set()
                 await self._await_ledger()
@@ -343,6 +345,14 @@ class Agent:
         elif not self._inbox:
             asyncio.get_running_loop().call_soon(self._turn)
         self._inbox.append(event)
+
+    def _accept_at_once(self, event: Event) -> None:
+        """With a turn of its own where none is coming, which spares a round of the loop; never from within a turn."""
+        if self._over is None or self._inbox:
+            self._accept(event)
+        else:
+            self._inbox.append(event)
+            self._turn()
 
     def _turn(self) -> None:
         """One turn, and the alarm for the engine's next deadline. What it raises ends the agent."""
