@@ -7,11 +7,14 @@ half-sent requests can never take the descriptors that agents need.
 import asyncio
 import resource
 from collections.abc import Iterable
+from enum import Enum, auto
+from urllib.parse import urlsplit
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+MAX_HEAD = 2**16
+"""Bytes of a whole head."""
 MAX_LINE = 8_192
 """Bytes of a header line, and of the request line, that the WebSocket library takes …"""
 MAX_HEADERS = 128
@@ -43,12 +46,23 @@ def is_framed_twice(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}
 
 
-class GatedProtocol(H11Protocol):
+class Reading(Enum):
+    """What of a request comes now."""
+
+    HEAD = auto()
+    BODY = auto()
+
+
+class GatedProtocol(HttpToolsProtocol):
     """One connection until it is upgraded."""
 
     config: GatedConfig
+    url: bytes
     _deadline: asyncio.TimerHandle | None = None
-    _awaited: object = None
+    _reading: Reading | None = None
+    _awaited: Reading | None = None
+    _unread = 0
+    """Bytes that came since the last of a body: of a head, or of what frames a body."""
     _upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -65,18 +79,45 @@ class GatedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
         super().data_received(data)
+        if self._unread > MAX_HEAD and not self._upgraded:
+            self._end(431, "Request Header Fields Too Large")
         self._watch()
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        sizes = [len(event.target) + 16, *(len(name) + len(value) + 4 for name, value in event.headers)]
-        if event.http_version != b"1.1" or is_framed_twice(event.headers):
+    def on_message_begin(self) -> None:
+        self._reading = Reading.HEAD
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._reading = Reading.BODY
+        if not self.url.startswith(b"/"):  # the absolute form: its host goes before the header's (RFC 9112 §3.2.2)
+            host = urlsplit(self.url).netloc
+            self.headers[:] = [(b"host", host), *(header for header in self.headers if header[0] != b"host")]
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._reading, self._unread = None, 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._reading is Reading.HEAD:
+            self._watch()
+
+    def handle_websocket_upgrade(self) -> None:
+        sizes = [len(self.url) + 16, *(len(name) + len(value) + 4 for name, value in self.headers)]
+        if self.parser.get_http_version() != "1.1" or is_framed_twice(self.headers):
             self._end(400, "Bad Request")
-        elif len(event.headers) > MAX_HEADERS or max(sizes) > MAX_LINE:
+        elif len(self.headers) > MAX_HEADERS or max(sizes) > MAX_LINE:
             self._end(431, "Request Header Fields Too Large")
         else:
             self._upgraded = True
-            super().handle_websocket_upgrade(event)
+            super().handle_websocket_upgrade()
 
     def drop(self) -> None:
         """Without a word: somebody else needs the place."""
@@ -86,16 +127,23 @@ class GatedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """One deadline for what the peer still owes: a head, or the rest of a request."""
-        awaited = None if self._upgraded or self.transport.is_closing() else self.conn.their_state
+        awaited = self._owed()
         if awaited is self._awaited:
             return
         self._unwatch()
-        if awaited is h11.IDLE or awaited is h11.SEND_BODY:
+        if awaited is not None:
             self._awaited = awaited
-            within = self.config.head_within if awaited is h11.IDLE else self.config.request_within
+            within = self.config.head_within if awaited is Reading.HEAD else self.config.request_within
             self._deadline = self.loop.call_later(within, self._end, 408, "Request Timeout")
-            if awaited is h11.IDLE:
+            if awaited is Reading.HEAD:
                 self.config.waiting[self] = None
+
+    def _owed(self) -> Reading | None:
+        if self._upgraded or self.transport.is_closing():
+            return None
+        if self.cycle is None or self.cycle.response_complete:
+            return Reading.HEAD
+        return Reading.BODY if self._reading is Reading.BODY else None
 
     def _unwatch(self) -> None:
         self._awaited = None
@@ -105,7 +153,7 @@ class GatedProtocol(H11Protocol):
             self._deadline = None
 
     def _end(self, status: int, reason: str, header: str = "") -> None:
-        """Answered by hand, since h11 answers no request that it has not read."""
+        """Answered by hand, since uvicorn answers no request that it has not read."""
         self._unwatch()
         self.transport.write(f"HTTP/1.1 {status} {reason}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
         self.transport.close()

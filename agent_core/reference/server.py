@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -483,16 +484,13 @@ class ReferenceBackend:
     # --- ASGI ----------------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        target = urlsplit(scope["path"]) if not scope["path"].startswith("/") else None
-        if target is not None:  # the absolute form, which every server takes (RFC 9112 §3.2.2)
-            scope = {**scope, "path": target.path or "/"}
         if is_framed_twice(scope["headers"]):
             unread = refusal(CallError(400, "Content-Length or Transfer-Encoding expected, found both"))
             unread.headers["Connection"] = "close"
             await unread(scope, receive, send)
             return
         try:
-            self._check_host(target.netloc if target is not None else _header(scope, b"host"))
+            self._check_host(_header(scope, b"host"))
         except CallError as error:
             await refusal(error)(scope, receive, send)
         else:
@@ -500,8 +498,7 @@ class ReferenceBackend:
 
     def _check_host(self, host: str) -> None:
         """On loopback only what names loopback is meant for us: a browser's page may come by another name (421). Raises CallError."""
-        name = urlsplit(f"//{host}").hostname or ""
-        if self._loopback and name not in self.options.names and not is_loopback(name):
+        if self._loopback and (name := _host_name(host)) not in self.options.names and not is_loopback(name):
             raise CallError(421, f"this backend serves loopback only, not {plain(host, 100)}")
 
     async def open(self, session: Session, request: Upgrade) -> None:
@@ -673,6 +670,15 @@ def _header(scope: Scope, wanted: bytes) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == wanted), "")
 
 
+@lru_cache
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+@lru_cache
 def is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -88,7 +88,7 @@ class Agents:
 
         def ping() -> None:
             nonlocal timer
-            send(writer, b'{"type":"ping"}')
+            writer.write(masked(b'{"type":"ping"}'))
             timer = loop.call_later(PING_EVERY, ping)
 
         timer = loop.call_later(self._dice.random() * PING_EVERY, ping)
@@ -103,8 +103,8 @@ class Agents:
                     return
                 if body.startswith(b'{"type":"command"'):
                     command_id = json.loads(body)["data"]["command_id"]
-                    send(writer, f'{{"type":"command_ack","data":{{"command_id":"{command_id}","status":"completed"}}}}'.encode())
-                    send(writer, b'{"type":"ping"}')
+                    ack = f'{{"type":"command_ack","data":{{"command_id":"{command_id}","status":"completed"}}}}'.encode()
+                    writer.write(masked(ack) + masked(b'{"type":"ping"}'))
                     self.acked += 1
                     unproven += 1
                 elif body.startswith(b'{"type":"pong"'):
@@ -115,11 +115,11 @@ class Agents:
                 timer.cancel()
 
 
-def send(writer: asyncio.StreamWriter, text: bytes) -> None:
-    """One masked text frame."""
+def masked(text: bytes) -> bytes:
+    """One text frame."""
     size = len(text)
     head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0x80 | 126, size)
-    writer.write(head + b"\0\0\0\0" + text)
+    return head + b"\0\0\0\0" + text
 
 
 if __name__ == "__main__":

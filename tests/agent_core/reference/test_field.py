@@ -170,6 +170,24 @@ async def test_f86_what_is_not_whole_in_time_is_ended_and_an_open_socket_is_not(
         writer.close()
 
 
+async def test_f86_empty_lines_hold_no_connection() -> None:
+    async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, head_within=0.2)) as backend, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert status(await reader.read(4_096)) == 200
+        writer.write(b"\r\n\r\n")
+        assert status(await reader.read()) == 408
+        writer.close()
+
+
+async def test_f86_no_head_and_no_trailer_grows_without_end(backend: ReferenceBackend) -> None:
+    get, many = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X-Pad: 1\r\n" * 10_000
+    assert status(await raw(backend, get + many)) == 431
+    assert status(await raw(backend, get + b"X-Long: " + b"a" * 100_000)) == 431
+    post = f"POST /edge/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert status(await raw(backend, post.encode() + b"1\r\n{\r\n0\r\n" + 8 * many)) == 431
+
+
 async def test_f86_past_its_limit_a_busy_backend_says_503() -> None:
     async with ReferenceBackend(Options(secret=SECRET, admin_token=ADMIN, connections=2)) as backend:
         links = [await asyncio.open_connection("127.0.0.1", backend.port) for _ in range(2)]
@@ -225,6 +243,12 @@ async def test_f90_what_was_not_sent_to_loopback_is_not_for_us(backend: Referenc
     assert (await call(backend, "/edge/sync", {"edge_agent_id": AGENT}, Host=host)).status_code == 421
     shown = upgrade(backend).replace(f"Host: 127.0.0.1:{backend.port}".encode(), f"Host: {host}".encode())
     assert status(await raw(backend, shown)) == 421
+
+
+async def test_f90_the_host_of_an_absolute_target_goes_before_the_headers(backend: ReferenceBackend) -> None:
+    for target, expected in (("http://127.0.0.1/health", 200), ("http://evil.example/health", 421), ("http://[/health", 400)):
+        assert status(await raw(backend, f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())) == expected
+    assert status(await raw(backend, b"GET /health HTTP/1.1\r\nHost: [\r\n\r\n")) == 421
 
 
 async def test_f90_a_name_that_is_told_is_ours_too() -> None:
