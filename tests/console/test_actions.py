@@ -332,7 +332,7 @@ SCHEDULED = replace(ONLINE, scheduled=(ScheduledView("sched_1", "cmd_1", "+13105
 async def test_panels_at_length(size: tuple[int, int]) -> None:
     async with seated(SCHEDULED, pictured(), size=size) as seat:
         seat.host.feed.extend([LogEntry(NOON, "WARNING", "the backend says hello")])
-        expected = {"1": "phase", "2": "polling mode", "3": "by socket", "4": "sched_1", "5": "says hello"}
+        expected = {"1": "phase", "2": "polling mode", "3": "slowest", "4": "sched_1", "5": "says hello"}
         for key, words in expected.items():
             await seat.press(key)
             await seat.shows(words)
@@ -362,8 +362,8 @@ async def test_panel_details_and_a_second_console_show_the_same_figures() -> Non
             assert panel
             assert details
             assert 120_000 <= int(details[1].replace(" ", "")) <= 122_000, "two minutes at 1,000 commands/s"
-            shown += [panel.groups(), details.groups()[1:]]
-    assert shown == [("4.1", "12", "400")] * 4
+            shown += [[round(float(figure)) for figure in figures] for figures in (panel.groups(), details.groups()[1:])]
+    assert shown == [[4, 12, 400]] * 4
 
 
 NAMELESS = replace(WAITING, agent_id=None, polling=PollingView(), link=replace(WAITING.link, last_drop=replace(CUT, detail="HTTP 400")))
