@@ -414,6 +414,11 @@ class EdgeConsole(ScreenApp[str]):
         same = [key for key, one in self._main.active_bindings.items() if one.binding.id == binding.id and key != binding.key]
         return " ".join([self.get_key_display(binding), *(self.get_key_display(Binding(key, "")) for key in same)])
 
+    def on_input_changed(self) -> None:
+        """A filter: looked for at once, but not letter by letter of a burst."""
+        if not self.typed_ahead:
+            self.operations.search_ledger()
+
     def on_stream_opened(self) -> None:
         self.operations.inspect()
 

@@ -73,6 +73,11 @@ class ScreenApp(App[Result]):
         else:
             await super().on_event(event)
 
+    @property
+    def typed_ahead(self) -> bool:
+        """Whether more has been typed than what is done with."""
+        return bool(self._typed)
+
     async def _type_next(self) -> None:
         if self._typed:
             await super().on_event(self._typed.popleft())

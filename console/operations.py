@@ -64,8 +64,8 @@ DELAYS_EVERY, DELAYS_REST = 30.0, 30.0
 COPIED_WIDTH, COPIED_HOURS = 100, 24
 RECALLED = 500
 """Commands of the ledger read at once where no filter is."""
-REST = 0.5
-"""Of the time that a page of a search took, until the next one."""
+REST, HURRIED = 0.5, 0.15
+"""Of the time that a page of a search took, until the next one; seconds in which there is no rest before something is found."""
 MAX_DRAFTS = 20
 SAVED_KEYS = "123456789abcefghijklmnopqrtuvwxyz"
 """The keys of saved filters; s saves, d deletes."""
@@ -324,7 +324,7 @@ class Operations:
 
     async def _search(self, ledger: "Callable[[Query], Page]", sought: "Query", number: int | None) -> None:
         """Page by page, each by a thread; between two of them others have their turn."""
-        stream = self._main.stream
+        stream, hurried = self._main.stream, time.perf_counter() + HURRIED
         while stream.searching(sought):
             began = time.perf_counter()
             try:
@@ -334,8 +334,9 @@ class Operations:
                 return
             if stream.searching(sought):
                 stream.found(page)
-            number = page.next
-            await asyncio.sleep((time.perf_counter() - began) * REST)
+                hurried = 0.0 if page.entries else hurried
+            number, now = page.next, time.perf_counter()
+            await asyncio.sleep(0.0 if now < hurried else (now - began) * REST)
 
     def see(self, query: "Query", number: int | None) -> None:
         """A far place of the ledger, with that command, or the first that is found, selected."""

@@ -4,9 +4,10 @@ What SQLite can judge, it judges, without the interpreter's lock: so the agent i
 were written and may let through what is shown otherwise: whoever shows the commands filters them once more.
 """
 
+import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,13 @@ def page(data_dir: Path, query: Query, redacted: Callable[[list[FeedEntry]], lis
     """The next part. Raises FilterError, NoLedger."""
     wanted = parse(query.text, utc=query.utc, failures_only=query.failures_only)
     with reading(data_dir) as db:
-        return _page(db, query, wanted, redacted)
+        lenient = db.text_factory
+        try:
+            db.text_factory = str
+            return _page(db, query, wanted, redacted)
+        except sqlite3.OperationalError:  # a text that is not UTF-8, among others
+            db.text_factory = lenient
+            return _page(db, query, wanted, redacted)
 
 
 def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callable[[list[FeedEntry]], list[FeedEntry]]) -> Page:
@@ -68,11 +75,12 @@ def _page(db: sqlite3.Connection, query: Query, wanted: Filter, redacted: Callab
     rest = wanted.only(term for term, condition in zip(wanted.terms, conditions, strict=True) if condition is None or not condition.exact)
     most, by = min(query.most, MAX_FOUND), time.perf_counter() + PAGE_WITHIN
     entries: list[FeedEntry] = []
-    for entry in _entries(db, where, [low, high, *values], back=back):
-        if not rest or _passes(rest, entry):
-            entries.append(_shown(entry))
+    for row in db.execute(f"SELECT {ROW} FROM {SHOWN} WHERE {where} ORDER BY seq {'DESC' if back else 'ASC'}", [low, high, *values]):
+        if not rest or _passes(rest, CommandEntry._make(row)):
+            with suppress(ValidationError):  # what cannot be read
+                entries.append(_shown(convert(row, CommandEntry, strict=False)))
         if len(entries) == most or time.perf_counter() > by:
-            low, high = (entry.row, high) if back else (low, entry.row)
+            low, high = (row[0], high) if back else (low, row[0])
             break
     looked = db.execute(f"SELECT count(*) FROM {SHOWN} WHERE seq BETWEEN ? AND ?", (low, high)).fetchone()[0]
     if back:
@@ -98,21 +106,17 @@ def edge(db: sqlite3.Connection, which: str, where: str = "1", *values: int) -> 
     return number
 
 
-def _entries(db: sqlite3.Connection, where: str, values: list[Any], *, back: bool) -> Iterator[CommandEntry]:
-    """Rows that can be read, as the console knows commands."""
-    for row in db.execute(f"SELECT {ROW} FROM {SHOWN} WHERE {where} ORDER BY seq {'DESC' if back else 'ASC'}", values):
-        with suppress(ValidationError):
-            yield convert(row, CommandEntry, strict=False)
-
-
 def _shown(entry: CommandEntry) -> CommandEntry:
     thread, error = entry.thread_id, entry.error
     return entry._replace(thread_id=thread and plain(thread, THREAD_CHARACTERS), error=error and plain(error))
 
 
 def _passes(rest: Filter, entry: CommandEntry) -> bool:
+    """What is as it was read may have what is no text where one should be, in which there is nothing to find."""
     texts = entry.command_type, entry.via, entry.status, entry.effect, entry.thread_id, entry.error, entry.replay_of
-    return rest.holds(texts, entry.command_id, entry.run_ms if entry.ack_ms is None else entry.ack_ms, entry.utc)
+    with suppress(TypeError, AttributeError):
+        return rest.holds(texts, entry.command_id, entry.run_ms if entry.ack_ms is None else entry.ack_ms, entry.utc)
+    return False
 
 
 class _Sql(NamedTuple):
@@ -135,9 +139,18 @@ def _condition(term: Term) -> _Sql | None:
         found = _Sql("received_utc >= ?", values)
     elif name in ASKED:
         found = _Sql(f"coalesce({ASKED[name]}, 0)", tuple(operand(name, str(value)) for value in values))
+    elif not term.negated and name == "pattern" and (part := required(str(values[0]))):
+        found = _text_condition("word", (part,))
     elif not term.negated and all(str(value).isascii() for value in values):
         found = _text_condition(name, values)
     return found and found._replace(sql=f"NOT ({found.sql})") if term.negated else found
+
+
+def required(pattern: str) -> str:
+    """The longest text that each match of this pattern has in it, where that is plain to see; s and k are signs beyond ASCII, too."""
+    if re.search(r"[^\x20-\x7e]|[|()\[\]{}\\]", pattern):
+        return ""
+    return max(re.findall(r"(?:[^sSkK^$.*?+](?![*?+]))+", pattern), key=len, default="")
 
 
 def _text_condition(name: str, values: tuple[str | float, ...]) -> _Sql | None:

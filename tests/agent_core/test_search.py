@@ -4,12 +4,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent_core.feed import CommandEntry
 from agent_core.filters import FilterError, parse
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import NoLedger
-from agent_core.journal.search import SLICE, page
+from agent_core.journal.search import SLICE, page, required
 from agent_core.redaction import Redactor
 from agent_core.search import Page, Query
 from tests.harness.past import leave_ledger
@@ -25,6 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         db.execute("UPDATE commands SET command_type = 'cafÉ' WHERE seq = 2000")
         db.execute("UPDATE commands SET sent_utc = received_utc + 3 WHERE seq IN (7, 2050)")
         db.execute("UPDATE commands SET command_id = x'ff00' WHERE seq = 9")
+        db.execute("UPDATE commands SET error = CAST(x'ff6f6f7073' AS TEXT) WHERE seq = 50")
     return folder
 
 
@@ -50,7 +53,8 @@ def found(folder: Path, query: Query) -> list[CommandEntry]:
         "", "status:failed", "!status:failed", "status:acked via:poll", "type:send", "!type:send", "type:café", "id:past_00002", "00012",
         "!00012", "ws", "EXT", "effect:external", "!effect:external", "effect:harmless", "thread:0013", "error:registered",
         "!error:registered",
-        ">2s", "<2s", "!>2s", "/1{2}$/", "!/^past/", "replay:x", '"not registered" 00', "via:poll,local !id:1000", "a%b", "c_d",
+        ">2s", "<2s", "!>2s", "/1{2}$/", "!/^past/", "/past_0012/", "/^P.*T_0+1.?2$/", "/the re.*ered/", "/no|oops/", "/3/",
+        "replay:x", '"not registered" 00', "via:poll,local !id:1000", "a%b", "c_d",
     ],
 )  # fmt: skip
 def test_c9_sqlite_and_the_filters_language_agree(folder: Path, text: str) -> None:
@@ -60,6 +64,21 @@ def test_c9_sqlite_and_the_filters_language_agree(folder: Path, text: str) -> No
     assert len(everything) == COUNT - 1
     assert found(folder, Query(text)) == passing
     assert found(folder, Query(text, after=0)) == passing
+
+
+@given(st.from_regex(r"\^?([a-cskSK01_ .]|[a-ck][*?+]){1,8}\$?", fullmatch=True), st.text("abckKsSſK01_ ", max_size=12))
+def test_c9_what_a_pattern_requires_is_in_all_that_it_finds(pattern: str, text: str) -> None:
+    part = required(pattern)
+    wanted = parse(f"/{pattern}/")
+    if wanted and wanted.holds((text, "", "", "", None, None, None), "", None):
+        assert part.lower() in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "part"), [("^past_0019.*7$", "t_0019"), ("ab?c", "a"), ("a|b", ""), ("(abc)", ""), ("ab+", "a"), ("é", "")]
+)
+def test_c9_of_a_pattern_sqlite_looks_for_what_it_requires(pattern: str, part: str) -> None:
+    assert required(pattern) == part
 
 
 def test_c9_texts_failures_and_ages_are_found(folder: Path) -> None:
