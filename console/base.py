@@ -19,7 +19,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from agent_core.plain import plain
-from console.terminal import DetachableDriver
+from console.terminal import DetachableDriver, in_page
 from console.themes import PALETTES, PLAIN, theme_of
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ class ScreenApp(App[Result]):
     ALLOW_SELECT = False
 
     def __init__(self, theme: str) -> None:
-        super().__init__(driver_class=DetachableDriver)
+        super().__init__(driver_class=None if in_page() else DetachableDriver)
         self._typed: deque[events.Key | events.Paste] = deque()
         self._following: Followed | None = None
         self._follow_by: Timer | None = None

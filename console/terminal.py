@@ -23,6 +23,12 @@ GIVEN_BACK = b"".join(
 """What is sent on leaving: keys, synchronized output, paste, wrap, sizes, mouse, focus, screen, cursor, no colour, the title before."""
 
 GIVE_BACK_TRIES = 100
+PAGE_DRIVER = "console.web.driver:PageDriver"
+
+
+def in_page() -> bool:
+    """Whether this is the console of a page in a browser (console/web), which is no terminal."""
+    return os.environ.get("TEXTUAL_DRIVER") == PAGE_DRIVER
 
 
 def giving_back(output: TextIO | None) -> Callable[[], None]:

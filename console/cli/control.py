@@ -70,7 +70,10 @@ def agent_socket(options: argparse.Namespace) -> Path:
 
 def _attach(options: argparse.Namespace) -> int:
     from console.run import at_terminal, cannot_draw
+    from console.terminal import in_page
 
+    if in_page():
+        return _open(options)
     terminal = cannot_draw() if at_terminal() else ""
     if len(options.hosts) > 1 and not options.all:
         return complain("attach opens one agent; attach --all lists those of several hosts", USAGE)
