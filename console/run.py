@@ -279,10 +279,17 @@ async def diagnosed(config: "Config", *, force: bool) -> "tuple[list[Stage], Con
 
 def picture_of_demo(configured: Configured, options: argparse.Namespace) -> int:
     """One picture of an agent of its own, after `options.after` seconds."""
-    host = LocalHost(lambda stack: logging_agent(configured(stack), stack))
-    host.start()
+    from console.app import EdgeConsole
+
+    def begin(stack: ExitStack) -> "Agent":
+        config = configured(stack)
+        app.call_later(app.configure, console_options(config))
+        return logging_agent(config, stack)
+
+    host = LocalHost(begin)
+    app = EdgeConsole(host, theme=f"edge-{options.theme}", on_first_paint=host.start)
     try:
-        svg = _drawn(host, options)
+        svg = asyncio.run(capture(app, options.size, options.after))
     finally:
         host.stop()
         host.join(STOP_WITHIN)
@@ -294,21 +301,17 @@ def picture_of_demo(configured: Configured, options: argparse.Namespace) -> int:
 def picture_of_running(config: "Config", options: argparse.Namespace) -> int:
     """The same of the agent that runs with this data_dir. Raises NotRunning, OtherVersion, OSError."""
     from agent_core.control.address import socket_path
+    from console.app import EdgeConsole
     from console.remote import RemoteHost
 
     host = RemoteHost(socket_path(config.data_dir.expanduser()), read_only=True)
     host.start()
+    console = console_options(config)._replace(data_dir=None, ledger=host.search, thread=host.thread)
     try:
-        svg = _drawn(host, options, console_options(config)._replace(data_dir=None, ledger=host.search, thread=host.thread))
+        svg = asyncio.run(capture(EdgeConsole(host, theme=f"edge-{options.theme}", options=console), options.size, options.after))
     finally:
         host.stop()
     return _saved(svg, options.output)
-
-
-def _drawn(host: Host, options: argparse.Namespace, console: "ConsoleOptions | None" = None) -> str:
-    from console.app import EdgeConsole
-
-    return asyncio.run(capture(EdgeConsole(host, theme=f"edge-{options.theme}", options=console), options.size, options.after))
 
 
 def _saved(svg: str, output: Path) -> int:

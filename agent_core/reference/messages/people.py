@@ -7,10 +7,10 @@ from agent_core.reference.messages.app import Fault, MessagesApp
 
 ANSWERS = (
     "Thanks!",
-    "On my way 🚗",
+    "On my way",
     "Could you do 8 instead?",
     "Who is this?",
-    "👍",
+    "Perfect",
     "Got it, see you then",
     "Sorry, was driving. Yes!",
     "Let me check and get back to you",
