@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORLDS = 40
+HANGS_AFTER = 600
 NAMES = (
     "backoff", "outcomes", "schedule", "barrier", "lanes", "link", "polling", "ledger", "cancels", "engine", "repeats", "latency",
     "settling", "settings", "attention", "intake", "frames",
@@ -978,7 +979,12 @@ def _tried(ground: Path, tests: Sequence[str]) -> str | None:
 
 
 def _run(ground: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], cwd=ground, capture_output=True, text=True, timeout=180, check=False)
+    """A bug that lets it hang is caught by that."""
+    whole = [sys.executable, *arguments]
+    try:
+        return subprocess.run(whole, cwd=ground, capture_output=True, text=True, timeout=HANGS_AFTER, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(whole, 1, f"FAILED: no end within {HANGS_AFTER} s", "")
 
 
 def main(names: Sequence[str] = ()) -> int:
