@@ -97,9 +97,10 @@ from agent_core.plugins import load_plugins
 from agent_core.records import Arrival, Outcome, Remembered
 from agent_core.redaction import Redactor
 from agent_core.secret_sources import SecretMissing, Secrets, SecretUnavailable, source_of
-from agent_core.snapshot import Snapshot
+from agent_core.snapshot import ConsoleView, Snapshot
 
 if TYPE_CHECKING:
+    from agent_core.filters import Ask
     from agent_core.messengers.imessage.watcher import InboundWatcher
     from agent_core.monitoring.server import Monitoring
     from agent_core.recording import Recorder
@@ -219,7 +220,9 @@ class Agent:
         """The present itself; on the agent's own thread only."""
         present = self._engine.snapshot(self._clock.now(), self._lag_ms)
         agent_id, scheduled = self._redactor.within((present.agent_id, present.scheduled))
-        return dataclasses.replace(present, agent_id=agent_id, scheduled=scheduled)
+        said = self._configured.console
+        console = ConsoleView(said.texts, said.bell, said.notify)
+        return dataclasses.replace(present, agent_id=agent_id, scheduled=scheduled, console=console)
 
     def look_on(self, viewers: int) -> None:
         """How many viewers in other processes want feed entries; on the agent's own thread only. With none, none are kept."""
@@ -241,6 +244,16 @@ class Agent:
         from agent_core.journal.search import page
 
         return page(data_dir(self.config), query, self._redactor.entries)
+
+    def asked(self, ask: "Ask", after: int) -> tuple[set[int], int]:
+        """The commands behind that number that are so, and the last number, read as `lookup` does. Raises FilterError, NoLedger."""
+        from agent_core.filters import FilterError
+        from agent_core.journal.reader import asked
+
+        try:
+            return asked(data_dir(self.config), ask.field, ask.value, after)
+        except KeyError:
+            raise FilterError(f"the ledger cannot be asked for {ask.field}:{ask.value}") from None
 
     def thread(self, query: "ThreadQuery") -> "ThreadPage":
         """One page of a thread, read as `lookup` does. Raises NoLedger."""

@@ -16,7 +16,7 @@ from agent_core.feed import FeedEntry
 from agent_core.plain import plain
 from agent_core.snapshot import Snapshot
 
-FORMAT = 5
+FORMAT = 6
 """Goes up with each change after which an older reader would misunderstand."""
 MAX_CHARACTERS = 64 * 2**20
 """Of one line: as much as the longest frame may have."""

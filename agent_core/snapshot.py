@@ -209,6 +209,15 @@ class DiskView:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleView:
+    """What the agent's configuration says of consoles, as it was read last (`console.texts`, `console.bell`, `console.notify`)."""
+
+    texts: str = "shown"
+    bell: bool = False
+    notify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     revision: int = 0
     at: float = 0.0
@@ -239,6 +248,8 @@ class Snapshot:
     follows_deliveries: bool = False
     """It tells what becomes of the messages that were sent."""
     disk: DiskView = field(default_factory=DiskView)
+    console: ConsoleView | None = None
+    """None: nobody has said."""
     stopping: bool = False
     gone: bool = False
     """Said by a viewer in another process, whose agent has ended."""

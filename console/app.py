@@ -204,10 +204,6 @@ class EdgeConsole(ScreenApp[str]):
         if options.pictures is not None and heeded(signal.SIGUSR1) and threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.operations.save_picture)
 
-    def reconfigure(self, options: ConsoleOptions) -> None:
-        """What may change while it runs, from a configuration that was read anew."""
-        self.operations.reconfigure(options)
-
     def watch_app_focus(self, focused: bool) -> None:
         """While nobody looks, look less often."""
         if self._pulse is not None:

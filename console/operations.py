@@ -17,7 +17,7 @@ from agent_core.clock import Clock
 from agent_core.feed import CommandEntry, LogEntry
 from agent_core.filters import Ask, Filter, FilterError, parse
 from agent_core.plain import plain
-from agent_core.snapshot import Phase, PollingMode, Snapshot
+from agent_core.snapshot import ConsoleView, Phase, PollingMode, Snapshot
 from agent_core.threads import MAX_MESSAGES
 from console.base import logged
 from console.host import Host
@@ -142,6 +142,8 @@ class Operations:
         self._attention_at = 0.0
         self._thread_at = 0.0
         self._masked = False
+        self._told: ConsoleView | None = None
+        """What the agent has said of consoles last."""
         self._asking_words = False
         self._recorded: tuple[object, ...] = ()
         """Of which row, and how it was to be shown, the record beside the stream is."""
@@ -255,8 +257,11 @@ class Operations:
         self._app.call_later(self._app.clear_notifications)
 
     def snapshot(self) -> Snapshot:
-        """The present, as it may be seen."""
+        """The present, as it may be seen; what the agent says of consoles holds from now on."""
         snapshot = self._host.snapshot()
+        if snapshot.console is not None and snapshot.console != self._told:
+            told = self._told = snapshot.console
+            self.reconfigure(self.options._replace(texts=told.texts, bell=told.bell, notify=told.notify))
         return masked_snapshot(snapshot) if self.masked else snapshot
 
     def _row(self, row: Row) -> Row:

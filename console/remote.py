@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from agent_core.clock import Moment
 from agent_core.control.client import NoAnswer, NotRunning, OtherVersion, Viewer
-from agent_core.control.messages import Answer, Lookup, LookupThread, Past, Post, Present, Search
+from agent_core.control.messages import Answer, AskLedger, Lookup, LookupThread, Past, Post, Present, Search
 from agent_core.feed import Feed, LogEntry
+from agent_core.filters import Ask
 from agent_core.search import Page, Query
 from agent_core.snapshot import Snapshot
 from agent_core.threads import ThreadPage, ThreadQuery
@@ -96,6 +97,11 @@ class RemoteHost:
         """A page of the ledger; an empty one, the last, where the agent does not answer. Blocks."""
         answer = self._answer(lambda number: Search(number, query), SEARCH_WITHIN)
         return Page([]) if answer is None or answer.page is None else answer.page
+
+    def asked(self, ask: Ask, after: int) -> tuple[set[int], int]:
+        """What the agent's ledger finds behind that number, and its last number; nothing where the agent does not answer. Blocks."""
+        answer = self._answer(lambda number: AskLedger(number, ask, after), SEARCH_WITHIN)
+        return (set(), after) if answer is None or answer.numbers is None else answer.numbers
 
     def thread(self, query: ThreadQuery) -> ThreadPage:
         """A page of a thread; an empty one, the last, where the agent does not answer. Blocks."""

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -66,15 +65,10 @@ def run_console(
         nonlocal options
         config = configured(stack)
         options = console_options(config, begin_with)._replace(fault=demo.fault if demo is not None else None)
-        agent = logging_agent(config, stack, recorder, env_file, heard(anew(), reloaded))
+        agent = logging_agent(config, stack, recorder, env_file, anew())
         app.call_later(app.configure, options)
         gc_tuning.tune_console()
         return agent
-
-    def reloaded(config: "Config") -> None:
-        nonlocal options
-        options = console_options(config)
-        app.call_later(app.reconfigure, options)
 
     def opened(crash: str | None) -> EdgeConsole:
         nonlocal app
@@ -112,19 +106,6 @@ def cannot_draw() -> str:
     """The name of the terminal, where it is one that cannot draw a screen."""
     name = os.environ.get("TERM", "") or "unknown"
     return name if name in DUMB else ""
-
-
-def heard(origin: "Origin | None", tell: "Callable[[Config], None]") -> "Origin | None":
-    """The same; each configuration that is read there anew is told."""
-    if origin is None:
-        return None
-
-    def load() -> "Config":
-        config = origin.load()
-        tell(config)
-        return config
-
-    return replace(origin, load=load)
 
 
 def keep_open(app: "EdgeConsole", opened: Callable[[str | None], "EdgeConsole"], host: Host) -> "EdgeConsole":
@@ -211,8 +192,8 @@ def run_attached(
 
 def attached_options(config: "Config", begin_with: str, host: "RemoteHost", tunnel: "Tunnel | None") -> "ConsoleOptions":
     """Of a console over an agent in another process; at the end of a `tunnel` nothing that is asked of files."""
-    options = console_options(config, begin_with)._replace(ledger=host.search, thread=host.thread)
-    return options if tunnel is None else options._replace(asked=None, needing=None, delays=None, diagnosis=None, log_file=None)
+    options = console_options(config, begin_with)._replace(asked=host.asked, ledger=host.search, thread=host.thread)
+    return options if tunnel is None else options._replace(needing=None, delays=None, diagnosis=None, log_file=None)
 
 
 def run_black_box(steps: "Sequence[Step]") -> int:

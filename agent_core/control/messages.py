@@ -29,6 +29,7 @@ from agent_core.events import (
     StopRequested,
 )
 from agent_core.feed import FeedEntry
+from agent_core.filters import Ask
 from agent_core.plain import plain
 from agent_core.records import Remembered
 from agent_core.search import Page, Query
@@ -67,12 +68,14 @@ class Past(Struct, frozen=True, tag=True):
 
 
 class Answer(Struct, frozen=True, tag=True):
-    """To what was asked by this number: the record that was looked for, the page that was found, or why it was refused."""
+    """To what was asked by this number: the record that was looked for, the page or the numbers that were found, or why it was refused."""
 
     number: int
     record: Remembered | None = None
     page: Page | None = None
     thread: ThreadPage | None = None
+    numbers: tuple[set[int], int] | None = None
+    """Those that were found, and the last one that was looked at."""
     refused: str | None = None
 
 
@@ -101,6 +104,14 @@ class Search(Struct, frozen=True, tag=True):
     query: Query
 
 
+class AskLedger(Struct, frozen=True, tag=True):
+    """Which commands behind that number are what a filter wants to know of the ledger."""
+
+    number: int
+    ask: Ask
+    after: int
+
+
 class LookupThread(Struct, frozen=True, tag=True):
     """For one page of a thread."""
 
@@ -109,7 +120,7 @@ class LookupThread(Struct, frozen=True, tag=True):
 
 
 Said = Greeting | Present | Past | Answer
-Asked = Attach | Post | Lookup | Search | LookupThread
+Asked = Attach | Post | Lookup | Search | AskLedger | LookupThread
 
 _encoder = msgspec.json.Encoder(enc_hook=mapping)
 _said = msgspec.json.Decoder(Said)

@@ -20,6 +20,7 @@ from agent_core.control.address import is_ours, peer_uid, socket_path, too_long
 from agent_core.control.messages import (
     MAX_ASKED,
     Answer,
+    AskLedger,
     Attach,
     Greeting,
     Lookup,
@@ -33,7 +34,7 @@ from agent_core.control.messages import (
 )
 from agent_core.events import Event, ReplayRequested, ResolveRequested
 from agent_core.feed import Feed
-from agent_core.filters import FilterError
+from agent_core.filters import Ask, FilterError
 from agent_core.plain import plain
 from agent_core.records import Remembered
 from agent_core.search import Page, Query
@@ -57,6 +58,7 @@ class Viewed(Protocol):
     def lookup(self, command_id: str) -> Remembered | None: ...
     def search(self, query: Query) -> Page: ...
     def thread(self, query: ThreadQuery) -> ThreadPage: ...
+    def asked(self, ask: Ask, after: int) -> tuple[set[int], int]: ...
     def look_on(self, viewers: int) -> None:
         """How many viewers want feed entries now."""
         ...
@@ -174,18 +176,20 @@ class ControlServer:
                 case Lookup(number, command_id):
                     record = await asyncio.to_thread(self._agent.lookup, command_id)
                     writer.write(dump(Answer(number, record)))
-                case Search() | LookupThread():
+                case Search() | AskLedger() | LookupThread():
                     writer.write(dump(await self._found(asked)))
                 case Attach():
                     raise CodecError("a viewer attached twice")
             await writer.drain()
 
-    async def _found(self, asked: Search | LookupThread) -> Answer:
+    async def _found(self, asked: Search | AskLedger | LookupThread) -> Answer:
         from agent_core.journal.reader import NoLedger
 
         try:
             if isinstance(asked, Search):
                 return Answer(asked.number, page=await asyncio.to_thread(self._agent.search, asked.query))
+            if isinstance(asked, AskLedger):
+                return Answer(asked.number, numbers=await asyncio.to_thread(self._agent.asked, asked.ask, asked.after))
             return Answer(asked.number, thread=await asyncio.to_thread(self._agent.thread, asked.query))
         except (FilterError, NoLedger) as error:
             return Answer(asked.number, refused=plain(error, 200))

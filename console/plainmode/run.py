@@ -27,7 +27,6 @@ from console.run import (
     Configured,
     attached_options,
     console_options,
-    heard,
     logging_agent,
     stop_after,
     stop_on_signals,
@@ -58,12 +57,9 @@ def run_plain(
     def begin(stack: ExitStack) -> "Agent":
         config = configured(stack)
         conversation.session.configure(console_options(config, begin_with))
-        agent = logging_agent(config, stack, recorder, env_file, heard(anew(), reloaded))
+        agent = logging_agent(config, stack, recorder, env_file, anew())
         gc_tuning.tune_console()
         return agent
-
-    def reloaded(config: "Config") -> None:
-        conversation.session.configure(console_options(config))
 
     sys.setswitchinterval(SWITCH_AFTER)
     host = LocalHost(begin)

@@ -24,7 +24,7 @@ from agent_core.filters import LANGUAGE, Filter, FilterError, parse, trouble_in
 from agent_core.journal.reader import NoLedger
 from agent_core.records import Resolution
 from agent_core.search import Query
-from agent_core.snapshot import PollingMode
+from agent_core.snapshot import ConsoleView, PollingMode
 from console.history import entry_of
 from console.host import Host
 from console.log_file import LogLine, last_lines
@@ -83,6 +83,8 @@ class Session:
         self._asked: tuple[Asking, Callable[[], Iterable[str]]] | None = None
         self._follows, self._whole_log, self._masked = True, False, False
         self._wanted = parse("")
+        self._told: ConsoleView | None = None
+        """What the agent has said of consoles last."""
 
     @property
     def verbs(self) -> Sequence[Verb]:
@@ -95,7 +97,7 @@ class Session:
             yield ONLY_LOOKS
 
     def configure(self, options: ConsoleOptions) -> None:
-        """The configuration is known now, or anew."""
+        """The configuration is known now."""
         if options.texts != self.options.texts:
             self._masked = options.texts == "masked"
         if options.begin_with and not self.options.begin_with:
@@ -107,6 +109,10 @@ class Session:
     def look(self) -> Iterator[str]:
         """A line for each change since the last look."""
         now = self._clock.now()
+        told = self._host.snapshot().console
+        if told is not None and told != self._told:
+            self._told = told
+            self.configure(self.options._replace(texts=told.texts))
         yield from self._narrator.sums(now)
         news, self._cursor, missed = self._host.feed.since(self._cursor)
         if missed:

@@ -20,6 +20,7 @@ from agent_core.control.client import NotRunning, OtherVersion, Viewer
 from agent_core.control.messages import Answer, Attach, Greeting, Lookup, Past, Post, Present, Search, dump
 from agent_core.events import PollingModeChosen, StopRequested
 from agent_core.feed import CommandEntry
+from agent_core.filters import Ask
 from agent_core.reference.server import ReferenceBackend
 from agent_core.search import Query
 from agent_core.snapshot import Phase, PollingMode
@@ -282,7 +283,11 @@ async def test_c9_a_viewer_searches_the_ledger_a_page_at_a_time(tmp_path: Path) 
         remote = RemoteHost(socket_path(tmp_path))
         await asyncio.to_thread(remote.start)
         found = await asyncio.to_thread(remote.search, Query("text:bye"))
+        numbers, last = await asyncio.to_thread(remote.asked, Ask("text", "bye"), 0)
+        nothing = [await asyncio.to_thread(remote.asked, ask, 0) for ask in (Ask("text; DROP", "x"), Ask("priority", "x"))]
         remote.stop()
+        assert (numbers, last) == ({found.entries[0].row}, whole.page.entries[-1].row)
+        assert nothing == [(set(), 0)] * 2, "refused, and said in the feed"
         assert [entry.command_id for entry in found.entries] == [ids[1]]
 
 

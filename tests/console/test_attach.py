@@ -51,6 +51,11 @@ def test_an_agent_that_ends_and_starts_again_is_followed_and_q_only_detaches(tmp
                 terminal.until(lambda: "● ONLINE" in terminal.text, what="ONLINE")
                 thread.call(thread.backend.queue(AGENT, "send_message_now", message(), command_id="cmd_seen"))
                 terminal.until(lambda: "seen" in terminal.text, what="the command's row")
+                terminal.press("/text:hi !text:bye")
+                terminal.until(lambda: "1 of 1" in terminal.text and "seen" in terminal.text, what="what the agent has found")
+                terminal.press("\r")
+                write_config(tmp_path, thread.backend.url, console={"texts": "masked"})
+                terminal.until(lambda: " MASKED " in terminal.text, what="the mask that the configuration of the agent now asks for")
                 agent.terminate()
                 terminal.until(lambda: "✗ NO AGENT" in terminal.text, what="NO AGENT")
                 with headless(words) as another:

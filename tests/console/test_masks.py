@@ -8,9 +8,8 @@ import pytest
 
 from agent_core.config.layers import ConfigError, load_config
 from agent_core.feed import LogEntry
-from agent_core.snapshot import ScheduledView
+from agent_core.snapshot import ConsoleView, ScheduledView
 from console.masks import masked, masked_record, masked_within
-from console.operations import ConsoleOptions
 from console.screenshot import svg_of
 from tests.console.test_app import Seat, seated
 from tests.harness.stills import NOON, ONLINE, entry, needing_cases, remembered
@@ -114,11 +113,11 @@ async def test_off_is_not_shown_by_any_key() -> None:
 
 async def test_a_configuration_read_anew_masks_at_once_and_leaves_the_operators_choice() -> None:
     async with seated(PRESENT, TOLD, size=(200, 60)) as seat:
-        seat.app.reconfigure(ConsoleOptions(texts="masked"))
+        seat.host.change(console=ConsoleView("masked"))
         await seat.shows(" MASKED ")
         await seat.press("m")
         await seat.until(lambda: " MASKED " not in seat.screen())
-        seat.app.reconfigure(ConsoleOptions(texts="masked", bell=True))
+        seat.host.change(console=ConsoleView("masked", bell=True))
         await seat.pilot.pause(0.15)
         assert " MASKED " not in seat.screen()
 
