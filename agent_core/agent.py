@@ -255,6 +255,12 @@ class Agent:
         except KeyError:
             raise FilterError(f"the ledger cannot be asked for {ask.field}:{ask.value}") from None
 
+    def words(self, seqs: Sequence[int]) -> dict[int, str]:
+        """How the messages of these commands begin, read as `lookup` does. Raises NoLedger."""
+        from agent_core.journal.reader import first_words
+
+        return {seq: self._redactor(text) for seq, text in first_words(data_dir(self.config), seqs).items()}
+
     def thread(self, query: "ThreadQuery") -> "ThreadPage":
         """One page of a thread, read as `lookup` does. Raises NoLedger."""
         from agent_core.journal.threads import thread_page

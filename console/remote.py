@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent_core.clock import Moment
 from agent_core.control.client import NoAnswer, NotRunning, OtherVersion, Viewer
-from agent_core.control.messages import Answer, AskLedger, Lookup, LookupThread, Past, Post, Present, Search
+from agent_core.control.messages import Answer, AskLedger, AskWords, Lookup, LookupThread, Past, Post, Present, Search
 from agent_core.feed import Feed, LogEntry
 from agent_core.filters import Ask
 from agent_core.search import Page, Query
@@ -18,7 +18,7 @@ from agent_core.snapshot import Snapshot
 from agent_core.threads import ThreadPage, ThreadQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent_core.control.messages import Asked, Said
     from agent_core.events import Event
@@ -102,6 +102,11 @@ class RemoteHost:
         """What the agent's ledger finds behind that number, and its last number; nothing where the agent does not answer. Blocks."""
         answer = self._answer(lambda number: AskLedger(number, ask, after), SEARCH_WITHIN)
         return (set(), after) if answer is None or answer.numbers is None else answer.numbers
+
+    def words(self, seqs: "Sequence[int]") -> "Mapping[int, str]":
+        """How the messages of these commands begin; nothing where the agent does not answer. Blocks."""
+        answer = self._answer(lambda number: AskWords(number, list(seqs)), SEARCH_WITHIN)
+        return {} if answer is None or answer.words is None else answer.words
 
     def thread(self, query: ThreadQuery) -> ThreadPage:
         """A page of a thread; an empty one, the last, where the agent does not answer. Blocks."""

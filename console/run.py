@@ -192,7 +192,7 @@ def run_attached(
 
 def attached_options(config: "Config", begin_with: str, host: "RemoteHost", tunnel: "Tunnel | None") -> "ConsoleOptions":
     """Of a console over an agent in another process; at the end of a `tunnel` nothing that is asked of files."""
-    options = console_options(config, begin_with)._replace(asked=host.asked, ledger=host.search, thread=host.thread)
+    options = console_options(config, begin_with)._replace(asked=host.asked, words=host.words, ledger=host.search, thread=host.thread)
     return options if tunnel is None else options._replace(needing=None, delays=None, diagnosis=None, log_file=None)
 
 

@@ -7,10 +7,10 @@
 The present may be merged: a viewer that reads slowly sees the newest. The past is never merged: what a viewer was too slow for is counted.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agent_core.codec import FORMAT, CodecError, mapping
 from agent_core.events import (
@@ -76,6 +76,7 @@ class Answer(Struct, frozen=True, tag=True):
     thread: ThreadPage | None = None
     numbers: tuple[set[int], int] | None = None
     """Those that were found, and the last one that was looked at."""
+    words: dict[int, str] | None = None
     refused: str | None = None
 
 
@@ -112,6 +113,13 @@ class AskLedger(Struct, frozen=True, tag=True):
     after: int
 
 
+class AskWords(Struct, frozen=True, tag=True):
+    """How the messages of these commands begin."""
+
+    number: int
+    seqs: Annotated[list[int], Meta(max_length=1_000)]
+
+
 class LookupThread(Struct, frozen=True, tag=True):
     """For one page of a thread."""
 
@@ -120,7 +128,7 @@ class LookupThread(Struct, frozen=True, tag=True):
 
 
 Said = Greeting | Present | Past | Answer
-Asked = Attach | Post | Lookup | Search | AskLedger | LookupThread
+Asked = Attach | Post | Lookup | Search | AskLedger | AskWords | LookupThread
 
 _encoder = msgspec.json.Encoder(enc_hook=mapping)
 _said = msgspec.json.Decoder(Said)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from agent_core.control.messages import (
     MAX_ASKED,
     Answer,
     AskLedger,
+    AskWords,
     Attach,
     Greeting,
     Lookup,
@@ -59,6 +61,7 @@ class Viewed(Protocol):
     def search(self, query: Query) -> Page: ...
     def thread(self, query: ThreadQuery) -> ThreadPage: ...
     def asked(self, ask: Ask, after: int) -> tuple[set[int], int]: ...
+    def words(self, seqs: Sequence[int]) -> dict[int, str]: ...
     def look_on(self, viewers: int) -> None:
         """How many viewers want feed entries now."""
         ...
@@ -176,13 +179,13 @@ class ControlServer:
                 case Lookup(number, command_id):
                     record = await asyncio.to_thread(self._agent.lookup, command_id)
                     writer.write(dump(Answer(number, record)))
-                case Search() | AskLedger() | LookupThread():
+                case Search() | AskLedger() | AskWords() | LookupThread():
                     writer.write(dump(await self._found(asked)))
                 case Attach():
                     raise CodecError("a viewer attached twice")
             await writer.drain()
 
-    async def _found(self, asked: Search | AskLedger | LookupThread) -> Answer:
+    async def _found(self, asked: Search | AskLedger | AskWords | LookupThread) -> Answer:
         from agent_core.journal.reader import NoLedger
 
         try:
@@ -190,6 +193,8 @@ class ControlServer:
                 return Answer(asked.number, page=await asyncio.to_thread(self._agent.search, asked.query))
             if isinstance(asked, AskLedger):
                 return Answer(asked.number, numbers=await asyncio.to_thread(self._agent.asked, asked.ask, asked.after))
+            if isinstance(asked, AskWords):
+                return Answer(asked.number, words=await asyncio.to_thread(self._agent.words, asked.seqs))
             return Answer(asked.number, thread=await asyncio.to_thread(self._agent.thread, asked.query))
         except (FilterError, NoLedger) as error:
             return Answer(asked.number, refused=plain(error, 200))

@@ -284,9 +284,11 @@ async def test_c9_a_viewer_searches_the_ledger_a_page_at_a_time(tmp_path: Path) 
         await asyncio.to_thread(remote.start)
         found = await asyncio.to_thread(remote.search, Query("text:bye"))
         numbers, last = await asyncio.to_thread(remote.asked, Ask("text", "bye"), 0)
+        words = await asyncio.to_thread(remote.words, [entry.row for entry in whole.page.entries] + [99])
         nothing = [await asyncio.to_thread(remote.asked, ask, 0) for ask in (Ask("text; DROP", "x"), Ask("priority", "x"))]
         remote.stop()
         assert (numbers, last) == ({found.entries[0].row}, whole.page.entries[-1].row)
+        assert list(words.values()) == ["hello", "hello"]
         assert nothing == [(set(), 0)] * 2, "refused, and said in the feed"
         assert [entry.command_id for entry in found.entries] == [ids[1]]
 
