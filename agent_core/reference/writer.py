@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from agent_core.reference.book import Book
@@ -23,7 +24,8 @@ class Writer:
         self._written = written
         self._reached = 0
         self._wake = asyncio.Event()
-        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """For which sequence, the lowest first: each is woken once."""
         self.down = False
         """The last write failed."""
 
@@ -41,14 +43,15 @@ class Writer:
         return self._reached >= sequence
 
     async def answered(self, sequence: int, within: float = ANSWER_WITHIN) -> None:
-        """Return when the store has everything up to `sequence`. Raises StoreDownError."""
+        """Return when the store has everything up to `sequence`, the book's present one. Raises StoreDownError."""
+        if self.has(sequence):
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((sequence, written))
+        self._wake.set()
         try:
             async with asyncio.timeout(within):
-                while self._reached < sequence:
-                    self._wake.set()
-                    await asyncio.shield(self._turn)
-                    if self.down:
-                        raise StoreDownError("the store cannot be written now")
+                await written
         except TimeoutError:
             raise StoreDownError("the store does not answer") from None
 
@@ -66,7 +69,7 @@ class Writer:
                 if not self.down:
                     _log.error("The store cannot be written: %s; what waits is kept and tried again", error)
                 self.down = True
-                self._end_turn()
+                self._tell(self._book.sequence, StoreDownError("the store cannot be written now"))
                 await asyncio.sleep(RETRY_AFTER)
                 self._wake.set()
             else:
@@ -75,8 +78,15 @@ class Writer:
                 self.down = False
                 self._reached = upto
                 self._written(changes.new, taken)
-                self._end_turn()
+                self._tell(upto, None)
 
-    def _end_turn(self) -> None:
-        turn, self._turn = self._turn, asyncio.get_running_loop().create_future()
-        turn.set_result(None)
+    def _tell(self, upto: int, error: StoreDownError | None) -> None:
+        """Those who wait for no more than that."""
+        while self._waiting and self._waiting[0][0] <= upto:
+            written = self._waiting.popleft()[1]
+            if written.done():
+                continue
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(error)
