@@ -61,16 +61,21 @@ def asyncapi() -> str:
 
 def markdown() -> str:
     """The clauses, and a table a model."""
-    return "\n".join([*_clauses(), *(line for name, schema in definitions("").items() for line in _table(name, schema))])
+    return f"# The clauses\n\n{clauses()}\n\n{objects('#')}"
 
 
-def _clauses() -> Iterator[str]:
-    yield from ("# The clauses", "", "| clause | a backend | in |", "|---|---|---|")
-    yield from (f"| {clause.id} | {clause.says} | {clause.section} |" for clause in CLAUSES)
+def clauses() -> str:
+    rows = (f"| {clause.id} | {clause.says} | {clause.section} |" for clause in CLAUSES)
+    return "\n".join(("| clause | a backend | in |", "|---|---|---|", *rows))
 
 
-def _table(name: str, schema: Schema) -> Iterator[str]:
-    yield from ("", f"# {name}", "", schema.get("description", ""), "", "| field | type | needed | meaning |", "|---|---|---|---|")
+def objects(heading: str) -> str:
+    """A table a model, under a heading of that level."""
+    return "\n\n".join("\n".join(_table(heading, name, schema)) for name, schema in definitions("").items())
+
+
+def _table(heading: str, name: str, schema: Schema) -> Iterator[str]:
+    yield from (f"{heading} {name}", "", schema.get("description", ""), "", "| field | type | needed | meaning |", "|---|---|---|---|")
     for field, inner in schema["properties"].items():
         needed = "yes" if field in schema.get("required", ()) else ""
         kind = typescript_of(inner).replace("|", "\\|")

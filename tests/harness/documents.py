@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from textual.binding import Binding
@@ -13,7 +14,7 @@ from textual.keys import format_key
 
 import console
 from agent_core.config.layers import config_table
-from agent_core.conform.clauses import CLAUSES
+from agent_core.conform.spec import clauses, objects
 from console.app import EdgeConsole
 from console.black_box import BlackBoxConsole
 from console.cli.main import build_parser
@@ -32,17 +33,14 @@ def written(name: str) -> str:
 
 
 def due(name: str) -> str:
-    """The document with its generated block as it would be now."""
-    return BLOCK.sub(lambda block: block[1] + GENERATED[name]().strip() + "\n" + block[2], written(name))
+    """The document with its generated blocks as they would be now."""
+    made = iter(GENERATED[name])
+    return BLOCK.sub(lambda block: block[1] + next(made)().strip() + "\n" + block[2], written(name))
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = tuple(head)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def clauses() -> str:
-    return table(("clause", "a backend", "in"), ((clause.id, clause.says, clause.section) for clause in CLAUSES))
 
 
 # --- commands ------------------------------------------------------------------------------------------------------------
@@ -171,10 +169,11 @@ def _listed(tests: Iterable[tuple[str, str]]) -> str:
     return "; ".join(f"{path}: {', '.join(names)}" for path, names in files.items()) or "no test yet"
 
 
-GENERATED: dict[str, Callable[[], str]] = {
-    "ARCHITECTURE.md": files, "COMMANDS.md": commands, "CONFIGURATION.md": config_table, "KEYS.md": keys, "PROMISES.md": proofs,
-    "PROTOCOL.md": clauses,
+GENERATED: dict[str, tuple[Callable[[], str], ...]] = {
+    "ARCHITECTURE.md": (files,), "COMMANDS.md": (commands,), "CONFIGURATION.md": (config_table,), "KEYS.md": (keys,),
+    "PROMISES.md": (proofs,), "PROTOCOL.md": (clauses, partial(objects, "###")),
 }  # fmt: skip
+"""Of each document its blocks, in their order."""
 
 
 if __name__ == "__main__":
