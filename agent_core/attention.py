@@ -37,7 +37,7 @@ class Case(NamedTuple):
     @property
     def resolutions(self) -> tuple[Resolution, ...]:
         """By which it can be settled as it is; an ack is settled by its proof alone."""
-        found = {Kind.UNPROVEN: (), Kind.UNKNOWN: (Resolution.SENT, Resolution.DISMISSED)}
+        found = {Kind.UNPROVEN: (), Kind.UNKNOWN: (Resolution.SENT, Resolution.UNSENT, Resolution.DISMISSED)}
         return found.get(self.kind, (Resolution.DISMISSED,))
 
 
@@ -47,16 +47,17 @@ def case_of(record: Remembered) -> Case:
     if not record.is_unresolved:
         return Case(record, Kind.UNPROVEN, "the backend is not known to have its ack", "the ack goes out again by itself; see to the link")
     if record.state is State.INTERRUPTED:
-        candidates = _candidates(record.ack)
+        candidates = candidates_of(record.ack)
         if candidates:
-            return Case(record, Kind.UNKNOWN, error, "one of these, or none? resolve it as sent, or replay it", candidates)
-        return Case(record, Kind.UNKNOWN, error, "look where it was to go: resolve it as sent, or replay it")
+            return Case(record, Kind.UNKNOWN, error, "one of these, or none? resolve it so, or replay it", candidates)
+        return Case(record, Kind.UNKNOWN, error, "look where it was to go: resolve it as sent or unsent, or replay it")
     if error.startswith("missed: "):
         return Case(record, Kind.MISSED, error, "replay it to send it now, or dismiss it")
     return Case(record, Kind.FAILED, error, "replay it once the cause is gone, or dismiss it")
 
 
-def _candidates(ack: str | None) -> tuple[Candidate, ...]:
+def candidates_of(ack: str | None) -> tuple[Candidate, ...]:
+    """The messages of which one may be the command's, by its ack."""
     """Out of the ack's result; whatever is not as messengers tell it is none."""
     try:
         told: Any = from_json(ack or "{}")["result"]["candidates"]

@@ -288,6 +288,8 @@ class ResolveRequested(Struct, frozen=True, gc=False, tag=True):
     resolution: Resolution
     by: str
     remembered: Remembered | None = None
+    guid: str | None = None
+    """Which of its candidates it was, where there are several and it was sent."""
 
 
 class ConfigReloaded(Struct, frozen=True, gc=False, tag=True):

@@ -38,9 +38,12 @@ class Via(StrEnum):
 
 
 class Resolution(StrEnum):
-    """What the operator has found of a command that needed attention: it was sent after all, it is of no consequence, it was run again."""
+    """What the operator has found of a command that needed attention: it was sent after all, it was not, it is of no consequence, it was
+    run again.
+    """
 
     SENT = "sent"
+    UNSENT = "unsent"
     DISMISSED = "dismissed"
     REPLAYED = "replayed"
 
@@ -77,6 +80,8 @@ class Remembered(Struct, frozen=True, gc=False):
     resolution: Resolution | None = None
     resolved_utc: float | None = None
     resolved_by: str | None = None
+    resolved_guid: str | None = None
+    """Of the message that it is, where several might have been it."""
     names: tuple[str, ...] = ()
     """Of a compacted message, whose payload is gone: what it called itself."""
     changed_by: str | None = None
@@ -219,6 +224,8 @@ class CommandResolved(Struct, frozen=True, gc=False):
     resolution: Resolution
     utc: float
     by: str
+    guid: str | None = None
+    """Which of several messages it is."""
 
 
 class DuplicateSeen(Struct, frozen=True, gc=False):

@@ -373,6 +373,10 @@ class EdgeConsole(ScreenApp[str]):
         getattr(self.operations, name)()
         self._tick()
 
+    def action_decide(self, place: int) -> None:
+        """Which of the candidates of an unknown outcome it was."""
+        self.operations.decide(place)
+
     def action_leave(self) -> None:
         """The nearest thing to leave."""
         left = self.operations.cancel_replays() or self.operations.stop_search() or self._main.leave()

@@ -732,6 +732,47 @@ class Operations:
         place = live.find(case.record.seq)
         return row_of(entry_of(case.record)) if place is None else live.row(place)
 
+    def decide(self, place: int) -> None:
+        """That the case's message is this one of its candidates."""
+        from agent_core.records import Resolution
+        from console.questions import Unfit, about_candidate
+
+        case = None if self._attention is None else self._attention.case
+        if case is None or self._may_not():
+            return
+        try:
+            asking = about_candidate(masked_case(case) if self.masked else case, place, self._inks)
+        except Unfit as error:
+            self.say(str(error), "warning")
+            return
+        self._settle_if_agreed(asking, case, Resolution.SENT, case.candidates[place].guid)
+
+    def resolve_as_unsent(self) -> None:
+        from agent_core.records import Resolution
+        from console.questions import about_unsent
+
+        case = None if self._attention is None else self._attention.case
+        if case is None or self._may_not():
+            return
+        if Resolution.UNSENT not in case.resolutions:
+            self.say("Only an unknown outcome can be resolved as unsent.", "warning")
+            return
+        self._settle_if_agreed(about_unsent(masked_case(case) if self.masked else case, self._inks), case, Resolution.UNSENT)
+
+    def _settle_if_agreed(self, asking: "Asking", case: "Case", resolution: "Resolution", guid: str | None = None) -> None:
+        import getpass
+
+        from agent_core.events import ResolveRequested
+
+        request = ResolveRequested(case.record.command.command_id, resolution, getpass.getuser(), guid=guid)
+
+        def settle(agreed: bool | None) -> None:
+            if agreed:
+                self._host.post(request)
+                self.say(f"{shown(request.command_id, 60)}: {resolution}{'' if guid is None else f', {shown(guid, 60)}'}.")
+
+        self._ask_first(asking, settle)
+
     def resolve_as_sent(self) -> None:
         from agent_core.records import Resolution
 

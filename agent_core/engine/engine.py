@@ -583,15 +583,17 @@ class Engine:
         past, name = event.remembered, plain(event.command_id, 200)
         if self._trouble is not None:
             self._say("WARNING", f"Command {name} cannot be resolved now: {self._trouble}")
-        elif past is None or not self._ledger.resolve(past, event.resolution, event.by, self._now):
-            why = (
-                "nothing is remembered of it"
-                if past is None
-                else f"it is {past.state} and {past.resolution or 'needs nothing of the kind'}"
-            )
+        elif past is None or not self._ledger.resolve(past, event.resolution, event.by, self._now, event.guid):
+            if past is None:
+                why = "nothing is remembered of it"
+            elif event.guid is not None and past.is_unresolved:
+                why = f"{plain(event.guid, 100)} is none of its candidates, or another command's message"
+            else:
+                why = f"it is {past.state} and {past.resolution or 'needs nothing of the kind'}"
             self._say("WARNING", f"Command {name} cannot be resolved as {event.resolution}: {why}")
         else:
-            self._say("INFO", f"Command {name} is resolved as {event.resolution} by {plain(event.by, 100)}")
+            which = "" if event.guid is None else f": it is the message {plain(event.guid, 100)}"
+            self._say("INFO", f"Command {name} is resolved as {event.resolution} by {plain(event.by, 100)}{which}")
 
     # --- settings ------------------------------------------------------------------------------------------------
 

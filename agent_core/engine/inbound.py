@@ -114,6 +114,10 @@ class Inbound:
 
     # --- what becomes of what was sent -------------------------------------------------------------------------------
 
+    def knows(self, guid: str) -> bool:
+        """Whether it is a command's message already, of those that are followed."""
+        return guid in self._receipts
+
     def sent(self, guid: str, command_id: str, seq: int, now: Moment) -> None:
         """The command of this number has sent this message."""
         if self.enabled and guid not in self._receipts:

@@ -27,6 +27,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from agent_core import frames
+from agent_core.attention import candidates_of
 from agent_core.clock import INFINITY, Moment, iso
 from agent_core.config import Config
 from agent_core.engine.acks import MAX_IN_MEMORY, RECALL_BATCH, Acks
@@ -302,14 +303,20 @@ class Ledger:
         entry.replay_of = original
         self._begin(entry, now)
 
-    def resolve(self, past: Remembered, resolution: Resolution, by: str, now: Moment) -> bool:
-        """Settle what needed the operator; False where it does not, or not in this way."""
-        known = past.state is INTERRUPTED or resolution is not Resolution.SENT
+    def resolve(self, past: Remembered, resolution: Resolution, by: str, now: Moment, guid: str | None = None) -> bool:
+        """Settle what needed the operator, as the message `guid` where it was sent as one of its candidates; False where it needs nothing,
+        or not in this way.
+        """
+        known = past.state is INTERRUPTED or resolution not in {Resolution.SENT, Resolution.UNSENT}
         if not (past.is_unresolved and known) or past.seq in self._resolving:
             return False
+        if guid is not None:
+            if resolution is not Resolution.SENT or all(one.guid != guid for one in candidates_of(past.ack)) or self._inbound.knows(guid):
+                return False
+            self._inbound.sent(guid, past.replay_of or past.command.command_id, past.seq, now)
         self._resolving.add(past.seq)
         self._unwell[past.state] -= 1
-        self._change(CommandResolved(past.seq, resolution, now.utc, plain(by, 100)))
+        self._change(CommandResolved(past.seq, resolution, now.utc, plain(by, 100), guid))
         return True
 
     def lapsed(self, unresolved: Unresolved) -> None:

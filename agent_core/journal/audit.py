@@ -7,19 +7,26 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
+from agent_core.attention import candidates_of
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import reading
 from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import DROPPED, UNWELL, Resolution, State, Via
 
-ALLOWED = {Resolution.SENT: (State.INTERRUPTED,), Resolution.DISMISSED: UNWELL, Resolution.REPLAYED: UNWELL}
+ALLOWED = {
+    Resolution.SENT: (State.INTERRUPTED,), Resolution.UNSENT: (State.INTERRUPTED,), Resolution.DISMISSED: UNWELL,
+    Resolution.REPLAYED: UNWELL,
+}  # fmt: skip
 """What may be resolved so."""
 ENDED = tuple(state.value for state in State if state.ended)
 TWICE_SENT = "SELECT command_id, count(*) FROM outbox GROUP BY command_id HAVING count(*) > 1 ORDER BY min(seq)"
 SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c ON c.seq = o.seq AND c.command_id = o.command_id
  WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
-RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc, resolution, resolved_utc,
+RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc, resolution, resolved_utc, resolved_guid,
  EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq) FROM commands c ORDER BY seq"""
+SHARED_GUIDS = """SELECT command_id, resolved_guid FROM commands WHERE resolved_guid IN (SELECT guid FROM receipts
+ WHERE receipts.command_id <> coalesce(commands.replay_of, commands.command_id)) OR resolved_guid IN (SELECT resolved_guid FROM commands o
+ WHERE o.resolved_guid IS NOT NULL AND o.seq < commands.seq) ORDER BY seq"""
 MISSING_EVENTS = """SELECT before + 1, seq - 1 FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS before FROM events)
  WHERE seq > before + 1 ORDER BY seq"""
 OWED_EVENTS = "SELECT event_id, event FROM events WHERE settled_utc IS NULL ORDER BY seq"
@@ -87,13 +94,15 @@ def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
     violations = [Violation(command_id, f"sent {times} times") for command_id, times in db.execute(TWICE_SENT)]
     violations += [Violation(command_id, f"was sent, but is {state or 'not recorded'}") for command_id, state in db.execute(SENT_ASTRAY)]
     commands = finished = proven = pending = interrupted = resolved = 0
-    for command_id, command_type, via, state, runs, ack, proven_utc, resolution, resolved_utc, sent in db.execute(RECORDS):
+    for command_id, command_type, via, state, runs, ack, proven_utc, resolution, resolved_utc, guid, sent in db.execute(RECORDS):
         commands += 1
         interrupted += state == State.INTERRUPTED
         if resolution is not None:
             resolved += state == State.INTERRUPTED
             if state not in ALLOWED.get(resolution, ()) or resolved_utc is None:
                 violations.append(Violation(command_id, f"is {state}, but resolved as {resolution}"))
+        if guid is not None and (resolution != Resolution.SENT or guid not in {one.guid for one in candidates_of(ack)}):
+            violations.append(Violation(command_id, f"is resolved as {resolution} by a message that is none of its candidates"))
         if runs > 1 and not sent and command_type not in repeatable:
             violations.append(Violation(command_id, f"was run {runs} times"))
         if state in ENDED:
@@ -102,6 +111,7 @@ def _audit(db: sqlite3.Connection, repeatable: Collection[str]) -> Audit:
                 proven += proven_utc is not None
                 pending += proven_utc is None
                 violations += (Violation(command_id, what) for what in _faults_of(ack, command_id, state))
+    violations += [Violation(command_id, f"is another command's message {guid}") for command_id, guid in db.execute(SHARED_GUIDS)]
     violations += _lost_events(db)
     events = EventCounts(*db.execute(EVENT_COUNTS).fetchone())
     damage = unsound_page(db) or unsound_row(db)

@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from agent_core.frames import Command, Priority, Target, as_json
 from agent_core.plain import plain
 from agent_core.records import (
+    DROPPED,
     HOLD,
     INBOUND_CURSOR,
     PAUSED,
@@ -109,15 +110,21 @@ ALTER TABLE receipts ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
 UPDATE receipts SET seq = coalesce((SELECT seq FROM commands WHERE commands.command_id = receipts.command_id), 0);
 CREATE INDEX receipts_seq ON receipts (seq);
 """
+SCHEMA_12 = """
+ALTER TABLE commands ADD COLUMN resolved_guid TEXT;
+ALTER TABLE inbound ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+UPDATE inbound SET told = 1 WHERE event IN (SELECT seq FROM events WHERE settled_by <> 'dropped');
+"""
 MIGRATIONS: tuple[str, ...] = (
     SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7, SCHEMA_8, SCHEMA_9, SCHEMA_10, SCHEMA_11,
+    SCHEMA_12,
 )  # fmt: skip
 """Script n brings a file from version n to n + 1."""
 
 COLUMNS = (
     "seq, command_id, command_type, payload, priority, issued_utc, invalid, via, state, received_utc, started_utc, finished_utc, due_utc,"
     " runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent_utc, proven_utc, proven_by, replay_of, mark, unsent,"
-    " released_utc, resolution, resolved_utc, resolved_by, expires_utc, changed_by"
+    " released_utc, resolution, resolved_utc, resolved_by, expires_utc, changed_by, resolved_guid"
 )
 UNENDED = "state IN ('queued', 'running', 'scheduled', 'held')"
 BEGUN = "state IN ('queued', 'running', 'held')"
@@ -148,7 +155,7 @@ END = """UPDATE commands SET state = ?, finished_utc = ?, error = ?, ack = ?, se
  WHERE seq = ?"""
 PROVE = """WITH acks (seq, sent, proven, by) AS (VALUES {rows})
  UPDATE commands SET sent_utc = acks.sent, proven_utc = acks.proven, proven_by = acks.by FROM acks WHERE commands.seq = acks.seq"""
-RESOLVE = f"UPDATE commands SET resolution = ?, resolved_utc = ?, resolved_by = ? WHERE seq = ? AND {UNRESOLVED}"
+RESOLVE = f"UPDATE commands SET resolution = ?, resolved_utc = ?, resolved_by = ?, resolved_guid = ? WHERE seq = ? AND {UNRESOLVED}"
 REPEAT = "UPDATE commands SET duplicates = duplicates + 1, duplicate_via = ?, duplicate_utc = ? WHERE seq = ?"
 SEND = "INSERT OR IGNORE INTO outbox SELECT seq, command_id, ?, ?, ? FROM commands WHERE seq = ? AND command_id = ?"
 ADD_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (target, by_id, cancelled_by, until_utc) VALUES (?,?,?,?)"
@@ -161,6 +168,7 @@ SETTLE_EVENTS = """UPDATE events SET settled_utc = ?, settled_by = ?, event = NU
  WHERE seq IN (SELECT value FROM json_each(?)) AND settled_utc IS NULL"""
 ADD_INBOUND = """INSERT OR IGNORE INTO inbound (seq, event, event_id, thread_id, sender, text, attachments, sent_utc, received_utc)
  VALUES {rows}"""
+TELL_INBOUND = "UPDATE inbound SET told = 1 WHERE event IN (SELECT value FROM json_each(?))"
 INBOUND_KEPT = 5_000
 FORGET_INBOUND = f"DELETE FROM inbound WHERE number <= (SELECT max(number) FROM inbound) - {INBOUND_KEPT}"
 ADD_RECEIPT = "INSERT OR IGNORE INTO receipts (guid, command_id, seq, sent_utc) VALUES (?,?,?,?)"
@@ -256,8 +264,8 @@ def _changed(change: Change) -> Iterator[Statement]:
                 yield SEND, (*_effect(effect), seq, effect.command_id)
         case AcksProven(acks, utc, by):
             yield from _rows(PROVE, ((seq, sent, utc, by) for seq, sent in acks))
-        case CommandResolved(seq, resolution, utc, by):
-            yield RESOLVE, (resolution, utc, by, seq)
+        case CommandResolved(seq, resolution, utc, by, guid):
+            yield RESOLVE, (resolution, utc, by, guid, seq)
         case DuplicateSeen(seq, via, utc):
             yield REPEAT, (via, utc, seq)
         case _:
@@ -285,6 +293,8 @@ def _upstream_changed(change: EventsSettled | ReceiptAdded | ReceiptChanged) -> 
     match change:
         case EventsSettled(seqs, utc, by):
             yield SETTLE_EVENTS, (utc, by, to_json(seqs).decode())
+            if by != DROPPED:
+                yield TELL_INBOUND, (to_json(seqs).decode(),)
             yield FORGET_EVENTS, ()
         case ReceiptAdded():
             yield ADD_RECEIPT, astuple(change)
@@ -381,14 +391,14 @@ def _remembered(row: tuple[Any, ...]) -> Remembered:
     (
         seq, command_id, command_type, payload, priority, issued, invalid, via, state, received, started, finished, due,
         runs, duplicates, duplicate_via, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent, released,
-        resolution, resolved_utc, resolved_by, expires, changed_by,
+        resolution, resolved_utc, resolved_by, expires, changed_by, resolved_guid,
     ) = row  # fmt: skip
     command = Command(command_id, command_type, _payload(payload), Priority(priority), issued, invalid=invalid, expires_utc=expires)
     return Remembered(
         seq, command, Via(via), State(state), received, started, finished, due, runs, duplicates,
         Via(duplicate_via) if duplicate_via else None, duplicate_utc, error, ack, sent, proven, proven_by, replay_of, mark, unsent,
         released,
-        Resolution(resolution) if resolution else None, resolved_utc, resolved_by, changed_by=changed_by,
+        Resolution(resolution) if resolution else None, resolved_utc, resolved_by, resolved_guid, changed_by=changed_by,
     )  # fmt: skip
 
 

@@ -32,13 +32,11 @@ EFFECT = "external"
 STATUS = "CASE WHEN state <> 'completed' THEN state WHEN proven_utc IS NOT NULL OR via = 'local' THEN 'acked' ELSE 'outbox' END"
 THREAD = "CASE WHEN json_valid(payload) AND json_type(payload, '$.thread_id') = 'text' THEN json_extract(payload, '$.thread_id') END"
 RUN, ACK = "max(0, finished_utc - started_utc) * 1000", "max(0, sent_utc - received_utc) * 1000"
-TOLD = "coalesce((SELECT settled_by <> 'dropped' FROM events WHERE events.seq = inbound.event AND settled_utc IS NOT NULL), 0)"
-"""Of a message that came in: the backend is known to have it. Its event's row is there for as long as its own (SETTLED_KEPT)."""
 SHOWN = f"""(SELECT seq, received_utc, command_id, command_type, via, {STATUS} AS status, {THREAD} AS thread_id, {RUN} AS run_ms,
  {ACK} AS ack_ms, error, proven_utc IS NOT NULL AS proven, replay_of, '{EFFECT}' AS effect,
  (SELECT status FROM receipts WHERE receipts.seq = commands.seq) AS delivery, payload, priority FROM commands
  UNION ALL SELECT seq, received_utc, event_id, CAST('{MESSAGE_RECEIVED}' AS TEXT), CAST('in' AS TEXT),
- CASE WHEN {TOLD} THEN 'acked' ELSE 'received' END, +thread_id, NULL, NULL, CAST(NULL AS TEXT), {TOLD}, CAST(NULL AS TEXT), 'harmless',
+ CASE told WHEN 1 THEN 'acked' ELSE 'received' END, +thread_id, NULL, NULL, CAST(NULL AS TEXT), told, CAST(NULL AS TEXT), 'harmless',
  CAST(NULL AS TEXT), CAST(json_object('text', text) AS TEXT), CAST({Priority.NORMAL.value} AS INTEGER) FROM inbound)"""
 """What the stream has rows of, under the names that the filter's terms have.
 

@@ -31,7 +31,8 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("issued_utc", "started_utc", "finished_utc", "duplicate_utc", "sent_utc", "proven_utc"), _or_null(REAL)),
         **dict.fromkeys(("released_utc", "expires_utc"), _or_null(REAL)),
         "resolved_utc": f"({REAL} OR {{0}} IS NULL AND resolution IS NULL)",
-        **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of", "resolved_by", "changed_by"), _or_null(TEXT)),
+        **dict.fromkeys(("payload", "invalid", "error", "ack", "proven_by", "replay_of", "changed_by"), _or_null(TEXT)),
+        **dict.fromkeys(("resolved_by", "resolved_guid"), _or_null(TEXT)),
     },
     "compacted": {
         "command_id": TEXT, "issued_utc": _or_null(REAL), "received_utc": REAL, "via": VIA, "state": STATE, "ack": _or_null(BLOB),
@@ -44,7 +45,7 @@ TESTS: Mapping[str, Mapping[str, str]] = {
         "settled_utc": _or_null(REAL), "settled_by": _or_null(TEXT),
     },
     "inbound": {
-        "event_id": TEXT, "event": INTEGER, "seq": INTEGER, "attachments": INTEGER,
+        "event_id": TEXT, "event": INTEGER, "seq": INTEGER, "attachments": INTEGER, "told": INTEGER,
         **dict.fromkeys(("thread_id", "sender", "text"), TEXT), **dict.fromkeys(("sent_utc", "received_utc"), REAL),
     },
     "receipts": {

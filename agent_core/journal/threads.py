@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from agent_core.engine.recipients import recipient
 from agent_core.journal.reader import TEXTS, reading
-from agent_core.journal.search import SLICE, STATUS, TOLD, edge
+from agent_core.journal.search import SLICE, STATUS, edge
 from agent_core.redaction import Redactor
 from agent_core.threads import MAX_MESSAGES, ThreadMessage, ThreadPage, ThreadQuery
 
@@ -24,8 +24,8 @@ _ATTACHMENTS = "CASE WHEN json_valid(payload) THEN coalesce(json_array_length(pa
 _SENT = f"""SELECT seq, coalesce(finished_utc, due_utc, received_utc), 0, '', coalesce({_TEXT}, ''), {_ATTACHMENTS}, {STATUS}, error,
  (SELECT status FROM receipts WHERE receipts.seq = commands.seq), (SELECT changed_utc FROM receipts WHERE receipts.seq = commands.seq)
  FROM commands WHERE {{which}} AND recipient({_FIELD}) = ? AND ({_TEXT} IS NOT NULL OR {_ATTACHMENTS})"""
-_CAME_IN = f"""SELECT seq, sent_utc, 1, sender, text, attachments, CASE WHEN {TOLD} THEN 'acked' ELSE 'received' END, NULL, NULL, NULL
- FROM inbound WHERE {{which}} AND recipient(thread_id) = ?"""
+_CAME_IN = """SELECT seq, sent_utc, 1, sender, text, attachments, CASE told WHEN 1 THEN 'acked' ELSE 'received' END, NULL, NULL, NULL
+ FROM inbound WHERE {which} AND recipient(thread_id) = ?"""
 _BOTH = f"{_SENT} UNION ALL {_CAME_IN} ORDER BY 1 DESC LIMIT {MAX_MESSAGES}"
 
 

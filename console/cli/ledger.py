@@ -180,7 +180,7 @@ def _whole(record: "Remembered | BadRow") -> dict[str, Any]:
         "duplicate_via": WAYS[record.duplicate_via] if record.duplicate_via is not None else None,
         "error": record.error, "proven_by": record.proven_by, "replay_of": record.replay_of,
         "changed_by": record.changed_by,
-        "resolution": record.resolution, "resolved_by": record.resolved_by, "seq": record.seq,
+        "resolution": record.resolution, "resolved_by": record.resolved_by, "resolved_guid": record.resolved_guid, "seq": record.seq,
         "delivery": record.delivery, "delivery_utc": _iso(record.delivery_utc),
         "ack": _ack_object(record.ack),
     }  # fmt: skip
@@ -252,7 +252,8 @@ def _life(record: "Remembered") -> Iterator[tuple[str, float | None, str]]:
     if record.finished_utc is not None:
         steps.append((str(record.state), record.finished_utc, plain(record.error, 300) if record.error else ""))
     if record.resolution is not None and record.resolved_utc is not None:
-        steps.append((f"resolved as {record.resolution}", record.resolved_utc, f"by {plain(record.resolved_by or '?', 100)}"))
+        which = f": it is {plain(record.resolved_guid, 100)}" if record.resolved_guid else ""
+        steps.append((f"resolved as {record.resolution}", record.resolved_utc, f"by {plain(record.resolved_by or '?', 100)}{which}"))
     if record.sent_utc is not None:
         steps.append(("ack sent", record.sent_utc, ""))
     if record.delivery is not None and record.delivery_utc is not None:

@@ -30,8 +30,10 @@ def add_parsers(commands: Any) -> None:
     replay.set_defaults(command=_replay)
     cancel = below.add_parser("cancel", help="have the running agent not send a message that is due later; asks first")
     cancel.set_defaults(command=_cancel)
-    resolve = below.add_parser("resolve", help="say what came of a command that needs attention: it was sent, or is of no consequence")
-    resolve.add_argument("--as", dest="resolution", required=True, choices=("sent", "dismissed"), help="sent: only of an unknown outcome")
+    resolve = below.add_parser("resolve", help="say what came of a command that needs attention: sent, not sent, or of no consequence")
+    resolve.add_argument("--as", dest="resolution", required=True, choices=("sent", "unsent", "dismissed"),
+                         help="sent, unsent: only of an unknown outcome")  # fmt: skip
+    resolve.add_argument("--guid", help="with --as sent: which of its candidates it was, as `attention` lists them")
     resolve.set_defaults(command=_resolve)
     for parser in (replay, cancel, resolve):
         parser.add_argument("id", metavar="ID", help="its command_id")
@@ -83,18 +85,34 @@ def _resolve(options: argparse.Namespace) -> int:
     from agent_core.records import Resolution, State
 
     record, resolution = _known(options), Resolution(options.resolution)
+    if options.guid is not None and resolution is not Resolution.SENT:
+        return complain("--guid says which message was sent: it goes with --as sent", USAGE)
     if record is None:
         return FAILED
     if not record.is_unresolved:
         return complain(f"command {plain(options.id, 200)} is {record.state}{_settled(record)}: it needs nothing", FAILED)
-    if resolution is Resolution.SENT and record.state is not State.INTERRUPTED:
-        return complain(f"command {plain(options.id, 200)} is {record.state}: only an unknown outcome is resolved as sent", FAILED)
-    if (code := _unless_agreed(options, f"Resolve {_words(record)} as {resolution}?")) is not None:
+    if resolution is not Resolution.DISMISSED and record.state is not State.INTERRUPTED:
+        return complain(f"command {plain(options.id, 200)} is {record.state}: only an unknown outcome is resolved as {resolution}", FAILED)
+    if options.guid is not None and (wrong := _not_a_candidate(record, options.guid)):
+        return complain(wrong, FAILED)
+    which = "" if options.guid is None else f": it is the message {plain(options.guid, 100)}"
+    if (code := _unless_agreed(options, f"Resolve {_words(record)} as {resolution}{which}?")) is not None:
         return code
-    request = ResolveRequested(options.id, resolution, getpass.getuser())
+    request = ResolveRequested(options.id, resolution, getpass.getuser(), guid=options.guid)
     if (code := ask(options, request, f"asked to resolve {plain(options.id, 200)} as {resolution}")) != OK:
         return code
     return _see_it_resolved(options)
+
+
+def _not_a_candidate(record: "Remembered", guid: str) -> str:
+    """Why it cannot be that message; empty where it can."""
+    from agent_core.attention import candidates_of
+
+    guids = [one.guid for one in candidates_of(record.ack)]
+    if guid in guids:
+        return ""
+    have = f"its candidates are {', '.join(plain(one, 100) for one in guids)}" if guids else "it has no candidates: --as sent alone says it"
+    return f"{plain(guid, 100)} is none of the messages that command {plain(record.command.command_id, 200)} may be; {have}"
 
 
 def _settled(record: "Remembered") -> str:

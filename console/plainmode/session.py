@@ -7,6 +7,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_core.attention import candidates_of
 from agent_core.clock import Clock
 from agent_core.config.models import HOLD_ALL
 from agent_core.events import (
@@ -328,18 +329,23 @@ class Session:
         self._host.post(HoldChosen(wanted))
 
     def _resolve(self, rest: str) -> Iterator[str]:
-        name, _, word = rest.rpartition(" ")
-        resolutions = {str(one): one for one in (Resolution.SENT, Resolution.DISMISSED)}
+        words, guid = rest.split(), None
+        if len(words) > 2 and words[-2] == Resolution.SENT:
+            guid = words.pop()
+        name, _, word = " ".join(words).rpartition(" ")
+        resolutions = {str(one): one for one in (Resolution.SENT, Resolution.UNSENT, Resolution.DISMISSED)}
         if word not in resolutions or not name:
-            raise Refused("resolve wants an ID and sent or dismissed.")
+            raise Refused("resolve wants an ID and sent, unsent or dismissed.")
         row = self._named(name.strip())
         record = self._host.lookup(row.command_id)
         if record is None or not record.is_unresolved:
             raise Refused("It needs nothing.")
-        if word == Resolution.SENT and row.status != "interrupted":
-            raise Refused("Only an unknown outcome can be resolved as sent.")
+        if word != Resolution.DISMISSED and row.status != "interrupted":
+            raise Refused(f"Only an unknown outcome can be resolved as {word}.")
+        if guid is not None and all(one.guid != guid for one in candidates_of(record.ack)):
+            raise Refused("It has no such candidate; attention lists them.")
         yield from self._posting(
-            ResolveRequested(row.command_id, resolutions[word], getpass.getuser()), f"Asked to resolve it as {word}."
+            ResolveRequested(row.command_id, resolutions[word], getpass.getuser(), guid=guid), f"Asked to resolve it as {word}."
         )()
 
     def _posting(self, event: "Event", said: str) -> Callable[[], Iterable[str]]:

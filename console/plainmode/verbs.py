@@ -36,7 +36,12 @@ VERBS = (
     Verb("refuse", "ID", "have a command fail that is held", changes=True),
     Verb("hold", "FILTER|all|off", "have new commands wait for you: those that the filter takes, all, or none", changes=True),
     Verb("attention", "", "what needs you, and what to do about each"),
-    Verb("resolve", "ID sent|dismissed", "say what came of a command that needs attention", changes=True),
+    Verb(
+        "resolve",
+        "ID sent [GUID]|unsent|dismissed",
+        "say what came of a command that needs attention",
+        changes=True,
+    ),
     Verb("follow", "on|off", "tell of commands as they come and end"),
     Verb("filter", "FILTER|off", "tell only of commands that the filter takes"),
     Verb("latency", "", "how long acks, runs, proofs and pings took, and whose the delays were"),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import ClassVar, NamedTuple
 
 from rich.style import Style
@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from agent_core.attention import Case, Kind
+from agent_core.attention import Candidate, Case, Kind
 from agent_core.journal.reader import MAX_ATTENTION
 from agent_core.records import Resolution
 from agent_core.snapshot import Snapshot
@@ -24,6 +24,7 @@ from console.themes import Inks
 
 GLYPHS = {Kind.UNKNOWN: ("▲", "warn"), Kind.MISSED: ("◷", "bad"), Kind.FAILED: ("✗", "bad"), Kind.UNPROVEN: ("◌", "warn")}
 LEAST_ROWS = 3
+"""Of the list; one beside candidates, which are all shown where there is room for them."""
 
 
 class Listed(NamedTuple):
@@ -41,6 +42,7 @@ class Attention(Dialog):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "app.operate('replay')", "Replay"),
         Binding("s", "app.operate('resolve_as_sent')", "It was sent"),
+        Binding("n", "app.operate('resolve_as_unsent')", "It was not sent"),
         Binding("d", "app.operate('dismiss')", "Dismiss"),
         Binding("e", "app.operate('edit')", "Edit"),
         Binding("R", "app.operate('reconnect')", "Reconnect", show=False),
@@ -94,8 +96,16 @@ class Attention(Dialog):
         """A row, or one of the keys that stand below; beside it as in any dialog."""
         if (place := event.style.meta.get("place")) is not None:
             self.action_select(place)
+        if (candidate := event.style.meta.get("candidate")) is not None:
+            self.app.call_later(self.app.run_action, f"app.decide({candidate})")
         if (name := event.style.meta.get("operation")) is not None:
             self.app.call_later(self.app.run_action, f"app.operate({name!r})")
+
+    def on_key(self, event: events.Key) -> None:
+        """The digits stand beside the candidates, 0 beside the tenth."""
+        if event.character is not None and event.character in "1234567890":
+            event.stop()
+            self.app.call_later(self.app.run_action, f"app.decide({(int(event.character) - 1) % 10})")
 
     def action_move(self, rows: int) -> None:
         self.action_select(self._listed.at + rows)
@@ -118,8 +128,9 @@ def attention_page(
     top = [*_head(listed, inks, width), *_turned_away(snapshot, inks)]
     if not cases:
         return top
-    below = _chosen(cases[listed.at], inks, utc, zone, width, height - len(top) - LEAST_ROWS - 2)
-    room = max(LEAST_ROWS, height - len(top) - len(below) - 2)
+    least = 1 if cases[listed.at].candidates else LEAST_ROWS
+    below = _chosen(cases[listed.at], inks, utc, zone, width, height - len(top) - least - 2)
+    room = max(least, height - len(top) - len(below) - 2)
     first = max(0, min(listed.at - room // 2, len(cases) - room))
     rows = [_row(cases[place], place, place == listed.at, inks, utc, zone, width) for place in range(first, min(first + room, len(cases)))]
     return [*top, BLANK, *rows, (("─" * width, inks.faint),), *below]
@@ -190,22 +201,33 @@ def _chosen(case: Case, inks: Inks, utc: float, zone: tzinfo | None, width: int,
         lines.append((("to ", inks.muted), (shown(thread or "?", 100), inks.bright), (said, inks.text)))
     lines += _texts(_reason(case), inks.tone(GLYPHS[case.kind][1]), width, 3)
     end = [*_texts(f"→ {case.do}", inks.text, width, 2), _keys(case, inks)]
-    return [*lines, *_candidates(case, inks, max(1, room - len(lines) - len(end))), *end]
+    return [*lines, *_candidates(case, inks, utc, zone, max(1, room - len(lines) - len(end))), *end]
 
 
-def _candidates(case: Case, inks: Inks, most: int) -> list[Line]:
+def _candidates(case: Case, inks: Inks, utc: float, zone: tzinfo | None, most: int) -> list[Line]:
+    """Each under the key that says that it is the one; the text, which is the command's, stands above them."""
     told = case.candidates if len(case.candidates) <= most else case.candidates[: most - 1]
-    lines: list[Line] = [
-        (
-            ("  perhaps ", inks.muted),
-            (shown(one.guid, 60), inks.bright),
-            (f" in {shown(one.chat, 60)}, {shown(one.sent_at, 40)}", inks.muted),
+    lines: list[Line] = []
+    for place, one in enumerate(told):
+        click = Style(meta={"candidate": place})
+        lines.append(
+            (
+                (f"{(place + 1) % 10:>2} ", inks.key + click),
+                (shown(one.guid, 60), inks.bright + click),
+                (f" in {shown(one.chat, 60)}, {_sent_at(one, utc, zone)}", inks.muted + click),
+            )
         )
-        for one in told
-    ]
     if len(told) < len(case.candidates):
         lines.append(((f"  … {len(case.candidates) - len(told)} more: ⏎ shows them", inks.muted),))
     return lines
+
+
+def _sent_at(one: Candidate, utc: float, zone: tzinfo | None) -> str:
+    """As the clock here has it, where it is an instant."""
+    try:
+        return moment(datetime.fromisoformat(one.sent_at).timestamp(), utc, zone)
+    except (ValueError, OverflowError):
+        return shown(one.sent_at, 40)
 
 
 def _keys(case: Case, inks: Inks) -> Line:
@@ -213,6 +235,7 @@ def _keys(case: Case, inks: Inks) -> Line:
     keys = [("R", "Reconnect", "reconnect")] if case.kind is Kind.UNPROVEN else [("r", "Replay", "replay")]
     if Resolution.SENT in case.resolutions:
         keys.append(("s", "It was sent", "resolve_as_sent"))
+        keys.append(("n", "None of these" if case.candidates else "It was not", "resolve_as_unsent"))
     if Resolution.DISMISSED in case.resolutions:
         keys.append(("d", "Dismiss", "dismiss"))
     line: Line = ()

@@ -193,7 +193,7 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
         (record.command.expires_utc, "expires"),
         (record.started_utc, "started" if record.runs <= 1 else f"started, run {record.runs}"),
         (record.finished_utc, f"{record.state}"),
-        (record.resolved_utc, f"resolved as {record.resolution} by {shown(record.resolved_by or '?', 60)}"),
+        (record.resolved_utc, _resolved(record)),
         (record.sent_utc, "ack sent"),
         (record.delivery_utc, f"message {' '.join(delivery_of(record.delivery or '')[:2])}"),
         (record.proven_utc, f"ack proven by {record.proven_by}" if record.proven_by else "ended, with no ack to send"),
@@ -213,6 +213,11 @@ def _life(record: Remembered, inks: Inks, zone: tzinfo | None) -> list[Line]:
             )
         )
     return lines
+
+
+def _resolved(record: Remembered) -> str:
+    which = f": it is {shown(record.resolved_guid, 60)}" if record.resolved_guid else ""
+    return f"resolved as {record.resolution} by {shown(record.resolved_by or '?', 60)}{which}"
 
 
 def _json(payload: Mapping[str, Any], inks: Inks) -> list[Line]:

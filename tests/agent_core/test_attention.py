@@ -11,12 +11,22 @@ import pytest
 from agent_core.attention import Candidate, Kind, case_of
 from agent_core.clock import ManualClock
 from agent_core.config.models import LedgerConfig
-from agent_core.events import Execute, HeldRefused, Lost, Recorded, RecordFailed, ReplayRequested, ResolveRequested
+from agent_core.events import Execute, FollowDeliveries, HeldRefused, Lost, Recorded, RecordFailed, ReplayRequested, ResolveRequested
 from agent_core.frames import ack
 from agent_core.journal.audit import audit
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import needing_attention
-from agent_core.records import CommandAccepted, CommandEnded, CommandResolved, Memory, Remembered, Resolution, State, Unresolved
+from agent_core.records import (
+    CommandAccepted,
+    CommandEnded,
+    CommandResolved,
+    Memory,
+    ReceiptAdded,
+    Remembered,
+    Resolution,
+    State,
+    Unresolved,
+)
 from agent_core.snapshot import CommandsView
 from tests.harness.desk import UTC, Desk, fed, proved, quiet, reopened, took
 from tests.harness.playbook import NOTHING, Playbook, command, lost, records, remembered, to
@@ -66,6 +76,44 @@ def test_only_what_is_in_doubt_can_be_resolved_as_sent() -> None:
     book.told("cannot be resolved as sent: it is failed", "WARNING")
     book >> resolve(State.FAILED, Resolution.DISMISSED) << records(CommandResolved)
     assert counted(book) == (0, 0, 0)
+
+
+def in_doubt(command_id: str = "c1", **more: Any) -> Remembered:
+    told = ack(command_id, "failed", 0.0, "2 messages like it", {"candidates": CANDIDATES})
+    return past(State.INTERRUPTED, ack=told, **more)
+
+
+def test_p1_one_of_its_candidates_is_recorded_as_its_message_and_followed() -> None:
+    memory = Memory(next_seq=9, unresolved=Unresolved(0, 2))
+    book = Playbook(backend={"polling": "never"}, inbound={"enabled": True}).online(memory)
+    book >> ResolveRequested("c1", Resolution.SENT, "ann", in_doubt(), "A2")
+    utc = book.clock.utc
+    assert book.find(records(ReceiptAdded, CommandResolved)).changes == (
+        ReceiptAdded("A2", "c1", 1, utc), CommandResolved(1, Resolution.SENT, utc, "ann", "A2"),
+    )  # fmt: skip
+    assert book.count(FollowDeliveries(("A2",))) == 1
+    assert counted(book) == (1, 0, 0)
+    book.told("c1 is resolved as sent by ann: it is the message A2", "INFO")
+    other = remembered(command("c2"), State.INTERRUPTED, 2, finished_utc=1.0, ack=in_doubt("c2").ack)
+    book.never(CommandResolved) >> ResolveRequested("c2", Resolution.SENT, "ann", other, "A2") << NOTHING
+    book.told("A2 is none of its candidates, or another command's message", "WARNING")
+
+
+@pytest.mark.parametrize(("resolution", "guid"), [(Resolution.SENT, "B"), (Resolution.UNSENT, "A1"), (Resolution.DISMISSED, "A1")])
+def test_only_a_candidate_can_be_its_message(resolution: Resolution, guid: str) -> None:
+    book = earlier(interrupted=1)
+    book >> ResolveRequested("c1", resolution, "ann", in_doubt(), guid) << NOTHING
+    book.told(f"{guid} is none of its candidates", "WARNING")
+    assert counted(book) == (1, 0, 0)
+
+
+def test_what_was_not_sent_after_all_is_settled_and_may_be_replayed() -> None:
+    book = earlier(failed=1, interrupted=1)
+    book >> resolve(State.FAILED, Resolution.UNSENT) << NOTHING
+    book >> resolve(State.INTERRUPTED, Resolution.UNSENT) << records(CommandResolved)
+    assert counted(book) == (0, 1, 0)
+    settled = past(State.INTERRUPTED, resolution=Resolution.UNSENT)
+    book >> ReplayRequested("c1", remembered=settled) << records(CommandAccepted) << Execute
 
 
 @pytest.mark.parametrize(("state", "more"), [
@@ -216,3 +264,24 @@ def test_p1_the_audit_counts_what_is_resolved_and_names_what_cannot_be(desk: Des
     with closing(sqlite3.connect(folder / FILE_NAME)) as db, db:
         db.execute("UPDATE commands SET resolution = 'sent' WHERE seq = 3")
     assert [(one.command_id, one.what) for one in audit(folder).violations] == [("cmd_3", "is failed, but resolved as sent")]
+
+
+def test_p1_the_audit_wants_the_message_of_a_command_among_its_candidates_and_no_others(desk: Desk) -> None:
+    folder = desk.journal.path.parent
+    doubts = [
+        CommandEnded(seq, State.INTERRUPTED, UTC, "x", ack(f"cmd_{seq}", "failed", UTC, "x", {"candidates": CANDIDATES}))
+        for seq in (1, 2, 3)
+    ]
+    desk.write(*map(took, (1, 2, 3)), *doubts, proved(1, 2, 3))
+    desk.write(
+        ReceiptAdded("A1", "cmd_1", 1, UTC), CommandResolved(1, Resolution.SENT, UTC, "ann", "A1"),
+        CommandResolved(2, Resolution.SENT, UTC, "ann", "A2"), CommandResolved(3, Resolution.UNSENT, UTC, "ann"),
+    )  # fmt: skip
+    assert audit(folder).ok
+    assert [desk.found(f"cmd_{seq}").resolved_guid for seq in (1, 2, 3)] == ["A1", "A2", None]
+    with closing(sqlite3.connect(folder / FILE_NAME)) as db, db:
+        db.execute("UPDATE commands SET resolved_guid = 'A1' WHERE seq > 1")
+    none = "is resolved as unsent by a message that is none of its candidates"
+    assert [(one.command_id, one.what) for one in audit(folder).violations] == [
+        ("cmd_3", none), ("cmd_2", "is another command's message A1"), ("cmd_3", "is another command's message A1"),
+    ]  # fmt: skip

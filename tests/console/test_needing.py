@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from agent_core.attention import Case
+from agent_core.attention import Case, case_of
 from agent_core.events import Event, ReconnectRequested, ReplayRequested, ResolveRequested
+from agent_core.frames import ack
 from agent_core.journal.reader import NoLedger
-from agent_core.records import Resolution
+from agent_core.records import Resolution, State
 from agent_core.redaction import Redactor
 from console.history import needing
 from tests.console.test_app import Seat, seated
 from tests.harness.rig import AGENT, SECRET, config, living, message, served, settled, until
-from tests.harness.stills import NOON, ONLINE, entry, needing_cases
+from tests.harness.stills import NOON, ONLINE, entry, needing_cases, remembered
 
 CASES = needing_cases()
 NEEDED = replace(ONLINE, commands=replace(ONLINE.commands, interrupted=1, unresolved=2, overdue=1))
@@ -57,10 +58,11 @@ async def test_each_says_what_has_happened_what_to_do_and_the_key_that_does_it()
     says = [
         (
             "6 messages like it",
-            "perhaps GUID-0 in iMessage;-;+1310",
-            "GUID-5",
+            " 1 GUID-0 in iMessage;-;+1310, ",
+            " 6 GUID-5",
             "→ one of these",
             "s It was sent",
+            "n None of these",
             "d Dismiss",
             "hi there",
         ),
@@ -98,6 +100,62 @@ async def test_what_runs_again_is_asked_about_and_what_is_settled_is_not() -> No
             ReconnectRequested(),
         ]
         await seat.says("settled by its proof alone")
+
+
+def ambiguous(count: int) -> Case:
+    told = [{"guid": f"GUID-{n}", "chat": f"any;-;+1310555010{n}", "sent_at": f"2026-11-06T14:3{n}:00Z"} for n in range(count)]
+    answer = ack("cmd_1", "failed", NOON, "unknown outcome", {"candidates": told})
+    return case_of(remembered("cmd_1", state=State.INTERRUPTED, error="unknown outcome: 10 messages like it", ack=answer))
+
+
+async def test_a_key_says_which_of_the_candidates_it_was_and_asks_first() -> None:
+    async with seated(NEEDED, size=(80, 24), needing=Ledger([ambiguous(10), *CASES[1:]])) as seat:
+        await opened(seat)
+        for line in (" 1 GUID-0 in any;-;+13105550100, 14:30:00", " 9 GUID-8", " 0 GUID-9 in any;-;+13105550109, 14:39:00", "d Dismiss"):
+            assert line in seat.dialog()
+        height = seat.app.screen.query_one(".dialog").content_size.height
+        assert len(seat.dialog().splitlines()) <= height, "nothing is below the edge"
+        await seat.press("0")
+        for words in ("GUID-9", "any;-;+13105550109", "hi there", "cmd_1"):
+            assert words in seat.dialog()
+        await seat.press("n")
+        assert posted(seat) == []
+        await seat.press("3", "y")
+        (sent,) = posted(seat)
+        assert isinstance(sent, ResolveRequested)
+        assert (sent.command_id, sent.resolution, sent.guid) == ("cmd_1", Resolution.SENT, "GUID-2")
+        await seat.says("cmd_1: sent, GUID-2")
+
+
+async def test_that_it_was_none_of_them_is_asked_first_and_so_is_what_has_no_candidates() -> None:
+    async with seated(NEEDED, needing=Ledger([ambiguous(2), *CASES[1:]])) as seat:
+        await opened(seat)
+        await seat.press("3")
+        await seat.says("no such candidate")
+        await seat.press("n")
+        assert "None of the 2 messages is it." in seat.dialog()
+        await seat.press("n", "n", "y")
+        (none,) = posted(seat)
+        assert isinstance(none, ResolveRequested)
+        assert (none.resolution, none.guid) == (Resolution.UNSENT, None)
+        await seat.press("j", "n")
+        await seat.says("Only an unknown outcome")
+        await seat.press("1")
+        await seat.says("Nobody knows of candidates")
+        assert len(posted(seat)) == 1
+
+
+async def test_candidates_are_masked_and_a_click_chooses_one() -> None:
+    async with seated(NEEDED, needing=Ledger([ambiguous(2)]), texts="masked") as seat:
+        await opened(seat)
+        row = next(y for y, line in enumerate(seat.dialog().splitlines()) if "GUID-1" in line)
+        await seat.pilot.click(seat.app.screen.query_one(".dialog > Static"), offset=(5, row))
+        await seat.until(lambda: "GUID-1" in seat.dialog() and "It is recorded as sent" in seat.dialog())
+        assert "•••01" in seat.dialog()
+        for secret in ("5550101", "hi there"):
+            assert secret not in seat.dialog()
+        await seat.press("y")
+        await seat.until(lambda: [event.guid for event in posted(seat)] == ["GUID-1"])  # type: ignore[union-attr]
 
 
 async def test_a_payload_can_be_mended_before_it_runs_again() -> None:
@@ -158,7 +216,7 @@ async def test_a_ledger_that_cannot_be_read_is_said_in_the_list() -> None:
 async def test_the_list_is_modal_and_help_copy_and_quitting_are_alive_in_it() -> None:
     async with seated(NEEDED, needing=Ledger(), entries=[entry(90, "cmd_x")]) as seat:
         await opened(seat)
-        for key in ("tab", "p", "h", "a", "X", "x", "w", "L", "1", "f", "z"):
+        for key in ("tab", "p", "h", "a", "X", "x", "w", "L", "f", "z"):
             await seat.press(key)
         assert posted(seat) == []
         await seat.press("question_mark")
@@ -180,7 +238,7 @@ async def test_the_list_is_modal_and_help_copy_and_quitting_are_alive_in_it() ->
 async def test_who_only_looks_settles_nothing() -> None:
     async with seated(NEEDED, needing=Ledger(), read_only=True) as seat:
         await opened(seat)
-        await seat.press("s", "d", "r", "R")
+        await seat.press("s", "d", "r", "R", "1", "n")
         assert posted(seat) == []
         await seat.says("only looks")
 

@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from agent_core.clock import iso
+from agent_core.frames import ack
+from agent_core.journal.opening import FILE_NAME, open_ledger
+from agent_core.journal.rows import write
+from agent_core.records import CommandEnded, State
 from agent_core.reference.server import ReferenceBackend
 from console.log_file import line_of
+from tests.harness.desk import took
 from tests.harness.rig import AGENT, SECRET, Program, message, program, records, served, settled, until, write_config
 
 
@@ -164,3 +169,28 @@ async def test_what_needs_attention_is_listed_and_resolved_once_and_for_good(tmp
         (said,) = await run(tmp_path, "commands", "resolve", bad, "--as", "dismissed", "--yes", expect=1)
         assert "resolved as dismissed by" in said
     assert {row.command.command_id: row.resolution for row in records(tmp_path / "state")} == {bad: "dismissed", good: None}
+
+
+async def test_which_of_several_messages_it_was_is_settled_by_its_guid(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    db, _, _ = open_ledger(tmp_path / "state" / FILE_NAME)
+    told = {"candidates": [{"guid": guid, "chat": "any;-;+1310", "sent_at": "2026-11-05T20:30:00.000Z"} for guid in ("A1", "A2")]}
+    for seq in (1, 2):
+        name, why, utc = f"cmd_{seq}", "unknown outcome: 2 messages like it", time.time() - 5
+        doubt = CommandEnded(seq, State.INTERRUPTED, utc, why, ack(name, "failed", utc, why, told))
+        write(db, [took(seq, received=utc, issued=utc), doubt])
+    db.close()
+    async with running(tmp_path):
+        listed = json.loads("\n".join(await run(tmp_path, "attention", "--json")))
+        assert {tuple(one["resolve_as"]) for one in listed} == {("sent", "unsent", "dismissed")}
+        resolve = ("commands", "resolve")
+        (said,) = await run(tmp_path, *resolve, "cmd_1", "--as", "unsent", "--guid", "A1", "--yes", expect=2)
+        assert "it goes with --as sent" in said
+        (said,) = await run(tmp_path, *resolve, "cmd_1", "--as", "sent", "--guid", "B", "--yes", expect=1)
+        assert said.endswith("B is none of the messages that command cmd_1 may be; its candidates are A1, A2")
+        await run(tmp_path, *resolve, "cmd_1", "--as", "sent", "--guid", "A2", "--yes")
+        await run(tmp_path, *resolve, "cmd_2", "--as", "unsent", "--yes")
+        assert "it is A2" in "\n".join(await run(tmp_path, "commands", "show", "cmd_1"))
+        await run(tmp_path, "audit", "verify")
+    found = {row.command.command_id: (row.resolution, row.resolved_guid) for row in records(tmp_path / "state")}
+    assert found == {"cmd_1": ("sent", "A2"), "cmd_2": ("unsent", None)}

@@ -100,6 +100,13 @@ BUGS = (
         "        self._emit(DeliveryEntry(now.utc, known.seq, delivery.status))\n",
         "",
     ),
+    Bug(
+        "what is no candidate settles an unknown outcome",
+        "engine/ledger.py",
+        " or all(one.guid != guid for one in candidates_of(past.ack)) or self._inbound.knows(guid):\n",
+        " or self._inbound.knows(guid):\n",
+    ),
+    Bug("a message settles two unknown outcomes", "engine/ledger.py", " or self._inbound.knows(guid):\n", ":\n"),
     Bug("a delivery goes back", "engine/inbound.py", " and RANKS.get(delivery.status, 0) > RANKS[known.status]:", ":"),
     Bug(
         "what came in has no row in the ledger",
@@ -627,8 +634,8 @@ BUGS = (
     Bug(
         "a resolution has no author",
         "journal/rows.py",
-        "yield RESOLVE, (resolution, utc, by, seq)",
-        'yield RESOLVE, (resolution, utc, "", seq)',
+        "yield RESOLVE, (resolution, utc, by, guid, seq)",
+        'yield RESOLVE, (resolution, utc, "", guid, seq)',
     ),
     Bug("what hangs is tried for ever", "engine/ledger.py", " and not entry.unsent:", ":"),
     Bug(

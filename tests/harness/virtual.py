@@ -274,10 +274,10 @@ class Disk:
             case AcksProven(acks, utc, by):
                 for seq, sent in acks:
                     self.rows[seq].entry = replace(self.rows[seq].entry, sent_utc=sent, proven_utc=utc, proven_by=by)
-            case CommandResolved(seq, resolution, utc, by):
+            case CommandResolved(seq, resolution, utc, by, guid):
                 row = self.rows[seq]
                 demand(row.entry.is_unresolved, "resolved, though it needs nothing", row.entry.command.command_id)
-                row.entry = replace(row.entry, resolution=resolution, resolved_utc=utc, resolved_by=by)
+                row.entry = replace(row.entry, resolution=resolution, resolved_utc=utc, resolved_by=by, resolved_guid=guid)
             case DuplicateSeen(seq):
                 demand(seq in self.rows, "a repetition of what was never written", seq)
             case TombstoneAdded(target):
