@@ -185,7 +185,7 @@ class EdgeConsole(ScreenApp[str]):
             self.screen.refresh()
 
     async def _foresee(self) -> None:
-        for name in ("attention", "inspector", "pages", "thread"):
+        for name in ("attention", "help", "inspector", "pages", "thread"):
             import_module(f"console.screens.{name}")
         await self._main.foresee_filter()
 
@@ -384,7 +384,7 @@ class EdgeConsole(ScreenApp[str]):
             self._quit()
 
     def action_help(self) -> None:
-        from console.screens.dialog import Help
+        from console.screens.help import Help
         from console.screens.pages import help_page, language_page
 
         groups: dict[str, list[Key]] = {}

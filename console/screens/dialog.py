@@ -126,12 +126,6 @@ class Dialog(Modal[bool]):
         self.notify("Copied all of it.", markup=False)
 
 
-class Help(Dialog):
-    """The keys; the one that opened it closes it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1", "leave", "Close", show=False)]
-
-
 class Question(Dialog):
     """Asks before something is done."""
 

@@ -28,7 +28,7 @@ from console.demo import Demo
 from console.operations import ConsoleOptions
 from console.panels.stream import Stream
 from console.run import keep_open
-from console.screens.dialog import Help
+from console.screens.help import Help
 from console.screenshot import svg_of
 from tests.harness.stills import (
     FALLING_BACK,

@@ -127,6 +127,7 @@ PICTURES = (
     *(Picture(f"inspector-{size[0]}", ONLINE, size, ("N", "enter")) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"filter-{size[0]}", ONLINE, size, FILTER) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"help-{size[0]}", ONLINE, size, ("question_mark",)) for size in (SMALL, USUAL, LARGE)),
+    *(Picture(f"help-search-{size[0]}", ONLINE, size, ("question_mark", "slash", *"copy")) for size in (SMALL, USUAL, WIDE)),
     *(Picture(f"empty-{size[0]}", EMPTY, size, empty=True) for size in (SMALL, USUAL, LARGE)),
     *(Picture(f"attention-{size[0]}", NEEDING, size, ("exclamation_mark",), shows="GUID") for size in (SMALL, USUAL, WIDE)),
     Picture("attention-light", NEEDING, USUAL, ("exclamation_mark",), "edge-light", shows="GUID", then=("j", "j")),
