@@ -11,6 +11,7 @@
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -87,6 +88,10 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::float8[], $6::floa
   AS u (command_id, status, pushed, polled, delivered_utc, settled_utc, ack, acks, acks_seen, anomalies)
 WHERE c.command_id = u.command_id
 """
+_BOTH = (
+    f"WITH put AS ({_INSERT}), joined AS ({re.sub('[$]([0-9]+)', lambda place: f'${int(place[1]) + 7}', _JOIN)}) SELECT command_id FROM put"
+)
+"""One statement is one journey to the database and back, with its own transaction; it does not see its own new rows."""
 _OPEN = "c.ack IS NULL AND c.status IN ('queued', 'delivered')"
 _CLAIM_FOR_LINKS = f"""
 WITH due AS (
@@ -219,26 +224,28 @@ class PostgresStore:
         for order in changes.new:
             order.epoch = self._epoch_of(order.agent_id)
 
+        new, changed = self._rows(changes.new), _columns(sorted(changes.changed, key=lambda order: order.command_id))
+        elsewhere = list({order.agent_id for order in changes.new if order.epoch is None})
+
         async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
-            async with connection.transaction():
-                taken = await self._insert(connection, changes.new) if changes.new else set()
-                if changes.changed:
-                    await connection.execute(_JOIN, *_columns(sorted(changes.changed, key=lambda order: order.command_id)))
-                if changes.told:
-                    await connection.execute(_TELL, *(list(column) for column in zip(*changes.told, strict=True)))
-            return taken
+            if not (changes.told or elsewhere or set(new[0]) & set(changed[0])):
+                put = await connection.fetch(_BOTH, *new, *changed)
+            else:
+                async with connection.transaction():
+                    put = await connection.fetch(_INSERT, *new)
+                    await connection.fetch(_NOTIFY, elsewhere, self.instance_id)
+                    await connection.execute(_JOIN, *changed)
+                    await connection.execute(_TELL, *_transposed(changes.told, 7))
+            if len(put) == len(changes.new):
+                return set()
+            return {row["command_id"] for row in await connection.fetch(_TAKEN, new[0], new[1])}
 
         return await self._writer.run(work)
 
-    async def _insert(self, connection: "asyncpg.Connection[asyncpg.Record]", orders: Sequence[Order]) -> set[str]:
-        ids, origins = [order.command_id for order in orders], [f"{self._origin}-{order.number}" for order in orders]
-        columns = [(o.agent_id, o.command_type, o.body, o.queued_utc, o.epoch) for o in orders]
-        put = await connection.fetch(_INSERT, ids, origins, *(list(column) for column in zip(*columns, strict=True)))
-        if elsewhere := list({order.agent_id for order in orders if order.epoch is None}):
-            await connection.fetch(_NOTIFY, elsewhere, self.instance_id)
-        if len(put) == len(ids):
-            return set()
-        return {row["command_id"] for row in await connection.fetch(_TAKEN, ids, origins)}
+    def _rows(self, orders: Sequence[Order]) -> list[list[object]]:
+        """Of new orders."""
+        rows = [(o.command_id, f"{self._origin}-{o.number}", o.agent_id, o.command_type, o.body, o.queued_utc, o.epoch) for o in orders]
+        return _transposed(rows, 7)
 
     async def claim_for_links(self, agent_id: str | None, redeliver_after: float) -> list[Order]:
         """Open commands of the agents (or the one) whose sockets are here, that no present socket has been given; at most CLAIM_MOST."""
@@ -348,7 +355,11 @@ def _columns(orders: Sequence[Order]) -> list[list[object]]:
         (o.command_id, o.status.value, o.pushed, o.polled, o.delivered_utc, o.settled_utc, o.ack, to_json(o.acks).decode(), o.acks_seen,
          o.anomalies) for o in orders
     ]  # fmt: skip
-    return [list(column) for column in zip(*rows, strict=True)]
+    return _transposed(rows, 10)
+
+
+def _transposed(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
 def _order(row: "asyncpg.Record") -> Order:
