@@ -1,13 +1,14 @@
-"""How long things take: one histogram of the last two minutes, which every reader sees.
+"""How long things take: one histogram of the last two minutes, which every reader sees, and a coarse one since the start for programs.
 
 A bucket is a fiftieth of a decade, so its middle is at most 2.4 % off, and 1, 2, 5, 10 … lie on an edge (within 0.3 %). A slot of two
 seconds counts what was measured in it; the present one and the sixty before it are the window. So a million samples cost what a hundred do.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, pairwise, zip_longest
 from math import ceil, log10
 from typing import Self
 
@@ -17,19 +18,31 @@ LOWEST = -2 * PER_DECADE
 FLOOR_MS = 10.0 ** (LOWEST / PER_DECADE)
 SLOT_SECONDS = 2.0
 PAST_SLOTS = 60
+BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+"""Of the histogram since the start: each on an edge."""
+LAST_BUCKETS = tuple(round(log10(bound) * PER_DECADE) for bound in BOUNDS_MS)
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Milliseconds of the last two minutes as (bucket, count), ascending; `total` counts those since the start."""
+    """Milliseconds of the last two minutes as (bucket, count), ascending."""
 
     counts: tuple[tuple[int, int], ...] = ()
     slowest: float = 0.0
-    total: int = 0
+    since_start: tuple[int, ...] = ()
+    """How many since the start took no longer than each of BOUNDS_MS and longer than the one before it, and at last those beyond."""
+    sum_us: int = 0
+    """Microseconds of all of them, each to the middle of its bucket."""
 
     def __add__(self, other: Self) -> "Histogram":
         counts = Counter(dict(self.counts)) + Counter(dict(other.counts))
-        return Histogram(tuple(sorted(counts.items())), max(self.slowest, other.slowest), self.total + other.total)
+        since_start = tuple(map(sum, zip_longest(self.since_start, other.since_start, fillvalue=0)))
+        return Histogram(tuple(sorted(counts.items())), max(self.slowest, other.slowest), since_start, self.sum_us + other.sum_us)
+
+    @property
+    def total(self) -> int:
+        """How many since the start."""
+        return sum(self.since_start)
 
     @property
     def count(self) -> int:
@@ -41,13 +54,17 @@ class Histogram:
         for bucket, count in self.counts:
             seen += count
             if seen > rank or seen == self.count:
-                return 0.0 if bucket == LOWEST else min(self.slowest, 10.0 ** ((bucket - 0.5) / PER_DECADE))
+                return min(self.slowest, _middle(bucket))
         return None
 
     def within(self, milliseconds: float) -> int:
         """How many took no longer, to the nearest edge of a bucket."""
         last = round(log10(milliseconds) * PER_DECADE)
         return sum(count for bucket, count in self.counts if bucket <= last)
+
+
+def _middle(bucket: int) -> float:
+    return 0.0 if bucket == LOWEST else 10.0 ** ((bucket - 0.5) / PER_DECADE)
 
 
 @dataclass(slots=True)
@@ -65,7 +82,8 @@ class Rolling:
         self._past: Counter[int] = Counter()
         self._slot = _Slot(0)
         self._ends_at = 0.0
-        self._total = 0
+        self._before = Histogram()
+        """Since the start, but for the present slot."""
 
     def add(self, at: float, milliseconds: float, times: int = 1) -> None:
         if at >= self._ends_at:
@@ -81,15 +99,27 @@ class Rolling:
             self._begin(at)
         counts = self._past + Counter(self._slot.counts)
         slowest = max(slot.slowest for slot in self._slots)
-        return Histogram(tuple(sorted(counts.items())), slowest, self._total + sum(self._slot.counts.values()))
+        ever = self._ever()
+        return Histogram(tuple(sorted(counts.items())), slowest, ever.since_start, ever.sum_us)
 
     def slowest(self) -> Iterator[tuple[float, float]]:
         """When each slot that has a sample began, and its slowest in milliseconds."""
         return ((slot.number * SLOT_SECONDS, slot.slowest) for slot in self._slots if slot.counts)
 
+    def _ever(self) -> Histogram:
+        """Only what is since the start."""
+        counts = self._slot.counts
+        if not counts:
+            return self._before
+        found = [0] * (len(BOUNDS_MS) + 1)
+        for bucket, count in counts.items():
+            found[bisect_left(LAST_BUCKETS, bucket)] += count
+        sum_us = sum(round(_middle(bucket) * 1_000) * count for bucket, count in counts.items())
+        return self._before + Histogram(since_start=tuple(found), sum_us=sum_us)
+
     def _begin(self, at: float) -> None:
         """A new slot; what the window has left behind is forgotten."""
-        self._total += sum(self._slot.counts.values())
+        self._before = self._ever()
         self._slot = _Slot(int(at // SLOT_SECONDS))
         self._ends_at = (self._slot.number + 1) * SLOT_SECONDS
         while self._slots and self._slots[0].number < self._slot.number - PAST_SLOTS:

@@ -1,17 +1,18 @@
-"""A snapshot in Prometheus's words. Each latency is a summary: quantiles of the last two minutes, and the count since the start."""
+"""A snapshot in Prometheus's words. Each latency is a histogram since the start."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from agent_core.latency import Histogram
+from agent_core.latency import BOUNDS_MS, Histogram
 from agent_core.monitoring.health import ready
 from agent_core.snapshot import Phase, Snapshot
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-QUANTILES = (0.5, 0.9, 0.99)
+BOUNDS = (*(f"{bound / 1_000:g}" for bound in BOUNDS_MS), "+Inf")
 
 
 def metrics(snapshot: Snapshot, now: float) -> bytes:
@@ -79,10 +80,10 @@ class _Page(Collector):
     def _latencies(self) -> Iterator[Metric]:
         latency = self._snapshot.latency
         ways = {"socket": latency.socket, "polling": latency.polling}
-        yield _summary("ack_seconds", "From a command's arrival to its ack", ways)
-        yield _summary("run_seconds", "Runs of handlers that are waited for", {"": latency.run})
-        yield _summary("proof_seconds", "From an ack on the wire to its proof", {"": latency.proof})
-        yield _summary("ping_seconds", "From a JSON ping to its pong", {"": latency.ping})
+        yield _histogram("ack_seconds", "From a command's arrival to its ack", ways)
+        yield _histogram("run_seconds", "Runs of handlers that are waited for", {"": latency.run})
+        yield _histogram("proof_seconds", "From an ack on the wire to its proof", {"": latency.proof})
+        yield _histogram("ping_seconds", "From a JSON ping to its pong", {"": latency.ping})
 
 
 def _gauge(name: str, says: str, value: float) -> Metric:
@@ -93,13 +94,10 @@ def _counter(name: str, says: str, value: int) -> Metric:
     return CounterMetricFamily(f"edge_console_{name}", says, value=value)
 
 
-def _summary(name: str, says: str, ways: dict[str, Histogram]) -> Metric:
-    summary = Metric(f"edge_console_{name}", says, "summary")
+def _histogram(name: str, says: str, ways: dict[str, Histogram]) -> Metric:
+    """By `way`, where there is more than one."""
+    family = HistogramMetricFamily(f"edge_console_{name}", says, labels=["way"] if len(ways) > 1 else [])
     for way, histogram in ways.items():
-        labels = {"way": way} if way else {}
-        for share in QUANTILES:
-            milliseconds = histogram.percentile(share)
-            seconds = float("nan") if milliseconds is None else milliseconds / 1_000
-            summary.add_sample(f"edge_console_{name}", labels | {"quantile": f"{share:g}"}, seconds)
-        summary.add_sample(f"edge_console_{name}_count", labels, histogram.total)
-    return summary
+        counts = histogram.since_start or (0,) * len(BOUNDS)
+        family.add_metric([way] if len(ways) > 1 else [], list(zip(BOUNDS, accumulate(counts), strict=True)), histogram.sum_us / 1e6)
+    return family

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.latency import SLOT_SECONDS, Histogram, Latencies, Rolling
+from agent_core.latency import BOUNDS_MS, SLOT_SECONDS, Histogram, Latencies, Rolling
 from tests.harness.playbook import Playbook, to
 
 WINDOW = 120.0
@@ -42,6 +42,17 @@ def test_the_objectives_lie_on_an_edge(bound: float) -> None:
     assert rolled(*times).within(bound) == 1
 
 
+def test_since_the_start_nothing_is_forgotten() -> None:
+    rolling, times = Rolling(), [0.0, 0.5, 3.0, 1_500.0, 1e6]
+    for number, milliseconds in enumerate(times):
+        rolling.add(number * 1_000.0, milliseconds)
+    seen = rolling.view(1e6)
+    assert seen.total == len(times)
+    assert [BOUNDS_MS[place] for place, count in enumerate(seen.since_start[:-1]) if count] == [1, 5, 2_000]
+    assert seen.since_start[-1] == 1, "beyond the last bound"
+    assert seen.sum_us / 1_000 == pytest.approx(sum(times), rel=0.024)
+
+
 def test_what_took_no_time_took_none() -> None:
     assert rolled(0.0, 0.01).percentile(0.99) == 0.0
     assert rolled(0.0, 5.0).slowest == 5.0
@@ -62,12 +73,14 @@ def test_two_minutes_are_two_minutes_at_a_thousand_a_second() -> None:
 def test_at_one_a_minute_they_are_two_minutes_as_well() -> None:
     rolling = Rolling()
     for minute in range(5):
-        rolling.add(minute * 60.0, float(minute + 1))
+        rolling.add(minute * 60.0, 0.9 * (minute + 1))
     assert rolling.view(240.0).count == 3
     assert rolling.view(299.0).count == 2
     assert rolling.view(302.0).count == 1
-    assert rolling.view(362.0) == Histogram(total=5)
-    assert rolling.view(1e9) == Histogram(total=5)
+    for at in (362.0, 1e9):
+        seen = rolling.view(at)
+        assert (seen.count, seen.slowest, seen.total) == (0, 0.0, 5)
+        assert seen.since_start[:4] == (1, 1, 3, 0), "of 0.9, 1.8, 2.7, 3.6 and 4.5 ms, up to 1, 2, 5 and 10"
 
 
 def test_a_view_stays_as_it_was() -> None:

@@ -74,9 +74,11 @@ def test_the_metrics_are_the_snapshots_figures() -> None:
     assert samples["edge_console_dials_total"] == "7.0"
     assert samples['edge_console_drops_total{cause="deaf"}'] == "2.0"
     assert samples['edge_console_ack_seconds_count{way="socket"}'] == "3.0"
-    assert float(samples['edge_console_ack_seconds{quantile="0.5",way="socket"}']) == pytest.approx(0.001, rel=0.05)
-    assert float(samples['edge_console_ack_seconds{quantile="0.99",way="socket"}']) == pytest.approx(0.1, rel=0.05)
-    assert samples['edge_console_ping_seconds{quantile="0.5"}'] == "NaN"
+    assert samples['edge_console_ack_seconds_bucket{le="0.001",way="socket"}'] == "2.0"
+    assert samples['edge_console_ack_seconds_bucket{le="0.05",way="socket"}'] == "2.0"
+    assert samples['edge_console_ack_seconds_bucket{le="0.1",way="socket"}'] == "3.0"
+    assert float(samples['edge_console_ack_seconds_sum{way="socket"}']) == pytest.approx(0.102, rel=0.024)
+    assert samples["edge_console_ping_seconds_count"] == samples['edge_console_ping_seconds_bucket{le="+Inf"}'] == "0.0"
 
 
 # --- a running agent -----------------------------------------------------------------------------------------------------

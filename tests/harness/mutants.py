@@ -828,6 +828,7 @@ BUGS = (
         "            told.again += 1\n            return\n",
         "            told.again += 1\n",
     ),
+    Bug("what left the window was never", "latency.py", "        self._before = self._ever()\n", ""),
     Bug("two minutes have no end", "latency.py", "            self._slots.popleft()\n", "            break\n"),
     Bug("what differs each time is told each time", "engine/repeats.py", "self._texts[reason] >= MAX_TEXTS", "False"),
     Bug("an index is not compared with its table", "journal/soundness.py", "PRAGMA integrity_check(1)", "PRAGMA quick_check(1)"),
