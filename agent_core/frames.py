@@ -295,7 +295,7 @@ def _iso_instant(text: str, warnings: list[str] | None) -> float:
     try:
         leap = _LEAP_SECOND.search(text) if ":60" in text else None
         spelt = text[: leap.end() - 2] + "59" + text[leap.end() :] if leap else text
-        moment = datetime.fromisoformat(spelt if spelt.isupper() else spelt.upper())
+        moment = datetime.fromisoformat(spelt.upper())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
             if warnings is not None:

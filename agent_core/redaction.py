@@ -59,7 +59,10 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """`text` without the secrets that are known."""
-        squeezed = "".join(text.split())
+        return self._without_known(text, text.split())
+
+    def _without_known(self, text: str, words: list[str]) -> str:
+        squeezed = "".join(words)
         if "␊" in squeezed:
             squeezed = squeezed.replace("␊", "").replace("␍", "")
         for head, forms in self._forms.items():
@@ -69,11 +72,12 @@ class Redactor:
 
     def strict(self, text: str) -> str:
         """Also without any Authorization or Bearer value, and any hmac token (PROTOCOL §3)."""
-        text = self(text)
+        words = text.split()
+        text = self._without_known(text, words)
         lowered = text.lower()
         if "authorization" in lowered or "bearer" in lowered:
             text = _BEARER.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"\1{HIDDEN}", text))
-        if max(map(len, text.split()), default=0) >= SHORTEST_TOKEN:
+        if max(map(len, words), default=0) >= SHORTEST_TOKEN:
             text = _BASE64.sub(_token_hidden, text)
         return _TOKEN.sub(f":{HIDDEN}", text)
 
