@@ -27,8 +27,9 @@ from agent_core.control.client import Viewer
 from agent_core.feed import CommandEntry, Feed, FeedEntry, LogEntry, ProvenEntry
 from agent_core.files import write_whole
 from console.remote import RemoteHost
+from tests.bench.driver import Latencies
 from tests.bench.ui import Pacer, Screen
-from tests.harness.rig import descriptors_of, until
+from tests.harness.rig import cpu_seconds_of, descriptors_of, until
 
 CONSOLES = 3
 CAUGHT_UP_WITHIN, LOOK_EVERY = 30.0, 0.2
@@ -115,7 +116,7 @@ async def look_on(seconds: float, rate: int) -> tuple[list[str], dict[str, float
         agent = stack.enter_context(closing(Screen([sys.executable, "-m", "console", "--no-ui", "--config", str(config)])))
         await driver.client()
         await driver.pace(rate, 1.0)
-        alone = await driver.pace(rate, seconds)
+        alone, spent_alone = await _paced(driver, rate, seconds, agent.pid)
         before = descriptors_of(agent.pid)
         consoles = [stack.enter_context(closing(Onlooker(folder, number))) for number in range(CONSOLES)]
         for console in consoles:
@@ -123,7 +124,7 @@ async def look_on(seconds: float, rate: int) -> tuple[list[str], dict[str, float
         reading, stopped = consoles[:-1], consoles[-1]
         began = driver.sent
         stopped.signal(signal.SIGSTOP)
-        watched = await driver.pace(rate, seconds)
+        watched, spent_watched = await _paced(driver, rate, seconds, agent.pid)
         stopped.signal(signal.SIGCONT)
         ids = [f"cmd_{number:08d}" for number in range(began, driver.sent)]
         for number, console in enumerate(reading):
@@ -152,8 +153,16 @@ async def look_on(seconds: float, rate: int) -> tuple[list[str], dict[str, float
     return violations, {
         "commands": float(driver.sent), "ack p50 alone, ms": alone.p50, "ack p50 looked on, ms": watched.p50,
         "ack p99 alone, ms": alone.p99, "ack p99 looked on, ms": watched.p99, "ack p99 while consoles are killed, ms": killed.p99,
+        "agent's CPU a command alone, µs": spent_alone, "agent's CPU a command looked on, µs": spent_watched,
         "entries that the stopped console missed, as told": float(missed),
     }  # fmt: skip
+
+
+async def _paced(driver: Pacer, rate: int, seconds: float, pid: int) -> tuple[Latencies, float]:
+    """The delays, and the processor time of that process a command, in microseconds."""
+    before = cpu_seconds_of(pid)
+    paced = await driver.pace(rate, seconds)
+    return paced, (cpu_seconds_of(pid) - before) / paced.sent * 1e6
 
 
 async def _caught_up(console: Onlooker, last: str) -> Noted:
