@@ -1,6 +1,7 @@
 """What stands over the panels: a box of plain text with the keys that leave it, a question, a choice."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 from rich.style import Style
@@ -69,6 +70,10 @@ class Palette(CommandPalette):
 
     def run_worker(self, *arguments: Any, **rest: Any) -> Worker[Any]:
         return super().run_worker(*arguments, **{**rest, "exit_on_error": False})
+
+    def _action_command_list(self, action: str) -> None:
+        with suppress(LookupError):  # a list that is not laid out yet has no page to move by
+            super()._action_command_list(action)
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()

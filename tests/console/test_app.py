@@ -693,6 +693,18 @@ async def test_c18_a_second_enter_in_the_palette_does_nothing() -> None:
             assert len(seat.host.posted) == before + 1
 
 
+async def test_c18_a_page_up_in_a_palette_that_is_just_opening_does_nothing() -> None:
+    async with seated() as seat:
+        for typed in ("", "r", "re"):
+            for key in ("colon", *typed, *["pageup"] * 3):
+                seat.app.post_message(Key(key, None))
+            for _ in range(30):
+                await seat.pilot.pause(0.005)
+                seat.app.post_message(Key("pageup", None))
+            assert not seat.toasts()
+            await seat.press("escape", "escape", "escape")
+
+
 async def test_c16_what_stood_over_the_panels_leaves_nothing_behind() -> None:
     def caches() -> int:
         gc.collect()
