@@ -42,7 +42,7 @@ class Attention(Dialog):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "app.operate('replay')", "Replay"),
         Binding("s", "app.operate('resolve_as_sent')", "It was sent"),
-        Binding("n", "app.operate('resolve_as_unsent')", "Not sent"),
+        Binding("n", "app.operate('resolve_as_unsent')", "It was not sent", show=False),
         Binding("d", "app.operate('dismiss')", "Dismiss"),
         Binding("e", "app.operate('edit')", "Edit"),
         Binding("R", "app.operate('reconnect')", "Reconnect", show=False),
