@@ -142,7 +142,8 @@ class Inbound:
     def _advance(self, known: Receipt, delivery: Delivery, now: Moment) -> None:
         self._receipts[known.guid] = replace(known, status=delivery.status)
         self._change(ReceiptChanged(known.guid, delivery.status, now.utc))
-        self._emit(DeliveryEntry(now.utc, known.seq, delivery.status))
+        if (delivered := self._delivered(known.seq)) is not None:
+            self._emit(DeliveryEntry(now.utc, known.seq, delivered))
         payload = {
             "command_id": known.command_id, "guid": known.guid, "status": delivery.status, "code": delivery.code or None,
         }  # fmt: skip
@@ -150,6 +151,11 @@ class Inbound:
         self._upstream.add(Occurrence(MESSAGE_STATUS, event_id, delivery.utc or now.utc, payload), now)
         if delivery.status == "failed":
             self._say(now, "WARNING", f"The message of command {known.command_id} was not delivered: error {delivery.code}")
+
+    def _delivered(self, seq: int) -> str | None:
+        """Of all that the command of this number has sent: failed where one of it is, else how far that has come which has least far."""
+        statuses = [receipt.status for receipt in self._receipts.values() if receipt.seq == seq]
+        return "failed" if "failed" in statuses else min(statuses, key=lambda status: RANKS[status])
 
     def _say(self, now: Moment, level: str, text: str) -> None:
         self._emit(LogEntry(now.utc, level, plain(text)))

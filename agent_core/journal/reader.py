@@ -12,7 +12,7 @@ from agent_core.frames import TEXT_KEYS, Priority
 from agent_core.journal.lost import lost
 from agent_core.journal.mark import FILE_NAME as MARK_NAME
 from agent_core.journal.opening import FILE_NAME, newer
-from agent_core.journal.rows import COLUMNS, MIGRATIONS, UNPROVEN, UNRESOLVED, BadRow, remembered
+from agent_core.journal.rows import COLUMNS, LEAST_DELIVERED, MIGRATIONS, UNPROVEN, UNRESOLVED, BadRow, remembered
 from agent_core.journal.soundness import unsound_page, unsound_row
 from agent_core.records import CLOCK_OFFSET, INBOUND_CURSOR, OVERDUE_AFTER, OutboxRow, Remembered
 
@@ -100,8 +100,8 @@ def named(data_dir: Path, text: str) -> list[Remembered | BadRow]:
 
 
 def _with_delivery(db: sqlite3.Connection, record: Remembered) -> Remembered:
-    found = db.execute("SELECT status, changed_utc FROM receipts WHERE seq = ? AND status IS NOT NULL", (record.seq,)).fetchone()
-    return record if found is None else replace(record, delivery=found[0], delivery_utc=found[1])
+    found = db.execute(f"SELECT status, changed_utc FROM receipts WHERE seq = ? {LEAST_DELIVERED}", (record.seq,)).fetchone()
+    return record if found is None or found[0] is None else replace(record, delivery=found[0], delivery_utc=found[1])
 
 
 def commands(data_dir: Path, state: str | None = None, last: int | None = None) -> Iterator[Remembered | BadRow]:

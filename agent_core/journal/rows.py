@@ -175,6 +175,8 @@ ADD_RECEIPT = "INSERT OR IGNORE INTO receipts (guid, command_id, seq, sent_utc) 
 CHANGE_RECEIPT = "UPDATE receipts SET status = ?, changed_utc = ? WHERE guid = ?"
 RECEIPTS_KEPT = 10_000
 FORGET_RECEIPTS = f"DELETE FROM receipts WHERE number <= (SELECT max(number) FROM receipts) - {RECEIPTS_KEPT}"
+LEAST_DELIVERED = "ORDER BY coalesce(status = 'failed', 0) DESC, instr('sent delivered read', status) LIMIT 1"
+"""Of the messages that one command has sent: one that failed, else that which has come least far."""
 RECEIPTS = "SELECT guid, command_id, seq, status FROM (SELECT * FROM receipts ORDER BY number DESC LIMIT 1000) ORDER BY number"
 SETTLED_KEPT = 10_000
 FORGET_EVENTS = f"""DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - {SETTLED_KEPT}

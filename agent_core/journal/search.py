@@ -18,6 +18,7 @@ from agent_core.feed import CommandEntry, FeedEntry
 from agent_core.filters import Filter, Term, parse
 from agent_core.frames import MESSAGE_RECEIVED, Priority
 from agent_core.journal.reader import ASKED, like, operand, reading
+from agent_core.journal.rows import LEAST_DELIVERED
 from agent_core.plain import plain
 from agent_core.search import MAX_FOUND, Page, Query
 
@@ -34,7 +35,7 @@ THREAD = "CASE WHEN json_valid(payload) AND json_type(payload, '$.thread_id') = 
 RUN, ACK = "max(0, finished_utc - started_utc) * 1000", "max(0, sent_utc - received_utc) * 1000"
 SHOWN = f"""(SELECT seq, received_utc, command_id, command_type, via, {STATUS} AS status, {THREAD} AS thread_id, {RUN} AS run_ms,
  {ACK} AS ack_ms, error, proven_utc IS NOT NULL AS proven, replay_of, '{EFFECT}' AS effect,
- (SELECT status FROM receipts WHERE receipts.seq = commands.seq) AS delivery, payload, priority FROM commands
+ (SELECT status FROM receipts WHERE receipts.seq = commands.seq {LEAST_DELIVERED}) AS delivery, payload, priority FROM commands
  UNION ALL SELECT seq, received_utc, event_id, CAST('{MESSAGE_RECEIVED}' AS TEXT), CAST('in' AS TEXT),
  CASE told WHEN 1 THEN 'acked' ELSE 'received' END, +thread_id, NULL, NULL, CAST(NULL AS TEXT), told, CAST(NULL AS TEXT), 'harmless',
  CAST(NULL AS TEXT), CAST(json_object('text', text) AS TEXT), CAST({Priority.NORMAL.value} AS INTEGER) FROM inbound)"""

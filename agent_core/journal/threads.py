@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from agent_core.engine.recipients import recipient
 from agent_core.journal.reader import TEXTS, reading
+from agent_core.journal.rows import LEAST_DELIVERED
 from agent_core.journal.search import SLICE, STATUS, edge
 from agent_core.redaction import Redactor
 from agent_core.threads import MAX_MESSAGES, ThreadMessage, ThreadPage, ThreadQuery
@@ -22,7 +23,8 @@ _FIELD = "CASE WHEN json_valid(payload) THEN CAST(json_extract(payload, '$.threa
 _TEXT = f"CASE WHEN json_valid(payload) THEN substr(coalesce({TEXTS}), 1, {MAX_TEXT}) END"
 _ATTACHMENTS = "CASE WHEN json_valid(payload) THEN coalesce(json_array_length(payload, '$.attachments'), 0) ELSE 0 END"
 _SENT = f"""SELECT seq, coalesce(finished_utc, due_utc, received_utc), 0, '', coalesce({_TEXT}, ''), {_ATTACHMENTS}, {STATUS}, error,
- (SELECT status FROM receipts WHERE receipts.seq = commands.seq), (SELECT changed_utc FROM receipts WHERE receipts.seq = commands.seq)
+ (SELECT status FROM receipts WHERE receipts.seq = commands.seq {LEAST_DELIVERED}),
+ (SELECT changed_utc FROM receipts WHERE receipts.seq = commands.seq {LEAST_DELIVERED})
  FROM commands WHERE {{which}} AND recipient({_FIELD}) = ? AND ({_TEXT} IS NOT NULL OR {_ATTACHMENTS})"""
 _CAME_IN = """SELECT seq, sent_utc, 1, sender, text, attachments, CASE told WHEN 1 THEN 'acked' ELSE 'received' END, NULL, NULL, NULL
  FROM inbound WHERE {which} AND recipient(thread_id) = ?"""

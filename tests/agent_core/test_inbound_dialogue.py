@@ -120,6 +120,25 @@ def test_a_delivery_goes_up_only_and_ends() -> None:
     assert book.snapshot.follows_deliveries
 
 
+def test_a_message_with_a_file_has_come_as_far_as_the_last_of_both() -> None:
+    book = reads()
+    book.push("c1", "text")
+    book >> MarkTaken(book.find(TakeMark).seq, "1")
+    result = {"guid": "G", "attachments": [{"name": "a.png", "guid": "H"}, {"name": "odd"}, "odd"]}
+    book >> CommandFinished(book.find(executes("c1")).seq, Outcome(result=result))
+    assert book.count(FollowDeliveries(("G",))) == book.count(FollowDeliveries(("H",))) == 1
+    for guid, status in (("G", "delivered"), ("H", "sent"), ("G", "read"), ("H", "failed")):
+        book >> DeliveriesSeen((Delivery(guid, status, 0),))
+    payloads = [event["payload"] for event in told(book) if event["event_type"] == MESSAGE_STATUS]
+    assert [(payload["guid"], payload["status"]) for payload in payloads] == [
+        ("G", "delivered"),
+        ("H", "sent"),
+        ("G", "read"),
+        ("H", "failed"),
+    ]
+    assert [row.delivery for row in book.rows if row.delivery][-3:] == ["sent", "sent", "failed"]
+
+
 def test_a_failed_delivery_has_its_code() -> None:
     book = reads(Memory(receipts=(Receipt("G", "c0", 1, "sent"), Receipt("H", "c0", 1, "read"))))
     assert book.count(FollowDeliveries(("G",))) == 1, "what has ended is not followed"

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from agent_core.frames import Command
 from agent_core.journal.reader import find, named
 from agent_core.journal.search import page
@@ -91,6 +93,21 @@ def test_a_payload_that_is_no_json_belongs_to_no_thread(desk: Desk, tmp_path: Pa
     with sqlite3.connect(desk.journal.path) as db:
         db.execute("UPDATE commands SET payload = '{' WHERE seq = 2")
     assert seqs(asked(desk)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [(["read", None], None), (["read", "sent"], "sent"), (["delivered", "read"], "delivered"), (["read", "failed"], "failed")],
+)
+def test_of_a_message_with_files_the_least_delivered_is_told(desk: Desk, statuses: list[str | None], told: str | None) -> None:
+    folder = desk.journal.path.parent
+    desk.write(took(1))
+    desk.write(ended(1, effect=False), *(ReceiptAdded(str(number), "cmd_1", 1, UTC) for number, _ in enumerate(statuses)))
+    desk.write(*(ReceiptChanged(str(number), status, UTC) for number, status in enumerate(statuses) if status is not None))
+    record = find(folder, "cmd_1")
+    assert record is not None
+    assert record.delivery == told
+    assert [one.delivery for one in page(folder, Query(), lambda entries: entries).entries] == [told]
 
 
 def test_the_record_and_the_stream_tell_a_delivery(desk: Desk) -> None:

@@ -97,8 +97,8 @@ BUGS = (
     Bug(
         "a delivery is not told to those who look",
         "engine/inbound.py",
-        "        self._emit(DeliveryEntry(now.utc, known.seq, delivery.status))\n",
-        "",
+        "            self._emit(DeliveryEntry(now.utc, known.seq, delivered))\n",
+        "            pass\n",
     ),
     Bug(
         "what is no candidate settles an unknown outcome",
@@ -115,6 +115,7 @@ BUGS = (
         "            continue\n",
     ),
     Bug("a row of what came in is given to a command", "journal/rows.py", '"outbox", "inbound"))', '"outbox"))'),
+    Bug("the delivery of one part is that of all", "engine/inbound.py", "if receipt.seq == seq]", "if receipt.seq == seq][:1]"),
     Bug("a receipt is not recorded", "engine/inbound.py", "            self._change(ReceiptAdded(guid, command_id, seq, now.utc))\n", ""),
     Bug(
         "a backend that moved keeps the old one's attempt",
