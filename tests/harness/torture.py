@@ -312,6 +312,7 @@ class MacWorld(World):
 
     async def run(self) -> tuple[dict[str, list[str]], dict[str, object]]:
         async with MessagesApp(self.folder, late_by=LATE_BY) as self.app, HttpStub(lambda _path: http_answer(PICTURE)) as self.files:
+            self.programs = install(self.folder)
             self.app.on_asked = self._asked
             self.app.on_sent = lambda text: self.left.append((text, time.time()))
             return await super().run()
@@ -327,7 +328,7 @@ class MacWorld(World):
 
     def environment(self, dwell: float) -> dict[str, str]:
         way = {"EDGE__MESSENGER__WAY": self.dice.choice(("imsg", "applescript"))}
-        return super().environment(dwell) | way | {"PATH": f"{install(self.folder)}:{os.environ['PATH']}"}
+        return super().environment(dwell) | way | {"PATH": f"{self.programs}:{os.environ['PATH']}"}
 
     async def cycle(self) -> None:
         self.app.faults.clear()
