@@ -69,8 +69,8 @@ def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
         raise NewerLedger(newer(version, len(migrations)))
     if 0 < version < len(migrations):
         _back_up(db, path, version)
-    for number in range(version, len(migrations)):
-        db.executescript(f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version = {number + 1};COMMIT;")
+    if version < len(migrations):
+        db.executescript(f"BEGIN IMMEDIATE;{';'.join(migrations[version:])};PRAGMA user_version = {len(migrations)};COMMIT;")
     if (wrong := unsound_row(db)) is not None:
         raise LedgerDamaged(wrong)
     db.execute("PRAGMA cache_size = -1000")
