@@ -5,7 +5,6 @@ one step, perform its effects in order.
 """
 
 import asyncio
-import dataclasses
 import logging
 import random
 import resource
@@ -222,7 +221,7 @@ class Agent:
         agent_id, scheduled = self._redactor.within((present.agent_id, present.scheduled))
         said = self._configured.console
         console = ConsoleView(said.texts, said.bell, said.notify)
-        return dataclasses.replace(present, agent_id=agent_id, scheduled=scheduled, console=console)
+        return replace(present, agent_id=agent_id, scheduled=scheduled, console=console)
 
     def look_on(self, viewers: int) -> None:
         """How many viewers in other processes want feed entries; on the agent's own thread only. With none, none are kept."""

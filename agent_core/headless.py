@@ -1,7 +1,6 @@
 """The agent without a screen: runs until a signal or for so many seconds, and ends cleanly."""
 
 import asyncio
-import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+
+from msgspec import to_builtins
 
 from agent_core import gc_tuning
 from agent_core.agent import Agent, log
@@ -25,7 +26,7 @@ SWITCH_AFTER = 0.001
 
 def save_state(agent: Agent) -> None:
     """SIGUSR1: the whole present as text in the data directory, beside the console's screenshots."""
-    present = dataclasses.asdict(agent.present())
+    present = to_builtins(agent.present())
     try:
         path = dated(data_dir(agent.config) / "screenshots", "state", time.time(), "txt")
         write_whole(path, (json.dumps(present, indent=1) + "\n").encode())

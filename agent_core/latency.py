@@ -12,6 +12,8 @@ from itertools import chain, pairwise, zip_longest
 from math import ceil, log10
 from typing import Self
 
+from msgspec import Struct
+
 PER_DECADE = 50
 LOWEST = -2 * PER_DECADE
 """The bucket of whatever took at most 0.01 ms, which is shown as 0."""
@@ -23,8 +25,7 @@ BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20
 LAST_BUCKETS = tuple(round(log10(bound) * PER_DECADE) for bound in BOUNDS_MS)
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Struct, frozen=True, gc=False):
     """Milliseconds of the last two minutes as (bucket, count), ascending."""
 
     counts: tuple[tuple[int, int], ...] = ()

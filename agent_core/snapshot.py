@@ -4,8 +4,9 @@ Instants are absolute: `*_at` and `*_by` are on the monotonic clock (`Moment.mon
 now; so a snapshot stays true until the state changes, and equal revisions mean there is nothing to draw.
 """
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from agent_core.latency import Histogram
 
@@ -51,8 +52,7 @@ class Cause(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True, gc=False):
     """The end of one link or one attempt, in the operator's words."""
 
     utc: float
@@ -62,8 +62,7 @@ class Drop:
     """Seconds the link had lived; None for an attempt that never opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkView:
+class LinkView(Struct, frozen=True, gc=False):
     phase: Phase = Phase.STOPPED
     since_at: float = 0.0
     since_utc: float = 0.0
@@ -99,8 +98,7 @@ class LinkView:
     """The last hour as (from_utc, 'socket' | 'polling' | 'down'), oldest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class PollingView:
+class PollingView(Struct, frozen=True, gc=False):
     mode: PollingMode = PollingMode.AUTO
     active: bool = False
     in_flight: bool = False
@@ -114,8 +112,7 @@ class PollingView:
     every: float = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class CommandsView:
+class CommandsView(Struct, frozen=True, gc=False):
     received: int = 0
     """Distinct commands taken, over any way."""
     completed: int = 0
@@ -150,8 +147,7 @@ class CommandsView:
         return self.interrupted + self.unresolved + self.overdue + self.turned_away
 
 
-@dataclass(frozen=True, slots=True)
-class EventsView:
+class EventsView(Struct, frozen=True, gc=False):
     """What the backend is told: made and not yet proven; proven and dropped since the start."""
 
     unproven: int = 0
@@ -159,8 +155,7 @@ class EventsView:
     dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyView:
+class LatencyView(Struct, frozen=True, gc=False):
     """The last two minutes."""
 
     socket: Histogram = field(default_factory=Histogram)
@@ -183,16 +178,14 @@ class LatencyView:
         return self.socket + self.polling
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledView:
+class ScheduledView(Struct, frozen=True, gc=False):
     schedule_id: str
     command_id: str
     thread_id: str
     due_utc: float
 
 
-@dataclass(frozen=True, slots=True)
-class WaitView:
+class WaitView(Struct, frozen=True, gc=False):
     """What the policy keeps back: at which key of the configuration, how many threads, and when the first of them may go on."""
 
     key: str
@@ -200,16 +193,14 @@ class WaitView:
     until_utc: float
 
 
-@dataclass(frozen=True, slots=True)
-class DiskView:
+class DiskView(Struct, frozen=True, gc=False):
     """`ok` or the trouble in one sentence; while in trouble nothing new is taken."""
 
     ok: bool = True
     trouble: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConsoleView:
+class ConsoleView(Struct, frozen=True, gc=False):
     """What the agent's configuration says of consoles, as it was read last (`console.texts`, `console.bell`, `console.notify`)."""
 
     texts: str = "shown"
@@ -217,8 +208,7 @@ class ConsoleView:
     notify: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, gc=False):
     revision: int = 0
     at: float = 0.0
     utc: float = 0.0

@@ -1,7 +1,6 @@
 """What a visitor or a picture should not have, masked: to whom messages go, and what they say. Ids, types, times and figures stay."""
 
 import re
-from dataclasses import replace as with_fields
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -65,8 +64,8 @@ def masked_message(message: "ThreadMessage") -> "ThreadMessage":
 
 
 def masked_snapshot(snapshot: Snapshot) -> Snapshot:
-    scheduled = tuple(with_fields(one, thread_id=masked(one.thread_id)) for one in snapshot.scheduled)
+    scheduled = tuple(replace(one, thread_id=masked(one.thread_id)) for one in snapshot.scheduled)
     agent = snapshot.agent_id
-    return with_fields(
+    return replace(
         snapshot, agent_id=masked_within(agent) if agent else agent, scheduled=scheduled, hold=masked_within(snapshot.hold)
     )  # fmt: skip

@@ -8,9 +8,11 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent_core import __version__
 from agent_core.config import Config

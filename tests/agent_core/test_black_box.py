@@ -2,11 +2,11 @@
 
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.black_box import FOLDER, MAX_ENTRIES, MAX_FILES, MAX_STEPS, BlackBox, Incident, NoBlackBox, keep, kept
 from agent_core.codec import FORMAT

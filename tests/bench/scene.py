@@ -6,9 +6,10 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from agent_core import gc_tuning
 from agent_core.clock import SystemClock

@@ -3,10 +3,10 @@
 import json
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual.widgets import TextArea
 
 from agent_core.events import CancelRequested, HeldApproved, HeldRefused, HoldChosen, ReplayRequested

@@ -1,6 +1,6 @@
 """What reaches an operator who looks elsewhere."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from console.alerts import Alerts
 from console.panels.view import status_of

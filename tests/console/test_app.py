@@ -5,7 +5,6 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from textual._styles_cache import StylesCache
 from textual.events import AppBlur, AppFocus, Key
 from textual.pilot import Pilot
@@ -672,7 +672,7 @@ async def test_c18_what_fails_in_a_key_or_in_looking_is_said_and_the_console_goe
 
 
 async def test_c18_what_cannot_be_drawn_says_so_in_its_place() -> None:
-    broken = replace(ONLINE, latency=replace(ONLINE.latency, loop_lag_ms=None))  # type: ignore[arg-type]
+    broken = replace(ONLINE, latency=replace(ONLINE.latency, loop_lag_ms=None))
     async with seated(broken, [entry(1, utc=-math.inf), entry(2)]) as seat:
         await seat.press("t")
         assert seat.screen().count("✗ cannot be drawn: ") == 2

@@ -1,8 +1,8 @@
 """What led to an incident, in the console: one step back is the console as it was then."""
 
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from textual.pilot import Pilot
 
 from agent_core.black_box import Incident, Step, keep, kept

@@ -1,9 +1,9 @@
 """What became of a message, in the console: the stream's column, the inspector's life line."""
 
-from dataclasses import replace
 from datetime import UTC
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.feed import DeliveryEntry, FeedEntry, ProvenEntry
 from agent_core.records import Remembered

@@ -1,10 +1,10 @@
 """To whom messages go and what they say: masked on the screen, and in all that leaves it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.config.layers import ConfigError, load_config
 from agent_core.feed import LogEntry

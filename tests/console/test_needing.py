@@ -1,11 +1,11 @@
 """What needs the operator, in the console: the count, the list, and the key that does what is to be done."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.attention import Case, case_of
 from agent_core.events import Event, ReconnectRequested, ReplayRequested, ResolveRequested

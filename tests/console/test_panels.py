@@ -1,10 +1,11 @@
 """Drawings of presents made by hand."""
 
+import dataclasses
 import re
-from dataclasses import replace
 from datetime import UTC, date
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.clock import Moment
 from agent_core.delays import Instants, delays
@@ -270,7 +271,7 @@ def test_an_objective_without_acks_is_not_met() -> None:
 def test_latency_bars_stand_still_between_their_steps() -> None:
     view = view_of(ONLINE)
     moments = [Moment(MONO + tenth / 10, NOON + tenth / 10) for tenth in range(30)]
-    assert len({tuple(latency(replace(view, now=now), 43, 11)) for now in moments}) <= 2
+    assert len({tuple(latency(dataclasses.replace(view, now=now), 43, 11)) for now in moments}) <= 2
 
 
 def test_a_single_sample_is_drawn() -> None:

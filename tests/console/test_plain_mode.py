@@ -6,10 +6,11 @@ import subprocess
 import termios
 import time
 from array import array
-from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent_core.clock import ManualClock
 from agent_core.events import (

@@ -1,9 +1,9 @@
 """What the policy keeps back, as the console shows it: the row, the inspector, the schedule's panel."""
 
-from dataclasses import replace
 from datetime import UTC, date
 
 import pytest
+from msgspec.structs import replace
 
 from agent_core.records import State
 from agent_core.snapshot import WaitView

@@ -1,10 +1,11 @@
 """A host that stands still, and presents made by hand."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC
 from types import MappingProxyType
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent_core.attention import Case, case_of
 from agent_core.clock import ManualClock
