@@ -135,10 +135,10 @@ class Acks:
     def _put_out(self, ways: Route, now: Moment) -> None:
         if ways.generation is not None:
             frame_texts, spilled = [], []
+            self._time(self._kept, now)
             for ack in self._kept:
                 ack.barrier, ack.sent_utc = ways.barrier, now.utc
                 frame_texts.append(frames.dump_ack(ack.text))
-                self._time(ack, now)
                 if ack.terminal and not ack.again and len(self._sent) >= self._max_in_memory:
                     spilled.append(ack.entry)
                 else:
@@ -183,9 +183,9 @@ class Acks:
         if self._kept and not self._posted:
             self._kept = deque(self._new_ones_first())
             self._posted = self._take_kept(POST_BATCH)
+            self._time(self._posted, now)
             for ack in self._posted:
                 ack.sent_utc = now.utc
-                self._time(ack, now)
             self._emit(PostAcks(tuple((ack.entry.command.command_id, ack.text) for ack in self._posted)))
 
     def prove_without_pongs(self, now: Moment, *, post: bool) -> None:
@@ -234,11 +234,17 @@ class Acks:
                 taken.setdefault(ack.entry.seq, ack)
         return tuple(taken.values())
 
-    def _time(self, ack: Ack, now: Moment) -> None:
-        entry = ack.entry
-        if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
-            entry.ack_ms = (now.mono - entry.timed_from) * 1_000
-            (self._latencies.polling if entry.via is POLL else self._latencies.socket).add(now.mono, entry.ack_ms)
+    def _time(self, acks: Iterable[Ack], now: Moment) -> None:
+        """Commands that came together have taken the same time: they are counted at once."""
+        counts: dict[tuple[bool, float], int] = {}
+        for ack in acks:
+            entry = ack.entry
+            if ack.terminal and entry.ack_ms is None and entry.timed_from is not None:
+                entry.ack_ms = (now.mono - entry.timed_from) * 1_000
+                taken = entry.via is POLL, entry.ack_ms
+                counts[taken] = counts.get(taken, 0) + 1
+        for (polled, ms), count in counts.items():
+            (self._latencies.polling if polled else self._latencies.socket).add(now.mono, ms, count)
 
     # --- proof -----------------------------------------------------------------------------------------------------
 
