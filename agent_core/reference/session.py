@@ -150,7 +150,10 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.generation:
-            self._opened(data)
+            if isinstance(self._library, ServerProtocol):
+                self._opened(self._library, data)
+            else:
+                self._read(self._tail + data)
             return
         shell, before = self._shell, self._shell.hub.book.sequence
         self._read(self._tail + data if self._tail else data)
@@ -162,9 +165,7 @@ class Session(asyncio.Protocol):
             self.wake()
         shell.moved()
 
-    def _opened(self, head: bytes) -> None:
-        library = self._library
-        assert isinstance(library, ServerProtocol)
+    def _opened(self, library: ServerProtocol, head: bytes) -> None:
         library.receive_data(head)
         for request in library.events_received():
             assert isinstance(request, Request)

@@ -332,10 +332,13 @@ async def test_faults_of_the_calls_set_over_http(backend: ReferenceBackend, http
         assert (await http.post("/edge/sync", json={"edge_agent_id": AGENT})).status_code == 200
 
 
-async def test_accepted_then_closed_at_once(backend: ReferenceBackend) -> None:
+async def test_accepted_then_closed_at_once(backend: ReferenceBackend, caplog: pytest.LogCaptureFixture) -> None:
     backend.faults = Faults(close_code=1012)
-    assert (await closing(await dial(backend)))[0] == 1012
+    link = await dial(backend)
+    assert (await closing(link))[0] == 1012
+    await link.wait_closed()
     assert backend.hub.connected(AGENT) is None
+    assert [record for record in caplog.records if record.name == "asyncio"] == [], "its answer to the close is read, too"
 
 
 async def test_a_silent_backend_reads_and_says_nothing(backend: ReferenceBackend) -> None:
