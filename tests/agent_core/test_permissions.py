@@ -177,7 +177,7 @@ def another(tmp_path: Path, version: str) -> Path:
     """A Python of this version, which the service's own name leads to from now on."""
     binary, link = tmp_path / version / "python3.13", tmp_path / "python"
     binary.parent.mkdir()
-    binary.write_text(f'#!/bin/sh\n[ "$1" = -V ] && exec echo Python {version}\nexec {sys.executable} "$@"\n')
+    binary.write_text(f'#!/bin/sh\n[ "$1" = -V ] && exec echo Python {version}\nexec "{sys.executable}" "$@"\n')
     binary.chmod(0o755)
     link.unlink(missing_ok=True)
     link.symlink_to(binary)

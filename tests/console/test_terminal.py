@@ -293,7 +293,7 @@ def test_suspended_it_gives_the_terminal_back_and_takes_it_again(demo: Terminal)
     assert_restored(demo)
 
 
-WORDS = ("Connection", "● ONLINE", "socket", "↗ sent")
+WORDS = ("Connection", "● ONLINE", "socket", "✓ acked")
 TERMINALS = (
     {"TERM": "xterm-256color", "COLORTERM": ""}, {"TERM": "screen-256color", "COLORTERM": ""}, {"TERM": "tmux-256color", "COLORTERM": ""},
     {"TERM": "xterm", "COLORTERM": ""}, {"TERM": "vt100", "COLORTERM": ""},
