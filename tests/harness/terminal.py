@@ -33,7 +33,8 @@ class Terminal:
         self._master, slave = pty.openpty()
         self._resize(columns, rows)
         self.modes_before = termios.tcgetattr(slave)
-        environment = {**os.environ, "HOME": HOME.name, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        around = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+        environment = {**around, "HOME": HOME.name, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [*command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
