@@ -99,7 +99,7 @@ def trim(db: sqlite3.Connection, limits: LedgerConfig, ages: Ages, rows: int, an
     gone = [(seq,) for seq, issued in doomed if issued <= announced_utc]
     for table in ("compacted", "outbox", "names"):
         db.executemany(f"DELETE FROM {table} WHERE seq = ?", gone)
-    if doomed:
+    if horizon > 0:
         db.execute(FORGET, (horizon,))
     compacted = _compact(db)
     lapsed = _delete_whole(db, [*(seq for (seq,) in gone), *compacted])

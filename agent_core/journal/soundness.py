@@ -51,7 +51,7 @@ TESTS: Mapping[str, Mapping[str, str]] = {
     "receipts": {
         "guid": TEXT, "command_id": TEXT, "seq": INTEGER, "status": _or_null(TEXT), "sent_utc": REAL, "changed_utc": _or_null(REAL),
     },
-    "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} = '0' OR {{0}} + 0.0 <> 0)"},
+    "facts": {"key": TEXT, "value": f"{TEXT} AND (key NOT GLOB '*_utc' OR {{0}} IN ('0', '0.0') OR {{0}} + 0.0 <> 0)"},
 }  # fmt: skip
 """What holds for each column; the first one names the row."""
 

@@ -206,18 +206,23 @@ class Machine:
 
     def steps(self, by: float) -> None:
         """Somebody sets the clock."""
-        self._moves(0.0, by)
+        self._moves(0.0, self._settable(by))
 
     def restarts(self, down: float, by: float) -> None:
         """It is down for so long, and the clock is set meanwhile."""
         self.ends()
-        self._notes(by)
         self.at += down
         self.clock.advance(down)
+        by = self._settable(by)
+        self._notes(by)
         self.clock.utc += by
         self._sees()
         self.starts()
         self.tell(Ticked())
+
+    def _settable(self, by: float) -> float:
+        """No machine's clock goes before 1970."""
+        return max(by, -self.clock.utc)
 
     def _moves(self, seconds: float, wall: float) -> None:
         self.at += seconds
@@ -265,9 +270,14 @@ YEARS_AHEAD_FOR_DAYS: list[Deed] = [
 """What had come without a time of its own was forgotten by the wrong clock, and all that came later counted as older than that."""
 
 
+NOTHING_WITH_A_TIME_IS_FORGOTTEN: list[Deed] = [("passes", 2.5 * DAY), ("restarts", 0.0, 0.0), ("restarts", 0.0, 0.0), ("cancel", "c1")]
+"""A horizon of 0.0 was written for commands without a time of their own, and the next start took it for damage."""
+
+
 @settings(max_examples=12)
 @given(AT_START, st.lists(DEEDS, max_size=14))
 @example(10 * YEAR, YEARS_AHEAD_FOR_DAYS)
+@example(0.0, NOTHING_WITH_A_TIME_IS_FORGOTTEN)
 def test_no_clock_makes_the_ledger_forget_or_remember_wrongly(wrong_by: float, deeds: list[Deed]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(Path(folder), wrong_by)

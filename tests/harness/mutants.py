@@ -56,6 +56,7 @@ class Bug:
 
 
 BUGS = (
+    Bug("a horizon of nothing is taken for damage", "journal/soundness.py", "IN ('0', '0.0')", "= '0'"),
     Bug("a pause ends with the agent", "engine/engine.py", "if kept.pop(PAUSED, None) is not None:", "if kept.pop(PAUSED, None) is True:"),
     Bug("a refusal is an incident at each attempt", "black_box.py", "if one in wrong and one not in self._lasting]", "if one in wrong]"),
     Bug("an incident is kept again at once", "black_box.py", ">= AGAIN_AFTER]", ">= 0.0]"),
