@@ -24,9 +24,10 @@ SENT_ASTRAY = """SELECT o.command_id, c.state FROM outbox o LEFT JOIN commands c
  WHERE c.state IS NOT 'completed' ORDER BY o.seq"""
 RECORDS = """SELECT command_id, command_type, via, state, runs - unsent, ack, proven_utc, resolution, resolved_utc, resolved_guid,
  EXISTS (SELECT 1 FROM outbox o WHERE o.seq = c.seq) FROM commands c ORDER BY seq"""
-SHARED_GUIDS = """SELECT command_id, resolved_guid FROM commands WHERE resolved_guid IN (SELECT guid FROM receipts
- WHERE receipts.command_id <> coalesce(commands.replay_of, commands.command_id)) OR resolved_guid IN (SELECT resolved_guid FROM commands o
- WHERE o.resolved_guid IS NOT NULL AND o.seq < commands.seq) ORDER BY seq"""
+SHARED_GUIDS = """WITH resolved AS (SELECT seq, coalesce(replay_of, command_id) AS sent_as, command_id, resolved_guid,
+ row_number() OVER (PARTITION BY resolved_guid ORDER BY seq) AS nth FROM commands WHERE resolved_guid IS NOT NULL)
+ SELECT command_id, resolved_guid FROM resolved WHERE nth > 1
+ OR EXISTS (SELECT 1 FROM receipts WHERE guid = resolved_guid AND receipts.command_id <> sent_as) ORDER BY seq"""
 MISSING_EVENTS = """SELECT before + 1, seq - 1 FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS before FROM events)
  WHERE seq > before + 1 ORDER BY seq"""
 OWED_EVENTS = "SELECT event_id, event FROM events WHERE settled_utc IS NULL ORDER BY seq"
