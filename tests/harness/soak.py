@@ -16,6 +16,7 @@ import json
 import random
 import re
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -23,12 +24,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent_core.clock import iso
+from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import outbox
 from agent_core.reference.faults import Faults
 from agent_core.reference.hub import Rules
@@ -94,6 +96,11 @@ class Subject:
 
     def note_sent(self) -> None:
         self.sent |= {row.seq: row.command_id for row in outbox(self.data_dir)}
+
+    def compacted(self) -> set[str]:
+        """Of which the ledger keeps no more than the ack: what was sent has left the outbox, maybe before it was noted."""
+        with closing(sqlite3.connect(f"{(self.data_dir / FILE_NAME).as_uri()}?mode=ro", uri=True)) as db:
+            return {command_id for (command_id,) in db.execute("SELECT command_id FROM compacted")}
 
     def sample(self, minutes: float) -> None:
         with suppress(OSError):
@@ -291,7 +298,7 @@ def judge(subject: Subject) -> dict[str, list[str]]:
     messages = {name for name in completed if subject.orders[name].command_type in SENDS}
     return {
         "lost (no ack, or completed and not sent)": sorted(
-            {name for name, order in subject.orders.items() if order.ack is None} | (messages - sent.keys())
+            {name for name, order in subject.orders.items() if order.ack is None} | (messages - sent.keys() - subject.compacted())
         ),
         "twice": sorted(name for name, times in sent.items() if times > 1),
         "sent, and said to have failed": sorted(sent.keys() & subject.orders.keys() - completed),
