@@ -70,6 +70,14 @@ def test_f72_a_row_that_cannot_be_read_is_named_and_nothing_is_run(tmp_path: Pat
     assert copy.name in reason
 
 
+def test_f72_a_horizon_of_nothing_is_no_damage(tmp_path: Path, desks: list[Desk]) -> None:
+    """So it was written where all that was forgotten had no time of its own."""
+    change(written(tmp_path, desks), "INSERT INTO facts VALUES ('horizon_utc', '0.0')")
+    again = Desk(tmp_path)
+    desks.append(again)
+    again.open()
+
+
 def test_f72_a_row_that_goes_bad_while_it_runs_leaves_its_command_with_the_backend(desk: Desk) -> None:
     desk.write(*settle(1, 2), took(3), ended(3), took(4), ended(4))
     change(desk.journal.path, "UPDATE commands SET state = 'dreaming' WHERE seq IN (1, 3)")
