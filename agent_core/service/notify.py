@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 LOOK_EVERY = 1.0
@@ -33,10 +34,7 @@ async def report_turns(agent: Turning, environ: Mapping[str, str]) -> None:
 def notify(address: str, state: str) -> None:
     """One datagram; an address with @ is in Linux's abstract namespace. A supervisor that is gone is no trouble of the agent's."""
     name = "\0" + address[1:] if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
         datagram.setblocking(False)
-        try:
-            datagram.connect(os.fsencode(name))
-            datagram.send(state.encode())
-        except OSError:
-            return
+        datagram.connect(os.fsencode(name))
+        datagram.send(state.encode())

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import plistlib
+import resource
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from agent_core.service import launchd, systemd
 from agent_core.service.job import Job, Standing
+from agent_core.service.notify import notify
 from tests.harness.rig import program, served, write_config
 
 JOB = Job(
@@ -132,3 +134,20 @@ async def test_the_watchdog_is_fed_by_turns_and_not_by_a_stopped_agent(tmp_path:
                     pass
                 assert last == b"STOPPING=1"
                 assert agent.out == []
+
+
+def test_with_no_descriptor_left_the_watchdog_is_fed_later(tmp_path: Path) -> None:
+    """An exception would have ended the reports, and systemd the agent."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.setblocking(False)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most[1]))
+        try:
+            notify(str(tmp_path / "notify"), "WATCHDOG=1")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        with pytest.raises(BlockingIOError):
+            heard.recv(100)
+        notify(str(tmp_path / "notify"), "WATCHDOG=1")
+        assert heard.recv(100) == b"WATCHDOG=1"
