@@ -11,7 +11,7 @@ import pytest
 
 from agent_core.clock import ManualClock
 from agent_core.events import LedgerOpened, RecordFailed
-from agent_core.journal.audit import audit
+from agent_core.journal.audit import SHARED_GUIDS, audit
 from agent_core.journal.opening import FILE_NAME
 from agent_core.journal.reader import fault
 from agent_core.journal.writer import LedgerBusy
@@ -222,3 +222,12 @@ async def test_f66_a_damaged_page_in_the_midst_is_one_sentence(tmp_path: Path, d
 def test_f73_an_audit_of_a_sound_ledger_finds_no_damage(desk: Desk) -> None:
     desk.write(*settle(1, 2), took(3), ended(3), proved(3))
     assert audit(desk.journal.path.parent).damage is None
+
+
+def test_the_audit_compares_no_command_with_every_other(desk: Desk) -> None:
+    """Fifty thousand would take it minutes."""
+    desk.write(*settle(1, 2))
+    with closing(sqlite3.connect(desk.journal.path)) as db:
+        plan = [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {SHARED_GUIDS}")]
+    assert plan
+    assert not [step for step in plan if "CORRELATED LIST" in step]

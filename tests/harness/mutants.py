@@ -28,7 +28,9 @@ NAMES = (
     "attachments",
 )  # fmt: skip
 PLAYBOOKS = (*(f"tests/agent_core/test_{name}.py" for name in NAMES), "tests/fuzz/test_names.py", "tests/fuzz/test_acks.py")
-KEPT = ("ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal")
+KEPT = (
+    "ledger_clock", "data_dir", "ledger_moved", "ledger_lost", "ledger_soundness", "journal", "attention", "event_journal", "inbound_rows",
+)  # fmt: skip
 JOURNAL = (*(f"tests/agent_core/test_{name}.py" for name in KEPT), "tests/fuzz/test_clocks.py")
 EDGE = ("tests/fuzz/test_acks.py", *(f"tests/agent_core/test_{name}.py" for name in ("ack_calls", "framing", "edge")))
 INBOUND = ("tests/agent_core/messengers/test_inbound.py", "tests/agent_core/messengers/test_incoming.py")
